@@ -1,0 +1,1 @@
+"""Generative and discriminative self-supervised learning on one scale."""
