@@ -30,6 +30,3 @@ class Target:
     name: str
     classes: tuple[str, ...]
 
-
-class DataError(ValueError):
-    """Something is wrong with the data the user pointed at; the message is one line to act on."""
