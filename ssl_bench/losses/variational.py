@@ -1,0 +1,83 @@
+"""The terms of variational lower bounds with diagonal Gaussian posteriors.
+
+Every function sums over the dimensions of one image (or of one latent) and leaves the batch alone, in nats, so a
+caller decides how to average. None touches another rank: means over images are what DDP averages.
+`log_variance` is the natural logarithm of the variance everywhere.
+"""
+
+import math
+from typing import Literal
+
+import torch
+from torch import Tensor
+from torch.nn import functional as F
+
+LOG_2PI = math.log(2 * math.pi)
+Prior = Literal["uniform", "gaussian", "gaussian_plug_in"]
+
+
+def gaussian_log_likelihood(x: Tensor, mean: Tensor, variance: float) -> Tensor:
+    """log N(x; mean, variance I), summed over all but the first dimension: ``(N, ...) -> (N,)``."""
+    squared = (x - mean).square().flatten(1).sum(1)
+    return -0.5 * (squared / variance + x[0].numel() * (LOG_2PI + math.log(variance)))
+
+
+def bernoulli_log_likelihood(x: Tensor, logits: Tensor) -> Tensor:
+    """log Bernoulli(x; sigmoid(logits)), summed over all but the first dimension: ``(N, ...) -> (N,)``.
+
+    Grey values of x in [0, 1] are taken as probabilities, as in the field's usual binary cross-entropy.
+    """
+    return -F.binary_cross_entropy_with_logits(logits, x, reduction="none").flatten(1).sum(1)
+
+
+def gaussian_entropy(log_variance: Tensor) -> Tensor:
+    """Entropy of a diagonal Gaussian: ``(..., L) -> (...)``."""
+    return 0.5 * (log_variance + LOG_2PI + 1).sum(-1)
+
+
+def kl_to_standard_normal(mean: Tensor, log_variance: Tensor) -> Tensor:
+    """KL( N(mean, variance) || N(0, I) ), Kingma & Welling 2014, appendix B: ``(..., L) -> (...)``."""
+    return 0.5 * (mean.square() + log_variance.exp() - 1 - log_variance).sum(-1)
+
+
+def kl_gaussian(mean: Tensor, log_variance: Tensor, other_mean: Tensor, other_log_variance: Tensor) -> Tensor:
+    """KL( N(mean, variance) || N(other_mean, other_variance) ), diagonal: ``(..., L) -> (...)``."""
+    scaled = (mean - other_mean).square() * (-other_log_variance).exp()
+    ratio = log_variance - other_log_variance
+    return 0.5 * (scaled + ratio.exp() - 1 - ratio).sum(-1)
+
+
+def set_log_prior(mean: Tensor, log_variance: Tensor, variance: float, prior: Prior) -> Tensor:
+    """Expected log density of a set of latents that share one unknown centre y (SimVAE, Eq. 6 and 7).
+
+    p(z^1..z^J) = integral of prod_j N(z^j; y, variance I) p(y) over y. The product is a Gaussian in y about
+    the mean latent, so y integrates out: what is left is the spread about the mean latent, times p(y) seen
+    from there. The expectation under independent z^j ~ N(mean^j, variance^j) is taken in closed form; the
+    released code draws one sample of it instead, which has the same mean.
+
+    Args:
+        mean: posterior means ``(J, N, L)``, J views of N images.
+        log_variance: posterior log variances ``(J, N, L)``.
+        variance: sigma^2 of p(z | y).
+        prior: p(y). ``uniform``: improper, density 1 (the paper's Algorithm 1). ``gaussian``: N(0, I),
+            integrated exactly, so the mean latent is N(0, (1 + sigma^2 / J) I). ``gaussian_plug_in``: N(0, I) at
+            the mean latent, as released.
+
+    Returns:
+        ``(N,)``, in nats.
+    """
+    views, _, dim = mean.shape
+    centre, posterior = mean.mean(0), log_variance.exp()
+    spread = (mean - centre).square().sum((0, 2)) + (1 - 1 / views) * posterior.sum((0, 2))
+    log_volume = (views - 1) * (LOG_2PI + math.log(variance)) + math.log(views)
+    log_prior = -0.5 * (spread / variance + dim * log_volume)
+    if prior == "uniform":
+        return log_prior
+    centre_variance = 1 + variance / views if prior == "gaussian" else 1.0
+    centre_square = centre.square().sum(1) + posterior.sum((0, 2)) / views**2
+    return log_prior - 0.5 * (centre_square / centre_variance + dim * (LOG_2PI + math.log(centre_variance)))
+
+
+def reparameterize(mean: Tensor, log_variance: Tensor) -> Tensor:
+    """One sample of N(mean, variance) through which gradients flow to both (Kingma & Welling 2014, 2.4)."""
+    return mean + torch.randn_like(mean) * (0.5 * log_variance).exp()

@@ -1,0 +1,53 @@
+"""Learning-rate schedules in fractions of the run."""
+
+import math
+from dataclasses import dataclass
+from typing import Literal
+
+
+@dataclass(frozen=True)
+class Schedule:
+    """A factor on every learning rate as a function of the progress through the run.
+
+    Args:
+        kind: ``constant``; ``cosine`` and ``linear`` go from 1 to `end`; ``step`` multiplies by `gamma` at each
+            milestone; ``exponential_epoch`` and ``exponential_step`` multiply by `gamma` after each epoch or step.
+        warmup: fraction of the run over which the factor rises linearly from 0 to 1; the rest of the schedule
+            follows it.
+        end: last factor of ``cosine`` and ``linear``.
+        milestones: fractions of the run at which ``step`` multiplies.
+        gamma: what ``step`` and the exponentials multiply by.
+    """
+
+    kind: Literal["constant", "cosine", "linear", "step", "exponential_epoch", "exponential_step"] = (
+        "constant"
+    )
+    warmup: float = 0.0
+    end: float = 0.0
+    milestones: tuple[float, ...] = (0.6, 0.75, 0.9)
+    gamma: float = 0.1
+
+    def __post_init__(self) -> None:
+        """Refuse fractions that are none."""
+        if not all(0 <= fraction <= 1 for fraction in (self.warmup, *self.milestones)):
+            raise ValueError("warmup and milestones are fractions of the run, from 0 to 1")
+
+    def factor(self, step: int, steps: int, epochs: int) -> float:
+        """The factor in effect at optimizer step `step` of `steps`, which are `epochs` epochs."""
+        warmup = self.warmup * steps
+        if step < warmup:
+            return (step + 1) / (math.ceil(warmup) + 1)
+        progress = (step - warmup) / max(1.0, steps - warmup)
+        match self.kind:
+            case "constant":
+                return 1.0
+            case "cosine":
+                return self.end + (1 - self.end) * 0.5 * (1 + math.cos(math.pi * progress))
+            case "linear":
+                return 1 - (1 - self.end) * progress
+            case "step":
+                return self.gamma ** sum(step >= milestone * steps for milestone in self.milestones)
+            case "exponential_epoch":
+                return self.gamma ** (step * epochs // steps)
+            case "exponential_step":
+                return self.gamma**step

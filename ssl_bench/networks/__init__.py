@@ -1,0 +1,1 @@
+"""Plain torch modules: encoders, decoders, heads. They know nothing of Lightning, configs or files."""

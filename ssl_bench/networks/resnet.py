@@ -1,0 +1,62 @@
+"""ResNet encoder of torchvision's basic blocks with a width and a stem to choose."""
+
+from typing import Literal
+
+from torch import Tensor, nn
+from torchvision.models.resnet import BasicBlock
+
+
+class ResNetEncoder(nn.Module):
+    """ResNet-18 by default (He et al. 2016): ``(N, C, H, W) -> (N, outputs)``.
+
+    Args:
+        image_shape: (C, H, W) of one input.
+        outputs: length of one output; 0 ends at the pooled features, 8 * width of them.
+        width: channels of the first stage; each later stage doubles them. 64 is the published network.
+        blocks: basic blocks per stage.
+        stem: ``small`` for 32-px images (3x3, stride 1, no pooling), ``imagenet`` for larger ones (7x7, stride 2,
+            then max pooling).
+    """
+
+    def __init__(
+        self,
+        image_shape: tuple[int, ...],
+        outputs: int,
+        width: int = 64,
+        blocks: tuple[int, ...] = (2, 2, 2, 2),
+        stem: Literal["small", "imagenet"] = "small",
+    ):
+        super().__init__()
+        layers: list[nn.Module]
+        if stem == "small":
+            layers = [nn.Conv2d(image_shape[0], width, 3, padding=1, bias=False)]
+        else:
+            layers = [nn.Conv2d(image_shape[0], width, 7, stride=2, padding=3, bias=False)]
+        layers += [nn.BatchNorm2d(width), nn.ReLU(inplace=True)]
+        if stem == "imagenet":
+            layers.append(nn.MaxPool2d(3, stride=2, padding=1))
+        channels = width
+        for stage, count in enumerate(blocks):
+            for block in range(count):
+                stride = 2 if stage > 0 and block == 0 else 1
+                layers.append(residual_block(channels, width * 2**stage, stride))
+                channels = width * 2**stage
+        self.backbone = nn.Sequential(*layers, nn.AdaptiveAvgPool2d(1), nn.Flatten())
+        self.backbone_dim = channels
+        self.head = nn.Linear(channels, outputs) if outputs else nn.Identity()
+        for module in self.modules():
+            if isinstance(module, nn.Conv2d):
+                nn.init.kaiming_normal_(module.weight, mode="fan_out", nonlinearity="relu")
+
+    def forward(self, x: Tensor) -> Tensor:
+        """``(N, C, H, W) -> (N, outputs)``."""
+        return self.head(self.backbone(x))  # type: ignore[no-any-return]
+
+
+def residual_block(inputs: int, outputs: int, stride: int) -> BasicBlock:
+    """A basic block, with a 1x1 convolution and BatchNorm on the shortcut where the shape changes."""
+    shortcut = None
+    if stride != 1 or inputs != outputs:
+        convolution = nn.Conv2d(inputs, outputs, 1, stride=stride, bias=False)
+        shortcut = nn.Sequential(convolution, nn.BatchNorm2d(outputs))
+    return BasicBlock(inputs, outputs, stride, shortcut)
