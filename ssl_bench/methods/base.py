@@ -105,6 +105,4 @@ class Method(LightningModule):
         theirs = (checkpoint.get("method") or {}).get("class_path")
         ours = (self.config or {}).get("class_path")
         if theirs != ours:
-            raise UserError(
-                f"the checkpoint is of {theirs}, not of {ours}: give the method it was trained with"
-            )
+            raise UserError(f"the checkpoint is of {theirs}, not of {ours}: give the method it was trained with")

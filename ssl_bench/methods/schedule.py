@@ -19,9 +19,7 @@ class Schedule:
         gamma: what ``step`` and the exponentials multiply by.
     """
 
-    kind: Literal["constant", "cosine", "linear", "step", "exponential_epoch", "exponential_step"] = (
-        "constant"
-    )
+    kind: Literal["constant", "cosine", "linear", "step", "exponential_epoch", "exponential_step"] = "constant"
     warmup: float = 0.0
     end: float = 0.0
     milestones: tuple[float, ...] = (0.6, 0.75, 0.9)

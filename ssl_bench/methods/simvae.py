@@ -33,9 +33,7 @@ class SimVAE(VAE):
     latent_mean: Tensor
     latent_covariance: Tensor
 
-    def __init__(
-        self, sigma2: float = 0.15, prior: Prior = "uniform", entropy_weight: float = 1.0, **kwargs: Any
-    ):
+    def __init__(self, sigma2: float = 0.15, prior: Prior = "uniform", entropy_weight: float = 1.0, **kwargs: Any):
         super().__init__(**kwargs)
         self.sigma2, self.prior, self.entropy_weight = sigma2, prior, entropy_weight
         # A uniform p(y) cannot be sampled: `sample` draws from a Gaussian fitted to the latents seen in training.
@@ -45,9 +43,7 @@ class SimVAE(VAE):
     def divergence(self, mean: Tensor, log_variance: Tensor) -> Tensor:
         """Minus the entropy of the posteriors ``(J, N, L)``, minus the log density of the set: ``(N,)``."""
         if self.prior == "uniform" and len(mean) < 2:
-            raise UserError(
-                "simvae with prior uniform got 1 view, needs 2 or more: set --views.number 2 or more"
-            )
+            raise UserError("simvae with prior uniform got 1 view, needs 2 or more: set --views.number 2 or more")
         entropy = self.entropy_weight * gaussian_entropy(log_variance).sum(0)
         log_prior = set_log_prior(mean, log_variance, self.sigma2, self.prior)
         if self.training:

@@ -23,9 +23,7 @@ class MLPEncoder(nn.Module):
         hidden: widths of the hidden layers; the default is SimVAE's for MNIST and FashionMNIST (released code).
     """
 
-    def __init__(
-        self, image_shape: tuple[int, ...], outputs: int, hidden: tuple[int, ...] = (2000, 500, 500)
-    ):
+    def __init__(self, image_shape: tuple[int, ...], outputs: int, hidden: tuple[int, ...] = (2000, 500, 500)):
         super().__init__()
         self.layers = mlp(math.prod(image_shape), *hidden, outputs)
 
