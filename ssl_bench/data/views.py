@@ -1,0 +1,202 @@
+"""Random views of images, many at a time and on the images' own device, by recipes kept as data."""
+
+from collections.abc import Callable
+from dataclasses import replace
+from inspect import signature
+from pathlib import Path
+from typing import Any
+
+import torch
+import yaml
+from torch import Tensor
+
+from ssl_bench.config_files import config_file, nearest
+from ssl_bench.data.color import ColorJitter, Grayscale, Solarize
+from ssl_bench.data.crops import CenterCrop, Crop, Pad, RandomCrop, RandomResizedCrop, Resize
+from ssl_bench.data.resampling import GaussianBlur, Resample
+from ssl_bench.data.transforms import Flip, HorizontalFlip, Normalize, Threshold, Transform, VerticalFlip
+from ssl_bench.errors import UserError
+
+Steps = list[str | dict[str, dict[str, Any] | None]]
+Step = Transform | Crop
+
+STEPS: dict[str, type[Step]] = {
+    "random_resized_crop": RandomResizedCrop,
+    "random_crop": RandomCrop,
+    "center_crop": CenterCrop,
+    "resize": Resize,
+    "pad": Pad,
+    "horizontal_flip": HorizontalFlip,
+    "vertical_flip": VerticalFlip,
+    "color_jitter": ColorJitter,
+    "grayscale": Grayscale,
+    "gaussian_blur": GaussianBlur,
+    "solarize": Solarize,
+    "threshold": Threshold,
+    "normalize": Normalize,
+}
+
+
+def read_recipe(recipe: str | Steps) -> Steps:
+    """The steps of a recipe given by its name, by a YAML file or by themselves.
+
+    Raises:
+        UserError: there is no such recipe or file, or the file holds no list of steps.
+    """
+    if not isinstance(recipe, str):
+        return recipe
+    path = Path(recipe) if recipe.endswith((".yaml", ".yml")) else config_file("views", recipe)
+    if not path.is_file():
+        raise UserError(f"no recipe file {recipe}: give an existing YAML file or a name under configs/views")
+    try:
+        steps = yaml.safe_load(path.read_text(encoding="utf-8"))
+    except (yaml.YAMLError, UnicodeDecodeError) as error:
+        raise UserError(f"recipe {recipe}: not YAML: {' '.join(str(error).split())}") from error
+    if not isinstance(steps, list):
+        raise UserError(f"recipe {recipe}: expected a list of steps, found {type(steps).__name__}")
+    return steps
+
+
+def build_step(entry: object) -> Step:
+    """One step of a recipe: its name, or ``{name: {parameter: value}}``.
+
+    Raises:
+        UserError: unknown step or parameter (with the nearest known ones), or a value out of range.
+    """
+    if isinstance(entry, str):
+        entry = {entry: None}
+    if not isinstance(entry, dict) or len(entry) != 1:
+        raise UserError(f"views: step {entry!r}: expected one name with its parameters below it")
+    name, parameters = next(iter(entry.items()))
+    if name not in STEPS:
+        raise UserError(f"views: unknown step {name!r}: {nearest(str(name), STEPS)}")
+    if not isinstance(parameters := parameters or {}, dict):
+        raise UserError(f"views: {name}: expected parameters by name, got {parameters!r}")
+    known = list(signature(STEPS[name]).parameters)
+    for key in parameters:
+        if key not in known:
+            raise UserError(f"views: {name} has no parameter {key!r}: {nearest(str(key), known)}")
+    try:
+        return STEPS[name](**parameters)
+    except (TypeError, ValueError) as error:
+        raise UserError(f"views: {name}: {error}") from error
+
+
+def fuse(steps: list[Step], height: int, width: int) -> list[Transform]:
+    """The steps as operations on images of this size: a crop takes the flips after it, idle crops go."""
+    fused: list[Transform] = []
+    for step in steps:
+        if isinstance(step, Crop):
+            out = step.out(height, width)
+            if step.random or out != (height, width):
+                fused.append(Resample(step))
+            height, width = out
+        elif isinstance(step, Flip) and fused and isinstance(crop := fused[-1], Resample):
+            fused[-1] = replace(crop, flips=(*crop.flips, step))
+        else:
+            fused.append(step)
+    return fused
+
+
+class Views:
+    """J random views of each image, each view of each image with its own random parameters.
+
+    Everything happens in batches on the images' device, with that device's global generator. Any callable
+    ``(images, ids) -> views`` can stand in for it, for instance one that reads generated views from a cache.
+    """
+
+    def __init__(
+        self,
+        recipe: str | Steps,
+        number: int = 1,
+        compile: bool = False,
+        *,
+        image_shape: tuple[int, ...],
+        mean: tuple[float, ...],
+        std: tuple[float, ...],
+    ) -> None:
+        """Build the operations.
+
+        Args:
+            recipe: a name under configs/views, the path of a YAML file, or the list of steps itself.
+            number: J, how many views of each image.
+            compile: apply the recipe through torch.compile: slow at the first batch, then up to three times
+                as fast on a CPU.
+            image_shape: ``(C, H, W)`` of the images, or ``(D,)`` of points.
+            mean: of each channel of the data set, in [0, 1].
+            std: of each channel of the data set.
+
+        Raises:
+            UserError: unknown recipe, step or parameter, or a recipe that does not suit the images.
+        """
+        if number < 1:
+            raise UserError(f"views: number is {number}, expected at least 1 view of each image")
+        self.number = number
+        self.image_shape = tuple(image_shape)
+        steps = [build_step(entry) for entry in read_recipe(recipe)]
+        if steps and len(self.image_shape) != 3:
+            raise UserError(
+                f"views: recipe {recipe} is for images, the data have shape {self.image_shape}: use identity"
+            )
+        if steps and self.image_shape[0] not in (1, 3):
+            raise UserError(f"views: images have {self.image_shape[0]} channels, recipes need 1 or 3")
+        own = Normalize(tuple(mean), tuple(std))
+        steps = [own.fill(step) if isinstance(step, Normalize) else step for step in steps]
+        size = self.image_shape[-2:]
+        self._random = fuse(steps, *size) if steps else []
+        self._plain = fuse([step for step in steps if not step.random], *size) if steps else []
+        self._apply = torch.compile(_apply, fullgraph=True) if compile else _apply
+
+    def __call__(self, images: Tensor, ids: Tensor | None = None) -> Tensor:
+        """Random views.
+
+        Args:
+            images: uint8 ``(N, C, H, W)``, float ``(N, C, H, W)`` in [0, 1], or float ``(N, D)`` points.
+            ids: the images' positions in their split; a recipe does not need them.
+
+        Returns:
+            float32 ``(J, N, C, h, w)`` or ``(J, N, D)``.
+
+        Raises:
+            UserError: the images are not of `image_shape`.
+        """
+        repeated = images.expand(self.number, *images.shape).flatten(0, 1)
+        views = self._run(repeated, self._random, self._apply)
+        return views.view(self.number, -1, *views.shape[1:])
+
+    def plain(self, images: Tensor) -> Tensor:
+        """The input for evaluation: the recipe's deterministic steps only.
+
+        Args:
+            images: as for a call.
+
+        Returns:
+            float32 ``(N, C, h, w)`` or ``(N, D)``.
+        """
+        return self._run(images, self._plain, _apply)
+
+    def to_image(self, x: Tensor) -> Tensor:
+        """Pictures ``(..., C, h, w)`` in [0, 1] of what a call or `plain` gave: normalisation undone."""
+        for transform in reversed(self._plain):
+            if isinstance(transform, Normalize):
+                x = transform.undo(x)
+        return x.clamp(0, 1)
+
+    def _run(self, images: Tensor, transforms: list[Transform], apply: Callable[..., Tensor]) -> Tensor:
+        if images.shape[1:] != self.image_shape:
+            raise UserError(f"views: images are {tuple(images.shape[1:])}, expected {self.image_shape}")
+        drawn = []
+        height, width = self.image_shape[-2:] if transforms else (0, 0)
+        # A crop in bfloat16 would lose the last bits of a pixel, so a training loop's autocast ends here.
+        with torch.no_grad(), torch.autocast(images.device.type, enabled=False):
+            for transform in transforms:
+                drawn.append(transform.draw(len(images), height, width, images.device))
+                height, width = transform.size(height, width)
+            return apply(images, transforms, drawn).contiguous()
+
+
+def _apply(images: Tensor, transforms: list[Transform], drawn: list[tuple[Tensor, ...]]) -> Tensor:
+    x = images.float() if images.is_floating_point() else images.float() / 255
+    for transform, parameters in zip(transforms, drawn, strict=True):
+        x = transform(x, *parameters)
+    return x
