@@ -1,0 +1,8 @@
+"""Frozen encoder in, scores out: features once, then one file per protocol, run by :mod:`.suite`.
+
+A new protocol is one file here, its name in :data:`PROTOCOLS` and a field of the same name in
+:class:`.suite.Evaluation`. The first line of its module's docstring is what ``ssl-bench list`` prints, which is
+why this file imports nothing.
+"""
+
+PROTOCOLS = ("linear_probe", "mlp_probe", "knn")
