@@ -10,6 +10,7 @@ from torch import Generator, Tensor, nn
 from torch.optim import Optimizer
 from torch.optim.lr_scheduler import LambdaLR
 
+from ssl_bench.data.types import Batch
 from ssl_bench.errors import UserError
 from ssl_bench.methods.schedule import Schedule
 
@@ -50,6 +51,8 @@ class Method(LightningModule):
     feature_dim: int
     config: dict[str, Any] | None = None
     """Class path and arguments this method was built from; saved in checkpoints for `load_method`."""
+    views: Callable[[Tensor, Tensor], Tensor] | None = None
+    """What makes ``(J, N, C, H, W)`` views of images ``(N, C, H, W)`` and their ids, on the device."""
 
     def __init__(
         self,
@@ -66,6 +69,10 @@ class Method(LightningModule):
     def encode(self, x: Tensor) -> Tensor:
         """The features that are scored: ``(N, C, H, W)`` normalised to ``(N, feature_dim)``, deterministic."""
         raise TypeError(f"{type(self).__name__} must define encode(x)")
+
+    def on_after_batch_transfer(self, batch: Batch, dataloader_idx: int) -> Batch:
+        """Make the views where the images are: on the device, a batch at a time."""
+        return batch if self.views is None else batch._replace(images=self.views(batch.images, batch.ids))
 
     def parameter_groups(self, module: nn.Module) -> list[dict[str, Any]]:
         """Parameters of a module, norms and biases apart when they are spared weight decay."""
@@ -93,7 +100,7 @@ class Method(LightningModule):
         Lightning's own `log` costs 0.7 ms in every step, a tenth of a small network's; this one costs nothing
         between the steps that are written.
         """
-        if self._trainer is not None and self.global_step % self.trainer.log_every_n_steps == 0:
+        if self._trainer is not None and (self.global_step + 1) % self.trainer.log_every_n_steps == 0:
             self.log_dict({f"train/{name}": value for name, value in figures.items()}, sync_dist=True)
 
     def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:

@@ -1,0 +1,1 @@
+"""What watches a run without being in the way of its loss."""

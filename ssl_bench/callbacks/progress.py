@@ -1,0 +1,25 @@
+"""One line per epoch, for logs and CI."""
+
+import time
+
+from lightning import Callback, LightningModule, Trainer
+
+
+class EpochLine(Callback):
+    """Print epoch, loss, images per second and the time to go: what a bar shows where there is no terminal."""
+
+    def on_train_epoch_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        """Start the clock."""
+        self.start = time.perf_counter()
+
+    def on_train_epoch_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        """Print the line, on the first rank only."""
+        if not trainer.is_global_zero or trainer.max_epochs is None:
+            return
+        seconds = time.perf_counter() - self.start
+        images = len(trainer.train_dataloader.dataset)  # type: ignore[union-attr]
+        loss = trainer.callback_metrics.get("train/loss")
+        figures = "" if loss is None else f"  loss {loss:.4f}"
+        epoch, epochs = trainer.current_epoch + 1, trainer.max_epochs
+        left = time.strftime("%H:%M:%S", time.gmtime(seconds * (epochs - epoch)))
+        print(f"epoch {epoch}/{epochs}{figures}  {images / seconds:,.0f} images/s  {left} to go", flush=True)

@@ -1,0 +1,126 @@
+"""The `ssl-bench` command.
+
+Importing Lightning takes 8 to 11 s, so this file imports it only for what trains: `--help`, `list` and `table`
+answer at once.
+"""
+
+import argparse
+import ast
+import sys
+from importlib.metadata import entry_points, version
+from pathlib import Path
+
+from ssl_bench.config_files import config_names
+from ssl_bench.errors import RunError, UserError
+from ssl_bench.evaluation import PROTOCOLS
+
+KEYS = """Every other key of the configuration is a flag too, after the stacked files (data, method, experiment):
+  ssl-bench bench --method simvae --data mnist --method.sigma2 0.1 --trainer.precision bf16-mixed
+  ssl-bench bench --method simvae --data mnist --print_config     all keys with their values
+  ssl-bench bench --data mnist --method.help ssl_bench.methods.simvae.SimVAE     what each means
+  ssl-bench bench --config runs/RUN/config.yaml     a recorded run once more"""
+
+
+def command_line() -> argparse.ArgumentParser:
+    """The commands and their own flags; what they leave over goes to the configuration's parser."""
+    parser = argparse.ArgumentParser(
+        prog="ssl-bench", description="Self-supervised learning, every method scored alike."
+    )
+    parser.add_argument("--version", action="version", version=version("ssl_bench"))
+    commands = parser.add_subparsers(dest="command", required=True)
+    raw = {"formatter_class": argparse.RawDescriptionHelpFormatter, "epilog": KEYS, "allow_abbrev": False}
+    for name, text in {
+        "bench": "fit, evaluate, record, and print the table",
+        "fit": "fit only: the run folder with its last checkpoint",
+    }.items():
+        command = commands.add_parser(name, help=text, description=f"{name}: {text}", **raw)  # type: ignore[arg-type]
+        command.add_argument("--method", help="a name from `ssl-bench list`, or the import path of a Method")
+        command.add_argument("--data", help="a name from `ssl-bench list`, or the import path of a DataModule")
+        command.add_argument(
+            "--experiment", help="a file of configs/experiment; default METHOD-DATA where there is one"
+        )
+        command.add_argument("--epochs", dest="trainer.max_epochs", metavar="N", help="0 scores the untrained encoder")
+        command.add_argument("--devices", dest="trainer.devices", metavar="N", help="devices per node, or auto")
+        command.add_argument("--debug", action="store_true", help="show tracebacks")
+    command = commands.add_parser("evaluate", help="score a run folder's last checkpoint", **raw)  # type: ignore[arg-type]
+    command.add_argument("run", type=Path, help="a folder under runs/")
+    command.add_argument("--debug", action="store_true", help="show tracebacks")
+    command = commands.add_parser("list", help="methods, data sets, views, experiments and protocols")
+    command.add_argument("--debug", action="store_true", help="show tracebacks")
+    command = commands.add_parser("table", help="recorded runs, method by method, beside the papers' figures")
+    command.add_argument("runs", nargs="*", type=Path, default=[Path("runs")], help="run folders, or folders of them")
+    command.add_argument("--debug", action="store_true", help="show tracebacks")
+    return parser
+
+
+def list_names() -> None:
+    """Print everything that has a name, with the line it says of itself."""
+    from rich.console import Console
+    from rich.table import Table
+
+    methods = config_names("method")
+    for entry in entry_points(group="ssl_bench.methods"):
+        methods[entry.name] = f"{entry.value}, installed by {entry.dist.name if entry.dist else 'another package'}"
+    folder = Path(__file__).parent / "evaluation"
+    trees = {name: ast.parse((folder / f"{name}.py").read_text(encoding="utf-8")) for name in PROTOCOLS}
+    rooms = {
+        "methods": methods,
+        "data": config_names("data"),
+        "protocols": {name: (ast.get_docstring(tree) or "").split("\n")[0] for name, tree in trees.items()},
+        "views": config_names("views"),
+        "experiments": config_names("experiment"),
+    }
+    table = Table(box=None, show_header=False, pad_edge=False)
+    for room, names in rooms.items():
+        table.add_row(f"[bold]{room}[/bold]", end_section=False)
+        for name, line in names.items():
+            table.add_row(f"  {name}", line)
+    Console(soft_wrap=not sys.stdout.isatty()).print(table)
+
+
+def run(options: argparse.Namespace, rest: list[str]) -> int:
+    """Carry out one command."""
+    match options.command:
+        case "list":
+            list_names()
+        case "table":
+            from ssl_bench.table import print_table, read_records
+
+            print_table(read_records(options.runs))
+        case "evaluate":
+            from ssl_bench import bench
+
+            bench.evaluate(options.run, rest)
+        case command:
+            from ssl_bench import bench
+
+            flags = [f"--{key}={options.__dict__[key]}" for key in ("trainer.max_epochs", "trainer.devices")
+                     if options.__dict__[key] is not None]  # fmt: skip
+            bench.bench(options.method, options.data, options.experiment, flags + rest, fit_only=command == "fit")
+    return 0
+
+
+def main(argv: list[str] | None = None) -> int:
+    """Run the command line; the exit code is 0 done, 2 what was asked for is wrong, 1 anything else."""
+    parser = command_line()
+    options, rest = parser.parse_known_args(argv)
+    if rest and options.command in ("list", "table"):
+        parser.error(f"unrecognized arguments: {' '.join(rest)}")
+    if options.debug:
+        return run(options, rest)
+    try:
+        return run(options, rest)
+    except (UserError, RunError) as error:
+        print(f"ssl-bench: {error}", file=sys.stderr)
+        return 2 if isinstance(error, UserError) else 1
+    except KeyboardInterrupt:
+        print("ssl-bench: interrupted; the same command goes on from the last checkpoint", file=sys.stderr)
+        return 1
+    except Exception as error:
+        line = str(error).strip().split("\n")[0]
+        print(f"ssl-bench: {type(error).__name__}: {line} (--debug shows where)", file=sys.stderr)
+        return 1
+
+
+if __name__ == "__main__":
+    sys.exit(main())

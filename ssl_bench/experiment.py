@@ -1,0 +1,224 @@
+"""From names and flags to a resolved configuration, and from that to its objects.
+
+The configuration is jsonargparse's: type hints are the schema, docstrings the help, files are stacked and flags
+come last. A class-typed parameter never has a default here, since jsonargparse would leak the default's arguments
+into the class chosen in a file.
+"""
+
+import hashlib
+import importlib
+import inspect
+import json
+import re
+import sys
+from dataclasses import dataclass, field
+from importlib.metadata import entry_points
+from pathlib import Path
+from typing import Any
+
+import yaml
+from jsonargparse import ArgumentError, ArgumentParser, Namespace
+from lightning import Trainer
+
+from ssl_bench.config_files import config_file, config_names, nearest
+from ssl_bench.data.module import DataModule
+from ssl_bench.data.views import Views
+from ssl_bench.errors import UserError
+from ssl_bench.evaluation.suite import Evaluation
+from ssl_bench.methods.base import Method
+
+OURS = {"logger", "callbacks", "default_root_dir", "enable_checkpointing", "enable_progress_bar", "plugins",
+        "enable_model_summary", "use_distributed_sampler", "reload_dataloaders_every_n_epochs", "profiler",
+        "num_sanity_val_steps", "limit_val_batches", "limit_test_batches", "limit_predict_batches", "barebones",
+        "val_check_interval", "check_val_every_n_epoch", "fast_dev_run", "overfit_batches", "inference_mode",
+        "model_registry", "enable_autolog_hparams"}  # fmt: skip
+"""Trainer arguments that the suite sets itself or that mean nothing without a validation loop."""
+
+
+@dataclass(frozen=True)
+class Reference:
+    """What a paper reports for this setting.
+
+    Args:
+        source: paper, table and what differs from our protocol.
+        metrics: our metric names with the paper's values.
+    """
+
+    source: str = ""
+    metrics: dict[str, float] = field(default_factory=dict)
+
+
+def make_parser() -> ArgumentParser:
+    """The schema of a run."""
+    parser = ArgumentParser(prog="ssl-bench bench", exit_on_error=False, allow_abbrev=False)
+    parser.add_argument("--config", action="config", help="a configuration file; may be given several times")
+    parser.add_argument("--experiment", type=str, default="", help="METHOD-DATA[-VARIANT], the run's names")
+    parser.add_argument("--seed", type=int, default=0, help="seed of initialisation, order and views")
+    parser.add_argument("--out", type=str, default="runs", help="folder that run folders are made in")
+    parser.add_argument("--channels_last", type=bool, default=False, help="channels-last layout of convolutions")
+    parser.add_subclass_arguments(DataModule, "data", required=True)
+    parser.add_class_arguments(Views, "views")
+    parser.add_subclass_arguments(Method, "method", required=True)
+    parser.add_class_arguments(Trainer, "trainer", instantiate=False, skip=OURS)
+    parser.add_argument("--evaluation", type=Evaluation, default=Evaluation())
+    parser.add_argument("--reference", type=Reference, default=Reference())
+    parser.set_defaults({"trainer.log_every_n_steps": 50, "trainer.max_epochs": 100})
+    parser.link_arguments("seed", "data.init_args.seed")
+    for fact in ("image_shape", "mean", "std"):
+        parser.link_arguments(f"data.{fact}", f"views.{fact}", apply_on="instantiate")
+    parser.link_arguments("data.image_shape", "method.init_args.image_shape", apply_on="instantiate")
+    return parser
+
+
+def stack(method: str | None, data: str | None, experiment: str | None) -> list[str]:
+    """Arguments that stack the files of these names: data, method, experiment."""
+    if experiment:
+        file = ["--config", str(config_file("experiment", experiment))]
+        method, data = method or experiment.split("-")[0], data or experiment.split("-")[1]
+    elif method and data:
+        experiment, file = f"{method.rpartition('.')[2]}-{data.rpartition('.')[2]}", []
+        if experiment in config_names("experiment"):
+            file = ["--config", str(config_file("experiment", experiment))]
+    else:
+        return []
+    return [*find("data", data), *find("method", method), *file, "--experiment", experiment]
+
+
+def find(room: str, name: str) -> list[str]:
+    """Arguments that choose the class of that name, be it a file's, an installed package's or an import path."""
+    if name in config_names(room):
+        return ["--config", str(config_file(room, name))]
+    installed = {entry.name: entry.value for entry in entry_points(group=f"ssl_bench.{room}s")}
+    path = installed.get(name, name).replace(":", ".")
+    module, _, attribute = path.rpartition(".")
+    if not module:
+        raise UserError(f"no {room} named {name!r}: {nearest(name, [*config_names(room), *installed])}")
+    if "" not in sys.path:
+        sys.path.insert(0, "")  # as `python -m` does: a class in a file of the working directory is importable
+    try:
+        cls = getattr(importlib.import_module(module), attribute)
+    except (ImportError, AttributeError) as error:
+        raise UserError(f"no {room} at import path {path!r}: {error}; give PACKAGE.MODULE.CLASS") from error
+    base = {"method": Method, "data": DataModule}[room]
+    if not (isinstance(cls, type) and issubclass(cls, base)):
+        raise UserError(f"{path} is no {room}: expected a subclass of {base.__module__}.{base.__name__}")
+    return [f"--{room}", path]
+
+
+def resolve(arguments: list[str]) -> Namespace:
+    """Parse a stack of files and flags.
+
+    Raises:
+        UserError: a key or value is not of the schema; one line with the nearest valid names.
+    """
+    parser = make_parser()
+    try:
+        config = parser.parse_args(arguments)
+    except ArgumentError as error:
+        raise UserError(explain(str(error), parser)) from error
+    del config["config"]
+    return config
+
+
+def explain(message: str, parser: ArgumentParser) -> str:
+    """One line from jsonargparse's explanation of what it could not parse."""
+    keys = ".".join(re.findall(r'Parser key "([^"]+)"', message)).replace("init_args.", "")
+    if unknown := re.search(r"Option '([^']+)' is not accepted|unrecognized arguments: --([^\s=]+)", message):
+        name = (unknown[1] or unknown[2]).replace("init_args.", "")
+        known: list[str] = [action.dest for action in parser._actions if action.dest != "help"]
+        if found := re.search(r"class_path '([^']+)'", message):
+            module, _, attribute = found[1].rpartition(".")
+            bases = getattr(importlib.import_module(module), attribute).__mro__
+            known = [key for base in bases for key in inspect.signature(base.__init__).parameters]
+            known = [key for key in known if key not in ("self", "args", "kwargs")]
+        where = f"{keys}.{name}" if keys else name
+        return f"no key {where!r}: {nearest(name, dict.fromkeys(known))}"
+    if missing := re.search(r'"?(\S+?)"? is required|required[^:]*: *(\S+)', message):
+        return f"{missing[1] or missing[2]} is missing: give --method and --data (`ssl-bench list` has their names)"
+    expected = re.findall(r"Expected a (.+?)(?:\. Got value.*)?$", message, re.MULTILINE)
+    names = [re.sub(r"<class '([^']+)'>|typing\.", r"\1", kind) for kind in expected if "NoneType" not in kind]
+    value = re.search(r"(?:Got|Given) value: (.*)", message)
+    if keys and value and names:
+        return f"{keys} got {value[1]!r}, expected {' or '.join(dict.fromkeys(names))}"
+    return " ".join(message.split())
+
+
+def plain(config: Namespace) -> dict[str, Any]:
+    """The configuration as plain data, ready for YAML and JSON; linked values are left out."""
+    text = make_parser().dump(config, skip_link_targets=True, skip_unset=False, skip_validation=True)
+    return yaml.safe_load(text)  # type: ignore[no-any-return]
+
+
+def config_hash(config: dict[str, Any], *, seed: bool = True) -> str:
+    """Eight hex digits of what decides a run's result: not where its files are, not what a paper says of it."""
+    decisive = {key: value for key, value in config.items() if key not in ("out", "reference", "experiment")}
+    decisive["data"] = {**config["data"], "init_args": {**config["data"].get("init_args", {}), "root": None}}
+    if not seed:
+        decisive.pop("seed")
+    return hashlib.sha256(json.dumps(decisive, sort_keys=True).encode()).hexdigest()[:8]
+
+
+def names(config: dict[str, Any]) -> tuple[str, str]:
+    """Method (with its variant) and data set as the run's folder, the table and wandb call them."""
+    method, _, rest = config["experiment"].partition("-")
+    data, _, variant = rest.partition("-")
+    method = method or config["method"]["class_path"].rpartition(".")[2]
+    data = data or config["data"]["class_path"].rpartition(".")[2]
+    return f"{method}-{variant}" if variant else method, data
+
+
+def run_folder(config: dict[str, Any]) -> Path:
+    """``OUT/<method>-<data>-s<seed>-<hash>``: the same configuration finds its own run and no other."""
+    return Path(config["out"]) / f"{'-'.join(names(config))}-s{config['seed']}-{config_hash(config)}"
+
+
+@dataclass
+class Run:
+    """The objects of a configuration."""
+
+    data: DataModule
+    views: Views
+    method: Method
+    evaluation: Evaluation
+
+
+def build(config: Namespace) -> Run:
+    """Make the objects of a configuration.
+
+    Raises:
+        UserError: a value is of the right type but not one the object can take.
+    """
+    try:
+        objects = make_parser().instantiate(config)
+    except (ValueError, ArgumentError) as error:
+        raise UserError(" ".join(str(error).split())) from error
+    chosen = plain(config)["method"]
+    if "image_shape" in config.method.init_args:
+        chosen["init_args"]["image_shape"] = list(objects.data.image_shape)
+    objects.method.config = chosen
+    return Run(objects.data, objects.views, objects.method, objects.evaluation)
+
+
+def load_method(path: str | Path) -> Method:
+    """The method of a checkpoint, of the class it was trained as, in eval mode on the CPU.
+
+    Args:
+        path: a run folder or a checkpoint file.
+
+    Raises:
+        UserError: there is no checkpoint, or it is not one of this suite.
+    """
+    import torch
+
+    file = Path(path) / "checkpoints" / "last.ckpt" if Path(path).is_dir() else Path(path)
+    if not file.is_file():
+        raise UserError(f"no checkpoint at {file}: give a run folder or a .ckpt file that `ssl-bench fit` wrote")
+    checkpoint = torch.load(file, map_location="cpu", weights_only=True)
+    if not isinstance(checkpoint, dict) or not checkpoint.get("method"):
+        raise UserError(f"{file} does not say what method it is of: it was not written by this suite")
+    parser = ArgumentParser(exit_on_error=False)
+    parser.add_subclass_arguments(Method, "method", required=True)
+    method: Method = parser.instantiate(parser.parse_object({"method": checkpoint["method"]})).method
+    method.config = checkpoint["method"]
+    method.load_state_dict(checkpoint["state_dict"])
+    return method.eval()
