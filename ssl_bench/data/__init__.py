@@ -7,22 +7,38 @@ from importlib import import_module
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
+    from ssl_bench.data.celeba import CelebA as CelebA
     from ssl_bench.data.cifar import CIFAR10 as CIFAR10
     from ssl_bench.data.cifar import CIFAR100 as CIFAR100
     from ssl_bench.data.digits import Digits as Digits
+    from ssl_bench.data.folder import ImageFolder as ImageFolder
+    from ssl_bench.data.imagenet import ImageNet as ImageNet
+    from ssl_bench.data.imagenet import ImageNet10 as ImageNet10
+    from ssl_bench.data.imagenet import ImageNet100 as ImageNet100
     from ssl_bench.data.mnist import MNIST as MNIST
     from ssl_bench.data.mnist import FashionMNIST as FashionMNIST
     from ssl_bench.data.module import DataModule as DataModule
     from ssl_bench.data.module import ImageSet as ImageSet
+    from ssl_bench.data.parquet import Parquet as Parquet
+    from ssl_bench.data.spiral import DoubleSpiral as DoubleSpiral
+    from ssl_bench.data.tiny_imagenet import TinyImageNet as TinyImageNet
 
 _HOME = {
     "CIFAR10": "cifar",
     "CIFAR100": "cifar",
+    "CelebA": "celeba",
     "DataModule": "module",
     "Digits": "digits",
+    "DoubleSpiral": "spiral",
     "FashionMNIST": "mnist",
+    "ImageFolder": "folder",
+    "ImageNet": "imagenet",
+    "ImageNet10": "imagenet",
+    "ImageNet100": "imagenet",
     "ImageSet": "module",
     "MNIST": "mnist",
+    "Parquet": "parquet",
+    "TinyImageNet": "tiny_imagenet",
 }
 
 

@@ -4,7 +4,7 @@ from abc import ABC, abstractmethod
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Literal, Protocol
+from typing import TYPE_CHECKING, Literal
 
 import torch
 from lightning import LightningDataModule
@@ -17,6 +17,9 @@ from ssl_bench.data.splits import hold_out
 from ssl_bench.data.types import Batch, Split, Target
 from ssl_bench.errors import UserError
 
+if TYPE_CHECKING:
+    from ssl_bench.data.decode import Files
+
 TEST_FRACTION = 0.2
 VALIDATION_FRACTION = 0.1
 SPLIT_SEED = 0
@@ -24,18 +27,13 @@ SPLIT_SEED = 0
 RESIDENT_SHARE = 0.25
 
 
-class Pixels(Protocol):
-    """Images that can be fetched many at a time: a tensor (in memory or memory-mapped) or files."""
-
-    def __getitem__(self, rows: Tensor, /) -> Tensor: ...
-
-
 @dataclass(frozen=True)
 class Contents:
     """All that ``DataModule.read`` finds: every image once, and which rows are which split.
 
     Attributes:
-        images: uint8 ``(N, C, H, W)``, or float32 ``(N, D)`` for points.
+        images: uint8 ``(N, C, H, W)``, or float32 ``(N, D)`` for points; a tensor (in memory or memory-mapped), or
+            files to be decoded as they are needed.
         labels: int64 ``(N,)`` or ``(N, T)``; -1 where there is no label.
         targets: What each column of ``labels`` means.
         train: Rows of the training split, int64 ``(n,)``.
@@ -43,7 +41,7 @@ class Contents:
         validation: Likewise.
     """
 
-    images: Pixels
+    images: "Tensor | Files"
     labels: Tensor
     targets: tuple[Target, ...]
     train: Tensor
@@ -59,7 +57,7 @@ class ImageSet(Dataset[Batch]):
         device: Where its batches live.
     """
 
-    def __init__(self, images: Pixels, labels: Tensor, rows: Tensor) -> None:
+    def __init__(self, images: "Tensor | Files", labels: Tensor, rows: Tensor) -> None:
         self.images = images
         self.labels = labels[rows]
         self.device = images.device if isinstance(images, Tensor) else torch.device("cpu")
@@ -72,7 +70,11 @@ class ImageSet(Dataset[Batch]):
     def __getitem__(self, index: Tensor) -> Batch:
         """Fetches the images at ``index``, int64 ``(n,)``, on the set's device."""
         index = index.to(self.device)
-        return Batch(self.images[self._rows[index]], self._labels[index], index)
+        rows = self._rows[index]
+        images = self.images
+        # index_select copies whole images: several times faster than images[rows] on a CPU.
+        pixels = images.index_select(0, rows) if isinstance(images, Tensor) else images[rows]
+        return Batch(pixels, self._labels[index], index)
 
 
 class DataModule(LightningDataModule, ABC):
@@ -176,14 +178,14 @@ class DataModule(LightningDataModule, ABC):
             sampler=indices,
             batch_size=None,
             num_workers=workers,
-            persistent_workers=workers > 0,
+            persistent_workers=workers > 0 and isinstance(indices, BatchSampler),
             pin_memory=on_host and self._device().type == "cuda",
         )
 
     def _device(self) -> torch.device:
         return self.trainer.strategy.root_device if self.trainer else torch.device("cpu")
 
-    def _place(self, images: Pixels) -> Pixels:
+    def _place(self, images: "Tensor | Files") -> "Tensor | Files":
         device = self._device()
         if device.type != "cuda" or not isinstance(images, Tensor):
             return images

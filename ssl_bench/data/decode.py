@@ -1,0 +1,86 @@
+"""From the bytes of an image file to a square uint8 tensor."""
+
+import io
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Literal
+
+import torch
+from PIL import Image
+from torch import Tensor
+from torch.nn.functional import interpolate
+from torchvision.io import ImageReadMode, decode_image
+from torchvision.transforms.functional import pil_to_tensor
+
+from ssl_bench.data.tree import Tree
+from ssl_bench.errors import UserError
+
+
+class ImageError(UserError):
+    """An image cannot be read.
+
+    Its message is cut to the last line, since a loader process sends its whole traceback along as message.
+    """
+
+    def __init__(self, message: str) -> None:
+        super().__init__(message.strip().rsplit("ImageError: ", 1)[-1])
+
+
+@dataclass(frozen=True)
+class Decoder:
+    """Decodes, crops the central square and resizes it (bilinear with antialiasing).
+
+    Equal, up to rounding of sizes, to torchvision's ``Resize(short_side)`` then ``CenterCrop(size)``, and
+    cheaper, since only the square is resized. An image whose square has this size already is left as it is.
+
+    Attributes:
+        channels: 1 for grey, 3 for RGB.
+        size: Height and width of the result.
+        short_side: What the image's short side is resized to before the crop, >= size; default ``size``.
+    """
+
+    channels: Literal[1, 3]
+    size: int
+    short_side: int | None = None
+
+    def __call__(self, data: bytes) -> Tensor:
+        """Returns uint8 ``(channels, size, size)``; raises whatever a decoder does for damaged data."""
+        image = _pixels(data, self.channels)
+        height, width = image.shape[1:]
+        side = round(min(height, width) * self.size / (self.short_side or self.size))
+        top, left = (height - side) // 2, (width - side) // 2
+        square = image[None, :, top : top + side, left : left + side]
+        if side == self.size:
+            return square[0]
+        return interpolate(square, (self.size, self.size), mode="bilinear", antialias=True)[0]
+
+
+def _pixels(data: bytes, channels: int) -> Tensor:
+    mode = ImageReadMode.GRAY if channels == 1 else ImageReadMode.RGB
+    try:
+        image: Tensor = decode_image(torch.frombuffer(bytearray(data), dtype=torch.uint8), mode)
+        if image.dtype == torch.uint8 and image.dim() == 3:
+            return image
+    except (RuntimeError, ValueError):
+        pass
+    # Less common formats; for damaged files Pillow's messages are for people.
+    with Image.open(io.BytesIO(data)) as file:
+        image = pil_to_tensor(file.convert("L" if channels == 1 else "RGB"))
+    return image
+
+
+class Files:
+    """Images that are read and decoded each time they are needed, by row: for sets too large for a cache."""
+
+    def __init__(self, tree: Tree, names: Sequence[str], decoder: Decoder) -> None:
+        self.tree, self.names, self.decoder = tree, names, decoder
+
+    def __getitem__(self, rows: Tensor) -> Tensor:
+        """Decodes rows, int64 ``(n,)``, into uint8 ``(n, C, H, W)``."""
+        return torch.stack([self._decode(self.names[row]) for row in rows.tolist()])
+
+    def _decode(self, name: str) -> Tensor:
+        try:
+            return self.decoder(self.tree.read(name))
+        except Exception as error:  # damaged data may raise anything
+            raise ImageError(f"{self.tree.path / name} is no readable image ({error}); remove it") from error

@@ -1,0 +1,132 @@
+"""Image data sets in the parquet layout of Hugging Face."""
+
+import json
+from collections.abc import Iterator
+from functools import partial
+from pathlib import Path
+from typing import Any, Literal
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+import torch
+from torch import Tensor
+
+from ssl_bench.data.cache import CHUNK, Item, cached
+from ssl_bench.data.decode import Decoder
+from ssl_bench.data.folder import channel_statistics
+from ssl_bench.data.module import Contents, DataModule
+from ssl_bench.data.tree import Tree
+from ssl_bench.data.types import Target
+from ssl_bench.errors import UserError
+
+
+class Parquet(DataModule):
+    """Files ``<split>-*.parquet`` (or ``<split>.parquet``) with a column of images and one of integer labels.
+
+    The image column holds a struct with the encoded ``bytes``, or the bytes themselves, of any format that
+    Pillow reads. A label of null or -1 means that there is none. Images are cropped to their central square and
+    resized to ``size``; one that has this size already is taken as it is.
+
+    Args:
+        root: The folder of the parquet files; sub-folders are searched too.
+        size: Height and width that the images are resized to.
+        channels: 1 for grey, 3 for RGB.
+        mean: Of each channel, in [0, 1]; default ImageNet's.
+        std: Likewise.
+        image_column: Name of the images' column.
+        label_column: Name of the labels' column.
+        train_split: What the names of the training files begin with.
+        test_split: Likewise for the test files; null to hold a part of the training images out.
+        validation_split: Likewise for the validation files.
+        **kwargs: As for every data set.
+    """
+
+    name = "parquet"
+    licence = "see the data set's card"
+
+    def __init__(
+        self,
+        root: str | None = None,
+        size: int = 32,
+        channels: Literal[1, 3] = 3,
+        mean: tuple[float, ...] | None = None,
+        std: tuple[float, ...] | None = None,
+        image_column: str = "image",
+        label_column: str = "label",
+        train_split: str = "train",
+        test_split: str | None = "test",
+        validation_split: str | None = None,
+        **kwargs: Any,
+    ) -> None:
+        super().__init__(root, **kwargs)
+        self.decoder = Decoder(channels, size)
+        self.image_shape = (channels, size, size)
+        self.mean, self.std = channel_statistics(channels, mean, std)
+        self.image_column, self.label_column = image_column, label_column
+        self.split_names = {"train": train_split, "validation": validation_split, "test": test_split}
+
+    def read(self) -> Contents:
+        """Decodes all splits into one cache; labels and class names come from the columns."""
+        files = {part: self._files(name) for part, name in self.split_names.items() if name}
+        paths = [path for found in files.values() for path in found]
+        labels = {part: torch.cat([self._labels(path) for path in found]) for part, found in files.items()}
+        counts = {part: len(column) for part, column in labels.items()}
+        tree = Tree(self.root)
+        key = [self.image_column, *tree.stamp([path.relative_to(self.root).as_posix() for path in paths])]
+        items = (item for path in paths for item in self._items(path))
+        images, kept = cached(self.name, key, sum(counts.values()), items, self.decoder, self.on_error)
+        every = torch.cat(list(labels.values()))
+        rows = dict(zip(counts, torch.split(torch.arange(len(every)), list(counts.values())), strict=True))
+        chosen = {part: of[kept[of]] for part, of in rows.items()}
+        classes = self._classes(paths[0]) or tuple(map(str, range(int(every.max()) + 1)))
+        return Contents(
+            images,
+            every,
+            (Target(self.label_column, classes),),
+            chosen["train"],
+            chosen.get("test"),
+            chosen.get("validation"),
+        )
+
+    def _files(self, split: str) -> list[Path]:
+        found = sorted(self.root.rglob(f"{split}.parquet")) + sorted(self.root.rglob(f"{split}-*.parquet"))
+        if not found:
+            there = sorted({path.stem.split("-")[0] for path in self.root.rglob("*.parquet")})
+            raise UserError(
+                f"parquet: found no {split}-*.parquet in {self.root}; its splits are {', '.join(there) or 'none'}: "
+                "set --data.root, or --data.train_split and --data.test_split"
+            )
+        return found
+
+    def _open(self, path: Path, column: str) -> pq.ParquetFile:
+        try:
+            file = pq.ParquetFile(path)
+        except (OSError, pa.ArrowInvalid) as error:
+            raise UserError(f"{path} is no readable parquet file ({error}); get it again") from error
+        if column not in file.schema_arrow.names:
+            raise UserError(
+                f"{path} has no column {column!r}, only {', '.join(file.schema_arrow.names)}: "
+                "set --data.image_column or --data.label_column"
+            )
+        return file
+
+    def _labels(self, path: Path) -> Tensor:
+        column = self._open(path, self.label_column).read([self.label_column]).column(0)
+        if not pa.types.is_integer(column.type):
+            raise UserError(f"{path}: column {self.label_column} holds {column.type}, expected integer labels")
+        return torch.tensor(column.cast(pa.int64()).fill_null(-1).to_pylist(), dtype=torch.int64)
+
+    def _items(self, path: Path) -> Iterator[Item]:
+        row = 0
+        for batch in self._open(path, self.image_column).iter_batches(CHUNK, columns=[self.image_column]):
+            column = batch.column(0)
+            if pa.types.is_struct(column.type):
+                column = column.field("bytes")
+            for data in column.to_pylist():
+                yield f"row {row} of {path}", partial(bytes, data)
+                row += 1
+
+    def _classes(self, path: Path) -> tuple[str, ...]:
+        metadata = self._open(path, self.label_column).schema_arrow.metadata or {}
+        features = json.loads(metadata.get(b"huggingface", b"{}")).get("info", {}).get("features", {})
+        return tuple(features.get(self.label_column, {}).get("names", ()))

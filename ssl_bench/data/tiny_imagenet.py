@@ -1,0 +1,68 @@
+"""Tiny ImageNet, read from its zip archive or from the unpacked folder."""
+
+from pathlib import Path
+
+import torch
+
+from ssl_bench.data.cache import cached_files
+from ssl_bench.data.decode import Decoder
+from ssl_bench.data.download import download
+from ssl_bench.data.module import Contents, DataModule
+from ssl_bench.data.source import obtain
+from ssl_bench.data.tree import Tree
+from ssl_bench.data.types import Target
+from ssl_bench.errors import UserError
+
+FOLDER = "tiny-imagenet-200"
+URL = "http://cs231n.stanford.edu/tiny-imagenet-200.zip"
+MD5 = "90528d7ca1a48142e341f4ef8d21d0de"
+ANNOTATIONS = "val/val_annotations.txt"
+
+
+class TinyImageNet(DataModule):
+    """110,000 photographs of 64x64 pixels in 200 classes (Le & Yang 2015, Stanford CS231n).
+
+    The 100,000 official training images are train and validation. The official validation images are test,
+    since the labels of the official test images were never published.
+    """
+
+    name = "tiny_imagenet"
+    image_shape = (3, 64, 64)
+    mean = (0.480, 0.448, 0.398)
+    std = (0.277, 0.269, 0.282)
+    licence = "ImageNet's: non-commercial research and education"
+
+    def read(self) -> Contents:
+        """Lists ``<root>/tiny-imagenet-200[.zip]``, downloads it if need be, and decodes it into a cache."""
+        names = [(FOLDER, f"{FOLDER}.zip")]
+        (path,) = obtain(self.name, [self.root], names, self.root, self._download)
+        tree = Tree(path, inside=FOLDER)
+        files = tree.names()
+        train = [name for name in files if name.startswith("train/") and name.endswith(".JPEG")]
+        try:
+            words = dict(line.split("\t", 1) for line in tree.read("words.txt").decode().splitlines())
+            wnids = sorted(tree.read("wnids.txt").decode().split())
+            test = dict(line.split("\t")[:2] for line in tree.read(ANNOTATIONS).decode().splitlines())
+        except (OSError, KeyError, ValueError) as error:
+            raise UserError(f"{path} lacks a label file or it is damaged ({error}); get it again") from error
+        label = {wnid: index for index, wnid in enumerate(wnids)}
+        test_files = sorted(name for name in files if name.startswith("val/images/"))
+        if {Path(name).name for name in test_files} != set(test):
+            raise UserError(f"{path}: {ANNOTATIONS} names {len(test)} images, val/images holds {len(test_files)}")
+        of = [name.split("/")[1] for name in train] + [test[Path(name).name] for name in test_files]
+        if strange := next((wnid for wnid in of if wnid not in label), None):
+            raise UserError(f"{path}: an image is labelled {strange}, which wnids.txt does not name")
+        decoder = Decoder(3, self.image_shape[-1])
+        images, kept = cached_files(self.name, tree, train + test_files, decoder, self.on_error)
+        rows = torch.arange(len(of))
+        return Contents(
+            images=images,
+            labels=torch.tensor([label[wnid] for wnid in of], dtype=torch.int64),
+            targets=(Target("object", tuple(words.get(wnid, wnid) for wnid in wnids)),),
+            train=rows[: len(train)][kept[: len(train)]],
+            test=rows[len(train) :][kept[len(train) :]],
+        )
+
+    def _download(self, _: Path) -> None:
+        # Straight to its place, where a broken download waits to be continued.
+        download(URL, self.root / f"{FOLDER}.zip", MD5)

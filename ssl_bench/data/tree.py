@@ -1,0 +1,62 @@
+"""The files of a folder or of a zip archive, alike."""
+
+import os
+import zipfile
+from collections.abc import Iterable, Iterator
+from pathlib import Path
+
+from ssl_bench.errors import UserError
+
+
+class Tree:
+    """Files by their path below a folder, which may lie in a zip archive: there is no need to unpack it.
+
+    Args:
+        path: A folder, or a ``.zip`` file.
+        inside: The folder inside the archive; ignored for a folder.
+
+    Raises:
+        UserError: ``path`` is no folder and no readable archive.
+    """
+
+    def __init__(self, path: Path, inside: str = "") -> None:
+        self.path = path
+        self._prefix = f"{inside}/" if inside else ""
+        self._archive: zipfile.ZipFile | None = None
+        if path.is_dir():
+            return
+        try:
+            self._archive = zipfile.ZipFile(path)
+        except (OSError, zipfile.BadZipFile) as error:
+            raise UserError(f"{path} is neither a folder nor a readable zip archive ({error})") from error
+
+    def names(self) -> list[str]:
+        """All files but hidden ones, sorted, so that the order is the same on every machine."""
+        if self._archive is not None:
+            start = len(self._prefix)
+            found = [n[start:] for n in self._archive.namelist() if n.startswith(self._prefix)]
+            found = [name for name in found if not name.endswith("/")]
+        else:
+            found = [
+                (Path(folder) / file).relative_to(self.path).as_posix()
+                for folder, _, files in os.walk(self.path, followlinks=True)
+                for file in files
+            ]
+        return sorted(n for n in found if not any(part[:1] == "." or part == "__MACOSX" for part in n.split("/")))
+
+    def read(self, name: str) -> bytes:
+        """The content of one file; safe to call from several threads."""
+        if self._archive is not None:
+            return self._archive.read(self._prefix + name)
+        return (self.path / name).read_bytes()
+
+    def stamp(self, names: Iterable[str]) -> Iterator[str]:
+        """What changes when one of the files does: names, sizes and times of change."""
+        paths = [self.path] if self._archive is not None else (self.path / name for name in names)
+        yield from names
+        for path in paths:
+            try:
+                status = path.stat()
+            except OSError as error:
+                raise UserError(f"{path} is listed but cannot be read ({error.strerror})") from error
+            yield f"{path.absolute()} {status.st_size} {status.st_mtime_ns}"
