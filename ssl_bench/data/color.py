@@ -1,4 +1,7 @@
-"""Transforms of an image's colours, for a whole batch at once."""
+"""Transforms of an image's colours, for a whole batch at once.
+
+New tensors are worked on in place: on a CPU fetching fresh memory costs more than the arithmetic.
+"""
 
 from dataclasses import dataclass
 
@@ -18,25 +21,33 @@ def luma(x: Tensor) -> Tensor:
     return (LUMA[0] * r + LUMA[1] * g + LUMA[2] * b)[:, None]
 
 
+def blend(x: Tensor, other: Tensor, factor: Tensor) -> Tensor:
+    """``factor * x + (1 - factor) * other``, kept in [0, 1]; a factor of 1 leaves x as it is to the last bit."""
+    return (x * factor).add_(other * (1 - factor)).clamp_(0, 1)
+
+
 def shift_hue(x: Tensor, shift: Tensor) -> Tensor:
     """Turn the hue of HSV by `shift` turns, saturation and value unchanged.
 
-    With chroma C = max - min, value V = max and hue H in sixths of a turn, channel n is
-    V - C * clamp(min(k, 4 - k), 0, 1), k = (n + H) mod 6, n = 5, 3, 1 for red, green, blue: the HSV to RGB
-    conversion of torchvision and Pillow without its case table.
+    With value V = max, chroma C = max - min and hue H in turns, a channel is V - C * clamp(2 - 6 d, 0, 1), where d
+    is the distance on the circle from H to the channel's opposite colour (cyan, magenta, yellow at 3/6, 5/6, 1/6):
+    the HSV to RGB conversion of Pillow and torchvision without its table of six cases.
 
     Args:
         x: ``(N, 3, H, W)`` in [0, 1].
-        shift: ``(N,)`` in [-0.5, 0.5].
+        shift: ``(N,)`` turns, in [-0.5, 0.5].
     """
     r, g, b = x.unbind(1)
-    value = x.amax(1)
-    chroma = value - x.amin(1)
-    safe = torch.where(chroma == 0, 1.0, chroma)
-    hue = torch.where(value == r, (g - b) / safe, torch.where(value == g, 2 + (b - r) / safe, 4 + (r - g) / safe))
-    hue = hue + 6 * shift[:, None, None]
-    k = [torch.remainder(hue + n, 6) for n in (5, 3, 1)]
-    return torch.stack([value - chroma * torch.minimum(c, 4 - c).clamp(0, 1) for c in k], dim=1)
+    value = torch.maximum(torch.maximum(r, g), b)
+    chroma = value - torch.minimum(torch.minimum(r, g), b)
+    sixth = 1 / (6 * chroma.clamp(min=1e-9))  # grey has no hue: 0 / 1e-9
+    hue = torch.where(
+        value == r, (g - b) * sixth, torch.where(value == g, (b - r) * sixth + 1 / 3, (r - g) * sixth + 2 / 3)
+    )
+    opposite = torch.arange(3, 8, 2, device=x.device)[:, None, None] / 6
+    turns = (hue + shift[:, None, None])[:, None] - opposite
+    distance = turns.sub_(turns.round()).abs_()
+    return distance.mul_(-6).add_(2).clamp_(0, 1).mul_(-chroma[:, None]).add_(value[:, None])
 
 
 @dataclass(frozen=True)
@@ -73,13 +84,13 @@ class ColorJitter(Transform):
         """Blend with black, with the mean grey, with the grey image; then turn the hue."""
         brightness, contrast, saturation = (each(factor) for factor in drawn[:3])
         if self.brightness:
-            x = (x * brightness).clamp(0, 1)
+            x = (x * brightness).clamp_(0, 1)
         if self.contrast:
             mean = luma(x).mean((1, 2, 3), keepdim=True)
-            x = torch.lerp(mean, x, contrast).clamp(0, 1)
+            x = blend(x, mean, contrast)
         if x.shape[1] == 3:
             if self.saturation:
-                x = torch.lerp(luma(x), x, saturation).clamp(0, 1)
+                x = blend(x, luma(x), saturation)
             if self.hue:
                 x = shift_hue(x, drawn[3])
         return x
@@ -100,7 +111,7 @@ class Grayscale(Transform):
 
     def __call__(self, x: Tensor, *drawn: Tensor) -> Tensor:
         """Turn the chosen images grey."""
-        return torch.where(each(drawn[0]), luma(x), x)
+        return blend(x, luma(x), (~each(drawn[0])).to(x.dtype))
 
 
 @dataclass(frozen=True)

@@ -53,6 +53,11 @@ def _positions(room: Tensor) -> Tensor:
     return (torch.rand(room.shape, device=room.device) * (room + 1)).floor()
 
 
+def _middle(size: int, out: int) -> int:
+    """Where `out` pixels begin in the middle of `size`; of two middles torchvision's."""
+    return round((size - out) / 2) if out < size else -((out - size) // 2)
+
+
 @dataclass(frozen=True)
 class RandomResizedCrop(Crop):
     """A box of random area and aspect ratio, resized; the distribution is torchvision's.
@@ -73,7 +78,8 @@ class RandomResizedCrop(Crop):
     def __post_init__(self) -> None:
         check_range("scale", self.scale, 0, 1)
         check_range("ratio", self.ratio, 1e-3)
-        check_size("size", self.size)
+        if self.size is not None:
+            check_size("size", self.size)
         if self.interpolation not in INTERPOLATIONS:
             raise ValueError(f"interpolation is {self.interpolation!r}, expected {' or '.join(INTERPOLATIONS)}")
 
@@ -116,7 +122,8 @@ class RandomCrop(Crop):
 
     def __post_init__(self) -> None:
         check_size("padding", self.padding, least=0)
-        check_size("size", self.size)
+        if self.size is not None:
+            check_size("size", self.size)
 
     def out(self, height: int, width: int) -> tuple[int, int]:
         """`size` squared, else as it came."""
@@ -149,8 +156,8 @@ class CenterCrop(Crop):
         return self.size, self.size
 
     def box(self, n: int, height: int, width: int, device: torch.device) -> Box:
-        """The box in the middle; of two middles the even one, as torchvision."""
-        top, left = round((height - self.size) / 2), round((width - self.size) / 2)
+        """The box in the middle."""
+        top, left = _middle(height, self.size), _middle(width, self.size)
         return _box(n, top, left, self.size, self.size, device)
 
 

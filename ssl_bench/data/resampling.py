@@ -137,9 +137,10 @@ class GaussianBlur(Transform):
         check("p", self.p, 0, 1)
         check_range("sigma", self.sigma, 1e-2)
         check_size("above", self.above, least=0)
-        check_size("kernel_size", self.kernel_size)
-        if self.kernel_size is not None and self.kernel_size % 2 == 0:
-            raise ValueError(f"kernel_size is {self.kernel_size}, expected an odd number")
+        if self.kernel_size is not None:
+            check_size("kernel_size", self.kernel_size)
+            if self.kernel_size % 2 == 0:
+                raise ValueError(f"kernel_size is {self.kernel_size}, expected an odd number")
 
     def draw(self, n: int, height: int, width: int, device: torch.device) -> tuple[Tensor, ...]:
         """The standard deviations; one too small to reach a neighbour leaves its image alone."""

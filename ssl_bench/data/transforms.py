@@ -71,8 +71,8 @@ def check_range(name: str, value: object, low: float, high: float = math.inf) ->
 
 
 def check_size(name: str, value: object, least: int = 1) -> None:
-    """Raise ValueError unless `value` is None or a number of pixels of at least `least`."""
-    if value is not None and (isinstance(value, bool) or not isinstance(value, int) or value < least):
+    """Raise ValueError unless `value` is a number of pixels of at least `least`."""
+    if isinstance(value, bool) or not isinstance(value, int) or value < least:
         raise ValueError(f"{name} is {value!r}, expected a whole number of at least {least}")
 
 
@@ -137,13 +137,16 @@ class Normalize(Transform):
     def __post_init__(self) -> None:
         for name, least in (("mean", -math.inf), ("std", 1e-6)):
             value = getattr(self, name)
-            for number in value if isinstance(value, list | tuple) else [value]:
-                if value is not None:
-                    check(name, number, least)
+            for number in value if isinstance(value, list | tuple) else [] if value is None else [value]:
+                check(name, number, least)
 
-    def fill(self, other: "Normalize") -> "Normalize":
-        """`other` with this one's mean or std where it has none."""
-        return Normalize(self.mean if other.mean is None else other.mean, self.std if other.std is None else other.std)
+    def filled(self, mean: Sequence[float], std: Sequence[float]) -> "Normalize":
+        """This step with the data set's mean and std where it has none of its own."""
+        return Normalize(mean if self.mean is None else self.mean, std if self.std is None else self.std)
+
+    def suits(self, channels: int) -> bool:
+        """Whether mean and std are one number or one for each channel."""
+        return all(isinstance(v, int | float) or v is None or len(v) == channels for v in (self.mean, self.std))
 
     def draw(self, n: int, height: int, width: int, device: torch.device) -> tuple[Tensor, ...]:
         """Nothing is random."""
@@ -160,7 +163,7 @@ class Normalize(Transform):
     @staticmethod
     def _channels(value: float | Sequence[float] | None, x: Tensor) -> Tensor:
         if value is None:
-            raise ValueError("no mean or std: fill() them from the data set's")
+            raise ValueError("no mean or std: filled() takes them from the data set's")
         numbers = [value] if isinstance(value, int | float) else value
         # Filled on the device: a copy from the host would make a GPU wait at every batch.
         return torch.stack([torch.full((1, 1), number, device=x.device) for number in numbers])

@@ -138,10 +138,15 @@ class Views:
             raise UserError(
                 f"views: recipe {recipe} is for images, the data have shape {self.image_shape}: use identity"
             )
-        if steps and self.image_shape[0] not in (1, 3):
-            raise UserError(f"views: images have {self.image_shape[0]} channels, recipes need 1 or 3")
-        own = Normalize(tuple(mean), tuple(std))
-        steps = [own.fill(step) if isinstance(step, Normalize) else step for step in steps]
+        channels = self.image_shape[0]
+        if steps and channels not in (1, 3):
+            raise UserError(f"views: images have {channels} channels, recipes need 1 or 3")
+        steps = [step.filled(mean, std) if isinstance(step, Normalize) else step for step in steps]
+        for step in steps:
+            if isinstance(step, Normalize) and not step.suits(channels):
+                raise UserError(
+                    f"views: {step} is not for images of {channels} channels: give one number or {channels}"
+                )
         size = self.image_shape[-2:]
         self._random = fuse(steps, *size) if steps else []
         self._plain = fuse([step for step in steps if not step.random], *size) if steps else []
@@ -162,7 +167,7 @@ class Views:
         """
         repeated = images.expand(self.number, *images.shape).flatten(0, 1)
         views = self._run(repeated, self._random, self._apply)
-        return views.view(self.number, -1, *views.shape[1:])
+        return views.view(self.number, len(images), *views.shape[1:])
 
     def plain(self, images: Tensor) -> Tensor:
         """The input for evaluation: the recipe's deterministic steps only.
@@ -177,6 +182,8 @@ class Views:
 
     def to_image(self, x: Tensor) -> Tensor:
         """Pictures ``(..., C, h, w)`` in [0, 1] of what a call or `plain` gave: normalisation undone."""
+        if len(self.image_shape) != 3:
+            return x
         for transform in reversed(self._plain):
             if isinstance(transform, Normalize):
                 x = transform.undo(x)
@@ -196,7 +203,7 @@ class Views:
 
 
 def _apply(images: Tensor, transforms: list[Transform], drawn: list[tuple[Tensor, ...]]) -> Tensor:
-    x = images.float() if images.is_floating_point() else images.float() / 255
+    x = images.float() if images.is_floating_point() else images.float().div_(255)
     for transform, parameters in zip(transforms, drawn, strict=True):
         x = transform(x, *parameters)
     return x

@@ -1,0 +1,152 @@
+"""Views per second against torchvision on PIL images with worker processes (and kornia, where it is installed).
+
+    python benchmarks/views.py --write
+
+SimCLR's crop, flip, colour jitter and grayscale on 32x32 images in batches of 256. The contestants take turns in
+every round, so that a busy machine slows all of them; the ratio is the median over the rounds.
+"""
+
+import argparse
+import datetime
+import os
+import platform
+import statistics
+import sys
+import time
+from collections.abc import Callable
+from importlib.util import find_spec
+from pathlib import Path
+
+import torch
+import torchvision
+from PIL import Image
+from torch import Tensor
+from torch.utils.data import DataLoader, Dataset
+from torchvision import transforms as T
+
+from ssl_bench.data.views import Steps, Views
+
+BATCH, BATCHES, SIDE, WORKERS = 256, 16, 32, 2
+JITTER = {"brightness": 0.4, "contrast": 0.4, "saturation": 0.4, "hue": 0.1}
+RECIPE: Steps = [
+    {"random_resized_crop": {"scale": [0.2, 1.0]}},
+    "horizontal_flip",
+    {"color_jitter": {**JITTER, "p": 0.8}},
+    {"grayscale": {"p": 0.2}},
+]
+RESULT = Path(__file__).parent / "results" / "views.md"
+
+
+class Pictures(Dataset[Tensor]):
+    """The images as PIL pictures, each augmented when it is asked for."""
+
+    def __init__(self, images: Tensor) -> None:
+        self.pictures = [Image.fromarray(image.permute(1, 2, 0).numpy()) for image in images]
+        self.augment = T.Compose(
+            [
+                T.RandomResizedCrop(SIDE, scale=(0.2, 1.0)),
+                T.RandomHorizontalFlip(),
+                T.RandomApply([T.ColorJitter(**JITTER)], p=0.8),
+                T.RandomGrayscale(0.2),
+                T.ToTensor(),
+            ]
+        )
+
+    def __len__(self) -> int:
+        return len(self.pictures)
+
+    def __getitem__(self, index: int) -> Tensor:
+        view: Tensor = self.augment(self.pictures[index])
+        return view
+
+
+def batched(images: Tensor, augment: Callable[[Tensor], Tensor]) -> Callable[[], None]:
+    def epoch() -> None:
+        for ids in torch.randperm(len(images)).view(-1, BATCH):
+            augment(images[ids])
+
+    return epoch
+
+
+def contestants(images: Tensor) -> dict[str, Callable[[], None]]:
+    shape = (3, SIDE, SIDE)
+    mean = std = (0.5, 0.5, 0.5)
+    eager = Views(RECIPE, image_shape=shape, mean=mean, std=std)
+    compiled = Views(RECIPE, compile=True, image_shape=shape, mean=mean, std=std)
+    loader = DataLoader(Pictures(images), batch_size=BATCH, shuffle=True, num_workers=WORKERS, persistent_workers=True)
+
+    def pil() -> None:
+        for _ in loader:
+            pass
+
+    found = {
+        f"torchvision on PIL, {WORKERS} workers": pil,
+        "ssl_bench": batched(images, eager),
+        "ssl_bench, compiled": batched(images, compiled),
+    }
+    if find_spec("kornia"):
+        from kornia import augmentation as K
+
+        chain = K.AugmentationSequential(
+            K.RandomResizedCrop((SIDE, SIDE), scale=(0.2, 1.0)),
+            K.RandomHorizontalFlip(),
+            K.ColorJitter(**JITTER, p=0.8),
+            K.RandomGrayscale(p=0.2),
+        )
+        found["kornia"] = batched(images, lambda x: chain(x.float() / 255))
+    return found
+
+
+def measure(rounds: int) -> str:
+    """A markdown table of views per second and ratios to the first contestant."""
+    images = torch.randint(0, 256, (BATCH * BATCHES, 3, SIDE, SIDE), dtype=torch.uint8)
+    images = torch.nn.functional.avg_pool2d(images.float(), 5, 1, 2).byte()
+    epochs = contestants(images)
+    for epoch in epochs.values():
+        epoch()  # workers started, kernels compiled
+    rates: dict[str, list[float]] = {name: [] for name in epochs}
+    for _ in range(rounds):
+        for name, epoch in epochs.items():
+            start = time.perf_counter()
+            epoch()
+            rates[name].append(len(images) / (time.perf_counter() - start))
+    base = next(iter(rates.values()))
+    lines = ["| what | views/s | ratio |", "|---|---|---|"]
+    for name, rate in rates.items():
+        ratio = statistics.median(mine / theirs for mine, theirs in zip(rate, base, strict=True))
+        lines.append(f"| {name} | {statistics.median(rate):,.0f} | {ratio:.2f} |")
+    return "\n".join(lines)
+
+
+def machine() -> str:
+    """Processor, cores and versions."""
+    info = Path("/proc/cpuinfo")
+    models = [line.split(":")[1].strip() for line in info.read_text().splitlines() if "model name" in line]
+    return (
+        f"{models[0] if models else platform.processor()}, {os.cpu_count()} cores, "
+        f"{torch.get_num_threads()} threads, torch {torch.__version__}, torchvision {torchvision.__version__}"
+    )
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--rounds", type=int, default=7)
+    parser.add_argument("--write", action="store_true", help=f"keep the table as results/{RESULT.name}")
+    arguments = parser.parse_args()
+    table = measure(arguments.rounds)
+    print(table)
+    if arguments.write:
+        RESULT.parent.mkdir(exist_ok=True)
+        command = "python benchmarks/views.py " + " ".join(sys.argv[1:])
+        text = (
+            f"# Views\n\n{BATCH * BATCHES} images of {SIDE}x{SIDE}, batches of {BATCH}: crop, flip, jitter, gray; "
+            f"median of {arguments.rounds} rounds.\n\n{table}\n\n"
+            f"`{command}` on {datetime.date.today()}: {machine()}\n"
+        )
+        part = RESULT.with_suffix(".part")
+        part.write_text(text)
+        part.replace(RESULT)
+
+
+if __name__ == "__main__":
+    main()

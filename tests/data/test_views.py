@@ -1,0 +1,226 @@
+"""Views: recipes from data, J independent views, evaluation without augmentation."""
+
+import re
+from pathlib import Path
+
+import pytest
+import torch
+from torch import Tensor
+
+from ssl_bench.config_files import config_names
+from ssl_bench.data.transforms import Normalize
+from ssl_bench.data.views import Steps, Views
+from ssl_bench.errors import UserError
+
+SHAPES = [(1, 8, 8), (1, 28, 28), (3, 32, 32), (3, 64, 64)]
+STRONG: Steps = [
+    {"random_resized_crop": {"scale": [0.2, 1.0]}},
+    "horizontal_flip",
+    {"color_jitter": {"brightness": 0.4, "contrast": 0.4, "saturation": 0.4, "hue": 0.1}},
+    {"grayscale": {"p": 0.2}},
+    "normalize",
+]
+
+
+def pictures(shape: tuple[int, ...], n: int = 6) -> Tensor:
+    return torch.randint(0, 256, (n, *shape), dtype=torch.uint8, generator=torch.Generator().manual_seed(1))
+
+
+def views(recipe: str | Steps, shape: tuple[int, ...] = (3, 32, 32), number: int = 1, compile: bool = False) -> Views:
+    channels = shape[0]
+    mean, std = (0.4, 0.5, 0.6)[:channels], (0.2, 0.25, 0.3)[:channels]
+    return Views(recipe, number, compile, image_shape=shape, mean=mean, std=std)
+
+
+@pytest.mark.parametrize("shape", SHAPES, ids=str)
+@pytest.mark.parametrize("recipe", config_names("views"))
+def test_every_recipe_makes_pictures_of_every_size(recipe: str, shape: tuple[int, ...]) -> None:
+    make, x = views(recipe, shape, number=2), pictures(shape)
+    made, plain = make(x), make.plain(x)
+    assert made.shape == (2, *plain.shape)
+    assert made.dtype == plain.dtype == torch.float32
+    assert made.is_contiguous()
+    for y in (made, plain):
+        assert y.isfinite().all()
+        torch.testing.assert_close(renormalised(make, make.to_image(y)), y, atol=1e-5, rtol=0)
+
+
+def renormalised(make: Views, image: Tensor) -> Tensor:
+    """What `plain` makes of pictures in [0, 1] that need no more resizing or thresholding."""
+    for transform in make._plain:
+        image = transform(image) if isinstance(transform, Normalize) else image
+    return image
+
+
+@pytest.mark.parametrize("recipe", [name for name in config_names("views") if name.startswith("reconstruction")])
+def test_views_to_be_reconstructed_stay_in_the_unit_interval(recipe: str) -> None:
+    made = views(recipe, number=5)(pictures((3, 32, 32)))
+    assert made.min() >= 0
+    assert made.max() <= 1
+
+
+def test_views_for_the_discriminator_have_the_generators_range() -> None:
+    made = views("crop_flip", number=5)(pictures((3, 32, 32)))
+    assert -1 <= made.min() < -0.9
+    assert 0.9 < made.max() <= 1
+
+
+@pytest.mark.parametrize("recipe", config_names("views"))
+def test_every_recipe_says_what_it_is_in_its_first_line(recipe: str) -> None:
+    assert len(config_names("views")[recipe]) > 20
+
+
+@pytest.mark.parametrize("number", [1, 2, 3, 7])
+def test_any_number_of_views(number: int) -> None:
+    assert views(STRONG, number=number)(pictures((3, 32, 32))).shape == (number, 6, 3, 32, 32)
+
+
+def test_views_differ_between_views_and_between_equal_images() -> None:
+    x = pictures((3, 32, 32), n=1).expand(5, -1, -1, -1)
+    flat = views(STRONG, number=3)(x).flatten(0, 1).flatten(1)
+    assert torch.pdist(flat).min() > 1
+
+
+def test_the_same_seed_gives_the_same_views_and_another_seed_others() -> None:
+    make, x = views(STRONG, number=2), pictures((3, 32, 32))
+    made = []
+    for seed in (5, 5, 6):
+        torch.manual_seed(seed)
+        made.append(make(x))
+    assert torch.equal(made[0], made[1])
+    assert not torch.allclose(made[0], made[2])
+
+
+def test_evaluation_sees_the_image_itself() -> None:
+    make, x = views(STRONG), pictures((3, 32, 32))
+    mean, std = torch.tensor([0.4, 0.5, 0.6]).view(3, 1, 1), torch.tensor([0.2, 0.25, 0.3]).view(3, 1, 1)
+    state = torch.get_rng_state()
+    plain = make.plain(x)
+    assert torch.equal(torch.get_rng_state(), state)
+    torch.testing.assert_close(plain, (x / 255 - mean) / std)
+    torch.testing.assert_close(make.to_image(plain), x / 255)
+
+
+def test_evaluation_keeps_threshold_and_center_crop() -> None:
+    make = views(["horizontal_flip", {"center_crop": {"size": 20}}, {"threshold": {"at": 0.3}}], (1, 28, 28))
+    x = pictures((1, 28, 28))
+    assert torch.equal(make.plain(x), (x[..., 4:24, 4:24] / 255 > 0.3).float())
+
+
+def test_to_image_undoes_normalisation_of_a_single_view_and_of_many() -> None:
+    make, x = views(["normalize"], number=2), pictures((3, 32, 32))
+    made = make(x)
+    torch.testing.assert_close(make.to_image(made), (x / 255).expand(2, *x.shape))
+    torch.testing.assert_close(make.to_image(made[0, 0]), x[0] / 255)
+
+
+def test_bytes_and_floats_of_the_same_images_give_the_same_views() -> None:
+    make, x = views(STRONG), pictures((3, 32, 32))
+    made = []
+    for images in (x, x / 255, x.contiguous(memory_format=torch.channels_last)):
+        torch.manual_seed(0)
+        made.append(make(images))
+    torch.testing.assert_close(made[0], made[1])
+    torch.testing.assert_close(made[0], made[2])
+    assert made[2].is_contiguous()
+
+
+def test_views_do_not_write_into_the_images() -> None:
+    make, x = views(STRONG), pictures((3, 32, 32)) / 255
+    before = x.clone()
+    make(x)
+    make.plain(x)
+    assert torch.equal(x, before)
+
+
+def test_points_pass_unchanged() -> None:
+    make = Views("identity", 3, image_shape=(2,), mean=(0.0,), std=(1.0,))
+    x = torch.randn(10, 2) * 15
+    assert torch.equal(make(x), x.expand(3, 10, 2))
+    assert torch.equal(make.plain(x), x)
+    assert torch.equal(make.to_image(x), x)
+
+
+def test_mixed_precision_around_the_views_does_not_reach_into_them() -> None:
+    make, x = views(STRONG), pictures((3, 32, 32))
+    torch.manual_seed(0)
+    expected = make(x)
+    torch.manual_seed(0)
+    with torch.autocast("cpu", dtype=torch.bfloat16):
+        assert torch.equal(make(x), expected)
+
+
+def test_compiled_views_are_the_same_views() -> None:
+    x = pictures((3, 32, 32))
+    made = []
+    for compile in (False, True):
+        torch.manual_seed(0)
+        made.append(views(STRONG, number=2, compile=compile)(x))
+    torch.testing.assert_close(made[0], made[1], atol=1e-5, rtol=0)
+
+
+@pytest.mark.parametrize(("recipe", "axis"), [("reconstruction_mnist", -1), ("reconstruction_mnist_released", -2)])
+def test_the_paper_mirrors_digits_and_its_code_turns_them_upside_down(recipe: str, axis: int) -> None:
+    x = torch.zeros(64, 1, 28, 28, dtype=torch.uint8)
+    x[..., :8, :8] = 255  # top left: a crop moves it less than half an image, a flip to the other side
+    made = views(recipe, (1, 28, 28))(x)
+    far, far_along_the_other = (made.narrow(a, 14, 14).sum() / made.sum() for a in (axis, -3 - axis))
+    assert 0.25 < far < 0.75
+    assert far_along_the_other < 0.2
+
+
+def test_a_recipe_can_be_a_file(tmp_path: Path) -> None:
+    file = tmp_path / "mine.yaml"
+    file.write_text("# mine\n- center_crop: {size: 16}\n- normalize\n")
+    assert views(str(file))(pictures((3, 32, 32))).shape == (1, 6, 3, 16, 16)
+
+
+@pytest.mark.parametrize(
+    ("recipe", "message"),
+    [
+        ("simclr_symetric", "did you mean simclr_symmetric"),
+        ("absent.yaml", "no recipe file absent.yaml"),
+        ([{"colour_jitter": {"hue": 0.1}}], "unknown step 'colour_jitter': did you mean color_jitter"),
+        ([{"horizontal_flip": {"q": 0.1}}], "horizontal_flip has no parameter 'q': known: p"),
+        ([{"gaussian_blur": {"sigmas": [1, 2]}}], "no parameter 'sigmas': did you mean sigma"),
+        ([{"grayscale": {"p": 2}}], "grayscale: p is 2, expected a number from 0 to 1"),
+        ([{"grayscale": {"p": "often"}}], "p is 'often', expected a number"),
+        ([{"random_resized_crop": {"scale": [1.0, 0.2]}}], "smallest first"),
+        ([{"random_resized_crop": {"interpolation": "cubic"}}], "expected bilinear or bicubic"),
+        ([{"gaussian_blur": {"kernel_size": 4}}], "expected an odd number"),
+        ([{"center_crop": {"size": None}}], "size is None, expected a whole number"),
+        (["center_crop"], "center_crop: .*size"),
+        ([{"random_crop": {"size": 40}}], "size 40 is more than an image of 32x32"),
+        ([{"horizontal_flip": {"p": 0.5}, "grayscale": None}], "expected one name with its parameters"),
+        ([{"horizontal_flip": 0.5}], "expected parameters by name"),
+        ([{"normalize": {"mean": [0.1, 0.2]}}], "not for images of 3 channels"),
+    ],
+)
+def test_a_wrong_recipe_ends_in_one_line_that_says_what_to_write(recipe: str | Steps, message: str) -> None:
+    with pytest.raises(UserError) as error:
+        views(recipe)
+    assert re.search(message, str(error.value)), error.value
+    assert "\n" not in str(error.value)
+
+
+@pytest.mark.parametrize("text", ["steps: [flip", "horizontal_flip", ""])
+def test_a_file_without_a_list_of_steps_is_refused(tmp_path: Path, text: str) -> None:
+    file = tmp_path / "mine.yaml"
+    file.write_text(text)
+    with pytest.raises(UserError, match=r"not YAML|expected a list of steps"):
+        views(str(file))
+
+
+def test_images_of_another_size_are_refused() -> None:
+    with pytest.raises(UserError, match=r"images are \(3, 28, 28\), expected \(3, 32, 32\)"):
+        views("normalize")(pictures((3, 28, 28)))
+
+
+def test_points_need_the_identity() -> None:
+    with pytest.raises(UserError, match="use identity"):
+        Views("flip", image_shape=(2,), mean=(0.0,), std=(1.0,))
+
+
+def test_no_views_at_all_are_refused() -> None:
+    with pytest.raises(UserError, match="number is 0"):
+        views("identity", number=0)
