@@ -31,7 +31,6 @@ from ssl_bench.methods.base import Method
 from ssl_bench.results import Record, commit, peak_memory_mb, write_atomically
 from ssl_bench.table import print_table, read_records
 
-
 for module in ("lightning.pytorch.utilities.rank_zero", "lightning.fabric.utilities.rank_zero"):
     logging.getLogger(module).setLevel(logging.WARNING)  # device lists and advertisements
 for message in (

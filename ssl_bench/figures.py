@@ -2,7 +2,6 @@
 
 import csv
 import importlib.util
-from collections.abc import Callable
 from pathlib import Path
 
 import matplotlib

@@ -1,7 +1,6 @@
 """The run record: what was run, on what, how long it took and what came out."""
 
 import json
-import os
 import resource
 import subprocess
 import sys
@@ -57,7 +56,7 @@ def write_atomically(path: Path, text: str) -> None:
     with tempfile.NamedTemporaryFile("w", dir=path.parent, suffix=".tmp", delete=False, encoding="utf-8") as file:
         file.write(text)
     Path(file.name).chmod(0o644)
-    os.replace(file.name, path)
+    Path(file.name).replace(path)
 
 
 def commit() -> str | None:

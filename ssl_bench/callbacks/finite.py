@@ -44,5 +44,5 @@ class StopWhenNotFinite(Callback):
         if first < NEVER:
             raise RunError(
                 f"the loss is not finite at step {first} (epoch {trainer.current_epoch}); the last good checkpoint is "
-                "kept: lower the learning rate (--method.optimizer.lr) or clip gradients (--trainer.gradient_clip_val 1)"
+                "kept: lower --method.optimizer.lr or clip gradients with --trainer.gradient_clip_val 1"
             )

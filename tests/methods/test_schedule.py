@@ -1,0 +1,51 @@
+"""Schedules against torch's own schedulers."""
+
+from collections.abc import Callable
+
+import pytest
+import torch
+from torch.optim.lr_scheduler import CosineAnnealingLR, ExponentialLR, LinearLR, LRScheduler, MultiStepLR
+
+from ssl_bench.methods.schedule import Schedule
+
+STEPS, EPOCHS = 40, 4
+
+
+def rates(make: Callable[[torch.optim.Optimizer], LRScheduler], every: int = 1) -> list[float]:
+    optimizer = torch.optim.SGD([torch.zeros(1, requires_grad=True)], lr=1.0)
+    scheduler = make(optimizer)
+    found = []
+    for step in range(STEPS):
+        found.append(optimizer.param_groups[0]["lr"])
+        optimizer.step()
+        if (step + 1) % every == 0:
+            scheduler.step()
+    return found
+
+
+@pytest.mark.parametrize(
+    ("schedule", "theirs"),
+    [
+        (Schedule("constant"), [1.0] * STEPS),
+        (Schedule("cosine"), rates(lambda o: CosineAnnealingLR(o, STEPS))),
+        (Schedule("linear"), rates(lambda o: LinearLR(o, 1.0, 0.0, STEPS))),
+        (Schedule("step", milestones=(0.5, 0.75)), rates(lambda o: MultiStepLR(o, [20, 30]))),
+        (Schedule("exponential_step", gamma=0.9), rates(lambda o: ExponentialLR(o, 0.9))),
+        (Schedule("exponential_epoch", gamma=0.9), rates(lambda o: ExponentialLR(o, 0.9), STEPS // EPOCHS)),
+    ],
+)
+def test_schedule_is_torchs(schedule: Schedule, theirs: list[float]) -> None:
+    assert [schedule.factor(step, STEPS, EPOCHS) for step in range(STEPS)] == pytest.approx(theirs)
+
+
+def test_warm_up_rises_linearly_and_meets_the_schedule() -> None:
+    schedule = Schedule("cosine", warmup=0.25)
+    factors = [schedule.factor(step, STEPS, EPOCHS) for step in range(STEPS)]
+    assert factors[:11] == pytest.approx([(step + 1) / 11 for step in range(11)])
+    assert factors[10] == max(factors)
+    assert factors[-1] < 0.01
+
+
+def test_fractions_outside_the_run_are_refused() -> None:
+    with pytest.raises(ValueError, match="fractions of the run"):
+        Schedule(warmup=10)

@@ -1,0 +1,124 @@
+"""What sets the methods of the VAE family apart."""
+
+import math
+from pathlib import Path
+
+import pytest
+import torch
+
+from ssl_bench.data.types import Batch
+from ssl_bench.errors import UserError
+from ssl_bench.experiment import load_method
+from ssl_bench.losses.variational import gaussian_log_likelihood, kl_gaussian, kl_to_standard_normal
+from ssl_bench.methods.cr_vae import CRVAE
+from ssl_bench.methods.simvae import SimVAE
+from ssl_bench.methods.vae import VAE
+from ssl_bench.networks.mlp import MLPDecoder, MLPEncoder
+
+SHAPE = (1, 4, 4)
+
+
+def networks() -> dict[str, object]:
+    return {
+        "image_shape": SHAPE,
+        "latent_dim": 2,
+        "encoder": lambda shape, outputs: MLPEncoder(shape, outputs, (8,)),
+        "decoder": lambda inputs, shape: MLPDecoder(inputs, shape, (8,)),
+    }
+
+
+@pytest.fixture
+def views() -> torch.Tensor:
+    return torch.rand(3, 5, *SHAPE, generator=torch.Generator().manual_seed(0))
+
+
+def test_bound_of_a_vae_is_below_the_importance_sampled_log_likelihood(views: torch.Tensor) -> None:
+    torch.manual_seed(0)
+    vae, samples = VAE(**networks(), variance=0.05), 20000  # type: ignore[arg-type]
+    x = views[:1]
+    with torch.no_grad():
+        bounds = torch.stack([a - b for a, b in (vae.bound(x) for _ in range(500))]).mean(0)
+        mean, log_variance = vae.posterior(x[0])
+        noise = torch.randn(samples, *mean.shape)
+        z = mean + noise * (log_variance / 2).exp()
+        log_q = (-0.5 * (noise.square() + log_variance + math.log(2 * math.pi))).sum(-1)
+        log_p = (-0.5 * (z.square() + math.log(2 * math.pi))).sum(-1)
+        decoded = vae.decoder(z.flatten(0, 1)).sigmoid()
+        log_x = gaussian_log_likelihood(x[0].repeat(samples, 1, 1, 1), decoded, 0.05).view(samples, -1)
+        log_likelihood = torch.logsumexp(log_x + log_p - log_q, 0) - math.log(samples)
+    assert (bounds < log_likelihood).all()
+    assert (bounds > log_likelihood - 20).all()
+
+
+def test_views_of_a_vae_are_images_of_their_own(views: torch.Tensor) -> None:
+    vae = VAE(**networks())  # type: ignore[arg-type]
+    together = vae.divergence(*(t.unflatten(0, (3, 5)) for t in vae.posterior(views.flatten(0, 1))))
+    apart = sum(kl_to_standard_normal(*vae.posterior(view)) for view in views)
+    torch.testing.assert_close(together, apart)
+
+
+def test_beta_weighs_the_divergence_alone(views: torch.Tensor) -> None:
+    torch.manual_seed(0)
+    vae = VAE(**networks())  # type: ignore[arg-type]
+    torch.manual_seed(1)
+    log_likelihood, divergence = vae.bound(views)
+    vae.beta = 1.2
+    torch.manual_seed(1)
+    heavier = vae.bound(views)
+    torch.testing.assert_close(heavier[0], log_likelihood)
+    torch.testing.assert_close(heavier[1], 1.2 * divergence)
+
+
+def test_consistency_of_cr_vae_is_the_kl_of_later_views_from_the_first(views: torch.Tensor) -> None:
+    method = CRVAE(gamma=0.5, **networks())
+    posteriors = [method.posterior(view) for view in views]
+    mean, log_variance = (torch.stack(parts) for parts in zip(*posteriors, strict=True))
+    expected = sum(kl_to_standard_normal(*posterior) for posterior in posteriors)
+    expected = expected + 0.5 * sum(kl_gaussian(*posterior, *posteriors[0]) for posterior in posteriors[1:])
+    torch.testing.assert_close(method.divergence(mean, log_variance), expected)
+
+
+def test_simvae_pulls_views_of_an_image_together(views: torch.Tensor) -> None:
+    method = SimVAE(**networks())
+    log_variance = torch.zeros(2, 1, 2)
+    apart = torch.tensor([[[1.0, 0.0]], [[-1.0, 0.0]]], requires_grad=True)
+    method.divergence(apart, log_variance).sum().backward()
+    # d/dz^j of (1 / 2 sigma^2) sum_j ||z^j - zbar||^2 = (z^j - zbar) / sigma^2
+    torch.testing.assert_close(apart.grad, apart.detach() / 0.15)
+
+
+@pytest.mark.parametrize("method", [SimVAE, CRVAE])
+def test_one_view_is_refused_where_views_are_compared(method: type[VAE], views: torch.Tensor) -> None:
+    with pytest.raises(UserError, match=r"got 1 view, needs 2 or more: set --views\.number"):
+        method(**networks()).bound(views[:1])
+
+
+def test_samples_of_simvae_come_from_where_its_latents_lie(views: torch.Tensor) -> None:
+    torch.manual_seed(0)
+    method = SimVAE(**networks())
+    mean = torch.tensor([5.0, -3.0]) + torch.randn(2, 500, 2) * torch.tensor([2.0, 0.5])
+    for _ in range(600):
+        method.divergence(mean, torch.full_like(mean, -4.0))
+    z = method.prior_latents(torch.randn(20000, 2))
+    torch.testing.assert_close(z.mean(0), torch.tensor([5.0, -3.0]), atol=0.3, rtol=0.0)
+    torch.testing.assert_close(z.std(0), torch.tensor([2.0, 0.5]), atol=0.2, rtol=0.0)
+
+
+def test_a_checkpoint_of_another_method_is_refused() -> None:
+    vae = VAE(**networks())  # type: ignore[arg-type]
+    vae.config = {"class_path": "ssl_bench.methods.vae.VAE"}
+    with pytest.raises(UserError, match=r"checkpoint is of ssl_bench\.methods\.simvae\.SimVAE, not of"):
+        vae.on_load_checkpoint({"method": {"class_path": "ssl_bench.methods.simvae.SimVAE"}})
+
+
+def test_load_method_says_where_it_found_no_checkpoint(tmp_path: Path) -> None:
+    with pytest.raises(UserError, match="no checkpoint at"):
+        load_method(tmp_path)
+
+
+def test_views_are_made_after_the_transfer(views: torch.Tensor) -> None:
+    vae = VAE(**networks())  # type: ignore[arg-type]
+    vae.views = lambda images, ids: torch.stack([images, images + 1])
+    images = torch.zeros(4, *SHAPE)
+    batch = vae.on_after_batch_transfer(Batch(images, torch.zeros(4), torch.arange(4)), 0)
+    assert torch.equal(batch.images[1], images + 1)

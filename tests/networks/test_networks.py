@@ -1,0 +1,58 @@
+"""Networks: shapes they take and give, and the sizes their sources state."""
+
+import pytest
+import torch
+from torch import nn
+from torchvision.models import resnet18
+
+from ssl_bench.networks.mlp import MLPDecoder, MLPEncoder
+from ssl_bench.networks.resnet import ResNetEncoder
+from ssl_bench.networks.simvae import ThreeStageEncoder, TransposedDecoder
+
+
+def parameters(network: nn.Module) -> int:
+    return sum(p.numel() for p in network.parameters())
+
+
+@pytest.mark.parametrize("shape", [(1, 8, 8), (1, 28, 28), (3, 32, 32), (2,)])
+def test_mlps_map_images_to_vectors_and_back(shape: tuple[int, ...]) -> None:
+    assert MLPEncoder(shape, 7, (5,))(torch.rand(3, *shape)).shape == (3, 7)
+    assert MLPDecoder(4, shape, (5,))(torch.rand(3, 4)).shape == (3, *shape)
+
+
+@pytest.mark.parametrize(("size", "stem"), [(32, 3), (64, 4)])
+def test_convolutional_networks_map_images_to_vectors_and_back(size: int, stem: int) -> None:
+    x = torch.rand(2, 3, size, size)
+    for encoder in (
+        ResNetEncoder((3, size, size), 7, width=8),
+        ResNetEncoder((3, size, size), 7, width=8, stem="imagenet"),
+        ThreeStageEncoder((3, size, size), 7, width=8, stem=stem),
+    ):
+        assert encoder(x).shape == (2, 7)
+    assert TransposedDecoder(5, (3, size, size), width=4)(torch.rand(2, 5)).shape == (2, 3, size, size)
+
+
+def test_mlps_have_the_published_sizes() -> None:
+    assert round(parameters(MLPEncoder((1, 28, 28), 20)) / 1e6, 2) == 2.83
+    assert round(parameters(MLPDecoder(10, (1, 28, 28))) / 1e6, 2) == 2.83
+
+
+def test_resnet_is_torchvisions_resnet18() -> None:
+    assert parameters(ResNetEncoder((3, 224, 224), 1000, stem="imagenet")) == parameters(resnet18())
+
+
+def test_resnet_stages_have_doubling_widths_and_halving_sizes() -> None:
+    network = ResNetEncoder((3, 32, 32), 0, width=4)
+    assert network.backbone_dim == 32
+    assert network.backbone[:-2](torch.rand(1, 3, 32, 32)).shape == (1, 32, 4, 4)
+
+
+def test_released_simvae_networks_have_the_sizes_read_in_the_release() -> None:
+    assert round(parameters(ThreeStageEncoder((3, 32, 32), 128)) / 1e6, 2) == 0.97
+    assert round(parameters(TransposedDecoder(64, (3, 32, 32))) / 1e6, 2) == 8.98
+    assert round(parameters(TransposedDecoder(64, (3, 64, 64))) / 1e6, 2) == 9.38
+
+
+def test_decoder_says_what_sizes_it_draws() -> None:
+    with pytest.raises(ValueError, match="multiples of 16, not 28"):
+        TransposedDecoder(5, (1, 28, 28))
