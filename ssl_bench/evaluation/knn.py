@@ -64,9 +64,10 @@ class KNN:
 
     def __call__(self, task: Task) -> dict[str, float]:
         """``knn_<k>/accuracy`` in percent for every k."""
+        most = max(self.k)
         nearest = task.once(
-            "neighbours",
-            lambda: neighbours(torch.cat([task.train_x, task.validation_x]), task.test_x, max(self.k)),
+            f"{most} neighbours",
+            lambda: neighbours(torch.cat([task.train_x, task.validation_x]), task.test_x, most),
         )
         labels = task.fitting_y()[nearest]
         return {f"knn_{k}/accuracy": accuracy(vote(labels[:, :k]), task.test_y) for k in self.k}

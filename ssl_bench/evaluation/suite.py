@@ -120,11 +120,6 @@ def _tasks(features: Features, device: torch.device) -> tuple[list[dict[Target, 
         if _occurring(train) < 2 or _occurring(test) < 2 or not len(validation):
             left_out.append(target.name)
             continue
-        largest, classes = max(int(labels.max()) for labels in every), len(target.classes)
-        if largest >= classes:
-            raise UserError(
-                f"{target.name}: label {largest} in data with {classes} classes; expected 0 to {classes - 1}"
-            )
         group = next((group for group in groups if all(map(torch.equal, group.rows, rows))), None)
         if group is None:
             chosen = [
@@ -134,5 +129,5 @@ def _tasks(features: Features, device: torch.device) -> tuple[list[dict[Target, 
             group = _Group(rows, chosen, {})
             groups.append(group)
         train_x, validation_x, test_x = group.features
-        group.tasks[target] = Task(train_x, train, validation_x, validation, test_x, test, classes)
+        group.tasks[target] = Task(train_x, train, validation_x, validation, test_x, test, len(target.classes))
     return [group.tasks for group in groups], tuple(left_out)

@@ -18,7 +18,7 @@ class Task:
         train_x: float32 ``(N, d)``; ``validation_x`` and ``test_x`` are alike.
         train_y: int64 ``(N,)`` in ``[0, num_classes)``; ``validation_y`` and ``test_y`` are alike.
         num_classes: classes of the target, whether or not each of them occurs.
-        shared: what :meth:`once` has kept; tasks on the same images have it in common.
+        shared: what :meth:`once` has kept; tasks have it in common only where they have all images in common.
     """
 
     train_x: Tensor

@@ -1,0 +1,149 @@
+import json
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pytest
+import torch
+from torch import Tensor
+
+from ssl_bench.data.types import Batch, Split, Target
+from ssl_bench.errors import UserError
+from ssl_bench.evaluation.features import Features, extract
+
+COUNTS: dict[Split, int] = {"train": 70, "validation": 20, "test": 30}
+CPU = torch.device("cpu")
+
+
+class Images:
+    """Three splits of random uint8 images."""
+
+    targets = (Target("parity", ("even", "odd")),)
+
+    def batches(self, split: Split, batch_size: int) -> Iterator[Batch]:
+        n = COUNTS[split]
+        images = torch.randint(256, (n, 1, 4, 4), generator=torch.Generator().manual_seed(n), dtype=torch.uint8)
+        for rows in torch.split(torch.arange(n), batch_size):
+            yield Batch(images[rows], rows % 2, rows)
+
+
+class Encoder:
+    """A linear map that counts the images it has seen."""
+
+    def __init__(self) -> None:
+        self.layer = torch.nn.Linear(16, 3)
+        self.seen = 0
+
+    def __call__(self, x: Tensor) -> Tensor:
+        self.seen += len(x)
+        out: Tensor = self.layer(x.flatten(1))
+        return out
+
+
+def scale(images: Tensor) -> Tensor:
+    return images.float() / 255
+
+
+def run(
+    encode: Callable[[Tensor], Tensor], folder: Path, key: str = "a", autocast: torch.dtype | None = None
+) -> Features:
+    return extract(encode, Images(), scale, folder, key=key, device=CPU, autocast=autocast)
+
+
+def test_features_are_the_encoders_in_order_with_labels_and_ids(tmp_path: Path) -> None:
+    encoder = Encoder()
+    features = run(encoder, tmp_path / "features")
+    assert features.targets == Images.targets
+    for split, part in zip(COUNTS, features[:3], strict=True):
+        (batch,) = Images().batches(split, 1000)
+        torch.testing.assert_close(part.features, encoder(scale(batch.images)).detach())
+        assert torch.equal(part.labels, batch.labels)
+        assert torch.equal(part.ids, batch.ids)
+
+
+def test_batches_do_not_matter(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    encoder = Encoder()
+    whole = run(encoder, tmp_path / "whole")
+    monkeypatch.setattr("ssl_bench.evaluation.features.BATCH_SIZE", 7)
+    parts = run(encoder, tmp_path / "parts")
+    torch.testing.assert_close(parts.train.features, whole.train.features)
+    assert torch.equal(parts.train.ids, whole.train.ids)
+
+
+def test_a_second_time_reads_and_does_not_encode(tmp_path: Path) -> None:
+    encoder = Encoder()
+    first, second = run(encoder, tmp_path), run(encoder, tmp_path)
+    assert encoder.seen == sum(COUNTS.values())
+    assert torch.equal(first.test.features, second.test.features)
+
+
+def spoil_key(folder: Path) -> None:
+    path = folder / "manifest.json"
+    path.write_text(json.dumps(json.loads(path.read_text()) | {"key": "other"}))
+
+
+def truncate_features(folder: Path) -> None:
+    path = folder / "test.safetensors"
+    path.write_bytes(path.read_bytes()[:-10])
+
+
+def truncate_manifest(folder: Path) -> None:
+    path = folder / "manifest.json"
+    path.write_text(path.read_text()[:20])
+
+
+def swap_splits(folder: Path) -> None:
+    (folder / "test.safetensors").write_bytes((folder / "train.safetensors").read_bytes())
+
+
+def remove_split(folder: Path) -> None:
+    (folder / "validation.safetensors").unlink()
+
+
+@pytest.mark.parametrize("spoil", [spoil_key, truncate_features, truncate_manifest, swap_splits, remove_split])
+def test_features_that_are_another_encoders_or_damaged_are_computed_anew(
+    tmp_path: Path, spoil: Callable[[Path], None]
+) -> None:
+    encoder = Encoder()
+    first = [part.features.clone() for part in run(encoder, tmp_path)[:3]]
+    spoil(tmp_path)
+    again = run(encoder, tmp_path)
+    assert encoder.seen == 2 * sum(COUNTS.values())
+    assert all(torch.equal(a, b.features) for a, b in zip(first, again[:3], strict=True))
+
+
+def test_features_are_float32_and_can_be_trained_on(tmp_path: Path) -> None:
+    features = run(Encoder(), tmp_path, autocast=torch.bfloat16).train.features
+    assert features.dtype == torch.float32
+    assert torch.equal(features, features.bfloat16().float())  # the encoder did run in lower precision
+    weight = torch.ones(3, requires_grad=True)
+    (gradient,) = torch.autograd.grad((features @ weight).sum(), weight)
+    torch.testing.assert_close(gradient, features.sum(0))
+
+
+def test_values_that_are_not_finite_are_counted_and_nothing_is_left_behind(tmp_path: Path) -> None:
+    def encode(x: Tensor) -> Tensor:
+        return torch.where(torch.arange(len(x))[:, None] < 2, torch.nan, x.flatten(1))
+
+    with pytest.raises(UserError, match="train split: features of 2 of 70 images are not finite"):
+        run(encode, tmp_path)
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_feature_maps_are_refused(tmp_path: Path) -> None:
+    with pytest.raises(UserError, match=r"shape \(70, 1, 4, 4\) for 70 images; expected \(70, features\)"):
+        run(lambda x: x, tmp_path)
+
+
+def test_an_interrupted_run_leaves_no_manifest_and_no_half_written_file(tmp_path: Path) -> None:
+    run(Encoder(), tmp_path)
+
+    def encode(x: Tensor) -> Tensor:
+        if len(x) == COUNTS["test"]:
+            raise KeyboardInterrupt
+        return x.flatten(1)
+
+    with pytest.raises(KeyboardInterrupt):
+        run(encode, tmp_path, key="b")
+    assert sorted(path.name for path in tmp_path.iterdir()) == [
+        f"{split}.safetensors" for split in ("test", "train", "validation")
+    ]
