@@ -1,0 +1,47 @@
+# Targets are described by the comment after each `##`; `make` alone lists them.
+METHOD ?= simvae
+DATA ?= digits
+SEED ?= 0
+DEVICES ?= auto
+EPOCHS ?=
+OUT ?= runs
+ARGS ?=
+PYTHON ?= python3
+BIN := .venv/bin
+# Several torch processes on few cores starve each other when idle threads spin.
+TEST_ENV := OMP_WAIT_POLICY=PASSIVE WANDB_MODE=disabled
+
+.DEFAULT_GOAL := help
+.PHONY: help setup bench test lint lock clean
+
+help: ## list the targets
+	@grep -hE '^[a-z]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 10
+
+setup: .venv/installed ## make .venv from requirements.lock, again only when it or pyproject.toml has changed
+
+.venv/installed: requirements.lock pyproject.toml
+	$(PYTHON) -m venv .venv
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check uv
+	$(BIN)/uv pip install --quiet --python $(BIN)/python --require-hashes --requirement requirements.lock
+	$(BIN)/uv pip install --quiet --python $(BIN)/python --no-deps --no-build-isolation --editable .
+	touch $@
+
+bench: setup ## train, score and print: METHOD= DATA= SEED= DEVICES= EPOCHS= OUT= ARGS="--key value ..."
+	@$(BIN)/ssl-bench bench --method $(METHOD) --data $(DATA) --seed $(SEED) --devices $(DEVICES) --out $(OUT) \
+		$(if $(EPOCHS),--epochs $(EPOCHS)) $(ARGS)
+
+test: setup ## run the tests
+	$(TEST_ENV) $(BIN)/python -m pytest
+
+lint: setup ## ruff and mypy --strict
+	$(BIN)/ruff check
+	$(BIN)/ruff format --check
+	$(BIN)/mypy
+
+lock: ## write requirements.lock anew from pyproject.toml
+	$(BIN)/uv pip compile pyproject.toml --group dev --universal --python-version 3.11 --generate-hashes \
+		--no-header --no-annotate --no-emit-index-url --quiet --output-file requirements.lock
+
+clean: ## remove .venv and caches, never runs/ or data/
+	rm -rf .venv .mypy_cache .ruff_cache .pytest_cache dist
+	find . -name __pycache__ -type d -prune -exec rm -rf {} +
