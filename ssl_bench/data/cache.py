@@ -25,6 +25,7 @@ from ssl_bench.errors import UserError
 Item = tuple[str, Callable[[], bytes]]  # an image's name for messages, and what reads it
 CHUNK = 2048  # images in memory at once
 BLOCK = 64  # images of one thread's task: for one alone, the thread pool costs more than the decoding
+ADVICE = "remove it or set --data.on_error skip"
 FORMAT = "1"  # raise it when the same source would be decoded to other pixels
 
 
@@ -71,6 +72,8 @@ def cached(
     Raises:
         UserError: An image cannot be decoded, or the cache cannot be written.
     """
+    if not count:
+        raise UserError(f"{name}: there are no images; set --data.root")
     digest = hashlib.sha256("\n".join((FORMAT, repr(decoder), *key)).encode()).hexdigest()[:16]
     folder = cache_root() / f"{name}-{decoder.size}-{digest}"
     if not folder.is_dir():
@@ -87,7 +90,7 @@ def cached(
     for line in skipped:
         row, reason = line.split(" ", 1)
         if on_error == "raise":
-            raise ImageError(reason)
+            raise ImageError(f"{reason}; {ADVICE}")
         kept[int(row)] = False
     if skipped:
         logging.getLogger(__name__).warning("%s: skipped %d damaged of %d images", name, len(skipped), count)
@@ -108,7 +111,7 @@ def _build(
         except Exception as error:  # damaged data may raise anything
             reason = " ".join(f"{label} is no readable image ({error})".split())
             if on_error == "raise":
-                raise ImageError(f"{reason}; remove it or set --data.on_error skip") from error
+                raise ImageError(f"{reason}; {ADVICE}") from error
             return blank, reason
 
     def decode_block(block: list[Item]) -> tuple[Tensor, list[str]]:

@@ -94,8 +94,8 @@ def _choose(target: str, names: list[str], attributes: Tensor) -> tuple[tuple[Ta
 
 
 def _read_attributes(path: Path) -> tuple[list[str], list[str], Tensor]:
-    lines = path.read_text().splitlines()
     try:
+        lines = path.read_text().splitlines()
         count, names = int(lines[0]), lines[1].split()
         rows = [line.split() for line in lines[2:]]
         values = torch.tensor([list(map(int, row[1:])) for row in rows], dtype=torch.int64)
@@ -111,7 +111,10 @@ def _read_attributes(path: Path) -> tuple[list[str], list[str], Tensor]:
 
 
 def _read_partition(path: Path, files: list[str]) -> Tensor:
-    rows = dict(line.split()[:2] for line in path.read_text().splitlines() if line.strip())
+    try:
+        rows = dict(line.split() for line in path.read_text().splitlines())
+    except ValueError as error:
+        raise UserError(f"{path} is no CelebA partition file ({error}); get it again") from error
     if rows.keys() != set(files):
         raise UserError(f"{path} names {len(rows)} images, the attribute file {len(files)}, or others; get both again")
     if strange := set(rows.values()) - {"0", "1", "2"}:

@@ -8,9 +8,6 @@ from typing import Literal
 import torch
 from PIL import Image
 from torch import Tensor
-from torch.nn.functional import interpolate
-from torchvision.io import ImageReadMode, decode_image
-from torchvision.transforms.functional import pil_to_tensor
 
 from ssl_bench.data.tree import Tree
 from ssl_bench.errors import UserError
@@ -30,8 +27,8 @@ class ImageError(UserError):
 class Decoder:
     """Decodes, crops the central square and resizes it (bilinear with antialiasing).
 
-    Equal, up to rounding of sizes, to torchvision's ``Resize(short_side)`` then ``CenterCrop(size)``, and
-    cheaper, since only the square is resized. An image whose square has this size already is left as it is.
+    Equal, up to the rounding of sizes, to torchvision's ``Resize(short_side)`` then ``CenterCrop(size)`` on Pillow
+    images, and cheaper, since only the square is resized. An image whose square has this size already is left as it is.
 
     Attributes:
         channels: 1 for grey, 3 for RGB.
@@ -44,29 +41,16 @@ class Decoder:
     short_side: int | None = None
 
     def __call__(self, data: bytes) -> Tensor:
-        """Returns uint8 ``(channels, size, size)``; raises whatever a decoder does for damaged data."""
-        image = _pixels(data, self.channels)
-        height, width = image.shape[1:]
-        side = round(min(height, width) * self.size / (self.short_side or self.size))
-        top, left = (height - side) // 2, (width - side) // 2
-        square = image[None, :, top : top + side, left : left + side]
-        if side == self.size:
-            return square[0]
-        return interpolate(square, (self.size, self.size), mode="bilinear", antialias=True)[0]
-
-
-def _pixels(data: bytes, channels: int) -> Tensor:
-    mode = ImageReadMode.GRAY if channels == 1 else ImageReadMode.RGB
-    try:
-        image: Tensor = decode_image(torch.frombuffer(bytearray(data), dtype=torch.uint8), mode)
-        if image.dtype == torch.uint8 and image.dim() == 3:
-            return image
-    except (RuntimeError, ValueError):
-        pass
-    # Less common formats; for damaged files Pillow's messages are for people.
-    with Image.open(io.BytesIO(data)) as file:
-        image = pil_to_tensor(file.convert("L" if channels == 1 else "RGB"))
-    return image
+        """Returns uint8 ``(channels, size, size)``; raises whatever Pillow does for damaged data."""
+        with Image.open(io.BytesIO(data)) as file:
+            image = file.convert("L" if self.channels == 1 else "RGB")
+        side = min(image.size) * self.size / (self.short_side or self.size)
+        left, top = ((extent - side) / 2 for extent in image.size)
+        if image.size != (self.size, self.size) or side != self.size:
+            box = (left, top, left + side, top + side)
+            image = image.resize((self.size, self.size), Image.Resampling.BILINEAR, box)
+        flat = torch.frombuffer(bytearray(image.tobytes()), dtype=torch.uint8)
+        return flat.view(self.size, self.size, self.channels).permute(2, 0, 1)
 
 
 class Files:

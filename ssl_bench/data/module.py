@@ -54,6 +54,7 @@ class ImageSet(Dataset[Batch]):
 
     Attributes:
         labels: int64 ``(N,)`` or ``(N, T)`` on the CPU, in the order of the set.
+        rows: int64 ``(N,)``, where its images are in the whole data set.
         device: Where its batches live.
     """
 
@@ -61,7 +62,7 @@ class ImageSet(Dataset[Batch]):
         self.images = images
         self.labels = labels[rows]
         self.device = images.device if isinstance(images, Tensor) else torch.device("cpu")
-        self._rows = rows.to(self.device)
+        self.rows = rows.to(self.device)
         self._labels = self.labels.to(self.device)
 
     def __len__(self) -> int:
@@ -70,8 +71,7 @@ class ImageSet(Dataset[Batch]):
     def __getitem__(self, index: Tensor) -> Batch:
         """Fetches the images at ``index``, int64 ``(n,)``, on the set's device."""
         index = index.to(self.device)
-        rows = self._rows[index]
-        images = self.images
+        images, rows = self.images, self.rows[index]
         # index_select copies whole images: several times faster than images[rows] on a CPU.
         pixels = images.index_select(0, rows) if isinstance(images, Tensor) else images[rows]
         return Batch(pixels, self._labels[index], index)
@@ -180,6 +180,9 @@ class DataModule(LightningDataModule, ABC):
             num_workers=workers,
             persistent_workers=workers > 0 and isinstance(indices, BatchSampler),
             pin_memory=on_host and self._device().type == "cuda",
+            # Of its own: a loader draws a seed for its workers whenever it is iterated, and from the global generator
+            # that draw would fall before or after an epoch's seeding depending on whether the run was resumed.
+            generator=torch.Generator(),
         )
 
     def _device(self) -> torch.device:

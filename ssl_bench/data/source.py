@@ -58,6 +58,7 @@ def obtain(
     found = find(folders, names)
     if found:
         return found
+    made = not root.exists()
     try:
         root.mkdir(parents=True, exist_ok=True)
         # Beside the root, then renamed: a broken download leaves nothing that looks like data.
@@ -67,6 +68,8 @@ def obtain(
                 goal = root / path.relative_to(temporary)
                 goal.mkdir(parents=True, exist_ok=True) if path.is_dir() else path.replace(goal)
     except (OSError, RuntimeError) as error:
+        if made and root.exists() and not any(root.iterdir()):
+            root.rmdir()
         reason = " ".join(str(error).split())[:200]
         raise missing(name, folders, names, f"the download failed ({reason})") from error
     found = find(folders, names)

@@ -1,0 +1,85 @@
+"""The training sampler's orders and shards."""
+
+import pytest
+import torch
+from lightning import LightningModule, Trainer
+from torch import Tensor
+
+from ssl_bench.data import Digits
+from ssl_bench.data.sampler import BatchSampler
+from ssl_bench.data.types import Batch
+from ssl_bench.errors import UserError
+
+
+def epoch(size: int, batch_size: int, seed: int = 0, number: int = 0, world: int = 1, rank: int = 0) -> list[Tensor]:
+    sampler = BatchSampler(range(size), batch_size, seed, num_replicas=world, rank=rank)
+    sampler.set_epoch(number)
+    batches = list(sampler)
+    assert len(batches) == len(sampler)
+    return batches
+
+
+def same(a: list[Tensor], b: list[Tensor]) -> bool:
+    return torch.equal(torch.cat(a), torch.cat(b))
+
+
+def test_an_epoch_is_whole_batches_of_different_images() -> None:
+    batches = epoch(103, 10)
+    assert [len(batch) for batch in batches] == [10] * 10
+    assert len(set(torch.cat(batches).tolist())) == 100
+
+
+def test_the_order_depends_on_seed_and_epoch_alone() -> None:
+    assert same(epoch(50, 5, seed=1, number=2), epoch(50, 5, seed=1, number=2))
+    orders = [epoch(50, 5, seed=seed, number=number) for seed in range(3) for number in range(3)]
+    assert not any(same(a, b) for i, a in enumerate(orders) for b in orders[:i])
+
+
+def test_two_processes_take_the_steps_of_one_with_twice_the_batch() -> None:
+    shards = [epoch(103, 5, world=2, rank=rank) for rank in range(2)]
+    whole = epoch(103, 10)
+    assert len(shards[0]) == len(shards[1]) == len(whole)
+    for first, second, both in zip(*shards, whole, strict=True):
+        assert torch.equal(torch.cat([first, second]), both)
+
+
+@pytest.mark.parametrize("world", [1, 2])
+def test_a_set_smaller_than_a_batch_is_one_batch(world: int) -> None:
+    shards = [epoch(8, 128, world=world, rank=rank) for rank in range(world)]
+    assert all(len(shard) == 1 for shard in shards)
+    assert torch.cat([shard[0] for shard in shards]).sort().values.tolist() == list(range(8))
+
+
+@pytest.mark.parametrize(("size", "batch_size", "message"), [(1, 4, "1 training images"), (9, 0, "batch_size is 0")])
+def test_what_cannot_be_sharded_is_an_error(size: int, batch_size: int, message: str) -> None:
+    with pytest.raises(UserError, match=message):
+        BatchSampler(range(size), batch_size, num_replicas=2, rank=0)
+
+
+class Recorder(LightningModule):
+    def __init__(self) -> None:
+        super().__init__()
+        self.weight = torch.nn.Parameter(torch.zeros(()))
+        self.seen: list[Tensor] = []
+
+    def training_step(self, batch: Batch, _: int) -> Tensor:
+        self.seen.append(batch.ids)
+        return self.weight * batch.images.float().mean()
+
+    def configure_optimizers(self) -> torch.optim.Optimizer:
+        return torch.optim.SGD(self.parameters(), lr=0.1)
+
+
+def test_lightning_tells_the_sampler_the_epoch() -> None:
+    module, recorder = Digits(batch_size=700, seed=3), Recorder()
+    trainer = Trainer(
+        max_epochs=2,
+        accelerator="cpu",
+        logger=False,
+        enable_checkpointing=False,
+        enable_progress_bar=False,
+        enable_model_summary=False,
+    )
+    trainer.fit(recorder, module)
+    size = len(module.split("train")) + len(module.split("validation"))
+    assert same(recorder.seen, epoch(size, 700, seed=3, number=0) + epoch(size, 700, seed=3, number=1))
