@@ -82,7 +82,7 @@ def blur_matrix(sigma: Tensor, size: int, radius: int) -> Tensor:
 def separable(x: Tensor, rows: Tensor, columns: Tensor) -> Tensor:
     """``(N, C, H, W)`` images by ``(N, h, H)`` rows and ``(N, w, W)`` columns -> ``(N, C, h, w)``."""
     n, c, height, width = x.shape
-    x = (x.reshape(n, c * height, width) @ columns.mT).view(n, c, height, -1)
+    x = (x.reshape(n, c * height, width) @ columns.mT).view(n, c, height, columns.shape[1])
     return rows[:, None] @ x
 
 

@@ -150,6 +150,21 @@ def test_mixed_precision_around_the_views_does_not_reach_into_them() -> None:
         assert torch.equal(make(x), expected)
 
 
+@pytest.mark.parametrize("size", [1, 3 * 4 * 32 * 32 * 4])
+def test_views_made_in_pieces_are_those_made_at_once(size: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    make, x = views(STRONG, number=2), pictures((3, 32, 32))
+    made = []
+    for piece in (2**30, size):
+        monkeypatch.setattr("ssl_bench.data.views.PIECE", piece)
+        torch.manual_seed(0)
+        made.append(make(x))
+    torch.testing.assert_close(made[0], made[1], atol=1e-6, rtol=0)
+
+
+def test_no_images_make_no_views() -> None:
+    assert views(STRONG, number=2)(pictures((3, 32, 32))[:0]).shape == (2, 0, 3, 32, 32)
+
+
 def test_compiled_views_are_the_same_views() -> None:
     x = pictures((3, 32, 32))
     made = []
