@@ -121,7 +121,8 @@ def measure(rounds: int) -> str:
 def machine() -> str:
     """Processor, cores and versions."""
     info = Path("/proc/cpuinfo")
-    models = [line.split(":")[1].strip() for line in info.read_text().splitlines() if "model name" in line]
+    lines = info.read_text().splitlines() if info.exists() else []
+    models = [line.split(":")[1].strip() for line in lines if "model name" in line]
     return (
         f"{models[0] if models else platform.processor()}, {os.cpu_count()} cores, "
         f"{torch.get_num_threads()} threads, torch {torch.__version__}, torchvision {torchvision.__version__}"

@@ -124,8 +124,8 @@ class Views:
         Args:
             recipe: a name under configs/views, the path of a YAML file, or the list of steps itself.
             number: J, how many views of each image.
-            compile: apply the recipe through torch.compile: slow at the first batch, then up to three times
-                as fast on a CPU.
+            compile: apply the recipe through torch.compile: seconds at the first batch, then about twice as
+                fast. On a CPU it needs a C++ compiler.
             image_shape: ``(C, H, W)`` of the images, or ``(D,)`` of points.
             mean: of each channel of the data set, in [0, 1].
             std: of each channel of the data set.
