@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from typing import Literal
 
 import torch
-from PIL import Image
+from PIL import Image, UnidentifiedImageError
 from torch import Tensor
 
 from ssl_bench.data.tree import Tree
@@ -42,8 +42,11 @@ class Decoder:
 
     def __call__(self, data: bytes) -> Tensor:
         """Returns uint8 ``(channels, size, size)``; raises whatever Pillow does for damaged data."""
-        with Image.open(io.BytesIO(data)) as file:
-            image = file.convert("L" if self.channels == 1 else "RGB")
+        try:
+            with Image.open(io.BytesIO(data)) as file:
+                image = file.convert("L" if self.channels == 1 else "RGB")
+        except UnidentifiedImageError:  # whose message names the buffer
+            raise ValueError("its format is not known") from None
         side = min(image.size) * self.size / (self.short_side or self.size)
         left, top = ((extent - side) / 2 for extent in image.size)
         if image.size != (self.size, self.size) or side != self.size:

@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from torch._utils import ExceptionWrapper
 
 from ssl_bench.errors import UserError
 from tests.data.conftest import Make
@@ -165,10 +166,12 @@ def test_bad_input_is_one_line_and_leaves_nothing(case: str, make: Make, cache: 
     assert not list(cache.glob("*"))
 
 
-def test_a_damaged_image_is_named_from_a_loader_process(make: Make) -> None:
-    name = "imagenet/train/n01443537/n01443537_0.JPEG"
-    module = make("imagenet", put(name, b"no image"), num_workers=1)
+def test_a_damaged_image_is_named_in_one_line_by_a_loader_process(make: Make) -> None:
+    module = make("imagenet", put("imagenet/train/n01443537/n01443537_0.JPEG", b"no image"))
     module.setup()
     with pytest.raises(UserError, match=r"n01443537_0\.JPEG is no readable image") as error:
         list(module.train_dataloader())
+    with pytest.raises(UserError) as handed_on:  # what a loader process does with it
+        ExceptionWrapper((error.type, error.value, error.tb), where="in a loader process").reraise()
+    assert str(handed_on.value) == str(error.value)
     assert "\n" not in str(error.value)
