@@ -25,7 +25,7 @@ from ssl_bench.callbacks.seeding import EpochSeed
 from ssl_bench.callbacks.stopwatch import Stopwatch
 from ssl_bench.errors import UserError
 from ssl_bench.evaluation.features import extract
-from ssl_bench.experiment import Run, build, config_hash, load_method, names, plain, resolve, run_folder, stack
+from ssl_bench.experiment import Run, build, config_hash, load_method, names, plain, resolve, run_folder
 from ssl_bench.figures import draw
 from ssl_bench.methods.base import Method
 from ssl_bench.results import Record, commit, peak_memory_mb, write_atomically
@@ -42,14 +42,12 @@ for message in (
     warnings.filterwarnings("ignore", message)
 
 
-def bench(
-    method: str | None, data: str | None, experiment: str | None, flags: list[str], fit_only: bool = False
-) -> None:
-    """Carry out `ssl-bench bench` or `ssl-bench fit`.
+def bench(arguments: list[str], fit_only: bool = False) -> None:
+    """Carry out `ssl-bench bench` or `ssl-bench fit` for a stack of files and flags.
 
     A run that is already recorded is only shown; one that was interrupted goes on from its last checkpoint.
     """
-    config = resolve([*stack(method, data, experiment), *flags])
+    config = resolve(arguments)
     resolved = plain(config)
     folder = run_folder(resolved)
     if (folder / "metrics.json").is_file():
@@ -96,7 +94,7 @@ def fit(run: Run, config: Namespace, folder: Path) -> Trainer:
     """Train, from the last checkpoint where there is one; the checkpoint of the last epoch is always written."""
     run.method.views = run.views
     if config.channels_last:
-        run.method.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+        run.method.to(memory_format=torch.channels_last)
     checkpoint = ModelCheckpoint(folder / "checkpoints", filename="last", enable_version_counter=False)
     watchers: list[Callback] = [RichProgressBar() if sys.stdout.isatty() else EpochLine()]
     trainer = Trainer(

@@ -10,7 +10,7 @@ import sys
 from importlib.metadata import entry_points, version
 from pathlib import Path
 
-from ssl_bench.config_files import config_names
+from ssl_bench.config_files import config_names, stack
 from ssl_bench.errors import RunError, UserError
 from ssl_bench.evaluation import PROTOCOLS
 
@@ -92,11 +92,17 @@ def run(options: argparse.Namespace, rest: list[str]) -> int:
 
             bench.evaluate(options.run, rest)
         case command:
+            files = stack(options.method, options.data, options.experiment)  # a wrong name shows before the long import
+            if not files and "--config" not in " ".join(rest):
+                raise UserError("nothing to run: give --method and --data (see `ssl-bench list`), or --config FILE")
+            named = vars(options)
+            flags = [
+                f"--{key}={named[key]}" for key in ("trainer.max_epochs", "trainer.devices") if named[key] is not None
+            ]
+
             from ssl_bench import bench
 
-            flags = [f"--{key}={options.__dict__[key]}" for key in ("trainer.max_epochs", "trainer.devices")
-                     if options.__dict__[key] is not None]  # fmt: skip
-            bench.bench(options.method, options.data, options.experiment, flags + rest, fit_only=command == "fit")
+            bench.bench([*files, *flags, *rest], fit_only=command == "fit")
     return 0
 
 

@@ -1,7 +1,10 @@
 """Where the configuration files are and what each says of itself."""
 
 import difflib
+import importlib
+import sys
 from collections.abc import Iterable
+from importlib.metadata import entry_points
 from pathlib import Path
 
 from ssl_bench.errors import UserError
@@ -41,3 +44,49 @@ def config_file(room: str, name: str) -> Path:
     if not path.is_file():
         raise UserError(f"no {room} named {name!r}: {nearest(name, config_names(room))}")
     return path
+
+
+def stack(method: str | None, data: str | None, experiment: str | None) -> list[str]:
+    """Arguments that stack the files of these names: data, method, experiment.
+
+    Args:
+        method: a name, or the import path of a class.
+        data: likewise.
+        experiment: a name; by default ``<method>-<data>`` where there is such a file. Given alone it says what method
+            and data it is of.
+
+    Raises:
+        UserError: there is nothing of that name, or only one of method and data is given.
+    """
+    if experiment:
+        file = ["--config", str(config_file("experiment", experiment))]
+        method, data = method or experiment.split("-")[0], data or experiment.split("-")[1]
+    elif method and data:
+        experiment = f"{method.rpartition('.')[2]}-{data.rpartition('.')[2]}"
+        known = experiment in config_names("experiment")
+        file = ["--config", str(config_file("experiment", experiment))] if known else []
+    elif method or data:
+        room = "data" if method else "method"
+        raise UserError(f"--{room} is missing: give one of {', '.join(config_names(room))}")
+    else:
+        return []
+    return [*choose("data", data), *choose("method", method), *file, "--experiment", experiment]
+
+
+def choose(room: str, name: str) -> list[str]:
+    """Arguments that choose the class of that name, be it a file's, an installed package's or an import path."""
+    known = config_names(room)
+    if name in known:
+        return ["--config", str(config_file(room, name))]
+    installed = {entry.name: entry.value for entry in entry_points(group=f"ssl_bench.{room}s")}
+    path = installed.get(name, name).replace(":", ".")
+    module, _, attribute = path.rpartition(".")
+    if not module:
+        raise UserError(f"no {room} named {name!r}: {nearest(name, [*known, *installed])}")
+    if "" not in sys.path:
+        sys.path.insert(0, "")  # as `python -m` does: a class in a file of the working directory is importable
+    try:
+        getattr(importlib.import_module(module), attribute)
+    except (ImportError, AttributeError) as error:
+        raise UserError(f"no {room} at import path {path!r}: {error}; give PACKAGE.MODULE.CLASS") from error
+    return [f"--{room}", path]

@@ -10,9 +10,7 @@ import importlib
 import inspect
 import json
 import re
-import sys
 from dataclasses import dataclass, field
-from importlib.metadata import entry_points
 from pathlib import Path
 from typing import Any
 
@@ -20,7 +18,7 @@ import yaml
 from jsonargparse import ArgumentError, ArgumentParser, Namespace
 from lightning import Trainer
 
-from ssl_bench.config_files import config_file, config_names, nearest
+from ssl_bench.config_files import nearest
 from ssl_bench.data.module import DataModule
 from ssl_bench.data.views import Views
 from ssl_bench.errors import UserError
@@ -70,41 +68,6 @@ def make_parser() -> ArgumentParser:
     return parser
 
 
-def stack(method: str | None, data: str | None, experiment: str | None) -> list[str]:
-    """Arguments that stack the files of these names: data, method, experiment."""
-    if experiment:
-        file = ["--config", str(config_file("experiment", experiment))]
-        method, data = method or experiment.split("-")[0], data or experiment.split("-")[1]
-    elif method and data:
-        experiment, file = f"{method.rpartition('.')[2]}-{data.rpartition('.')[2]}", []
-        if experiment in config_names("experiment"):
-            file = ["--config", str(config_file("experiment", experiment))]
-    else:
-        return []
-    return [*find("data", data), *find("method", method), *file, "--experiment", experiment]
-
-
-def find(room: str, name: str) -> list[str]:
-    """Arguments that choose the class of that name, be it a file's, an installed package's or an import path."""
-    if name in config_names(room):
-        return ["--config", str(config_file(room, name))]
-    installed = {entry.name: entry.value for entry in entry_points(group=f"ssl_bench.{room}s")}
-    path = installed.get(name, name).replace(":", ".")
-    module, _, attribute = path.rpartition(".")
-    if not module:
-        raise UserError(f"no {room} named {name!r}: {nearest(name, [*config_names(room), *installed])}")
-    if "" not in sys.path:
-        sys.path.insert(0, "")  # as `python -m` does: a class in a file of the working directory is importable
-    try:
-        cls = getattr(importlib.import_module(module), attribute)
-    except (ImportError, AttributeError) as error:
-        raise UserError(f"no {room} at import path {path!r}: {error}; give PACKAGE.MODULE.CLASS") from error
-    base = {"method": Method, "data": DataModule}[room]
-    if not (isinstance(cls, type) and issubclass(cls, base)):
-        raise UserError(f"{path} is no {room}: expected a subclass of {base.__module__}.{base.__name__}")
-    return [f"--{room}", path]
-
-
 def resolve(arguments: list[str]) -> Namespace:
     """Parse a stack of files and flags.
 
@@ -133,13 +96,11 @@ def explain(message: str, parser: ArgumentParser) -> str:
             known = [key for key in known if key not in ("self", "args", "kwargs")]
         where = f"{keys}.{name}" if keys else name
         return f"no key {where!r}: {nearest(name, dict.fromkeys(known))}"
-    if missing := re.search(r'"?(\S+?)"? is required|required[^:]*: *(\S+)', message):
-        return f"{missing[1] or missing[2]} is missing: give --method and --data (`ssl-bench list` has their names)"
     expected = re.findall(r"Expected a (.+?)(?:\. Got value.*)?$", message, re.MULTILINE)
     names = [re.sub(r"<class '([^']+)'>|typing\.", r"\1", kind) for kind in expected if "NoneType" not in kind]
-    value = re.search(r"(?:Got|Given) value: (.*)", message)
+    value = re.findall(r"(?:Got|Given) value: ([^\n]*?)(?:\. Got value.*)?$", message, re.MULTILINE)
     if keys and value and names:
-        return f"{keys} got {value[1]!r}, expected {' or '.join(dict.fromkeys(names))}"
+        return f"{keys} got {value[0]!r}, expected {' or '.join(dict.fromkeys(names))}"
     return " ".join(message.split())
 
 

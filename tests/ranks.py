@@ -35,7 +35,7 @@ class Ranks:
         for connection in self.connections:
             connection.send((function, arguments))
         results = [connection.recv() for connection in self.connections]
-        for rank, (result, error) in enumerate(results):
+        for rank, (_, error) in enumerate(results):
             assert error is None, f"rank {rank}: {error}"
         return [result for result, _ in results]
 

@@ -29,7 +29,7 @@ class StopWhenNotFinite(Callback):
         if self.first_bad is None:
             self.first_bad = torch.full((), NEVER, device=loss.device)
         self.first_bad.clamp_(max=torch.where(loss.isfinite(), NEVER, trainer.global_step))
-        if trainer.global_step % trainer.log_every_n_steps == 0:
+        if trainer.global_step % trainer.log_every_n_steps == 0:  # type: ignore[attr-defined]
             self.check(trainer)
 
     def on_train_epoch_end(self, trainer: Trainer, pl_module: LightningModule) -> None:

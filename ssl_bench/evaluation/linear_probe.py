@@ -68,10 +68,10 @@ def fit(
         solver.zero_grad()
         w = weight()
         value = F.cross_entropy(F.linear(x, w, b), y) + l2 / 2 * w.square().sum()
-        value.backward()  # type: ignore[no-untyped-call]
+        value.backward()
         return value
 
-    solver.step(objective)  # type: ignore[no-untyped-call]
+    solver.step(objective)
     return weight().detach(), b.detach()
 
 

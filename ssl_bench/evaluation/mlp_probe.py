@@ -126,7 +126,7 @@ class MLPProbe:
                 # The sum over networks of their mean losses: each has the gradient it would have alone.
                 loss = len(decays) * F.cross_entropy(logits, y[rows].repeat(len(decays)))
                 adam.zero_grad()
-                loss.backward()  # type: ignore[no-untyped-call]
+                loss.backward()
                 adam.step()
                 networks.shrink(factors)
             yield networks

@@ -1,5 +1,6 @@
 """SimVAE: generative self-supervised learning."""
 
+import math
 from typing import Any
 
 import torch
@@ -65,5 +66,6 @@ class SimVAE(VAE):
     def prior_latents(self, noise: Tensor) -> Tensor:
         """Latents of one view: N(0, (1 + sigma^2) I), or the Gaussian of the latents seen where y is uniform."""
         if self.prior == "uniform":
-            return self.latent_mean + noise @ torch.linalg.cholesky(self.latent_covariance).mT
-        return noise * (1 + self.sigma2) ** 0.5
+            scale: Tensor = torch.linalg.cholesky(self.latent_covariance)
+            return self.latent_mean + noise @ scale.mT
+        return noise * math.sqrt(1 + self.sigma2)

@@ -4,7 +4,7 @@ import math
 
 import pytest
 import torch
-from torch.distributions import Bernoulli, Independent, MultivariateNormal, Normal, kl_divergence
+from torch.distributions import Bernoulli, Distribution, Independent, MultivariateNormal, Normal, kl_divergence
 
 from ssl_bench.losses.variational import (
     Prior,
@@ -20,7 +20,7 @@ from ssl_bench.losses.variational import (
 PRIORS: tuple[Prior, ...] = ("uniform", "gaussian", "gaussian_plug_in")
 
 
-def normal(mean: torch.Tensor, log_variance: torch.Tensor) -> Independent:
+def normal(mean: torch.Tensor, log_variance: torch.Tensor) -> Distribution:
     return Independent(Normal(mean, (log_variance / 2).exp()), 1)
 
 
