@@ -15,8 +15,8 @@ class Digits(DataModule):
 
     name = "digits"
     image_shape = (1, 8, 8)
-    mean = (0.3053,)
-    std = (0.3761,)
+    mean = (0.3060,)
+    std = (0.3763,)
     licence = "CC BY 4.0 (UCI Machine Learning Repository)"
 
     def read(self) -> Contents:
