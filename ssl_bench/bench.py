@@ -27,8 +27,9 @@ from ssl_bench.errors import UserError
 from ssl_bench.evaluation.features import extract
 from ssl_bench.experiment import Run, build, config_hash, load_method, names, plain, resolve, run_folder
 from ssl_bench.figures import draw
+from ssl_bench.files import replacing
 from ssl_bench.methods.base import Method
-from ssl_bench.results import Record, commit, peak_memory_mb, write_atomically
+from ssl_bench.results import Record, commit, peak_memory_mb
 from ssl_bench.table import print_table, read_records
 
 for module in ("lightning.pytorch.utilities.rank_zero", "lightning.fabric.utilities.rank_zero"):
@@ -85,7 +86,8 @@ def make_folder(folder: Path, config: dict[str, Any]) -> None:
     """Make the run folder with its re-runnable configuration, before anything long starts."""
     try:
         (folder / "checkpoints").mkdir(parents=True, exist_ok=True)
-        write_atomically(folder / "config.yaml", yaml.safe_dump(config, sort_keys=False))
+        with replacing(folder / "config.yaml") as file:
+            file.write_text(yaml.safe_dump(config, sort_keys=False), encoding="utf-8")
     except OSError as error:
         raise UserError(f"cannot write to {folder}: {error.strerror}; give another folder with --out") from error
 

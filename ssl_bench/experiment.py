@@ -89,7 +89,8 @@ def explain(message: str, parser: ArgumentParser) -> str:
     if unknown := re.search(r"Option '([^']+)' is not accepted|unrecognized arguments: --([^\s=]+)", message):
         name = (unknown[1] or unknown[2]).replace("init_args.", "")
         known: list[str] = [action.dest for action in parser._actions if action.dest != "help"]
-        if found := re.search(r"class_path '([^']+)'", message):
+        inner = re.match(r"\. Got value: Namespace\(class_path='([^']+)'", message[unknown.end() :])
+        if found := inner or re.search(r"class_path '([^']+)'", message):
             module, _, attribute = found[1].rpartition(".")
             bases = getattr(importlib.import_module(module), attribute).__mro__
             known = [key for base in bases for key in inspect.signature(base.__init__).parameters]
@@ -97,7 +98,8 @@ def explain(message: str, parser: ArgumentParser) -> str:
         where = f"{keys}.{name}" if keys else name
         return f"no key {where!r}: {nearest(name, dict.fromkeys(known))}"
     expected = re.findall(r"Expected a (.+?)(?:\. Got value.*)?$", message, re.MULTILINE)
-    names = [re.sub(r"<class '([^']+)'>|typing\.", r"\1", kind) for kind in expected if "NoneType" not in kind]
+    names = [re.sub(r"<class '([^']+)'>|typing\.", r"\1", kind) for kind in expected]
+    names = [name for name in names if name != "NoneType" and "path" not in name]
     value = re.findall(r"(?:Got|Given) value: ([^\n]*?)(?:\. Got value.*)?$", message, re.MULTILINE)
     if keys and value and names:
         return f"{keys} got {value[0]!r}, expected {' or '.join(dict.fromkeys(names))}"

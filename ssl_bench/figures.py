@@ -16,6 +16,7 @@ from torch import Tensor
 
 from ssl_bench.evaluation.features import Features
 from ssl_bench.experiment import Run
+from ssl_bench.files import replacing
 from ssl_bench.methods.base import Generative, Reconstructive
 
 SHOWN, MAPPED = 8, 5000
@@ -38,8 +39,8 @@ def draw(folder: Path, run: Run, features: Features, device: torch.device) -> li
     for name, figure in figures.items():
         if figure is not None:
             path = folder / "figures" / f"{name}.png"
-            figure.savefig(path.with_suffix(".tmp"), format="png", dpi=150, bbox_inches="tight")
-            path.with_suffix(".tmp").replace(path)
+            with replacing(path) as file:
+                figure.savefig(file, format="png", dpi=150, bbox_inches="tight")
             plt.close(figure)
             paths.append(path)
     return paths

@@ -4,11 +4,12 @@ import json
 import resource
 import subprocess
 import sys
-import tempfile
 from dataclasses import asdict, dataclass, field
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
+
+from ssl_bench.files import replacing
 
 SCHEMA = 1
 PACKAGES = ("ssl_bench", "torch", "torchvision", "lightning", "scikit-learn", "timm")
@@ -38,7 +39,8 @@ class Record:
 
     def write(self, folder: Path) -> None:
         """Write ``metrics.json`` whole or not at all."""
-        write_atomically(folder / "metrics.json", json.dumps(asdict(self), indent=2) + "\n")
+        with replacing(folder / "metrics.json") as file:
+            file.write_text(json.dumps(asdict(self), indent=2) + "\n", encoding="utf-8")
 
     @classmethod
     def read(cls, folder: Path) -> "Record":
@@ -49,14 +51,6 @@ class Record:
         """
         known = json.loads((folder / "metrics.json").read_text(encoding="utf-8"))
         return cls(**{name: known[name] for name in cls.__dataclass_fields__ if name in known})
-
-
-def write_atomically(path: Path, text: str) -> None:
-    """Write a text file so that nobody ever sees half of it."""
-    with tempfile.NamedTemporaryFile("w", dir=path.parent, suffix=".tmp", delete=False, encoding="utf-8") as file:
-        file.write(text)
-    Path(file.name).chmod(0o644)
-    Path(file.name).replace(path)
 
 
 def commit() -> str | None:

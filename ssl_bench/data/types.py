@@ -29,4 +29,3 @@ class Target:
 
     name: str
     classes: tuple[str, ...]
-

@@ -1,8 +1,7 @@
 """Features of a frozen encoder: computed once, kept on disk, read through a memory map."""
 
 import json
-from collections.abc import Callable, Iterable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import NamedTuple, Protocol, get_args
 
@@ -13,6 +12,7 @@ from torch import Tensor
 
 from ssl_bench.data.types import Batch, Split, Target
 from ssl_bench.errors import UserError
+from ssl_bench.files import replacing
 
 SPLITS: tuple[Split, ...] = get_args(Split)
 BATCH_SIZE = 512
@@ -90,9 +90,9 @@ def extract(
     for split in SPLITS:
         part = _encode_split(encode, data.batches(split, BATCH_SIZE), transform, split, device, autocast)
         shapes[split] = list(part.features.shape)
-        with _replacing(folder / f"{split}.safetensors") as temporary:
+        with replacing(folder / f"{split}.safetensors") as temporary:
             save_file(part._asdict(), temporary)
-    with _replacing(manifest) as temporary:
+    with replacing(manifest) as temporary:
         temporary.write_text(json.dumps({"key": key, "shapes": shapes}, indent=2) + "\n")
     result = _read(folder, key, data.targets)
     if result is None:
@@ -141,14 +141,3 @@ def _read(folder: Path, key: str, targets: tuple[Target, ...]) -> Features | Non
         return Features(parts[0], parts[1], parts[2], targets) if manifest["shapes"] == shapes else None
     except (OSError, ValueError, KeyError, TypeError, SafetensorError):
         return None
-
-
-@contextmanager
-def _replacing(path: Path) -> Iterator[Path]:
-    """A temporary path beside ``path`` that takes its place once it has been written without an error."""
-    temporary = path.with_name(path.name + ".tmp")
-    try:
-        yield temporary
-        temporary.replace(path)
-    finally:
-        temporary.unlink(missing_ok=True)

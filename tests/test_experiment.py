@@ -1,0 +1,161 @@
+"""From names and flags to a configuration: stacking, hashing, errors, and what every experiment file resolves to."""
+
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+import yaml
+
+from ssl_bench.config_files import config_names, stack
+from ssl_bench.errors import UserError
+from ssl_bench.experiment import build, config_hash, names, plain, resolve, run_folder
+
+SNAPSHOT = Path(__file__).parent / "resolved_experiments.yaml"
+EXPERIMENTS = sorted(config_names("experiment"))
+
+
+def resolved(experiment: str | None = None, *flags: str) -> dict[str, Any]:
+    files = stack(None, None, experiment) if experiment else stack("simvae", "digits", None)
+    return plain(resolve([*files, *flags]))
+
+
+def snapshot(experiment: str) -> dict[str, Any]:
+    """What an experiment decides; Lightning's and torch's own defaults are left out, since they move with versions."""
+    config = resolved(experiment)
+    config["trainer"] = {key: config["trainer"][key] for key in ("max_epochs", "precision", "log_every_n_steps")}
+    optimizer = config["method"]["init_args"]["optimizer"]["init_args"]
+    config["method"]["init_args"]["optimizer"]["init_args"] = {
+        key: optimizer[key] for key in ("lr", "betas", "eps", "weight_decay", "fused")
+    }
+    return config
+
+
+@pytest.mark.parametrize("experiment", EXPERIMENTS)
+def test_every_experiment_resolves_to_what_it_resolved_to_before(experiment: str) -> None:
+    """After a change that is meant: ``python -m tests.test_experiment`` writes the snapshot anew; read its diff."""
+    assert snapshot(experiment) == yaml.safe_load(SNAPSHOT.read_text(encoding="utf-8"))[experiment]
+
+
+@pytest.mark.parametrize("experiment", EXPERIMENTS)
+def test_every_experiment_is_named_after_its_method_and_data(experiment: str) -> None:
+    method, data, *_ = experiment.split("-")
+    assert method in config_names("method")
+    assert data in config_names("data")
+
+
+@pytest.mark.parametrize("experiment", EXPERIMENTS)
+def test_every_experiment_builds_at_its_full_size(experiment: str) -> None:
+    with torch.device("meta"):
+        run = build(resolve(stack(None, None, experiment)))
+    assert run.method.feature_dim > 0
+
+
+def test_files_are_stacked_in_order_and_flags_come_last() -> None:
+    assert resolved()["trainer"]["max_epochs"] == 60  # the experiment's, over the method's 400
+    assert resolved(None, "--trainer.max_epochs=3")["trainer"]["max_epochs"] == 3
+
+
+def test_a_resolved_configuration_is_re_runnable(tmp_path: Path) -> None:
+    config = resolved(None, "--method.sigma2=0.3", "--seed=5")
+    (tmp_path / "config.yaml").write_text(yaml.safe_dump(config), encoding="utf-8")
+    assert plain(resolve(["--config", str(tmp_path / "config.yaml")])) == config
+
+
+def test_hash_tells_settings_apart_and_forgets_where_files_are() -> None:
+    config = resolved()
+    assert config_hash(config) == config_hash(resolved(None, "--out=elsewhere", "--data.root=/data"))
+    assert config_hash(config) != config_hash(resolved(None, "--method.sigma2=0.3"))
+    assert config_hash(config) != config_hash(resolved(None, "--seed=1"))
+    assert config_hash(config, seed=False) == config_hash(resolved(None, "--seed=1"), seed=False)
+
+
+def test_run_folder_is_named_after_method_data_seed_and_hash() -> None:
+    config = resolved(None, "--seed=3", "--out=there")
+    assert run_folder(config) == Path("there") / f"simvae-digits-s3-{config_hash(config)}"
+
+
+def test_a_variant_is_part_of_the_methods_name() -> None:
+    assert names(resolved("simvae-mnist-released")) == ("simvae-released", "mnist")
+    assert names(resolved("vae-fashion_mnist")) == ("vae", "fashion_mnist")
+
+
+def test_switching_the_optimizer_leaks_nothing_into_it_but_what_the_file_set() -> None:
+    """Adam's eps or AdamW's weight decay in SGD would be silent and wrong; the file's learning rate is kept on purpose."""
+    optimizer = resolved(None, "--method.optimizer=SGD")["method"]["init_args"]["optimizer"]
+    assert optimizer["class_path"] == "torch.optim.SGD"
+    assert optimizer["init_args"]["weight_decay"] == 0
+    assert "eps" not in optimizer["init_args"]
+    assert optimizer["init_args"]["lr"] == 1e-3
+
+
+@pytest.mark.parametrize(
+    ("flags", "message"),
+    [
+        (["--method.sigm2=1"], "no key 'method.sigm2': did you mean sigma2?"),
+        (["--method.encoder.hiden=[1]"], "no key 'method.encoder.hiden': did you mean hidden?"),
+        (["--data.rot=x"], "no key 'data.rot': did you mean root?"),
+        (["--sed=1"], "no key 'sed': did you mean seed?"),
+        (["--trainer.max_epoch=1"], "no key 'trainer.max_epoch': did you mean trainer.max_epochs"),
+        (["--method.sigma2=x"], "method.sigma2 got 'x', expected float"),
+        (["--method.optimizer.lr=x"], "method.optimizer.lr got 'x', expected float"),
+        (["--trainer.max_epochs=x"], "trainer.max_epochs got 'x', expected int"),
+        (
+            ["--method.prior=flat"],
+            "method.prior got 'flat', expected Literal['uniform', 'gaussian', 'gaussian_plug_in']",
+        ),
+    ],
+)
+def test_a_wrong_key_or_value_is_one_line_with_what_is_right(flags: list[str], message: str) -> None:
+    with pytest.raises(UserError) as error:
+        resolved(None, *flags)
+    assert str(error.value).startswith(message)
+    assert "\n" not in str(error.value)
+
+
+def test_a_value_that_only_the_object_can_judge_is_one_line_too() -> None:
+    with pytest.raises(UserError, match="no protocol 'lin'; nearest: linear_probe"):
+        build(resolve([*stack("simvae", "digits", None), "--evaluation.protocols=[lin]"]))
+
+
+def test_a_typo_in_a_file_is_found_like_one_on_the_command_line(tmp_path: Path) -> None:
+    (tmp_path / "typo.yaml").write_text("method: {init_args: {sigm2: 1}}", encoding="utf-8")
+    with pytest.raises(UserError, match="no key 'method.sigm2': did you mean sigma2"):
+        resolved(None, f"--config={tmp_path / 'typo.yaml'}")
+
+
+@pytest.mark.parametrize(
+    ("method", "data", "message"),
+    [
+        ("simvea", "digits", "no method named 'simvea': did you mean simvae?"),
+        ("simvae", "digts", "no data named 'digts': did you mean digits?"),
+        ("simvae", None, "--data is missing: give one of"),
+        ("nowhere.Method", "digits", "no method at import path 'nowhere.Method'"),
+    ],
+)
+def test_a_wrong_name_is_one_line_with_the_nearest(method: str, data: str | None, message: str) -> None:
+    with pytest.raises(UserError, match=message.replace("?", r"\?")):
+        stack(method, data, None)
+
+
+def test_a_class_that_is_no_method_is_refused() -> None:
+    with pytest.raises(UserError, match="method"):
+        resolve(stack("pathlib.Path", "digits", None))
+
+
+def test_a_method_installed_under_the_entry_point_group_has_its_name(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "their_package.py").write_text("from ssl_bench.methods.vae import VAE\nclass Theirs(VAE): ...\n")
+    info = tmp_path / "their_package-1.0.dist-info"
+    info.mkdir()
+    (info / "METADATA").write_text("Metadata-Version: 2.1\nName: their_package\nVersion: 1.0\n")
+    (info / "entry_points.txt").write_text("[ssl_bench.methods]\ntheirs = their_package:Theirs\n")
+    monkeypatch.syspath_prepend(str(tmp_path))
+    assert stack("theirs", "digits", None)[-3:-2] == ["their_package.Theirs"]
+    sys.modules.pop("their_package", None)
+
+
+if __name__ == "__main__":
+    SNAPSHOT.write_text(yaml.safe_dump({name: snapshot(name) for name in EXPERIMENTS}), encoding="utf-8")
