@@ -119,7 +119,9 @@ def main(argv: list[str] | None = None) -> int:
     except (UserError, RunError) as error:
         print(f"ssl-bench: {error}", file=sys.stderr)
         return 2 if isinstance(error, UserError) else 1
-    except KeyboardInterrupt:
+    except (KeyboardInterrupt, SystemExit) as interruption:  # Lightning turns the first into the second
+        if isinstance(interruption, SystemExit) and interruption.code in (None, 0):
+            return 0
         print("ssl-bench: interrupted; the same command goes on from the last checkpoint", file=sys.stderr)
         return 1
     except Exception as error:

@@ -60,7 +60,7 @@ def make_parser() -> ArgumentParser:
     parser.add_class_arguments(Trainer, "trainer", instantiate=False, skip=OURS)
     parser.add_argument("--evaluation", type=Evaluation, default=Evaluation())
     parser.add_argument("--reference", type=Reference, default=Reference())
-    parser.set_defaults({"trainer.log_every_n_steps": 50, "trainer.max_epochs": 100})
+    parser.set_defaults({"trainer.log_every_n_steps": 50, "trainer.max_epochs": 100, "views.recipe": "identity"})
     parser.link_arguments("seed", "data.init_args.seed")
     for fact in ("image_shape", "mean", "std"):
         parser.link_arguments(f"data.{fact}", f"views.{fact}", apply_on="instantiate")
@@ -100,6 +100,8 @@ def explain(message: str, parser: ArgumentParser) -> str:
     expected = re.findall(r"Expected a (.+?)(?:\. Got value.*)?$", message, re.MULTILINE)
     names = [re.sub(r"<class '([^']+)'>|typing\.", r"\1", kind) for kind in expected]
     names = [name for name in names if name != "NoneType" and "path" not in name]
+    if "dot import path" in message and not names:
+        names = re.findall(r"Subtypes: \[<class '([^']+)'>", message)[:1]
     value = re.findall(r"(?:Got|Given) value: ([^\n]*?)(?:\. Got value.*)?$", message, re.MULTILINE)
     if keys and value and names:
         return f"{keys} got {value[0]!r}, expected {' or '.join(dict.fromkeys(names))}"

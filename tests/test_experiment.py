@@ -82,7 +82,7 @@ def test_a_variant_is_part_of_the_methods_name() -> None:
 
 
 def test_switching_the_optimizer_leaks_nothing_into_it_but_what_the_file_set() -> None:
-    """Adam's eps or AdamW's weight decay in SGD would be silent and wrong; the file's learning rate is kept on purpose."""
+    """Adam's eps or AdamW's weight decay in SGD would be silent and wrong; the file's learning rate is kept."""
     optimizer = resolved(None, "--method.optimizer=SGD")["method"]["init_args"]["optimizer"]
     assert optimizer["class_path"] == "torch.optim.SGD"
     assert optimizer["init_args"]["weight_decay"] == 0
@@ -121,7 +121,7 @@ def test_a_value_that_only_the_object_can_judge_is_one_line_too() -> None:
 
 def test_a_typo_in_a_file_is_found_like_one_on_the_command_line(tmp_path: Path) -> None:
     (tmp_path / "typo.yaml").write_text("method: {init_args: {sigm2: 1}}", encoding="utf-8")
-    with pytest.raises(UserError, match="no key 'method.sigm2': did you mean sigma2"):
+    with pytest.raises(UserError, match=r"no key 'method\.sigm2': did you mean sigma2"):
         resolved(None, f"--config={tmp_path / 'typo.yaml'}")
 
 

@@ -1,0 +1,196 @@
+"""Training steps beside a peer's trainer and a bare loop, all in one run, alternated.
+
+    python benchmarks/train.py            prints the tables
+    python benchmarks/train.py --write    and keeps them in benchmarks/results/train.md
+
+pythae (a VAE library with a trainer of its own) trains its default MLP on tensors of 28x28 grey images; ssl_bench
+trains the same sizes through its command's own `fit`, with its data module, its views (the identity, as pythae has
+none), its callbacks and its checkpoints. The bare loop does the same mathematics on the same resident data and nothing
+else.
+"""
+
+import argparse
+import contextlib
+import datetime
+import io
+import logging
+import platform
+import statistics
+import tempfile
+import time
+import warnings
+from collections.abc import Callable
+from functools import partial
+from pathlib import Path
+
+import torch
+
+from ssl_bench.bench import fit, make_folder
+from ssl_bench.config_files import stack
+from ssl_bench.data.module import Contents, DataModule
+from ssl_bench.data.types import Target
+from ssl_bench.experiment import build, resolve
+from ssl_bench.methods.vae import VAE
+
+IMAGES, BATCH, EPOCHS = 60_000, 128, 1
+METHOD = [
+    "--method=ssl_bench.methods.vae.VAE",
+    "--method.encoder=ssl_bench.networks.mlp.MLPEncoder",
+    "--method.encoder.hidden=[512]",
+    "--method.decoder=ssl_bench.networks.mlp.MLPDecoder",
+    "--method.decoder.hidden=[512]",
+    "--method.latent_dim=16",
+    "--method.optimizer=Adam",
+    "--method.optimizer.fused=true",
+    "--method.optimizer.lr=1e-4",
+]
+
+
+class Noise(DataModule):
+    """Random grey images of 28x28 pixels: what they show does not matter to a clock."""
+
+    name, image_shape, mean, std, licence = "noise", (1, 28, 28), (0.5,), (0.3,), "none"
+
+    def read(self) -> Contents:
+        """Every image and its split."""
+        images = torch.randint(0, 256, (IMAGES + 2, *self.image_shape), dtype=torch.uint8)
+        labels = torch.arange(IMAGES + 2) % 2
+        rows = torch.arange(IMAGES)
+        return Contents(images, labels, (Target("none", ("a", "b")),), rows, rows[:2] + IMAGES, rows[:2])
+
+
+def arguments(*flags: str) -> list[str]:
+    data = [f"--data={__name__}.Noise", f"--data.batch_size={BATCH}"]
+    return [*data, *METHOD, "--trainer.accelerator=cpu", *flags]
+
+
+def seconds(work: Callable[[], object]) -> float:
+    start = time.perf_counter()
+    with contextlib.redirect_stdout(io.StringIO()):
+        work()
+    return time.perf_counter() - start
+
+
+def ours(precision: str) -> float:
+    """Milliseconds of a step of `fit`: the difference of a long and a short run, so that starting does not count."""
+    times = []
+    for epochs in (1, 1 + EPOCHS):
+        with tempfile.TemporaryDirectory() as folder:
+            config = resolve(arguments(f"--trainer.max_epochs={epochs}", f"--trainer.precision={precision}"))
+            make_folder(Path(folder), {})
+            run = build(config)
+            times.append(seconds(partial(fit, run, config, Path(folder))))
+    return (times[1] - times[0]) / (EPOCHS * IMAGES // BATCH) * 1e3
+
+
+def bare(precision: str) -> float:
+    """Milliseconds of a step of the plainest loop over the same data, views, loss and optimizer."""
+    run = build(resolve(arguments()))
+    run.data.setup()
+    method, images = run.method, run.data.split("train")
+    assert isinstance(method, VAE)
+    optimizer = method.make_optimizer(method.parameter_groups(method))
+
+    def epochs(count: int) -> None:
+        for _ in range(count):
+            for index in torch.randperm(IMAGES).split(BATCH):
+                views = run.views(images[index].images)
+                with torch.autocast("cpu", torch.bfloat16, enabled=precision == "bf16-mixed"):
+                    log_likelihood, divergence = method.bound(views)
+                    loss = (divergence - log_likelihood).mean()
+                optimizer.zero_grad()
+                loss.backward()
+                optimizer.step()
+
+    epochs(1)
+    return seconds(partial(epochs, EPOCHS)) / (EPOCHS * IMAGES // BATCH) * 1e3
+
+
+def pythae() -> float:
+    """Milliseconds of a step of pythae's trainer."""
+    from pythae.data.datasets import BaseDataset
+    from pythae.models import VAE, VAEConfig
+    from pythae.trainers import BaseTrainer, BaseTrainerConfig
+
+    with tempfile.TemporaryDirectory() as folder:
+        config = BaseTrainerConfig(
+            output_dir=folder, num_epochs=1, per_device_train_batch_size=BATCH, learning_rate=1e-4, no_cuda=True
+        )
+        model = VAE(VAEConfig(input_dim=(1, 28, 28), latent_dim=16))
+        data = BaseDataset(torch.rand(IMAGES, 1, 28, 28), torch.zeros(IMAGES))
+        with contextlib.redirect_stderr(io.StringIO()):
+            trainer = BaseTrainer(model=model, train_dataset=data, training_config=config)
+            trainer.prepare_training()
+            trainer.train_step(0)
+            return seconds(lambda: [trainer.train_step(e) for e in range(EPOCHS)]) / (EPOCHS * IMAGES // BATCH) * 1e3
+
+
+def convolutions(precision: str, channels_last: bool) -> float:
+    """Milliseconds of a bare SimVAE step on 64 px, 32 images of 2 views, ResNet-18 and the released decoder."""
+    method = build(resolve(stack(None, None, "simvae-celeba"))).method
+    assert isinstance(method, VAE)
+    if channels_last:
+        method.to(memory_format=torch.channels_last)
+    optimizer = torch.optim.Adam(method.parameters(), fused=True)
+    views = torch.rand(2, 32, 3, 64, 64)
+
+    def steps(count: int) -> None:
+        for _ in range(count):
+            with torch.autocast("cpu", torch.bfloat16, enabled=precision == "bf16-mixed"):
+                log_likelihood, divergence = method.bound(views)
+            optimizer.zero_grad()
+            (divergence - log_likelihood).mean().backward()
+            optimizer.step()
+
+    steps(1)
+    return seconds(partial(steps, 3)) / 3 * 1e3
+
+
+def table(cases: dict[str, Callable[[], float]], rounds: int) -> str:
+    """Medians over alternated rounds; the ratio is the first case's over each."""
+    times: dict[str, list[float]] = {name: [] for name in cases}
+    for _ in range(rounds):
+        for name, case in cases.items():
+            times[name].append(case())
+    medians = {name: statistics.median(values) for name, values in times.items()}
+    first = next(iter(medians.values()))
+    lines = ["| what | ms per step (median) | min to max | speed-up |", "|---|---|---|---|"]
+    for name, values in times.items():
+        spread = f"{min(values):.2f} to {max(values):.2f}"
+        lines.append(f"| {name} | {medians[name]:.2f} | {spread} | {first / medians[name]:.2f}x |")
+    return "\n".join(lines)
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--rounds", type=int, default=5)
+    parser.add_argument("--write", action="store_true")
+    options = parser.parse_args()
+    warnings.filterwarnings("ignore")
+    logging.disable(logging.WARNING)
+    cases: dict[str, Callable[[], float]] = {"pythae's trainer, 32-true": pythae}
+    for precision in ("32-true", "bf16-mixed"):
+        cases[f"ssl_bench fit, {precision}"] = partial(ours, precision)
+        cases[f"bare loop, {precision}"] = partial(bare, precision)
+    mlp = table(cases, options.rounds)
+    conv = table(
+        {
+            f"{precision}{', channels_last' if last else ''}": partial(convolutions, precision, last)
+            for precision in ("32-true", "bf16-mixed")
+            for last in (False, True)
+        },
+        max(1, options.rounds // 2),
+    )
+    text = (
+        f"# Training steps\n\n`python benchmarks/train.py --write`, {datetime.date.today()}, {platform.machine()}, "
+        f"{torch.get_num_threads()} threads, torch {torch.__version__}, no GPU (not yet measured on a GPU).\n\n"
+        f"VAE, MLP 784-512-16, {BATCH} images of 28x28, {options.rounds} rounds alternated:\n\n{mlp}\n\n"
+        f"SimVAE, ResNet-18 and the released decoder, 2 views of 32 images of 64x64:\n\n{conv}\n"
+    )
+    print(text)
+    if options.write:
+        (Path(__file__).parent / "results" / "train.md").write_text(text, encoding="utf-8")
+
+
+if __name__ == "__main__":
+    main()

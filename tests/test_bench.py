@@ -1,0 +1,211 @@
+"""The command as a user has it: bench, fit, evaluate, table, and what goes wrong."""
+
+import json
+import re
+import subprocess
+import sys
+import textwrap
+import time
+from pathlib import Path
+
+import pytest
+import torch
+
+from ssl_bench.cli import main
+from ssl_bench.experiment import load_method
+
+QUICK = [
+    "--method.encoder.hidden=[32]",
+    "--method.decoder.hidden=[32]",
+    "--evaluation.mlp_probe.max_epochs=2",
+    "--trainer.accelerator=cpu",
+    "--trainer.log_every_n_steps=5",
+]
+BENCH = ["bench", "--method", "simvae", "--data", "digits", "--epochs", "2", *QUICK]
+
+
+def only_run(out: Path) -> Path:
+    (folder,) = out.iterdir()
+    return folder
+
+
+@pytest.fixture(scope="module")
+def run(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """One finished run for the tests that only look at it."""
+    out = tmp_path_factory.mktemp("runs")
+    assert main([*BENCH, f"--out={out}"]) == 0
+    return only_run(out)
+
+
+def test_a_run_folder_holds_everything_the_run_was(run: Path) -> None:
+    assert re.fullmatch(r"simvae-digits-s0-[0-9a-f]{8}", run.name)
+    found = {str(path.relative_to(run)) for path in run.rglob("*") if path.is_file()}
+    assert found >= {
+        "config.yaml",
+        "metrics.json",
+        "checkpoints/last.ckpt",
+        "features/manifest.json",
+        *(f"features/{split}.safetensors" for split in ("train", "validation", "test")),
+        *(f"figures/{name}.png" for name in ("loss", "map", "views", "reconstructions", "samples")),
+        "logs/version_0/metrics.csv",
+    }
+    assert not [name for name in found if name.endswith((".part", ".tmp"))]
+
+
+def test_the_record_says_what_was_run_and_what_came_out(run: Path) -> None:
+    record = json.loads((run / "metrics.json").read_text())
+    assert record["schema"] == 1
+    assert (record["method"], record["data"], record["seed"], record["epochs"]) == ("simvae", "digits", 0, 2)
+    assert run.name.endswith(record["config_hash"])
+    assert set(record["seconds"]) == {"fit", "extract", "linear_probe", "mlp_probe", "knn"}
+    assert record["seconds"]["fit"] > 0
+    assert record["peak_memory_mb"] > 100
+    assert 50 < record["metrics"]["knn_5/accuracy"] <= 100
+    assert record["versions"]["torch"] == torch.__version__.split("+")[0]
+
+
+def test_the_same_command_finds_its_run_and_shows_it(run: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    before = (run / "metrics.json").stat().st_mtime_ns
+    assert main([*BENCH, f"--out={run.parent}"]) == 0
+    assert "has been run before" in capsys.readouterr().out
+    assert (run / "metrics.json").stat().st_mtime_ns == before
+
+
+def test_table_prints_the_recorded_runs(run: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["table", str(run.parent)]) == 0
+    assert "simvae" in capsys.readouterr().out
+
+
+def test_evaluate_scores_the_last_checkpoint_again(run: Path, tmp_path: Path) -> None:
+    record = json.loads((run / "metrics.json").read_text())
+    assert main(["evaluate", str(run), "--evaluation.protocols=[knn]"]) == 0
+    again = json.loads((run / "metrics.json").read_text())
+    knn = {name: value for name, value in record["metrics"].items() if name.startswith("knn")}
+    assert again["metrics"] == knn
+    assert again["seconds"]["fit"] == pytest.approx(record["seconds"]["fit"])
+    (run / "metrics.json").write_text(json.dumps(record))
+
+
+def test_a_checkpoint_loads_as_the_method_it_is_of(run: Path) -> None:
+    method = load_method(run / "checkpoints" / "last.ckpt")
+    assert type(method).__name__ == "SimVAE"
+    assert not method.training
+    assert method.encode(torch.rand(2, 1, 8, 8)).shape == (2, method.feature_dim)
+
+
+def test_no_epochs_score_the_untrained_encoder(tmp_path: Path) -> None:
+    assert main([*BENCH, "--epochs=0", f"--out={tmp_path}", "--evaluation.protocols=[knn]"]) == 0
+    record = json.loads((only_run(tmp_path) / "metrics.json").read_text())
+    assert record["epochs"] == 0
+    assert record["metrics"]["knn_5/accuracy"] > 10
+
+
+def test_an_interrupted_run_goes_on_from_its_last_checkpoint(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def stop(self: object, trainer: object, module: object) -> None:
+        if getattr(trainer, "current_epoch", 0) == 1:
+            raise KeyboardInterrupt
+
+    command = ["fit", *BENCH[1:], f"--out={tmp_path}"]
+    with monkeypatch.context() as patch:
+        patch.setattr("ssl_bench.callbacks.seeding.EpochSeed.on_train_epoch_start", stop)
+        assert main(command) == 1
+    output, error = capsys.readouterr()
+    assert "epoch 1/2" in output
+    assert error.strip().endswith("interrupted; the same command goes on from the last checkpoint")
+    assert main(command) == 0
+    output = capsys.readouterr().out
+    assert "epoch 2/2" in output
+    assert "epoch 1/2" not in output
+
+
+def test_a_loss_that_is_no_number_stops_the_run_and_keeps_the_last_good_checkpoint(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from ssl_bench.methods.vae import VAE
+
+    bound = VAE.bound
+
+    def diverge(self: VAE, views: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+        log_likelihood, divergence = bound(self, views)
+        return log_likelihood / (0 if self.global_step == 30 else 1) * 1.0, divergence
+
+    monkeypatch.setattr(VAE, "bound", diverge)
+    assert main([*BENCH, "--epochs=3", f"--out={tmp_path}"]) == 1
+    error = capsys.readouterr().err
+    assert re.search(r"^ssl-bench: the loss is not finite at step 31 \(epoch 1\)", error, re.MULTILINE)
+    weights = load_method(only_run(tmp_path)).state_dict()
+    assert all(value.isfinite().all() for value in weights.values())
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["bench", "--method", "simvea", "--data", "digits"], "no method named 'simvea': did you mean simvae?"),
+        (["bench"], "nothing to run: give --method and --data"),
+        (["evaluate", "nowhere"], "no config.yaml in nowhere"),
+        (["table", "nowhere"], "no metrics.json in nowhere"),
+        (["bench", "--method", "simvae", "--data", "cifar10", "--data.root=nowhere"], "cifar-10"),
+        (["bench", "--method", "simvae", "--data", "digits", "--out=/dev/null"], "cannot write to /dev/null"),
+    ],
+)
+def test_what_cannot_be_done_is_one_line_and_exit_code_2(
+    arguments: list[str],
+    message: str,
+    capsys: pytest.CaptureFixture[str],
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    assert main(arguments) == 2
+    error = capsys.readouterr().err
+    assert message in error
+    assert len(error.strip().splitlines()) == 1
+
+
+def test_debug_shows_the_traceback() -> None:
+    with pytest.raises(Exception, match="simvea"):
+        main(["bench", "--method", "simvea", "--data", "digits", "--debug"])
+
+
+@pytest.mark.parametrize("arguments", [["--help"], ["list"], ["table", "RUNS"], ["bench", "--help"]])
+def test_commands_that_train_nothing_do_not_import_what_trains(arguments: list[str], run: Path) -> None:
+    """Lightning alone takes 8 to 11 s to import, and these answer in two."""
+    code = f"""
+        import sys
+        from ssl_bench.cli import main
+        try:
+            main({[argument.replace("RUNS", str(run.parent)) for argument in arguments]!r})
+        finally:
+            print(*sorted({{"torch", "lightning", "sklearn"}} & set(sys.modules)), file=sys.stderr)
+    """
+    start = time.perf_counter()
+    done = subprocess.run([sys.executable, "-c", textwrap.dedent(code)], capture_output=True, text=True, check=False)
+    assert time.perf_counter() - start < 10
+    assert done.returncode == 0
+    assert done.stdout
+    assert done.stderr.strip() == ""
+
+
+def test_list_names_everything_there_is(capsys: pytest.CaptureFixture[str]) -> None:
+    from ssl_bench.config_files import config_names
+    from ssl_bench.evaluation import PROTOCOLS
+
+    assert main(["list"]) == 0
+    output = capsys.readouterr().out
+    for room in ("method", "data", "views", "experiment"):
+        for name, line in config_names(room).items():
+            assert name in output
+            assert len(line) > 20, f"{name} says nothing of itself"
+    assert all(name in output for name in PROTOCOLS)
+
+
+def test_wandb_gets_the_records_metrics_under_their_names(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    pytest.importorskip("wandb")
+    monkeypatch.setenv("WANDB_MODE", "offline")
+    assert main([*BENCH, "--epochs=1", f"--out={tmp_path}", "--evaluation.protocols=[knn]"]) == 0
+    (log,) = only_run(tmp_path).glob("wandb/offline-run-*/*.wandb")
+    content = log.read_bytes()
+    assert b"knn_5/accuracy" in content
+    assert b"figures/views" in content

@@ -1,0 +1,30 @@
+"""The wheel: what `pip install` brings works away from the checkout."""
+
+import subprocess
+import sys
+import zipfile
+from pathlib import Path
+
+from hatchling.builders.wheel import WheelBuilder
+
+from ssl_bench.config_files import config_root
+
+ROOT = Path(__file__).parent.parent
+
+
+def test_the_wheel_carries_package_and_configs_and_its_command_works(tmp_path: Path) -> None:
+    (wheel,) = WheelBuilder(str(ROOT)).build(directory=str(tmp_path / "dist"), versions=["standard"])
+    with zipfile.ZipFile(wheel) as archive:
+        archive.extractall(tmp_path / "site")
+    configs = {str(path.relative_to(config_root())) for path in config_root().rglob("*.yaml")}
+    installed = tmp_path / "site" / "ssl_bench" / "configs"
+    assert {str(path.relative_to(installed)) for path in installed.rglob("*.yaml")} == configs
+    assert (tmp_path / "site" / "ssl_bench" / "py.typed").is_file()
+    code = (
+        "from ssl_bench.config_files import config_root, stack; print(config_root(), stack('simvae', 'digits', None))"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", code], cwd=tmp_path, env={"PYTHONPATH": str(tmp_path / "site")},
+        capture_output=True, text=True, check=True,
+    )  # fmt: skip
+    assert str(installed / "experiment" / "simvae-digits.yaml") in done.stdout
