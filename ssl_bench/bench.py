@@ -126,9 +126,10 @@ def loggers(config: Namespace, folder: Path) -> list[Logger]:
     chosen: list[Logger] = [CSVLogger(folder, name="logs")]
     if importlib.util.find_spec("wandb") is None or os.environ.get("WANDB_MODE") == "disabled":
         return chosen
+    os.environ.setdefault("WANDB_SILENT", "true")  # its terminal lines would stand between ours
     import wandb
 
-    offline = os.environ.get("WANDB_MODE") == "offline" or not wandb.api.api_key
+    offline = os.environ.get("WANDB_MODE") == "offline" or not wandb.login(prompt=False, verify=False)
     resolved = plain(config)
     logger = WandbLogger(
         project="ssl_bench",
@@ -136,9 +137,8 @@ def loggers(config: Namespace, folder: Path) -> list[Logger]:
         name=folder.name,
         id=folder.name,
         save_dir=folder,
-        offline=offline,
+        mode="offline" if offline else "online",
         config=resolved,
-        settings=wandb.Settings(silent=True),
     )
     return [*chosen, logger]
 
