@@ -18,6 +18,7 @@ from jsonargparse import Namespace
 from lightning import Trainer, seed_everything
 from lightning.pytorch.callbacks import Callback, ModelCheckpoint, RichProgressBar
 from lightning.pytorch.loggers import CSVLogger, Logger, WandbLogger
+from lightning.pytorch.utilities import rank_zero_only
 
 from ssl_bench.callbacks.finite import StopWhenNotFinite
 from ssl_bench.callbacks.progress import EpochLine
@@ -56,20 +57,21 @@ def bench(arguments: list[str], fit_only: bool = False) -> None:
     config = resolve(arguments)
     resolved = plain(config)
     folder = run_folder(resolved)
+    first = rank_zero_only.rank == 0  # known before any trainer is: launchers say it in the environment
     if (folder / "metrics.json").is_file():
-        print(f"this configuration has been run before: delete {folder} to run it again")
+        if first:
+            print(f"this configuration has been run before: delete {folder} to run it again")
     else:
-        make_folder(folder, resolved)
+        if first:
+            make_folder(folder, resolved)
         seed_everything(config.seed, workers=True, verbose=False)
         run = build(config)
         trainer = fit(run, config, folder)
-        if not trainer.is_global_zero:
-            return
-        if not fit_only:
+        if first and not fit_only:
             score(run, config, folder, trainer.strategy.root_device)
-    if fit_only:
+    if first and fit_only:
         print(folder)
-    else:
+    elif first:
         show(folder)
 
 

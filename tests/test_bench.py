@@ -10,7 +10,9 @@ from pathlib import Path
 
 import pytest
 import torch
+import yaml
 
+from ssl_bench.bench import encoder_hash
 from ssl_bench.cli import main
 from ssl_bench.experiment import load_method
 
@@ -119,6 +121,16 @@ def test_an_interrupted_run_goes_on_from_its_last_checkpoint(
     assert "epoch 2/2" in output
     assert "epoch 1/2" not in output
 
+    weights = load_method(only_run(tmp_path)).state_dict()
+    assert main(["bench", *command[1:]]) == 0  # nothing is left to fit: what was fitted is scored
+    assert "epoch" not in capsys.readouterr().out.replace("epochs", "")
+    assert (only_run(tmp_path) / "metrics.json").is_file()
+    after = load_method(only_run(tmp_path))
+    assert all(torch.equal(weights[name], value) for name, value in after.state_dict().items())
+    config = yaml.safe_load((only_run(tmp_path) / "config.yaml").read_text())
+    manifest = json.loads((only_run(tmp_path) / "features" / "manifest.json").read_text())
+    assert manifest["key"] == encoder_hash(after, config)
+
 
 def test_a_loss_that_is_no_number_stops_the_run_and_keeps_the_last_good_checkpoint(
     tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
@@ -174,7 +186,8 @@ def test_commands_that_train_nothing_do_not_import_what_trains(arguments: list[s
     """Lightning alone takes 8 to 11 s to import, and these answer in two."""
     code = f"""
         import sys
-        from ssl_bench.cli import main
+        from ssl_bench.bench import encoder_hash
+from ssl_bench.cli import main
         try:
             main({[argument.replace("RUNS", str(run.parent)) for argument in arguments]!r})
         finally:
