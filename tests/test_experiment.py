@@ -9,6 +9,7 @@ import torch
 import yaml
 
 from ssl_bench.config_files import config_names, stack
+from ssl_bench.data.types import Batch
 from ssl_bench.errors import UserError
 from ssl_bench.experiment import build, config_hash, names, plain, resolve, run_folder
 
@@ -46,10 +47,16 @@ def test_every_experiment_is_named_after_its_method_and_data(experiment: str) ->
 
 
 @pytest.mark.parametrize("experiment", EXPERIMENTS)
-def test_every_experiment_builds_at_its_full_size(experiment: str) -> None:
+def test_every_experiment_takes_a_step_at_its_full_size(experiment: str) -> None:
+    """On the meta device, which computes shapes and nothing else."""
     with torch.device("meta"):
         run = build(resolve(stack(None, None, experiment)))
-    assert run.method.feature_dim > 0
+        views = torch.rand(run.views.number, 2, *run.data.image_shape)
+        loss = run.method.training_step(Batch(views, torch.zeros(2), torch.arange(2)), 0)
+        features = run.method.encode(views[0])
+    assert isinstance(loss, torch.Tensor)
+    assert loss.shape == ()
+    assert features.shape == (2, run.method.feature_dim)
 
 
 def test_files_are_stacked_in_order_and_flags_come_last() -> None:
