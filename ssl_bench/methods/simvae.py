@@ -57,8 +57,7 @@ class SimVAE(VAE):
         if self.prior == "uniform":
             mean = mean.flatten(0, 1)
             centred = mean - self.latent_mean
-            with torch.autocast(mean.device.type, enabled=False):
-                covariance = centred.mT @ centred / len(mean)
+            covariance = (centred[:, :, None] * centred[:, None]).mean(0)  # autocast would round a matrix product
             covariance.diagonal().add_(log_variance.exp().mean((0, 1)))
             self.latent_mean.lerp_(mean.mean(0), momentum)
             self.latent_covariance.lerp_(covariance, momentum)
