@@ -4,6 +4,7 @@ DATA ?= digits
 SEED ?= 0
 DEVICES ?= auto
 EPOCHS ?=
+EXPERIMENT ?=
 OUT ?= runs
 ARGS ?=
 PYTHON ?= python3
@@ -26,8 +27,8 @@ setup: .venv/installed ## make .venv from requirements.lock, again only when it 
 	$(BIN)/uv pip install --quiet --python $(BIN)/python --no-deps --no-build-isolation --editable .
 	touch $@
 
-bench: setup ## train, score and print: METHOD= DATA= SEED= DEVICES= EPOCHS= OUT= ARGS="--key value ..."
-	@$(BIN)/ssl-bench bench --method $(METHOD) --data $(DATA) --seed $(SEED) --devices $(DEVICES) --out $(OUT) \
+bench: setup ## train, score and print: METHOD= DATA= (or EXPERIMENT=) SEED= DEVICES= EPOCHS= OUT= ARGS="--key value ..."
+	@$(BIN)/ssl-bench bench $(if $(EXPERIMENT),--experiment $(EXPERIMENT),--method $(METHOD) --data $(DATA)) --seed $(SEED) --devices $(DEVICES) --out $(OUT) \
 		$(if $(EPOCHS),--epochs $(EPOCHS)) $(ARGS)
 
 test: setup ## run the tests
@@ -38,7 +39,7 @@ lint: setup ## ruff and mypy --strict
 	$(BIN)/ruff format --check
 	$(BIN)/mypy
 
-lock: ## write requirements.lock anew from pyproject.toml
+lock: setup ## write requirements.lock anew from pyproject.toml
 	$(BIN)/uv pip compile pyproject.toml --group dev --universal --python-version 3.11 --generate-hashes \
 		--no-header --no-annotate --no-emit-index-url --quiet --output-file requirements.lock
 

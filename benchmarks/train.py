@@ -30,6 +30,7 @@ from ssl_bench.config_files import stack
 from ssl_bench.data.module import Contents, DataModule
 from ssl_bench.data.types import Target
 from ssl_bench.experiment import build, resolve
+from ssl_bench.files import replacing
 from ssl_bench.methods.vae import VAE
 
 IMAGES, BATCH, EPOCHS = 60_000, 128, 1
@@ -189,7 +190,10 @@ def main() -> None:
     )
     print(text)
     if options.write:
-        (Path(__file__).parent / "results" / "train.md").write_text(text, encoding="utf-8")
+        results = Path(__file__).parent / "results"
+        results.mkdir(exist_ok=True)
+        with replacing(results / "train.md") as file:
+            file.write_text(text, encoding="utf-8")
 
 
 if __name__ == "__main__":

@@ -25,6 +25,7 @@ from torch.utils.data import DataLoader, Dataset
 from torchvision import transforms as T
 
 from ssl_bench.data.views import Steps, Views
+from ssl_bench.files import replacing
 
 BATCH, BATCHES, SIDE, WORKERS = 256, 16, 32, 2
 JITTER = {"brightness": 0.4, "contrast": 0.4, "saturation": 0.4, "hue": 0.1}
@@ -144,9 +145,8 @@ def main() -> None:
             f"median of {arguments.rounds} rounds.\n\n{table}\n\n"
             f"`{command}` on {datetime.date.today()}: {machine()}\n"
         )
-        part = RESULT.with_suffix(".part")
-        part.write_text(text)
-        part.replace(RESULT)
+        with replacing(RESULT) as file:
+            file.write_text(text, encoding="utf-8")
 
 
 if __name__ == "__main__":

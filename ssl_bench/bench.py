@@ -1,13 +1,9 @@
-"""A run from its configuration to its record: fit, encode, score, draw, print."""
+"""The commands that train and score: bench, fit, evaluate."""
 
-import hashlib
 import importlib.util
-import json
 import logging
 import os
-import shlex
 import sys
-import time
 import warnings
 from pathlib import Path
 from typing import Any
@@ -25,12 +21,10 @@ from ssl_bench.callbacks.progress import EpochLine
 from ssl_bench.callbacks.seeding import EpochSeed
 from ssl_bench.callbacks.stopwatch import Stopwatch
 from ssl_bench.errors import UserError
-from ssl_bench.evaluation.features import extract
-from ssl_bench.experiment import Run, build, config_hash, load_method, names, plain, resolve, run_folder
-from ssl_bench.figures import draw
+from ssl_bench.experiment import Run, build, load_method, names, plain, resolve, run_folder
 from ssl_bench.files import replacing
-from ssl_bench.methods.base import Method
-from ssl_bench.results import Record, commit, peak_memory_mb
+from ssl_bench.results import Record
+from ssl_bench.scoring import score
 from ssl_bench.table import print_table, read_records
 
 for module in ("lightning.pytorch.utilities.rank_zero", "lightning.fabric.utilities.rank_zero"):
@@ -57,18 +51,19 @@ def bench(arguments: list[str], fit_only: bool = False) -> None:
     config = resolve(arguments)
     resolved = plain(config)
     folder = run_folder(resolved)
-    first = rank_zero_only.rank == 0  # known before any trainer is: launchers say it in the environment
+    first = getattr(rank_zero_only, "rank", 0) == 0  # launchers say it in the environment, before there is a trainer
     if (folder / "metrics.json").is_file():
         if first:
-            print(f"this configuration has been run before: delete {folder} to run it again")
+            print(f"run before, at commit {Record.read(folder).commit}: delete {folder} to run it again")
     else:
         if first:
             make_folder(folder, resolved)
         seed_everything(config.seed, workers=True, verbose=False)
         run = build(config)
         trainer = fit(run, config, folder)
+        first = trainer.is_global_zero
         if first and not fit_only:
-            score(run, config, folder, trainer.strategy.root_device)
+            score(run, resolved, folder, trainer.strategy.root_device)
     if first and fit_only:
         print(folder)
     elif first:
@@ -76,16 +71,22 @@ def bench(arguments: list[str], fit_only: bool = False) -> None:
 
 
 def evaluate(folder: Path, flags: list[str]) -> None:
-    """Carry out `ssl-bench evaluate`: score a run's last checkpoint, by other protocol settings where flags say so."""
+    """Carry out `ssl-bench evaluate`: score a run's last checkpoint, by other protocol settings where flags say so.
+
+    What is found joins the run's record; what the run was stays as it is.
+    """
     if not (folder / "config.yaml").is_file():
         raise UserError(f"no config.yaml in {folder}: give a run folder that `ssl-bench bench` or `fit` made")
-    config = resolve(["--config", str(folder / "config.yaml"), *flags])
+    if wrong := [flag for flag in flags if flag.startswith("--") and not flag.startswith("--evaluation.")]:
+        raise UserError(f"evaluate takes --evaluation.KEY only, got {wrong[0]}: other settings are another run")
+    recorded = ["--config", str(folder / "config.yaml")]
+    config = resolve([*recorded, *flags])
     seed_everything(config.seed, workers=True, verbose=False)
     run = build(config)
     run.method = load_method(folder)
     run.data.setup()
     on_gpu = torch.cuda.is_available() and config.trainer.accelerator in ("auto", "gpu", "cuda")
-    score(run, config, folder, torch.device("cuda" if on_gpu else "cpu"))
+    score(run, plain(resolve(recorded)), folder, torch.device("cuda" if on_gpu else "cpu"))
     show(folder)
 
 
@@ -118,7 +119,7 @@ def fit(run: Run, config: Namespace, folder: Path) -> Trainer:
     )
     last = folder / "checkpoints" / "last.ckpt"
     trainer.fit(run.method, datamodule=run.data, ckpt_path=last if last.is_file() else None, weights_only=True)
-    if not last.is_file():  # no epoch at all: the untrained encoder
+    if trainer.max_epochs == 0:  # the untrained encoder
         trainer.save_checkpoint(last)
     return trainer
 
@@ -143,74 +144,6 @@ def loggers(config: Namespace, folder: Path) -> list[Logger]:
         config=resolved,
     )
     return [*chosen, logger]
-
-
-@torch.no_grad()
-def score(run: Run, config: Namespace, folder: Path, device: torch.device) -> Record:
-    """Encode every split once, run the protocols, and record, draw and log what came out."""
-    resolved = plain(config)
-    label, data_name = names(resolved)
-    run.method.eval().to(device)
-    start = time.perf_counter()
-    features = extract(
-        run.method.encode,
-        run.data,
-        run.views.plain,
-        folder / "features",
-        key=encoder_hash(run.method, resolved),
-        device=device,
-        autocast=torch.bfloat16 if "bf16" in str(config.trainer.precision) else None,
-    )
-    seconds = {"fit": fit_seconds(folder), "extract": time.perf_counter() - start}
-    with torch.enable_grad():
-        result = run.evaluation(features, device)
-    figures = draw(folder, run, features, device)
-    record = Record(
-        method=label,
-        data=data_name,
-        seed=config.seed,
-        epochs=config.trainer.max_epochs,
-        config_hash=config_hash(resolved),
-        setting_hash=config_hash(resolved, seed=False),
-        commit=commit(),
-        command=shlex.join(["ssl-bench", *sys.argv[1:]]),
-        device=torch.cuda.get_device_name(device) if device.type == "cuda" else "cpu",
-        seconds={name: round(value, 3) for name, value in (seconds | result.seconds).items()},
-        peak_memory_mb=peak_memory_mb(),
-        metrics=result.metrics,
-        failed=result.failed,
-        left_out=list(result.left_out),
-        reference=resolved["reference"],
-    )
-    if device.type == "cuda":
-        record.peak_memory_mb = torch.cuda.max_memory_allocated(device) / 2**20
-    record.write(folder)
-    log_to_wandb(record, figures)
-    return record
-
-
-def encoder_hash(method: Method, config: dict[str, Any]) -> str:
-    """Hash of the weights and of what is encoded: the same means the same features."""
-    digest = hashlib.sha256(json.dumps([config["data"], config["views"], config["trainer"]["precision"]]).encode())
-    for name, tensor in method.state_dict().items():
-        digest.update(name.encode() + tensor.detach().cpu().contiguous().flatten().view(torch.uint8).numpy().tobytes())
-    return digest.hexdigest()
-
-
-def fit_seconds(folder: Path) -> float:
-    """What the stopwatch in a run's last checkpoint shows."""
-    checkpoint = torch.load(folder / "checkpoints" / "last.ckpt", map_location="meta", weights_only=True)
-    return float(checkpoint["callbacks"].get("Stopwatch", {}).get("seconds", 0.0))
-
-
-def log_to_wandb(record: Record, figures: list[Path]) -> None:
-    """Put the record's metrics into the open wandb run's summary under their own names, and the figures beside."""
-    wandb = sys.modules.get("wandb")
-    if wandb is None or wandb.run is None:
-        return
-    wandb.run.summary.update(record.metrics)
-    wandb.run.log({f"figures/{path.stem}": wandb.Image(str(path)) for path in figures})
-    wandb.finish()
 
 
 def show(folder: Path) -> None:

@@ -39,10 +39,13 @@ def command_line() -> argparse.ArgumentParser:
         command.add_argument(
             "--experiment", help="a file of configs/experiment; default METHOD-DATA where there is one"
         )
+        command.add_argument("--seed", metavar="N", help="of initialisation, order and views; default 0")
+        command.add_argument("--out", metavar="FOLDER", help="where run folders are made; default runs")
         command.add_argument("--epochs", dest="trainer.max_epochs", metavar="N", help="0 scores the untrained encoder")
         command.add_argument("--devices", dest="trainer.devices", metavar="N", help="devices per node, or auto")
         command.add_argument("--debug", action="store_true", help="show tracebacks")
-    command = commands.add_parser("evaluate", help="score a run folder's last checkpoint", **raw)  # type: ignore[arg-type]
+    text = "score a run folder's last checkpoint again; --evaluation.KEY VALUE changes how"
+    command = commands.add_parser("evaluate", help=text, description=text, allow_abbrev=False)
     command.add_argument("run", type=Path, help="a folder under runs/")
     command.add_argument("--debug", action="store_true", help="show tracebacks")
     command = commands.add_parser("list", help="methods, data sets, views, experiments and protocols")
@@ -97,7 +100,9 @@ def run(options: argparse.Namespace, rest: list[str]) -> int:
                 raise UserError("nothing to run: give --method and --data (see `ssl-bench list`), or --config FILE")
             named = vars(options)
             flags = [
-                f"--{key}={named[key]}" for key in ("trainer.max_epochs", "trainer.devices") if named[key] is not None
+                f"--{key}={named[key]}"
+                for key in ("seed", "out", "trainer.max_epochs", "trainer.devices")
+                if named[key] is not None
             ]
 
             from ssl_bench import bench
@@ -108,6 +113,8 @@ def run(options: argparse.Namespace, rest: list[str]) -> int:
 
 def main(argv: list[str] | None = None) -> int:
     """Run the command line; the exit code is 0 done, 2 what was asked for is wrong, 1 anything else."""
+    if "" not in sys.path:
+        sys.path.insert(0, "")  # as `python -m` does: a class in a file of the working directory is importable
     parser = command_line()
     options, rest = parser.parse_known_args(argv)
     if rest and options.command in ("list", "table"):

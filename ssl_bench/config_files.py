@@ -2,7 +2,6 @@
 
 import difflib
 import importlib
-import sys
 from collections.abc import Iterable
 from importlib.metadata import entry_points
 from pathlib import Path
@@ -58,19 +57,24 @@ def stack(method: str | None, data: str | None, experiment: str | None) -> list[
     Raises:
         UserError: there is nothing of that name, or only one of method and data is given.
     """
+    variant, file = "", []
     if experiment:
         file = ["--config", str(config_file("experiment", experiment))]
-        method, data = method or experiment.split("-")[0], data or experiment.split("-")[1]
+        its_method, its_data, *rest = experiment.split("-", 2)
+        if (method or its_method, data or its_data) != (its_method, its_data):
+            raise UserError(f"experiment {experiment} is of {its_method} on {its_data}, not of {method} on {data}")
+        method, data, variant = its_method, its_data, "".join(f"-{part}" for part in rest)
     elif method and data:
-        experiment = f"{method.rpartition('.')[2]}-{data.rpartition('.')[2]}"
-        known = experiment in config_names("experiment")
-        file = ["--config", str(config_file("experiment", experiment))] if known else []
+        if f"{method}-{data}" in config_names("experiment"):
+            file = ["--config", str(config_file("experiment", f"{method}-{data}"))]
     elif method or data:
         room = "data" if method else "method"
         raise UserError(f"--{room} is missing: give one of {', '.join(config_names(room))}")
     else:
         return []
-    return [*choose("data", data), *choose("method", method), *file, "--experiment", experiment]
+    names = {"method": method.rpartition(".")[2] + variant, "data": data.rpartition(".")[2]}
+    named = [f"--names.{room}={name}" for room, name in names.items()]
+    return [*choose("data", data), *choose("method", method), *file, *named]
 
 
 def choose(room: str, name: str) -> list[str]:
@@ -83,8 +87,6 @@ def choose(room: str, name: str) -> list[str]:
     module, _, attribute = path.rpartition(".")
     if not module:
         raise UserError(f"no {room} named {name!r}: {nearest(name, [*known, *installed])}")
-    if "" not in sys.path:
-        sys.path.insert(0, "")  # as `python -m` does: a class in a file of the working directory is importable
     try:
         getattr(importlib.import_module(module), attribute)
     except (ImportError, AttributeError) as error:

@@ -20,7 +20,7 @@ from lightning import Trainer
 
 from ssl_bench.config_files import nearest
 from ssl_bench.data.module import DataModule
-from ssl_bench.data.views import Views
+from ssl_bench.data.views import Views, read_recipe
 from ssl_bench.errors import UserError
 from ssl_bench.evaluation.suite import Evaluation
 from ssl_bench.methods.base import Method
@@ -31,6 +31,19 @@ OURS = {"logger", "callbacks", "default_root_dir", "enable_checkpointing", "enab
         "val_check_interval", "check_val_every_n_epoch", "fast_dev_run", "overfit_batches", "inference_mode",
         "model_registry", "enable_autolog_hparams"}  # fmt: skip
 """Trainer arguments that the suite sets itself or that mean nothing without a validation loop."""
+
+
+@dataclass(frozen=True)
+class Names:
+    """What a run is called in its folder's name, in the table and in wandb; by default after its classes.
+
+    Args:
+        method: the method, and the experiment's variant where it is one.
+        data: the data set.
+    """
+
+    method: str = ""
+    data: str = ""
 
 
 @dataclass(frozen=True)
@@ -50,7 +63,7 @@ def make_parser() -> ArgumentParser:
     """The schema of a run."""
     parser = ArgumentParser(prog="ssl-bench bench", exit_on_error=False, allow_abbrev=False)
     parser.add_argument("--config", action="config", help="a configuration file; may be given several times")
-    parser.add_argument("--experiment", type=str, default="", help="METHOD-DATA[-VARIANT], the run's names")
+    parser.add_argument("--names", type=Names, default=Names())
     parser.add_argument("--seed", type=int, default=0, help="seed of initialisation, order and views")
     parser.add_argument("--out", type=str, default="runs", help="folder that run folders are made in")
     parser.add_argument("--channels_last", type=bool, default=False, help="channels-last layout of convolutions")
@@ -64,7 +77,7 @@ def make_parser() -> ArgumentParser:
     parser.link_arguments("seed", "data.init_args.seed")
     for fact in ("image_shape", "mean", "std"):
         parser.link_arguments(f"data.{fact}", f"views.{fact}", apply_on="instantiate")
-    parser.link_arguments("data.image_shape", "method.init_args.image_shape", apply_on="instantiate")
+    parser.link_arguments("views.output_shape", "method.init_args.image_shape", apply_on="instantiate")
     return parser
 
 
@@ -103,33 +116,41 @@ def explain(message: str, parser: ArgumentParser) -> str:
     if "dot import path" in message and not names:
         names = re.findall(r"Subtypes: \[<class '([^']+)'>", message)[:1]
     value = re.findall(r"(?:Got|Given) value: ([^\n]*?)(?:\. Got value.*)?$", message, re.MULTILINE)
+    if nested := re.match(r"NestedArg\(key='([^']+)', val='?([^']*)'?\)", value[0] if value else ""):
+        return f"{keys}.{nested[1]} got {nested[2]!r}: no class or value of that kind; give a class by its import path"
     if keys and value and names:
         return f"{keys} got {value[0]!r}, expected {' or '.join(dict.fromkeys(names))}"
     return " ".join(message.split())
 
 
 def plain(config: Namespace) -> dict[str, Any]:
-    """The configuration as plain data, ready for YAML and JSON; linked values are left out."""
+    """The configuration as plain data, ready for YAML and JSON: recipes by their steps, linked values left out."""
     text = make_parser().dump(config, skip_link_targets=True, skip_unset=False, skip_validation=True)
-    return yaml.safe_load(text)  # type: ignore[no-any-return]
+    resolved: dict[str, Any] = yaml.safe_load(text)
+    resolved["views"]["recipe"] = read_recipe(resolved["views"]["recipe"])
+    return resolved
 
 
 def config_hash(config: dict[str, Any], *, seed: bool = True) -> str:
-    """Eight hex digits of what decides a run's result: not where its files are, not what a paper says of it."""
-    decisive = {key: value for key, value in config.items() if key not in ("out", "reference", "experiment")}
-    decisive["data"] = {**config["data"], "init_args": {**config["data"].get("init_args", {}), "root": None}}
-    if not seed:
-        decisive.pop("seed")
+    """Eight hex digits of what decides a run's result: not where it is written, not what it or a paper calls it.
+
+    A root that is given counts, since for folders and parquet files it is the data set; by its absolute path.
+    """
+    left_out = {"out", "reference", "names"} | (set() if seed else {"seed"})
+    decisive = {key: value for key, value in config.items() if key not in left_out}
+    arguments = config["data"].get("init_args", {})
+    if arguments.get("root"):
+        root = str(Path(arguments["root"]).resolve())
+        decisive["data"] = {**config["data"], "init_args": {**arguments, "root": root}}
     return hashlib.sha256(json.dumps(decisive, sort_keys=True).encode()).hexdigest()[:8]
 
 
 def names(config: dict[str, Any]) -> tuple[str, str]:
     """Method (with its variant) and data set as the run's folder, the table and wandb call them."""
-    method, _, rest = config["experiment"].partition("-")
-    data, _, variant = rest.partition("-")
-    method = method or config["method"]["class_path"].rpartition(".")[2]
-    data = data or config["data"]["class_path"].rpartition(".")[2]
-    return f"{method}-{variant}" if variant else method, data
+    method, data = (
+        config["names"][room] or config[room]["class_path"].rpartition(".")[2] for room in ("method", "data")
+    )
+    return method, data
 
 
 def run_folder(config: dict[str, Any]) -> Path:
@@ -159,7 +180,7 @@ def build(config: Namespace) -> Run:
         raise UserError(" ".join(str(error).split())) from error
     chosen = plain(config)["method"]
     if "image_shape" in config.method.init_args:
-        chosen["init_args"]["image_shape"] = list(objects.data.image_shape)
+        chosen["init_args"]["image_shape"] = list(objects.views.output_shape)
     objects.method.config = chosen
     return Run(objects.data, objects.views, objects.method, objects.evaluation)
 

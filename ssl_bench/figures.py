@@ -69,27 +69,27 @@ def loss_curves(logs: Path) -> Figure | None:
 
 
 def feature_map(features: Features) -> Figure | None:
-    """Test features in two dimensions coloured by class: t-SNE where openTSNE is installed, else PCA."""
+    """Test features in two dimensions coloured by class: PCA, and t-SNE beside it where openTSNE is installed."""
     x, target = features.test.features[:MAPPED], features.targets[0]
     labels = features.test.labels[:MAPPED].reshape(len(x), -1)[:, 0]
+    if x.shape[1] < 2:
+        return None
+    centred = x - x.mean(0)
+    maps = {"PCA": centred @ torch.linalg.svd(centred, full_matrices=False)[2][:2].mT}
     if importlib.util.find_spec("openTSNE"):
         import openTSNE
 
-        points, name = torch.from_numpy(openTSNE.TSNE(random_state=0).fit(x.numpy()).copy()), "t-SNE"
-    else:
-        centred = x - x.mean(0)
-        points, name = centred @ torch.linalg.svd(centred, full_matrices=False)[2][:2].mT, "PCA"
-    if points.shape[1] < 2:
-        return None
-    figure, ax = plt.subplots(figsize=(5, 4.4), layout="constrained")
-    colours = plt.get_cmap("tab10" if len(target.classes) <= 10 else "nipy_spectral")
-    for label, class_name in enumerate(target.classes):
-        chosen = points[labels == label]
-        shade = colours(label if len(target.classes) <= 10 else label / len(target.classes))
-        ax.scatter(chosen[:, 0], chosen[:, 1], s=3, color=shade, label=class_name, linewidths=0)
-    ax.set(title=f"test features, {name}, by {target.name}", xticks=[], yticks=[])
+        maps["t-SNE"] = torch.from_numpy(openTSNE.TSNE(random_state=0).fit(x.numpy()).copy())
+    few = len(target.classes) <= 10
+    colours = plt.get_cmap("tab10" if few else "nipy_spectral")
+    figure, axes = plt.subplots(1, len(maps), figsize=(5 * len(maps), 4.4), squeeze=False, layout="constrained")
+    for (name, points), ax in zip(maps.items(), axes[0], strict=True):
+        for label, class_name in enumerate(target.classes):
+            chosen, shade = points[labels == label], colours(label if few else label / len(target.classes))
+            ax.scatter(chosen[:, 0], chosen[:, 1], s=3, color=shade, label=class_name, linewidths=0)
+        ax.set(title=f"test features, {name}, by {target.name}", xticks=[], yticks=[])
     if len(target.classes) <= 20:
-        ax.legend(markerscale=3, fontsize=7, loc="center left", bbox_to_anchor=(1, 0.5), frameon=False)
+        axes[0, -1].legend(markerscale=3, fontsize=7, loc="center left", bbox_to_anchor=(1, 0.5), frameon=False)
     return figure
 
 

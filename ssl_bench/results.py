@@ -36,6 +36,7 @@ class Record:
     failed: dict[str, str] = field(default_factory=dict)
     left_out: list[str] = field(default_factory=list)
     reference: dict[str, Any] = field(default_factory=dict)
+    evaluations: list[str] = field(default_factory=list)
 
     def write(self, folder: Path) -> None:
         """Write ``metrics.json`` whole or not at all."""

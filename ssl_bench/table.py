@@ -3,7 +3,7 @@
 import math
 import statistics
 import sys
-from collections import defaultdict
+from collections import Counter, defaultdict
 from collections.abc import Iterable
 from pathlib import Path
 
@@ -78,7 +78,10 @@ def data_table(data: str, records: list[Record]) -> Table:
     settings: dict[tuple[str, int, str, str | None], list[Record]] = defaultdict(list)
     for record in records:
         settings[record.method, record.epochs, record.setting_hash, record.commit].append(record)
-    for (method, epochs, _, _), same in settings.items():
+    clashing = Counter((method, epochs) for method, epochs, _, _ in settings)
+    for (method, epochs, setting, commit), same in settings.items():
+        if clashing[method, epochs] > 1:
+            method = f"{method} {setting} {(commit or '')[:7]}".strip()
         for target in targets:
             names = [f"{column}_{target}" if target else column for column in columns]
             cells = [cell([r.metrics[name] for r in same if name in r.metrics]) for name in names]

@@ -100,6 +100,9 @@ def test_a_method_outside_the_package_is_shown_under_its_own_name(
     assert re.search(r"│ Denoiser +│", capsys.readouterr().out)
     (record,) = workplace.glob("runs/Denoiser-digits-*/metrics.json")
     assert json.loads(record.read_text())["metrics"]["knn_5/accuracy"] > 50
+    again = [sys.executable, "-m", "ssl_bench.cli", "evaluate", str(record.parent), "--evaluation.protocols=[knn]"]
+    done = subprocess.run(again, capture_output=True, text=True, check=False, env=ENVIRONMENT)
+    assert done.returncode == 0, done.stderr  # in a process of its own, which has not imported their_method
 
 
 @pytest.mark.parametrize("command", [c for c in COMMANDS if "--devices 2" in c])

@@ -9,6 +9,10 @@ from torch import Tensor
 from ssl_bench.distributed import all_reduce_min
 from ssl_bench.errors import RunError
 
+HELP = (
+    "the last good checkpoint is kept: lower --method.optimizer.lr or clip gradients with --trainer.gradient_clip_val 1"
+)
+
 
 class StopWhenNotFinite(Callback):
     """Stop before a checkpoint holds weights that a non-finite loss has touched.
@@ -24,14 +28,20 @@ class StopWhenNotFinite(Callback):
         self, trainer: Trainer, pl_module: LightningModule, outputs: Any, batch: Any, batch_idx: int
     ) -> None:
         """Keep the step's loss."""
-        self.losses.append(outputs["loss"].detach())
-        if len(self.losses) >= trainer.log_every_n_steps:  # type: ignore[attr-defined]
+        if outputs is not None:
+            self.losses.append(outputs["loss"].detach())
+        if len(self.losses) >= max(1, trainer.log_every_n_steps):  # type: ignore[attr-defined]
             self.check(trainer)
 
     def on_train_epoch_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Runs before the checkpoint is written: Lightning calls checkpoint callbacks last."""
         if self.losses:
             self.check(trainer)
+        finite = torch.stack([parameter.isfinite().all() for parameter in pl_module.parameters()]).all()
+        if not all_reduce_min(finite.int()):
+            raise RunError(
+                f"weights are not finite at step {trainer.global_step} (epoch {trainer.current_epoch}); {HELP}"
+            )
 
     def check(self, trainer: Trainer) -> None:
         """Raise on every rank if any has seen such a loss."""
@@ -39,8 +49,5 @@ class StopWhenNotFinite(Callback):
         first = int(all_reduce_min(torch.where(finite, len(finite), torch.arange(len(finite)).to(finite.device)).min()))
         if first < len(finite):
             step = trainer.global_step - len(finite) + first + 1
-            raise RunError(
-                f"the loss is not finite at step {step} (epoch {trainer.current_epoch}); the last good checkpoint is "
-                "kept: lower --method.optimizer.lr or clip gradients with --trainer.gradient_clip_val 1"
-            )
+            raise RunError(f"the loss is not finite at step {step} (epoch {trainer.current_epoch}); {HELP}")
         self.losses.clear()

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from typing import Literal
 
 import torch
-from PIL import Image, UnidentifiedImageError
+from PIL import Image, ImageOps, UnidentifiedImageError
 from torch import Tensor
 
 from ssl_bench.data.tree import Tree
@@ -44,7 +44,7 @@ class Decoder:
         """Returns uint8 ``(channels, size, size)``; raises whatever Pillow does for damaged data."""
         try:
             with Image.open(io.BytesIO(data)) as file:
-                image = file.convert("L" if self.channels == 1 else "RGB")
+                image = ImageOps.exif_transpose(file).convert("L" if self.channels == 1 else "RGB")
         except UnidentifiedImageError:  # whose message names the buffer
             raise ValueError("its format is not known") from None
         side = min(image.size) * self.size / (self.short_side or self.size)

@@ -37,7 +37,7 @@ def download(url: str, path: Path, md5: str) -> None:
         Progress(*columns, console=Console(stderr=True), disable=not sys.stderr.isatty()) as progress,
         part.open("ab" if response.status == http.client.PARTIAL_CONTENT else "wb") as file,
     ):
-        expected = file.tell() + int(response.headers["Content-Length"])
+        expected = file.tell() + int(response.headers.get("Content-Length", 0))
         task = progress.add_task(path.name, total=expected, completed=file.tell())
         while block := response.read(BLOCK):
             file.write(block)

@@ -154,6 +154,9 @@ class Views:
         size = self.image_shape[-2:]
         self._random = fuse(steps, *size) if steps else []
         self._plain = fuse([step for step in steps if not step.random], *size) if steps else []
+        for transform in self._random:
+            size = transform.size(*size)
+        self.output_shape = (*self.image_shape[:-2], *size) if self._random else self.image_shape
         self._apply = torch.compile(_apply, fullgraph=True) if compile else _apply
 
     def __call__(self, images: Tensor, ids: Tensor | None = None) -> Tensor:

@@ -12,8 +12,8 @@ class Schedule:
     Args:
         kind: ``constant``; ``cosine`` and ``linear`` go from 1 to `end`; ``step`` multiplies by `gamma` at each
             milestone; ``exponential_epoch`` and ``exponential_step`` multiply by `gamma` after each epoch or step.
-        warmup: fraction of the run over which the factor rises linearly from 0 to 1; the rest of the schedule
-            follows it.
+        warmup: fraction of the run over which the factor rises linearly from 0 to 1; ``cosine`` and ``linear`` follow
+            it, milestones and exponents count from the start of the run.
         end: last factor of ``cosine`` and ``linear``.
         milestones: fractions of the run at which ``step`` multiplies.
         gamma: what ``step`` and the exponentials multiply by.

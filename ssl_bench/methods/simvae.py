@@ -53,7 +53,7 @@ class SimVAE(VAE):
 
     @torch.no_grad()
     def _follow_latents(self, mean: Tensor, log_variance: Tensor, momentum: float = 0.01) -> None:
-        """Running mean and covariance of the latents of the last hundred or so steps."""
+        """Running mean and covariance of the latents of the last hundred or so steps (under DDP the first rank's)."""
         if self.prior == "uniform":
             mean = mean.flatten(0, 1)
             centred = mean - self.latent_mean

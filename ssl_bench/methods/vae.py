@@ -96,8 +96,9 @@ class VAE(Method):
 
     def sample(self, n: int, generator: Generator | None = None) -> Tensor:
         """n images ``(n, C, H, W)`` in [0, 1] from latents of the prior."""
-        z = torch.randn(n, self.feature_dim, generator=generator, device=self.device)
-        return self.decoder(self.prior_latents(z)).float().sigmoid()  # type: ignore[no-any-return]
+        device = self.device if generator is None else generator.device
+        noise = torch.randn(n, self.feature_dim, generator=generator, device=device).to(self.device)
+        return self.decoder(self.prior_latents(noise)).float().sigmoid()  # type: ignore[no-any-return]
 
     def prior_latents(self, noise: Tensor) -> Tensor:
         """Latents of the prior from standard normal noise ``(n, latent_dim)``."""
