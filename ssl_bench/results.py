@@ -1,5 +1,6 @@
 """The run record: what was run, on what, how long it took and what came out."""
 
+import datetime
 import json
 import resource
 import subprocess
@@ -29,6 +30,7 @@ class Record:
     command: str
     device: str
     schema: int = SCHEMA
+    date: str = field(default_factory=lambda: datetime.date.today().isoformat())
     versions: dict[str, str] = field(default_factory=lambda: {name: version(name) for name in PACKAGES})
     seconds: dict[str, float] = field(default_factory=dict)
     peak_memory_mb: float = 0.0

@@ -63,7 +63,7 @@ def score(run: Run, config: dict[str, Any], folder: Path, device: torch.device) 
     record.seconds |= {name: round(value, 3) for name, value in (seconds | result.seconds).items()}
     on_gpu = device.type == "cuda"
     record.peak_memory_mb = torch.cuda.max_memory_allocated(device) / 2**20 if on_gpu else peak_memory_mb()
-    record.metrics |= result.metrics
+    record.metrics |= {name: round(value, 6) for name, value in result.metrics.items()}
     record.failed = {name: why for name, why in record.failed.items() if name not in result.seconds} | result.failed
     record.left_out = list(result.left_out)
     record.write(folder)
