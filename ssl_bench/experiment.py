@@ -117,7 +117,7 @@ def explain(message: str, parser: ArgumentParser) -> str:
         names = re.findall(r"Subtypes: \[<class '([^']+)'>", message)[:1]
     value = re.findall(r"(?:Got|Given) value: ([^\n]*?)(?:\. Got value.*)?$", message, re.MULTILINE)
     if nested := re.match(r"NestedArg\(key='([^']+)', val='?([^']*)'?\)", value[0] if value else ""):
-        return f"{keys}.{nested[1]} got {nested[2]!r}: no class or value of that kind; give a class by its import path"
+        return f"{keys.removesuffix('.' + nested[1])}.{nested[1]} got {nested[2]!r}: no class or value of that kind; give a class by its import path"
     if keys and value and names:
         return f"{keys} got {value[0]!r}, expected {' or '.join(dict.fromkeys(names))}"
     return " ".join(message.split())

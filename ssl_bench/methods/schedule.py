@@ -4,6 +4,8 @@ import math
 from dataclasses import dataclass
 from typing import Literal
 
+from ssl_bench.errors import UserError
+
 
 @dataclass(frozen=True)
 class Schedule:
@@ -28,7 +30,9 @@ class Schedule:
     def __post_init__(self) -> None:
         """Refuse fractions that are none."""
         if not all(0 <= fraction <= 1 for fraction in (self.warmup, *self.milestones)):
-            raise ValueError("warmup and milestones are fractions of the run, from 0 to 1")
+            raise UserError(
+                f"schedule: warmup {self.warmup}, milestones {self.milestones}: expected fractions of the run"
+            )
 
     def factor(self, step: int, steps: int, epochs: int) -> float:
         """The factor in effect at optimizer step `step` of `steps`, which are `epochs` epochs."""

@@ -6,6 +6,7 @@ import pytest
 import torch
 from torch.optim.lr_scheduler import CosineAnnealingLR, ExponentialLR, LinearLR, LRScheduler, MultiStepLR
 
+from ssl_bench.errors import UserError
 from ssl_bench.methods.schedule import Schedule
 
 STEPS, EPOCHS = 40, 4
@@ -47,5 +48,5 @@ def test_warm_up_rises_linearly_and_meets_the_schedule() -> None:
 
 
 def test_fractions_outside_the_run_are_refused() -> None:
-    with pytest.raises(ValueError, match="fractions of the run"):
+    with pytest.raises(UserError, match="expected fractions of the run"):
         Schedule(warmup=10)
