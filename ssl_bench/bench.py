@@ -120,7 +120,7 @@ def fit(run: Run, config: Namespace, folder: Path) -> Trainer:
     last = folder / "checkpoints" / "last.ckpt"
     trainer.fit(run.method, datamodule=run.data, ckpt_path=last if last.is_file() else None, weights_only=True)
     if trainer.max_epochs == 0:  # the untrained encoder
-        trainer.save_checkpoint(last)
+        trainer.save_checkpoint(last, weights_only=False)
     return trainer
 
 

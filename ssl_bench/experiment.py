@@ -117,7 +117,8 @@ def explain(message: str, parser: ArgumentParser) -> str:
         names = re.findall(r"Subtypes: \[<class '([^']+)'>", message)[:1]
     value = re.findall(r"(?:Got|Given) value: ([^\n]*?)(?:\. Got value.*)?$", message, re.MULTILINE)
     if nested := re.match(r"NestedArg\(key='([^']+)', val='?([^']*)'?\)", value[0] if value else ""):
-        return f"{keys.removesuffix('.' + nested[1])}.{nested[1]} got {nested[2]!r}: no class or value of that kind; give a class by its import path"
+        where = f"{keys.removesuffix('.' + nested[1])}.{nested[1]}"
+        return f"{where} got {nested[2]!r}: no class or value of that kind; give a class by its import path"
     if keys and value and names:
         return f"{keys} got {value[0]!r}, expected {' or '.join(dict.fromkeys(names))}"
     return " ".join(message.split())
@@ -177,7 +178,8 @@ def build(config: Namespace) -> Run:
     try:
         objects = make_parser().instantiate(config)
     except (ValueError, ArgumentError) as error:
-        raise UserError(" ".join(str(error).split())) from error
+        innermost = str(error).rpartition("Errors:")[2].strip().removeprefix("- ")
+        raise UserError(innermost.split("\n")[0]) from error
     chosen = plain(config)["method"]
     if "image_shape" in config.method.init_args:
         chosen["init_args"]["image_shape"] = list(objects.views.output_shape)

@@ -124,6 +124,7 @@ def test_switching_the_optimizer_leaks_nothing_into_it_but_what_the_file_set() -
         (["--method.sigma2=x"], "method.sigma2 got 'x', expected float"),
         (["--method.optimizer.lr=x"], "method.optimizer.lr got 'x', expected float"),
         (["--trainer.max_epochs=x"], "trainer.max_epochs got 'x', expected int"),
+        (["--method.encoder=Foo"], "method.encoder got 'Foo': no class or value of that kind"),
         (
             ["--method.prior=flat"],
             "method.prior got 'flat', expected Literal['uniform', 'gaussian', 'gaussian_plug_in']",
@@ -137,9 +138,19 @@ def test_a_wrong_key_or_value_is_one_line_with_what_is_right(flags: list[str], m
     assert "\n" not in str(error.value)
 
 
-def test_a_value_that_only_the_object_can_judge_is_one_line_too() -> None:
-    with pytest.raises(UserError, match="no protocol 'lin'; nearest: linear_probe"):
-        build(resolve([*stack("simvae", "digits", None), "--evaluation.protocols=[lin]"]))
+@pytest.mark.parametrize(
+    ("flag", "message"),
+    [
+        ("--evaluation.protocols=[lin]", "evaluation.protocols: no protocol 'lin'; nearest: linear_probe"),
+        ("--method.schedule.warmup=3", "schedule: warmup 3.0"),
+        ("--views.recipe=[flop]", "views: unknown step 'flop'"),
+    ],
+)
+def test_a_value_that_only_the_object_can_judge_is_one_line_too(flag: str, message: str) -> None:
+    with pytest.raises(UserError) as error:
+        build(resolve([*stack("simvae", "digits", None), flag]))
+    assert str(error.value).startswith(message)
+    assert "\n" not in str(error.value)
 
 
 def test_a_typo_in_a_file_is_found_like_one_on_the_command_line(tmp_path: Path) -> None:
