@@ -121,8 +121,24 @@ def test_command_runs_on_two_processes(command: str, tmp_path: Path) -> None:
 
 def test_every_command_is_run_or_resolved_by_some_test_or_by_ci() -> None:
     ci = (ROOT / ".ci" / "run").read_text(encoding="utf-8")
-    elsewhere = [c for c in COMMANDS if "runs" in c or "--devices 2" in c or f"\n{c}\n" in ci or f" {c} " in ci]
+    elsewhere = [
+        c for c in COMMANDS if "runs" in c or "results" in c or "--devices 2" in c or f"\n{c}\n" in ci or f" {c} " in ci
+    ]
     assert set(COMMANDS) == {*RUN_HERE, *RESOLVED, *elsewhere}
+
+
+def test_the_recorded_results_are_read_by_the_table(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (command,) = (c for c in COMMANDS if "results" in c)
+    monkeypatch.chdir(ROOT)
+    assert main(as_ssl_bench(command)) == 0
+    assert "fashion_mnist" in capsys.readouterr().out
+
+
+def test_what_the_readme_links_to_is_there() -> None:
+    for link in re.findall(r"\]\(([^)]+)\)", README):
+        assert (ROOT / link).exists(), link
 
 
 @pytest.mark.parametrize("room", ["method", "data"])
