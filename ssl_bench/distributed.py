@@ -1,12 +1,83 @@
 """Every collective of the suite. In a process of its own each is the identity."""
 
+from collections.abc import Callable, Sequence
+from typing import Any, TypeVar
+
+import torch
 import torch.distributed as dist
 from torch import Tensor
+
+T = TypeVar("T")
+
+
+def running() -> bool:
+    """Whether this process is one of a group."""
+    return dist.is_available() and dist.is_initialized()
+
+
+def world_size() -> int:
+    """Processes in the group."""
+    return dist.get_world_size() if running() else 1
+
+
+def rank() -> int:
+    """This process's number in the group, from 0."""
+    return dist.get_rank() if running() else 0
+
+
+def share(count: int) -> range:
+    """This process's contiguous part of ``range(count)``; parts differ by at most one and may be empty."""
+    return range(count * rank() // world_size(), count * (rank() + 1) // world_size())
 
 
 def all_reduce_min(x: Tensor) -> Tensor:
     """The elementwise minimum over ranks, a new tensor, the same on every rank; carries no gradient."""
     smallest = x.detach().clone()
-    if dist.is_available() and dist.is_initialized():
+    if running():
         dist.all_reduce(smallest, dist.ReduceOp.MIN)
     return smallest
+
+
+def all_reduce_sum(x: Tensor) -> Tensor:
+    """The elementwise sum over ranks, a new tensor, the same on every rank; carries no gradient."""
+    total = x.detach().clone()
+    if running():
+        dist.all_reduce(total)
+    return total
+
+
+def all_gather(x: Tensor) -> Tensor:
+    """Tensors of one shape from every rank, stacked: ``(W, ...)``, the same on every rank; carries no gradient."""
+    x = x.detach().contiguous()
+    if not running():
+        return x.unsqueeze(0)
+    parts = [torch.empty_like(x) for _ in range(world_size())]
+    dist.all_gather(parts, x)
+    return torch.stack(parts)
+
+
+def gather_rows(x: Tensor) -> Tensor:
+    """Rows ``(n_r, ...)`` of every rank, one after the other: ``(sum of n_r, ...)``, the same on every rank.
+
+    Ranks may have different numbers of rows, none included; carries no gradient.
+    """
+    if not running():
+        return x.detach()
+    counts = all_gather(torch.tensor(len(x), device=x.device)).tolist()
+    padded = x.new_zeros(max(counts), *x.shape[1:])
+    padded[: len(x)] = x.detach()
+    return torch.cat([part[:n] for part, n in zip(all_gather(padded), counts, strict=True)])
+
+
+def share_out(jobs: Sequence[Callable[[], T]]) -> list[T]:
+    """Results of all jobs on every rank: job i is done by rank i modulo the number of ranks.
+
+    For what would not come out the same if its sums were split: a job is done whole in one process, so its
+    result does not depend on how many there are. Results are pickled.
+    """
+    mine = [job() for job in jobs[rank() :: world_size()]]
+    if not running():
+        return mine
+    parts: list[Any] = [None] * world_size()
+    dist.all_gather_object(parts, mine)
+    return [parts[i % world_size()][i // world_size()] for i in range(len(jobs))]

@@ -10,6 +10,7 @@ from pathlib import Path
 
 import pytest
 import torch
+import wandb
 import yaml
 
 from ssl_bench.cli import main
@@ -271,6 +272,7 @@ def test_without_an_account_wandb_keeps_the_records_metrics_offline(
     monkeypatch.delenv("WANDB_API_KEY", raising=False)
     monkeypatch.setenv("NETRC", str(tmp_path / "none"))
     assert main([*BENCH, "--epochs=1", f"--out={tmp_path}", "--evaluation.protocols=[knn]"]) == 0
+    wandb.teardown()  # ends its writer process, as leaving Python would: `finish` may return before the log is on disk
     (log,) = only_run(tmp_path).glob("wandb/offline-run-*/*.wandb")
     content = log.read_bytes()
     assert b"knn_5/accuracy" in content

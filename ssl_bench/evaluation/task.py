@@ -1,71 +1,106 @@
-"""What a protocol is given: the features of three splits and the labels of one target."""
+"""What the protocols that need labels are given: three splits of rows with the labels of alike targets."""
 
 from collections.abc import Callable
 from dataclasses import dataclass, field
-from typing import Any, Protocol, TypeVar
+from typing import Any, NamedTuple, Protocol, TypeVar
 
 import torch
 from torch import Tensor
 
+from ssl_bench.distributed import all_reduce_sum
+from ssl_bench.evaluation.rows import Rows
+
 T = TypeVar("T")
+
+
+class Moments(NamedTuple):
+    """Moments of the train split's features, float64, the same in every process.
+
+    Attributes:
+        mean: ``(d,)``.
+        deviation: ``(d,)``, standard deviations; 1 where a feature is constant, so that it can be divided by.
+        correlation: ``(d, d)``, second moment of the features standardised by these.
+    """
+
+    mean: Tensor
+    deviation: Tensor
+    correlation: Tensor
 
 
 @dataclass(frozen=True)
 class Task:
-    """One target, only the images that have a label for it, all on the evaluation device.
+    """T targets of C classes each, on the images that have a label for all of them.
+
+    Targets are scored together because that is one pass over the features; each is scored as if alone.
 
     Attributes:
-        train_x: float32 ``(N, d)``; ``validation_x`` and ``test_x`` are alike.
-        train_y: int64 ``(N,)`` in ``[0, num_classes)``; ``validation_y`` and ``test_y`` are alike.
-        num_classes: classes of the target, whether or not each of them occurs.
-        shared: what :meth:`once` has kept; tasks have it in common only where they have all images in common.
+        train: features ``(N, d)`` and labels ``(N, T)`` in ``[0, C)``; ``validation`` and ``test`` are alike.
+        num_classes: C, whether or not each of them occurs.
+        shared: what :meth:`once` has kept.
     """
 
-    train_x: Tensor
-    train_y: Tensor
-    validation_x: Tensor
-    validation_y: Tensor
-    test_x: Tensor
-    test_y: Tensor
+    train: Rows
+    validation: Rows
+    test: Rows
     num_classes: int
     shared: dict[str, Any] = field(default_factory=dict)
 
+    @property
+    def num_targets(self) -> int:
+        """T."""
+        return self.train.y.shape[1]
+
+    @property
+    def fitting(self) -> tuple[Rows, Rows]:
+        """What a classifier is fitted on once its settings are chosen: train, then validation."""
+        return self.train, self.validation
+
+    @property
+    def device(self) -> torch.device:
+        """Where the task is computed on."""
+        return self.train.device
+
     def once(self, name: str, compute: Callable[[], T]) -> T:
-        """``compute()``, done once for all targets on the same images, so it must read features and no labels."""
+        """``compute()``, done once for all protocols on the same images, so it must read features and no labels."""
         if name not in self.shared:
             self.shared[name] = compute()
         result: T = self.shared[name]
         return result
 
-    def fitting_y(self) -> Tensor:
-        """Labels of train, then validation: ``(N + V,)``."""
-        return torch.cat([self.train_y, self.validation_y])
+    def moments(self) -> Moments:
+        """Moments of the train split's features."""
 
-    def standardised(self) -> tuple[Tensor, Tensor]:
-        """Features of train, then validation, ``(N + V, d)``, and of test, in the train split's units.
-
-        Each feature has mean 0 and standard deviation 1 over the train split; one that is constant there is
-        only centred.
-        """
-
-        def compute() -> tuple[Tensor, Tensor]:
-            deviation, mean = torch.std_mean(self.train_x, dim=0, correction=0)
+        def compute() -> Moments:
+            # About the first row and not about 0: float32 products of features far from 0 would lose the variance.
+            origin = self.train.take(slice(1))[0]
+            dim = self.train.dim
+            total = torch.zeros(dim, dtype=torch.float64, device=self.device)
+            square = torch.zeros(dim, dim, dtype=torch.float64, device=self.device)
+            for x, _ in self.train.blocks():
+                centred = x - origin
+                total += centred.sum(0, dtype=torch.float64)
+                square += centred.T @ centred
+            n = len(self.train)
+            shift = all_reduce_sum(total) / n
+            covariance = all_reduce_sum(square) / n - torch.outer(shift, shift)
+            mean = origin.double() + shift
+            deviation = covariance.diagonal().clamp_min(0).sqrt()
             # A constant's computed deviation is rounding error, not 0.
             deviation[deviation <= 1e-6 * mean.abs()] = 1
-            fitting = torch.cat([self.train_x, self.validation_x]).sub_(mean).div_(deviation)
-            return fitting, (self.test_x - mean).div_(deviation)
+            return Moments(mean, deviation, covariance / torch.outer(deviation, deviation))
 
-        return self.once("standardised", compute)
+        return self.once("moments", compute)
 
 
-class EvaluationProtocol(Protocol):
-    """A way to score features: a frozen dataclass of its settings that maps a task to named figures."""
+class LabelledProtocol(Protocol):
+    """A way to score features by labels: a frozen dataclass of its settings that maps a task to named figures."""
 
-    def __call__(self, task: Task) -> dict[str, float]:
-        """Figures by name, ``<protocol>/<figure>``; accuracies in percent."""
+    def __call__(self, task: Task) -> list[dict[str, float]]:
+        """Figures of each target by name, ``<protocol>/<figure>``; accuracies in percent. The same in every process."""
         ...
 
 
-def accuracy(predicted: Tensor, labels: Tensor) -> float:
-    """Percentage of ``predicted`` ``(N,)`` that equal ``labels`` ``(N,)``."""
-    return 100 * (predicted == labels).double().mean().item()
+def accuracy(predicted: Tensor, labels: Tensor) -> list[float]:
+    """Percentage of ``predicted`` ``(N, T)`` that equal ``labels`` ``(N, T)``, for each of the T targets."""
+    values: list[float] = (100 * (predicted == labels).double().mean(0)).tolist()
+    return values
