@@ -17,7 +17,7 @@ from tests.ranks import Ranks
 
 @pytest.fixture(scope="session")
 def ranks() -> Iterator[Ranks]:
-    """Two processes in one gloo group: ``ranks(function, *arguments)`` returns what each rank returned."""
-    pool = Ranks(2)
+    """``ranks(function, *arguments, size=2)`` returns what each rank of a gloo group of that size returned."""
+    pool = Ranks()
     yield pool
     pool.close()

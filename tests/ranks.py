@@ -1,10 +1,11 @@
-"""A pool of processes that form one gloo group."""
+"""A pool of processes that form gloo groups."""
 
 import os
 import tempfile
 import traceback
 from collections.abc import Callable
 from multiprocessing.connection import Connection
+from multiprocessing.process import BaseProcess
 from pathlib import Path
 from typing import Any
 
@@ -14,30 +15,36 @@ from torch.multiprocessing import get_context
 
 
 class Ranks:
-    """Processes that each run what they are given, as rank 0..n-1 of one group.
+    """Processes that each run what they are given, as rank 0..n-1 of one group, a new group for every call.
 
     Functions are sent by name, so they stand at the top of a module; arguments and results are pickled.
     """
 
-    def __init__(self, size: int):
-        context = get_context("spawn")
-        meeting = Path(tempfile.mkdtemp()) / "meeting"
-        self.connections, self.processes = [], []
-        for rank in range(size):
-            ours, theirs = context.Pipe()
-            process = context.Process(target=serve, args=(rank, size, str(meeting), theirs), daemon=True)
-            process.start()
-            self.connections.append(ours)
-            self.processes.append(process)
+    def __init__(self) -> None:
+        self.meetings = Path(tempfile.mkdtemp())
+        self.calls = 0
+        self.connections: list[Connection] = []
+        self.processes: list[BaseProcess] = []
 
-    def __call__(self, function: Callable[..., Any], *arguments: Any) -> list[Any]:
+    def __call__(self, function: Callable[..., Any], *arguments: Any, size: int = 2) -> list[Any]:
         """Results of all ranks, in order; an exception on any rank is raised here with that rank's traceback."""
-        for connection in self.connections:
-            connection.send((function, arguments))
-        results = [connection.recv() for connection in self.connections]
+        while len(self.processes) < size:
+            self.start()
+        self.calls += 1
+        for rank, connection in enumerate(self.connections[:size]):
+            connection.send((function, arguments, rank, size, str(self.meetings / str(self.calls))))
+        results = [connection.recv() for connection in self.connections[:size]]
         for rank, (_, error) in enumerate(results):
-            assert error is None, f"rank {rank}: {error}"
+            assert error is None, f"rank {rank} of {size}: {error}"
         return [result for result, _ in results]
+
+    def start(self) -> None:
+        context = get_context("spawn")
+        ours, theirs = context.Pipe()
+        process = context.Process(target=serve, args=(theirs,), daemon=True)
+        process.start()
+        self.connections.append(ours)
+        self.processes.append(process)
 
     def close(self) -> None:
         for connection in self.connections:
@@ -46,14 +53,14 @@ class Ranks:
             process.join(10)
 
 
-def serve(rank: int, size: int, meeting: str, connection: Connection) -> None:
-    os.environ |= {"RANK": str(rank), "LOCAL_RANK": str(rank), "WORLD_SIZE": str(size)}
+def serve(connection: Connection) -> None:
     torch.set_num_threads(1)
-    distributed.init_process_group("gloo", init_method=f"file://{meeting}", rank=rank, world_size=size)
     while (work := connection.recv()) is not None:
-        function, arguments = work
+        function, arguments, rank, size, meeting = work
+        os.environ |= {"RANK": str(rank), "LOCAL_RANK": str(rank), "WORLD_SIZE": str(size)}
+        distributed.init_process_group("gloo", init_method=f"file://{meeting}", rank=rank, world_size=size)
         try:
             connection.send((function(*arguments), None))
         except Exception:
             connection.send((None, traceback.format_exc()))
-    distributed.destroy_process_group()
+        distributed.destroy_process_group()

@@ -1,8 +1,10 @@
 """Frozen encoder in, scores out: features once, then one file per protocol, run by :mod:`.suite`.
 
-A new protocol is one file here, its name in :data:`PROTOCOLS` and a field of the same name in
+A new protocol is one file here, its name in :data:`LABELLED` or :data:`LABEL_FREE` and a field of the same name in
 :class:`.suite.Evaluation`. The first line of its module's docstring is what ``ssl-bench list`` prints, which is
 why this file imports nothing.
 """
 
-PROTOCOLS = ("linear_probe", "mlp_probe", "knn")
+LABELLED = ("linear_probe", "mlp_probe", "knn")
+LABEL_FREE: tuple[str, ...] = ()
+PROTOCOLS = LABELLED + LABEL_FREE

@@ -1,7 +1,7 @@
 """Every protocol on every target: one table of figures for one encoder."""
 
 import time
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from difflib import get_close_matches
 from typing import NamedTuple
 
@@ -9,13 +9,19 @@ import torch
 from torch import Tensor
 
 from ssl_bench.data.types import Target
+from ssl_bench.distributed import world_size
 from ssl_bench.errors import UserError
-from ssl_bench.evaluation import PROTOCOLS
+from ssl_bench.evaluation import LABELLED, PROTOCOLS
 from ssl_bench.evaluation.features import Features
 from ssl_bench.evaluation.knn import KNN
 from ssl_bench.evaluation.linear_probe import LinearProbe
 from ssl_bench.evaluation.mlp_probe import MLPProbe
-from ssl_bench.evaluation.task import EvaluationProtocol, Task
+from ssl_bench.evaluation.rows import Rows
+from ssl_bench.evaluation.subject import Subject
+from ssl_bench.evaluation.task import Task
+
+RESIDENT_SHARE = 0.5
+"""Of the free memory of a GPU: features that take more are read from their file block by block."""
 
 
 class Result(NamedTuple):
@@ -41,7 +47,7 @@ class Evaluation:
     """Scores features by the chosen protocols, one after the other; one that fails does not stop the rest.
 
     Args:
-        protocols: names of the protocols to run; None for all.
+        protocols: names of the protocols to run; None for all that apply.
         linear_probe: settings of the linear probe.
         mlp_probe: settings of the MLP probe.
         knn: settings of the nearest-neighbour classifier.
@@ -58,32 +64,41 @@ class Evaluation:
                 near = get_close_matches(name, PROTOCOLS, n=3, cutoff=0) or PROTOCOLS
                 raise UserError(f"evaluation.protocols: no protocol {name!r}; nearest: {', '.join(near)}")
 
-    def __call__(self, features: Features, device: torch.device) -> Result:
-        """Run the protocols on all targets, computing on ``device``."""
-        groups, left_out = _tasks(features, device)
-        single = len(features.targets) == 1
+    def chosen(self, subject: Subject) -> list[str]:
+        """Names of the protocols that a call runs."""
+        if self.protocols is not None:
+            return list(self.protocols)
+        return [name for name in PROTOCOLS if name in LABELLED or getattr(self, name).applies(subject)]
+
+    def __call__(self, subject: Subject) -> Result:
+        """Run the protocols on all targets. Called in every process of a group, it returns the same in each."""
+        groups, left_out = tasks(subject.features, subject.device)
+        single = len(subject.features.targets) == 1
         metrics: dict[str, float] = {}
         seconds: dict[str, float] = {}
         failed: dict[str, str] = {}
-        for name in self.protocols or PROTOCOLS:
+        # A reason that only one process has, running out of memory say, must end it: the others wait for its sums.
+        recorded = UserError if world_size() > 1 else (UserError, RuntimeError)
+        for name in self.chosen(subject):
             start = time.perf_counter()
             try:
-                found = _run(getattr(self, name), groups)
-                metrics |= next(iter(found.values()), {}) if single else _by_target(found)
-            except (UserError, RuntimeError) as error:
+                _check(subject.features)
+                protocol = getattr(self, name)
+                if name in LABELLED:
+                    found = {t: one for ts, task in groups for t, one in zip(ts, protocol(task), strict=True)}
+                    metrics |= next(iter(found.values()), {}) if single else _by_target(found)
+                else:
+                    metrics |= protocol(subject)
+            except recorded as error:
                 failed[name] = (str(error) or type(error).__name__).splitlines()[0]
             seconds[name] = time.perf_counter() - start
         return Result(metrics, seconds, failed, left_out)
 
 
-def _run(protocol: EvaluationProtocol, groups: list[dict[Target, Task]]) -> dict[Target, dict[str, float]]:
-    """Each target's figures. What the tasks of a group share is kept for this protocol only, to bound memory."""
-    found = {}
-    for group in groups:
-        shared: dict[str, object] = {}
-        for target, task in group.items():
-            found[target] = protocol(replace(task, shared=shared))
-    return found
+def _check(features: Features) -> None:
+    x = features.train.features
+    if all(torch.equal(x[:1].expand_as(part), part) for part in x.split(4096)):
+        raise UserError(f"the features of all {len(x)} training images are the same: the encoder has collapsed")
 
 
 def _by_target(found: dict[Target, dict[str, float]]) -> dict[str, float]:
@@ -102,32 +117,42 @@ def _occurring(labels: Tensor) -> int:
     return int(torch.bincount(labels).count_nonzero())
 
 
-class _Group(NamedTuple):
-    rows: list[Tensor]  # bool (N,) for each split: images with a label
-    features: list[Tensor]
-    tasks: dict[Target, Task]
-
-
-def _tasks(features: Features, device: torch.device) -> tuple[list[dict[Target, Task]], tuple[str, ...]]:
-    """Tasks of the targets, grouped by which images have a label, and the names of targets left out."""
+def tasks(features: Features, device: torch.device) -> tuple[list[tuple[list[Target], Task]], tuple[str, ...]]:
+    """Targets that are alike (classes, images with a label) with their task, and the names of targets left out."""
     splits = features[:3]
-    groups: list[_Group] = []
+    if device.type == "cuda":
+        size = sum(split.features.nbytes for split in splits)
+        if size <= RESIDENT_SHARE * torch.cuda.mem_get_info(device)[0]:
+            splits = tuple(split._replace(features=split.features.to(device)) for split in splits)
+    alike: list[tuple[list[Tensor], list[Target], list[list[Tensor]]]] = []  # labelled rows, targets, their labels
     left_out = []
     for column, target in enumerate(features.targets):
         every = [split.labels.reshape(len(split.labels), -1)[:, column] for split in splits]
         rows = [labels >= 0 for labels in every]
-        train, validation, test = (labels[row].to(device) for labels, row in zip(every, rows, strict=True))
+        train, validation, test = labels = [one[row] for one, row in zip(every, rows, strict=True)]
         if _occurring(train) < 2 or _occurring(test) < 2 or not len(validation):
             left_out.append(target.name)
             continue
-        group = next((group for group in groups if all(map(torch.equal, group.rows, rows))), None)
-        if group is None:
-            chosen = [
-                (split.features if row.all() else split.features[row]).to(device)
-                for split, row in zip(splits, rows, strict=True)
-            ]
-            group = _Group(rows, chosen, {})
-            groups.append(group)
-        train_x, validation_x, test_x = group.features
-        group.tasks[target] = Task(train_x, train, validation_x, validation, test_x, test, len(target.classes))
-    return [group.tasks for group in groups], tuple(left_out)
+        for known, targets, columns in alike:
+            if len(targets[0].classes) == len(target.classes) and all(map(torch.equal, known, rows)):
+                targets.append(target)
+                columns.append(labels)
+                break
+        else:
+            alike.append((rows, [target], [labels]))
+    shared: dict[str, dict[str, object]] = {}  # by the images, so that targets with other classes use it too
+    result = []
+    for rows, targets, columns in alike:
+        train_rows, validation_rows, test_rows = (
+            Rows(
+                split.features,
+                torch.stack(part, 1).to(device),
+                device,
+                None if row.all() else row.nonzero().squeeze(1).to(split.features.device),
+            )
+            for split, part, row in zip(splits, zip(*columns, strict=True), rows, strict=True)
+        )
+        images = str([row.numpy().tobytes() for row in rows])
+        kept = shared.setdefault(images, {})
+        result.append((targets, Task(train_rows, validation_rows, test_rows, len(targets[0].classes), kept)))
+    return result, tuple(left_out)

@@ -3,18 +3,32 @@
 import pytest
 import torch
 from sklearn.datasets import load_digits
+from torch import Tensor
 
+from ssl_bench.evaluation.rows import Rows
 from ssl_bench.evaluation.task import Task
 
+CPU = torch.device("cpu")
 
-def split(x: torch.Tensor, y: torch.Tensor, classes: int) -> Task:
+
+def rows(x: Tensor, y: Tensor) -> Rows:
+    """Features ``(N, d)`` with the labels ``(N,)`` of one target or ``(N, T)`` of several."""
+    return Rows(x, y.reshape(len(y), -1), CPU)
+
+
+def task(train: tuple[Tensor, Tensor], validation: tuple[Tensor, Tensor], test: tuple[Tensor, Tensor], c: int) -> Task:
+    """A task on tensors: features and labels of each split, and the number of classes."""
+    return Task(rows(*train), rows(*validation), rows(*test), c)
+
+
+def split(x: Tensor, y: Tensor, classes: int) -> Task:
     """60 % train, 15 % validation, 25 % test, in a fixed random order."""
     order = torch.randperm(len(x), generator=torch.Generator().manual_seed(0))
     train, validation, test = torch.tensor_split(order, (int(0.6 * len(x)), int(0.75 * len(x))))
-    return Task(x[train], y[train], x[validation], y[validation], x[test], y[test], classes)
+    return task((x[train], y[train]), (x[validation], y[validation]), (x[test], y[test]), classes)
 
 
-def gaussians(n: int, dim: int, classes: int, spread: float) -> tuple[torch.Tensor, torch.Tensor]:
+def gaussians(n: int, dim: int, classes: int, spread: float) -> tuple[Tensor, Tensor]:
     """Classes around random centres; they overlap the more the larger ``spread``. Features on uneven scales."""
     generator = torch.Generator().manual_seed(1)
     centres = torch.randn(classes, dim, generator=generator)
