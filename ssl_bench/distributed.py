@@ -30,6 +30,12 @@ def share(count: int) -> range:
     return range(count * rank() // world_size(), count * (rank() + 1) // world_size())
 
 
+def barrier() -> None:
+    """Wait until every rank is here."""
+    if running():
+        dist.barrier()
+
+
 def all_reduce_min(x: Tensor) -> Tensor:
     """The elementwise minimum over ranks, a new tensor, the same on every rank; carries no gradient."""
     smallest = x.detach().clone()

@@ -15,6 +15,7 @@ from ssl_bench.data.sampler import BatchSampler
 from ssl_bench.data.source import data_root
 from ssl_bench.data.splits import hold_out
 from ssl_bench.data.types import Batch, Split, Target
+from ssl_bench.distributed import share
 from ssl_bench.errors import UserError
 
 if TYPE_CHECKING:
@@ -165,10 +166,22 @@ class DataModule(LightningDataModule, ABC):
         images = self._sets["fit"]
         return self._loader(images, BatchSampler(images, self.batch_size, self.seed, images.device))
 
-    def batches(self, split: Split, batch_size: int = 1024) -> DataLoader[Batch]:
-        """All images of a split in order, the last batch as small as it comes, whole in every process."""
+    def labels(self, split: Split) -> Tensor:
+        """Labels of a whole split by image id, int64 ``(N,)`` or ``(N, T)``, on the CPU."""
+        return self._sets[split].labels
+
+    def batches(self, split: Split, batch_size: int = 1024, *, shared: bool = False) -> DataLoader[Batch]:
+        """All images of a split in order, the last batch as small as it comes.
+
+        Args:
+            split: Which.
+            batch_size: Images of a batch, > 0.
+            shared: Give each process of a group its contiguous part of the batches; else all to every one.
+        """
         images = self._sets[split]
-        return self._loader(images, torch.split(torch.arange(len(images), device=images.device), batch_size))
+        parts = torch.split(torch.arange(len(images), device=images.device), batch_size)
+        chosen = share(len(parts)) if shared else range(len(parts))
+        return self._loader(images, tuple(parts[i] for i in chosen))
 
     def _loader(self, images: ImageSet, indices: BatchSampler | tuple[Tensor, ...]) -> DataLoader[Batch]:
         on_host = images.device.type == "cpu"

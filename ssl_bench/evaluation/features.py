@@ -7,11 +7,13 @@ from typing import NamedTuple, Protocol, get_args
 
 import torch
 from safetensors import SafetensorError
-from safetensors.torch import load_file, save_file
+from safetensors.torch import load_file
 from torch import Tensor
 
 from ssl_bench.data.types import Batch, Split, Target
+from ssl_bench.distributed import all_reduce_min, all_reduce_sum, barrier, rank
 from ssl_bench.errors import UserError
+from ssl_bench.evaluation.row_file import RowFile
 from ssl_bench.files import replacing
 
 SPLITS: tuple[Split, ...] = get_args(Split)
@@ -24,12 +26,10 @@ class FeatureSplit(NamedTuple):
     Attributes:
         features: float32 ``(N, d)``.
         labels: int64 ``(N,)`` or ``(N, T)`` for T targets; -1 where an image has no label.
-        ids: int64 ``(N,)``, each image's position in its split.
     """
 
     features: Tensor
     labels: Tensor
-    ids: Tensor
 
 
 class Features(NamedTuple):
@@ -49,15 +49,19 @@ class DataSource(Protocol):
         """What the columns of the labels stand for."""
         ...
 
-    def batches(self, split: Split, batch_size: int) -> Iterable[Batch]:
-        """Every image of a split once, un-augmented, in order."""
+    def labels(self, split: Split) -> Tensor:
+        """Labels of a whole split, by image id: ``(N,)`` or ``(N, T)``."""
+        ...
+
+    def batches(self, split: Split, batch_size: int, *, shared: bool = False) -> Iterable[Batch]:
+        """Every image of a split, un-augmented; `shared` between the processes, each having its part of the batches."""
         ...
 
 
 def extract(
     encode: Callable[[Tensor], Tensor],
     data: DataSource,
-    transform: Callable[[Tensor], Tensor],
+    transform: Callable[[Tensor, Tensor], Tensor],
     folder: Path,
     *,
     key: str,
@@ -66,11 +70,14 @@ def extract(
 ) -> Features:
     """Encode all three splits, or read them where ``folder`` has them under the same key.
 
+    In a group of processes each encodes its own batches and writes their features to their places in one file, by
+    image id: an image that comes twice, as samplers that pad give it, has one row, and the order is the data set's.
+
     Args:
         encode: normalised images ``(N, C, H, W)`` to features ``(N, d)``; the caller has set evaluation mode.
         data: the images, already set up.
-        transform: images as the data set holds them to normalised floats, on the device.
-        folder: where ``<split>.safetensors`` and ``manifest.json`` are kept; made where missing.
+        transform: images as the data set holds them, and their ids, to normalised floats, on the device.
+        folder: where ``<split>.safetensors`` and ``manifest.json`` are kept; made where missing; one for all processes.
         key: hash of encoder and data; features under another key are computed anew and replaced.
         device: where the encoder is; batches are moved there.
         autocast: lower precision to encode in, or None for the encoder's own. Features are float32 either way.
@@ -79,55 +86,74 @@ def extract(
         Features on the CPU, mapped from the files, so that memory is used only for what is read.
 
     Raises:
-        UserError: if features are not finite or not ``(N, d)``; no file of that split is written then.
+        UserError: if features are not finite or not ``(N, d)``, or an image was not encoded; no manifest is written.
     """
-    if (kept := _read(folder, key, data.targets)) is not None:
+    kept = _read(folder, key, data.targets)
+    if all_reduce_min(torch.tensor(float(kept is not None), device=device)).item() and kept:
         return kept
     folder.mkdir(parents=True, exist_ok=True)
     manifest = folder / "manifest.json"
-    manifest.unlink(missing_ok=True)  # so that an interrupted run leaves no old manifest beside new features
+    if rank() == 0:
+        manifest.unlink(missing_ok=True)  # so that an interrupted run leaves no old manifest beside new features
+
+    @torch.inference_mode()
+    def features_of(batch: Batch) -> Tensor:
+        images = transform(batch.images.to(device, non_blocking=True), batch.ids)
+        with torch.autocast(device.type, dtype=autocast, enabled=autocast is not None):
+            features = encode(images)
+        if features.shape[:1] != images.shape[:1] or features.ndim != 2:
+            shape = tuple(features.shape)
+            raise UserError(f"encode gave shape {shape} for {len(images)} images; expected ({len(images)}, features)")
+        return features.float().cpu()
+
     shapes = {}
     for split in SPLITS:
-        part = _encode_split(encode, data.batches(split, BATCH_SIZE), transform, split, device, autocast)
-        shapes[split] = list(part.features.shape)
-        with replacing(folder / f"{split}.safetensors") as temporary:
-            save_file(part._asdict(), temporary)
-    with replacing(manifest) as temporary:
-        temporary.write_text(json.dumps({"key": key, "shapes": shapes}, indent=2) + "\n")
+        labels = data.labels(split).cpu()
+        if not len(labels):
+            raise UserError(f"{split} split: no images to encode; give a data set with images in all three splits")
+        # Every process must know the length of a feature, one that has no batch of a small split too.
+        dim = features_of(next(iter(data.batches(split, 2)))).shape[1]
+        shapes[split] = [len(labels), dim]
+        _encode_split(features_of, data.batches(split, BATCH_SIZE, shared=True), labels, dim, folder, split, device)
+    if rank() == 0:
+        with replacing(manifest) as temporary:
+            temporary.write_text(json.dumps({"key": key, "shapes": shapes}, indent=2) + "\n")
+    barrier()
     result = _read(folder, key, data.targets)
     if result is None:
         raise UserError(f"{folder}: features changed while they were written; give each run its own folder")
     return result
 
 
-@torch.inference_mode()
 def _encode_split(
-    encode: Callable[[Tensor], Tensor],
+    features_of: Callable[[Batch], Tensor],
     batches: Iterable[Batch],
-    transform: Callable[[Tensor], Tensor],
+    labels: Tensor,
+    dim: int,
+    folder: Path,
     split: Split,
     device: torch.device,
-    autocast: torch.dtype | None,
-) -> FeatureSplit:
-    parts = []
-    for batch in batches:
-        images = transform(batch.images.to(device, non_blocking=True))
-        with torch.autocast(device.type, dtype=autocast, enabled=autocast is not None):
-            features = encode(images)
-        if features.shape[:1] != images.shape[:1] or features.ndim != 2:
-            shape = tuple(features.shape)
-            raise UserError(f"encode gave shape {shape} for {len(images)} images; expected ({len(images)}, features)")
-        parts.append(FeatureSplit(features.float().cpu(), batch.labels.cpu(), batch.ids.cpu()))
-    if not parts:
-        raise UserError(f"{split} split: no images to encode; give a data set with images in all three splits")
-    whole = FeatureSplit(*map(torch.cat, zip(*parts, strict=True)))
-    bad = int((~whole.features.isfinite()).any(1).sum())
-    if bad:
-        raise UserError(
-            f"{split} split: features of {bad} of {len(whole.features)} images are not finite; "
-            "the encoder has diverged or its precision is too low: try a checkpoint before that, or float32"
-        )
-    return whole
+) -> None:
+    n = len(labels)
+    file = RowFile(folder / f"{split}.safetensors", {"features": (torch.float32, (n, dim)), "labels": labels})
+    seen = torch.zeros(n, dtype=torch.int64)
+    bad = torch.zeros(1, dtype=torch.int64)
+    with file:
+        for batch in batches:
+            features, ids = features_of(batch), batch.ids.cpu()
+            seen[ids] = 1
+            bad += (~features.isfinite()).any(1).sum()
+            file.write("features", ids, features)
+        missing = n - int(all_reduce_sum(seen.to(device)).count_nonzero())
+        if diverged := int(all_reduce_sum(bad.to(device))):
+            raise UserError(
+                f"{split} split: features of {diverged} of {n} images are not finite; "
+                "the encoder has diverged or its precision is too low: try a checkpoint before that, or float32"
+            )
+        if missing:
+            raise UserError(
+                f"{split} split: {missing} of {n} images are in no batch; the data set's batches leave them out"
+            )
 
 
 def _read(folder: Path, key: str, targets: tuple[Target, ...]) -> Features | None:

@@ -1,0 +1,72 @@
+"""A safetensors file that many processes fill row by row: the library writes only tensors that are whole in memory."""
+
+import json
+import os
+import struct
+from pathlib import Path
+from types import TracebackType
+
+import torch
+from torch import Tensor
+
+from ssl_bench.distributed import barrier, rank
+
+DTYPES = {torch.float32: "F32", torch.int64: "I64"}
+
+
+class RowFile:
+    """Makes the file, at its full size, in the first process, and lets every process write its rows.
+
+    Rows are written by position and not through a shared memory map: on a network file system two machines that
+    map one page would overwrite each other's rows. Leaving the context gives the file its name, or removes it where
+    there was an error.
+
+    Args:
+        path: the file; replaced where it is there.
+        tensors: by name, the type and shape of one to be filled, or one that is written whole at once.
+    """
+
+    def __init__(self, path: Path, tensors: dict[str, tuple[torch.dtype, tuple[int, ...]] | Tensor]) -> None:
+        self.path, self.partial = path, path.with_suffix(".partial")
+        header, self.start, self.row_bytes, position = {}, {}, {}, 0
+        for name, tensor in tensors.items():
+            dtype, shape = (tensor.dtype, tuple(tensor.shape)) if isinstance(tensor, Tensor) else tensor
+            self.row_bytes[name] = dtype.itemsize * torch.Size(shape[1:]).numel()
+            end = position + shape[0] * self.row_bytes[name]
+            header[name] = {"dtype": DTYPES[dtype], "shape": shape, "data_offsets": [position, end]}
+            self.start[name], position = position, end
+        text = json.dumps(header).encode()
+        text += b" " * (-len(text) % 8)  # tensors begin at a multiple of 8, as the format asks
+        self.start = {name: 8 + len(text) + start for name, start in self.start.items()}
+        if rank() == 0:
+            with self.partial.open("wb") as file:
+                file.write(struct.pack("<Q", len(text)) + text)
+                file.truncate(8 + len(text) + position)
+        barrier()
+        self.file = self.partial.open("r+b", buffering=0)
+        for name, tensor in tensors.items():
+            if isinstance(tensor, Tensor) and rank() == 0:
+                self.write(name, torch.arange(len(tensor)), tensor)
+
+    def write(self, name: str, ids: Tensor, rows: Tensor) -> None:
+        """Put rows ``(n, ...)`` at ``ids`` ``(n,)``; of rows with the same id one stays."""
+        ids, order = ids.sort()
+        rows = rows[order].contiguous()
+        runs = torch.tensor_split(torch.arange(len(ids)), (ids.diff() != 1).nonzero().squeeze(1) + 1)
+        for run in runs:
+            if len(run):
+                position = self.start[name] + int(ids[run[0]]) * self.row_bytes[name]
+                os.pwrite(self.file.fileno(), rows[run[0] : run[-1] + 1].numpy().data, position)
+
+    def __enter__(self) -> "RowFile":
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, at: TracebackType | None) -> None:
+        self.file.close()
+        if error is None:
+            barrier()
+        if rank() == 0:
+            if error is None:
+                self.partial.replace(self.path)
+            else:
+                self.partial.unlink(missing_ok=True)
