@@ -52,6 +52,10 @@ def command_line() -> argparse.ArgumentParser:
     command.add_argument("--debug", action="store_true", help="show tracebacks")
     command = commands.add_parser("table", help="recorded runs, method by method, beside the papers' figures")
     command.add_argument("runs", nargs="*", type=Path, default=[Path("runs")], help="run folders, or folders of them")
+    formats = ("terminal", "markdown", "csv", "latex")  # as ssl_bench.table.FORMATS, which takes long to import
+    command.add_argument("--format", choices=formats, default="terminal", help="default terminal")
+    patterns = "names or patterns of the metrics to show, such as svm/accuracy 'kmeans/*' or '*' for all"
+    command.add_argument("--metrics", nargs="+", default=(), metavar="PATTERN", help=patterns)
     command.add_argument("--debug", action="store_true", help="show tracebacks")
     return parser
 
@@ -89,7 +93,7 @@ def run(options: argparse.Namespace, rest: list[str]) -> int:
         case "table":
             from ssl_bench.table import print_table, read_records
 
-            print_table(read_records(options.runs))
+            print_table(read_records(options.runs), options.format, options.metrics)
         case "evaluate":
             from ssl_bench import bench
 

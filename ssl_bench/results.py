@@ -18,7 +18,11 @@ PACKAGES = ("ssl_bench", "torch", "torchvision", "lightning", "scikit-learn", "t
 
 @dataclass
 class Record:
-    """What ``metrics.json`` holds; see the README for what each key means."""
+    """What ``metrics.json`` holds; see the README for what each key means.
+
+    `targets` are the names of all targets of the data, so that ``gmm/log_likelihood`` and ``gmm/accuracy_hair`` can
+    be told apart: the second has a target's name at its end.
+    """
 
     method: str
     data: str
@@ -36,6 +40,7 @@ class Record:
     peak_memory_mb: float = 0.0
     metrics: dict[str, float] = field(default_factory=dict)
     failed: dict[str, str] = field(default_factory=dict)
+    targets: list[str] = field(default_factory=list)
     left_out: list[str] = field(default_factory=list)
     reference: dict[str, Any] = field(default_factory=dict)
     evaluations: list[str] = field(default_factory=list)
