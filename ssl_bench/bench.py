@@ -1,4 +1,4 @@
-"""The commands that train and score: bench, fit, evaluate."""
+"""The commands that train: bench and fit."""
 
 import importlib.util
 import logging
@@ -62,7 +62,9 @@ def bench(arguments: list[str], fit_only: bool = False) -> None:
         run = build(config)
         trainer = fit(run, config, folder)
         first = trainer.is_global_zero
-        if first and not fit_only:
+        if not fit_only:
+            # What is scored is what was written: after the last step each process has its own BatchNorm statistics.
+            run.method = load_method(folder)
             score(run, resolved, folder, trainer.strategy.root_device)
     if first and fit_only:
         print(folder)
@@ -70,30 +72,10 @@ def bench(arguments: list[str], fit_only: bool = False) -> None:
         show(folder)
 
 
-def evaluate(folder: Path, flags: list[str]) -> None:
-    """Carry out `ssl-bench evaluate`: score a run's last checkpoint, by other protocol settings where flags say so.
-
-    What is found joins the run's record; what the run was stays as it is.
-    """
-    if not (folder / "config.yaml").is_file():
-        raise UserError(f"no config.yaml in {folder}: give a run folder that `ssl-bench bench` or `fit` made")
-    if wrong := [flag for flag in flags if flag.startswith("--") and not flag.startswith("--evaluation.")]:
-        raise UserError(f"evaluate takes --evaluation.KEY only, got {wrong[0]}: other settings are another run")
-    recorded = ["--config", str(folder / "config.yaml")]
-    config = resolve([*recorded, *flags])
-    seed_everything(config.seed, workers=True, verbose=False)
-    run = build(config)
-    run.method = load_method(folder)
-    run.data.setup()
-    on_gpu = torch.cuda.is_available() and config.trainer.accelerator in ("auto", "gpu", "cuda")
-    score(run, plain(resolve(recorded)), folder, torch.device("cuda" if on_gpu else "cpu"))
-    show(folder)
-
-
 def make_folder(folder: Path, config: dict[str, Any]) -> None:
     """Make the run folder with its re-runnable configuration, before anything long starts."""
     try:
-        (folder / "checkpoints").mkdir(parents=True, exist_ok=True)
+        folder.mkdir(parents=True, exist_ok=True)
         with replacing(folder / "config.yaml") as file:
             file.write_text(yaml.safe_dump(config, sort_keys=False), encoding="utf-8")
     except OSError as error:

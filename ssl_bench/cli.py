@@ -10,15 +10,27 @@ import sys
 from importlib.metadata import entry_points, version
 from pathlib import Path
 
-from ssl_bench.config_files import config_names, stack
+from ssl_bench.config_files import choose, config_names, stack
 from ssl_bench.errors import RunError, UserError
 from ssl_bench.evaluation import PROTOCOLS
+
+FEATURES = (".safetensors", ".npz", ".npy")
 
 KEYS = """Every other key of the configuration is a flag too, after the stacked files (data, method, experiment):
   ssl-bench bench --method simvae --data mnist --method.sigma2 0.1 --trainer.precision bf16-mixed
   ssl-bench bench --method simvae --data mnist --print_config     all keys with their values
   ssl-bench bench --data mnist --method.help ssl_bench.methods.simvae.SimVAE     what each means
   ssl-bench bench --config runs/RUN/config.yaml     a recorded run once more"""
+
+
+SUBJECTS = """what can be scored:
+  ssl-bench evaluate runs/RUN                        a run's last checkpoint once more
+  ssl-bench evaluate pixels --data fashion_mnist     a floor: pixels, pca or random
+  ssl-bench evaluate timm/resnet18 --data digits     a model of timm, untrained; timm/resnet18.a1_in1k has weights
+  ssl-bench evaluate FILE                            features: .safetensors or .npz with train_features, train_labels,
+      test_features, test_labels (and validation_features, validation_labels), or with features and labels, of which
+      test and validation are then held out; or .npy with --labels FILE
+--evaluation.KEY VALUE changes how; an encoder takes every key of the configuration, as bench does."""
 
 
 def command_line() -> argparse.ArgumentParser:
@@ -44,9 +56,17 @@ def command_line() -> argparse.ArgumentParser:
         command.add_argument("--epochs", dest="trainer.max_epochs", metavar="N", help="0 scores the untrained encoder")
         command.add_argument("--devices", dest="trainer.devices", metavar="N", help="devices per node, or auto")
         command.add_argument("--debug", action="store_true", help="show tracebacks")
-    text = "score a run folder's last checkpoint again; --evaluation.KEY VALUE changes how"
-    command = commands.add_parser("evaluate", help=text, description=text, allow_abbrev=False)
-    command.add_argument("run", type=Path, help="a folder under runs/")
+    text = "score what is there, without training"
+    command = commands.add_parser(
+        "evaluate", help=text, description=text, epilog=SUBJECTS, allow_abbrev=False,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )  # fmt: skip
+    command.add_argument("subject", help="a run folder, an encoder, timm/NAME or a file of features; see below")
+    command.add_argument("--data", help="data set an encoder is scored on; what the table calls a file's")
+    command.add_argument("--labels", type=Path, metavar="FILE", help="labels of features in a .npy file")
+    command.add_argument("--seed", metavar="N", help="of an untrained encoder; default 0")
+    command.add_argument("--out", metavar="FOLDER", default="runs", help="where run folders are made; default runs")
+    command.add_argument("--devices", metavar="N", default="auto", help="processes, one for each device; default auto")
     command.add_argument("--debug", action="store_true", help="show tracebacks")
     command = commands.add_parser("list", help="methods, data sets, views, experiments and protocols")
     command.add_argument("--debug", action="store_true", help="show tracebacks")
@@ -72,6 +92,7 @@ def list_names() -> None:
     trees = {name: ast.parse((folder / f"{name}.py").read_text(encoding="utf-8")) for name in PROTOCOLS}
     rooms = {
         "methods": methods,
+        "encoders": config_names("encoder"),
         "data": config_names("data"),
         "protocols": {name: (ast.get_docstring(tree) or "").split("\n")[0] for name, tree in trees.items()},
         "views": config_names("views"),
@@ -95,9 +116,7 @@ def run(options: argparse.Namespace, rest: list[str]) -> int:
 
             print_table(read_records(options.runs), options.format, options.metrics)
         case "evaluate":
-            from ssl_bench import bench
-
-            bench.evaluate(options.run, rest)
+            evaluate(options, rest)
         case command:
             files = stack(options.method, options.data, options.experiment)  # a wrong name shows before the long import
             if not files and "--config" not in " ".join(rest):
@@ -113,6 +132,37 @@ def run(options: argparse.Namespace, rest: list[str]) -> int:
 
             bench.bench([*files, *flags, *rest], fit_only=command == "fit")
     return 0
+
+
+def evaluate(options: argparse.Namespace, rest: list[str]) -> None:
+    """Find out what is to be scored, and score it."""
+    path = Path(options.subject)
+    encoder, _, model = options.subject.partition("/")
+    if encoder not in config_names("encoder") or path.exists():
+        given = {"--data": options.data, "--labels": options.labels, "--seed": options.seed}
+        allowed = ("--data", "--labels") if path.suffix in FEATURES else ()
+        if wrong := [flag for flag, value in given.items() if value is not None and flag not in allowed]:
+            raise UserError(f"{wrong[0]} does not go with {path}: it is for {', '.join(config_names('encoder'))}")
+
+        from ssl_bench import evaluate as commands
+
+        if path.suffix in FEATURES:
+            commands.evaluate_file(path, options.labels, options.data, options.out, options.devices, rest)
+        else:
+            commands.evaluate_run(path, options.devices, rest)
+        return
+    if not options.data:
+        raise UserError(f"--data is missing: give one of {', '.join(config_names('data'))}")
+    if (encoder == "timm") != bool(model):
+        raise UserError(f"no encoder named {options.subject!r}: give timm/NAME with one of timm's names, or pixels")
+    names = {"names.method": options.subject.replace("/", "-"), "names.data": options.data.rpartition(".")[2]}
+    settings = names | {"out": options.out, "seed": options.seed, "method.model": model}
+    flags = [f"--{key}={value}" for key, value in settings.items() if value]
+    files = [*choose("data", options.data), *choose("encoder", encoder)]
+
+    from ssl_bench import evaluate as commands
+
+    commands.evaluate_encoder([*files, *flags, *rest], options.devices)
 
 
 def main(argv: list[str] | None = None) -> int:

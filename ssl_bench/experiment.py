@@ -182,7 +182,7 @@ def build(config: Namespace) -> Run:
         raise UserError(innermost.split("\n")[0]) from error
     chosen = plain(config)["method"]
     if "image_shape" in config.method.init_args:
-        chosen["init_args"]["image_shape"] = list(objects.views.output_shape)
+        chosen.setdefault("init_args", {})["image_shape"] = list(objects.views.output_shape)
     objects.method.config = chosen
     return Run(objects.data, objects.views, objects.method, objects.evaluation)
 

@@ -1,26 +1,87 @@
-"""From a trained method to its record: encode every split once, run the protocols, draw."""
+"""From an encoder to its record: encode every split once, run the protocols, draw."""
 
 import hashlib
 import json
 import shlex
 import sys
 import time
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import torch
+from torch import Generator, Tensor
 
+from ssl_bench.data.types import Batch, Split
+from ssl_bench.distributed import barrier, rank
 from ssl_bench.evaluation.features import extract
+from ssl_bench.evaluation.subject import Subject
+from ssl_bench.evaluation.suite import Result
 from ssl_bench.experiment import Run, config_hash, names
 from ssl_bench.figures import draw
-from ssl_bench.methods.base import Method
+from ssl_bench.methods.base import Generative, Method, Reconstructive
 from ssl_bench.results import Record, commit, peak_memory_mb
 
 AUTOCAST = {"bf16-mixed": torch.bfloat16, "16-mixed": torch.float16}
+BATCH_SIZE = 256
+
+
+def subject_of(run: Run, config: dict[str, Any], folder: Path, device: torch.device) -> Subject:
+    """A run's features, encoded or read, and what the protocols that look at images need of its method.
+
+    Args:
+        run: the objects; the data are set up.
+        config: the resolved configuration that the run folder is of.
+        folder: the run folder.
+        device: where to encode and score.
+    """
+    method = run.method.eval().float().to(device)
+    autocast = AUTOCAST.get(str(config["trainer"]["precision"]))
+    features = extract(
+        method.encode,
+        run.data,
+        lambda images, _: run.views.plain(images),
+        folder / "features",
+        key=encoder_hash(method, config),
+        device=device,
+        autocast=autocast,
+    )
+
+    def images(split: Split) -> Iterator[Batch]:
+        for batch in run.data.batches(split, BATCH_SIZE, shared=True):
+            pictures = run.views.to_image(run.views.plain(batch.images.to(device, non_blocking=True)))
+            yield Batch(pictures, batch.labels.to(device), batch.ids.to(device))
+
+    def encode(pictures: Tensor) -> Tensor:
+        with torch.inference_mode(), torch.autocast(device.type, dtype=autocast, enabled=autocast is not None):
+            return method.encode(run.views.from_image(pictures)).float()
+
+    @torch.inference_mode()
+    def sample(n: int, generator: Generator) -> Tensor:
+        assert isinstance(method, Generative)
+        return method.sample(n, generator).float()
+
+    @torch.inference_mode()
+    def reconstruct(pictures: Tensor) -> Tensor:
+        assert isinstance(method, Reconstructive)
+        return method.reconstruct(run.views.from_image(pictures)).float()
+
+    return Subject(
+        features,
+        device,
+        folder,
+        data="-".join([names(config)[1], "x".join(map(str, run.views.output_shape)), data_hash(config)]),
+        images=images,
+        encode=encode,
+        sample=sample if isinstance(method, Generative) else None,
+        reconstruct=reconstruct if isinstance(method, Reconstructive) else None,
+    )
 
 
 def score(run: Run, config: dict[str, Any], folder: Path, device: torch.device) -> None:
     """Score a run's method on all protocols that `run.evaluation` names, and record, draw and log what came out.
+
+    Called in every process of a group; the first one writes.
 
     Args:
         run: the objects; the data are set up.
@@ -28,25 +89,12 @@ def score(run: Run, config: dict[str, Any], folder: Path, device: torch.device) 
         folder: the run folder; figures of a record it already has are kept where they are not computed anew.
         device: where to encode and score.
     """
-    method = run.method.eval().float().to(device)
     seconds, epochs = fitted(folder)
     start = time.perf_counter()
-    features = extract(
-        method.encode,
-        run.data,
-        run.views.plain,
-        folder / "features",
-        key=encoder_hash(method, config),
-        device=device,
-        autocast=AUTOCAST.get(str(config["trainer"]["precision"])),
-    )
+    subject = subject_of(run, config, folder, device)
     seconds["extract"] = time.perf_counter() - start
-    result = run.evaluation(features, device)
-    command = shlex.join(["ssl-bench", *sys.argv[1:]])
-    if (folder / "metrics.json").is_file():
-        record = Record.read(folder)
-        record.evaluations.append(command)
-    else:
+    result = run.evaluation(subject)
+    if rank() == 0:
         label, data = names(config)
         record = Record(
             method=label,
@@ -56,23 +104,43 @@ def score(run: Run, config: dict[str, Any], folder: Path, device: torch.device) 
             config_hash=config_hash(config),
             setting_hash=config_hash(config, seed=False),
             commit=commit(),
-            command=command,
-            device=torch.cuda.get_device_name(device) if device.type == "cuda" else "cpu",
+            command=command(),
+            device=device_name(device),
             reference=config["reference"],
         )
+        record = write_record(record, result, subject, seconds)
+        try:
+            draw(folder, run, device)
+        except Exception as error:  # a picture of somebody's method that cannot be drawn takes no scores with it
+            print(f"figures: {type(error).__name__}: {error}", file=sys.stderr)
+        log_to_wandb(record, sorted((folder / "figures").glob("*.png")))
+    barrier()
+
+
+def write_record(record: Record, result: Result, subject: Subject, seconds: dict[str, float]) -> Record:
+    """Write what was found, into the record that the folder has where it has one; returns what was written."""
+    folder = subject.folder
+    if (folder / "metrics.json").is_file():
+        record = Record.read(folder)
+        record.evaluations.append(command())
     record.seconds |= {name: round(value, 3) for name, value in (seconds | result.seconds).items()}
-    on_gpu = device.type == "cuda"
-    record.peak_memory_mb = torch.cuda.max_memory_allocated(device) / 2**20 if on_gpu else peak_memory_mb()
+    on_gpu = subject.device.type == "cuda"
+    record.peak_memory_mb = torch.cuda.max_memory_allocated(subject.device) / 2**20 if on_gpu else peak_memory_mb()
     record.metrics |= {name: round(value, 6) for name, value in result.metrics.items()}
     record.failed = {name: why for name, why in record.failed.items() if name not in result.seconds} | result.failed
     record.left_out = list(result.left_out)
     record.write(folder)
-    figures: list[Path] = []
-    try:
-        figures = draw(folder, run, features, device)
-    except Exception as error:  # a picture of somebody's method that cannot be drawn takes no scores with it
-        print(f"figures: {type(error).__name__}: {error}", file=sys.stderr)
-    log_to_wandb(record, figures)
+    return record
+
+
+def command() -> str:
+    """The command line that is being carried out."""
+    return shlex.join(["ssl-bench", *sys.argv[1:]])
+
+
+def device_name(device: torch.device) -> str:
+    """What a record calls the device."""
+    return torch.cuda.get_device_name(device) if device.type == "cuda" else device.type
 
 
 def encoder_hash(method: Method, config: dict[str, Any]) -> str:
@@ -83,9 +151,17 @@ def encoder_hash(method: Method, config: dict[str, Any]) -> str:
     return digest.hexdigest()
 
 
+def data_hash(config: dict[str, Any]) -> str:
+    """Hash of the images that a method sees un-augmented: the data set, where it is, and its views' recipe."""
+    return hashlib.sha256(json.dumps([config["data"], config["views"]["recipe"]]).encode()).hexdigest()[:8]
+
+
 def fitted(folder: Path) -> tuple[dict[str, float], int]:
-    """Seconds of fitting and whole epochs, by the stopwatch in a run's last checkpoint."""
-    checkpoint = torch.load(folder / "checkpoints" / "last.ckpt", map_location="meta", weights_only=True)
+    """Seconds of fitting and whole epochs, by the stopwatch in a run's last checkpoint; none without one."""
+    file = folder / "checkpoints" / "last.ckpt"
+    if not file.is_file():
+        return {}, 0
+    checkpoint = torch.load(file, map_location="meta", weights_only=True)
     stopwatch = checkpoint["callbacks"].get("Stopwatch", {"seconds": 0.0, "epochs": 0})
     return {"fit": stopwatch["seconds"]}, stopwatch["epochs"]
 

@@ -196,6 +196,13 @@ class Views:
                 x = transform.undo(x)
         return x.clamp(0, 1)
 
+    def from_image(self, images: Tensor) -> Tensor:
+        """The inverse of `to_image`: pictures ``(N, C, h, w)`` in [0, 1] normalised as a method is given them."""
+        for transform in self._plain:
+            if isinstance(transform, Normalize):
+                images = transform(images)
+        return images
+
     def _run(self, images: Tensor, transforms: list[Transform], apply: Callable[..., Tensor]) -> Tensor:
         if images.shape[1:] != self.image_shape:
             raise UserError(f"views: images are {tuple(images.shape[1:])}, expected {self.image_shape}")

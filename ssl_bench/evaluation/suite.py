@@ -12,7 +12,7 @@ from ssl_bench.data.types import Target
 from ssl_bench.distributed import world_size
 from ssl_bench.errors import UserError
 from ssl_bench.evaluation import LABELLED, PROTOCOLS
-from ssl_bench.evaluation.features import Features
+from ssl_bench.evaluation.features import Features, FeatureSplit
 from ssl_bench.evaluation.knn import KNN
 from ssl_bench.evaluation.linear_probe import LinearProbe
 from ssl_bench.evaluation.mlp_probe import MLPProbe
@@ -119,7 +119,7 @@ def _occurring(labels: Tensor) -> int:
 
 def tasks(features: Features, device: torch.device) -> tuple[list[tuple[list[Target], Task]], tuple[str, ...]]:
     """Targets that are alike (classes, images with a label) with their task, and the names of targets left out."""
-    splits = features[:3]
+    splits: tuple[FeatureSplit, ...] = features[:3]
     if device.type == "cuda":
         size = sum(split.features.nbytes for split in splits)
         if size <= RESIDENT_SHARE * torch.cuda.mem_get_info(device)[0]:

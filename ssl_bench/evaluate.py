@@ -1,0 +1,131 @@
+"""The command that scores what is there: a run, an encoder of somebody else's, features in a file, a floor."""
+
+import hashlib
+import json
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import yaml
+from jsonargparse import ArgumentError, ArgumentParser, Namespace
+from lightning import Fabric, seed_everything
+from lightning.pytorch.utilities import rank_zero_only
+from torch import Tensor, device
+
+from ssl_bench.bench import make_folder, show
+from ssl_bench.errors import UserError
+from ssl_bench.evaluation.feature_file import SUFFIXES, read_features
+from ssl_bench.evaluation.subject import Subject
+from ssl_bench.evaluation.suite import Evaluation
+from ssl_bench.experiment import Run, build, explain, load_method, plain, resolve, run_folder
+from ssl_bench.methods.frozen import Frozen
+from ssl_bench.results import Record, commit
+from ssl_bench.scoring import command, device_name, score, write_record
+
+BATCH_SIZE = 1024
+
+
+def evaluate_run(folder: Path, devices: str, flags: list[str]) -> None:
+    """Carry out `ssl-bench evaluate RUN`: score a run's last checkpoint, by other protocol settings where flags say so.
+
+    What is found joins the run's record; what the run was stays as it is.
+    """
+    if not (folder / "config.yaml").is_file():
+        raise UserError(
+            f"no config.yaml in {folder}: give a run folder, an encoder (see `ssl-bench list`), timm/NAME, "
+            f"or features in a file ({', '.join(SUFFIXES)})"
+        )
+    if wrong := [flag for flag in flags if flag.startswith("--") and not flag.startswith("--evaluation.")]:
+        raise UserError(f"evaluate RUN takes --evaluation.KEY only, got {wrong[0]}: other settings are another run")
+    config = yaml.safe_load((folder / "config.yaml").read_text(encoding="utf-8"))
+    if "features" in config:
+        labels = Path(config["labels"]) if config["labels"] else None
+        return evaluate_file(Path(config["features"]), labels, config["data"], str(folder.parent), devices, flags)
+    recorded = ["--config", str(folder / "config.yaml")]
+    score_as_it_is(resolve([*recorded, *flags]), plain(resolve(recorded)), folder, devices)
+
+
+def evaluate_encoder(arguments: list[str], devices: str) -> None:
+    """Carry out `ssl-bench evaluate ENCODER --data DATA` for a stack of files and flags."""
+    config = resolve(arguments)
+    resolved = plain(config)
+    folder = run_folder(resolved)
+    if getattr(rank_zero_only, "rank", 0) == 0:
+        make_folder(folder, resolved)
+    score_as_it_is(config, resolved, folder, devices)
+
+
+def score_as_it_is(config: Namespace, recorded: dict[str, Any], folder: Path, devices: str) -> None:
+    """Score an encoder without training it, in as many processes as there are devices.
+
+    Args:
+        config: what to do.
+        recorded: what the run folder is of; only the protocols' settings may differ.
+        folder: the run folder.
+        devices: how many, or ``auto``.
+    """
+    fabric = launch(config.trainer.accelerator, devices)
+    seed_everything(config.seed, workers=True, verbose=False)
+    run = build(config)
+    run.data.setup()
+    if isinstance(run.method, Frozen):
+        run.method.eval().to(fabric.device).prepare(lambda: training_images(run, fabric.device))
+    else:
+        run.method = load_method(folder)
+    score(run, recorded, folder, fabric.device)
+    if fabric.is_global_zero:
+        show(folder)
+
+
+def training_images(run: Run, on: device) -> Iterator[Tensor]:
+    """This process's share of the training images as an encoder is given them."""
+    for batch in run.data.batches("train", BATCH_SIZE, shared=True):
+        yield run.views.plain(batch.images.to(on, non_blocking=True))
+
+
+def evaluate_file(path: Path, labels: Path | None, data: str | None, out: str, devices: str, flags: list[str]) -> None:
+    """Carry out `ssl-bench evaluate FILE`: score features that somebody else computed."""
+    parser = ArgumentParser(prog="ssl-bench evaluate", exit_on_error=False, allow_abbrev=False)
+    parser.add_argument("--evaluation", type=Evaluation, default=Evaluation())
+    try:
+        config = parser.parse_args(flags)
+        evaluation = parser.instantiate(config).evaluation
+    except ArgumentError as error:
+        raise UserError(explain(str(error), parser)) from error
+    if not path.is_file():
+        raise UserError(f"no file {path}: give features in {', '.join(SUFFIXES)}")
+    fabric = launch("auto", devices)
+    features = read_features(path, labels)
+    recorded = {
+        "features": str(path.resolve()),
+        "labels": str(labels.resolve()) if labels else None,
+        "data": data or path.stem,
+        "evaluation": yaml.safe_load(parser.dump(config, skip_unset=False))["evaluation"],
+    }
+    stamp = [path.stat().st_size, path.stat().st_mtime_ns]
+    digest = hashlib.sha256(json.dumps([recorded["features"], recorded["labels"], stamp]).encode()).hexdigest()[:8]
+    folder = Path(out) / f"{path.stem}-{recorded['data']}-{digest}"
+    if fabric.is_global_zero:
+        make_folder(folder, recorded)
+    result = evaluation(subject := Subject(features, fabric.device, folder))
+    if fabric.is_global_zero:
+        record = Record(
+            method=path.stem,
+            data=str(recorded["data"]),
+            seed=0,
+            epochs=0,
+            config_hash=digest,
+            setting_hash=digest,
+            commit=commit(),
+            command=command(),
+            device=device_name(fabric.device),
+        )
+        write_record(record, result, subject, {})
+        show(folder)
+
+
+def launch(accelerator: str, devices: str) -> Fabric:
+    """As many processes as there are devices, each going on from here; one where there is one."""
+    fabric = Fabric(accelerator=accelerator, devices=devices if devices == "auto" else int(devices))
+    fabric.launch()
+    return fabric

@@ -1,0 +1,97 @@
+"""Features that somebody else computed, read from a file and split where they are not."""
+
+from pathlib import Path
+
+import numpy as np
+import torch
+from safetensors import SafetensorError
+from safetensors.torch import load_file
+from torch import Tensor
+
+from ssl_bench.data.splits import hold_out
+from ssl_bench.data.types import Target
+from ssl_bench.errors import UserError
+from ssl_bench.evaluation.features import Features, FeatureSplit
+
+TEST_FRACTION, VALIDATION_FRACTION, SEED = 0.2, 0.1, 0
+SUFFIXES = (".safetensors", ".npz", ".npy")
+
+
+def read_features(path: Path, labels: Path | None = None) -> Features:
+    """Features ``(N, d)`` and labels ``(N,)`` of a file.
+
+    Args:
+        path: ``.safetensors`` or ``.npz`` with ``train_features``, ``train_labels``, ``test_features``, ``test_labels``
+            and, where there is a validation split, ``validation_features`` and ``validation_labels``; or with
+            ``features`` and ``labels`` alone; or ``.npy`` with the features alone. ``.npy`` and ``.safetensors`` of
+            float32 are memory-mapped.
+        labels: ``.npy`` with the labels of a ``.npy`` of features.
+
+    Returns:
+        Three splits. What the file does not hold is held out, stratified by label with a fixed seed: a fifth for
+        test, then a tenth of the rest for validation.
+
+    Raises:
+        UserError: the file cannot be read, or features and labels are missing, of different lengths or not finite.
+    """
+    arrays = _arrays(path)
+    if labels is not None:
+        arrays["labels"] = _arrays(labels)["features"]
+    names: dict[str, int] = {}
+    if "features" in arrays:
+        x, y = _pair(path, arrays, "", names)
+        rows = torch.arange(len(x))
+        test = hold_out(y, TEST_FRACTION, SEED)
+        parts = {"train": FeatureSplit(x[rows[~test]], y[~test]), "test": FeatureSplit(x[rows[test]], y[test])}
+    else:
+        parts = {split: FeatureSplit(*_pair(path, arrays, f"{split}_", names)) for split in ("train", "test")}
+        if "validation_features" in arrays:
+            parts["validation"] = FeatureSplit(*_pair(path, arrays, "validation_", names))
+    if "validation" not in parts:
+        x, y = parts["train"]
+        drawn = hold_out(y, VALIDATION_FRACTION, SEED)
+        parts |= {"train": FeatureSplit(x[~drawn], y[~drawn]), "validation": FeatureSplit(x[drawn], y[drawn])}
+    dims = {split: part.features.shape[1] for split, part in parts.items()}
+    if len(set(dims.values())) > 1:
+        raise UserError(f"{path}: features of {dims} numbers; all splits must come from one encoder")
+    target = Target("label", tuple(names))
+    return Features(parts["train"], parts["validation"], parts["test"], (target,))
+
+
+def _arrays(path: Path) -> dict[str, "Tensor | np.ndarray"]:
+    if path.suffix not in SUFFIXES:
+        raise UserError(f"{path}: features are read from {', '.join(SUFFIXES)}")
+    try:
+        if path.suffix == ".safetensors":
+            return dict(load_file(path))
+        if path.suffix == ".npz":
+            with np.load(path, allow_pickle=False) as file:
+                return dict(file)
+        return {"features": np.load(path, mmap_mode="c", allow_pickle=False)}
+    except (OSError, ValueError, SafetensorError) as error:
+        raise UserError(f"cannot read {path}: {str(error).splitlines()[0]}") from error
+
+
+def _pair(
+    path: Path, arrays: dict[str, "Tensor | np.ndarray"], split: str, names: dict[str, int]
+) -> tuple[Tensor, Tensor]:
+    """Features and labels of one split; `names` gains the classes that are new, by their order in it."""
+    missing = [name for name in (f"{split}features", f"{split}labels") if name not in arrays]
+    if missing:
+        known = ", ".join(sorted(arrays))
+        raise UserError(f"{path}: no {missing[0]} (it holds {known}); see `ssl-bench evaluate --help` for the names")
+    x, y = torch.as_tensor(arrays[f"{split}features"]).float(), np.asarray(arrays[f"{split}labels"])
+    if x.ndim != 2 or y.ndim != 1:
+        raise UserError(f"{path}: {split}features of shape {tuple(x.shape)} with labels of shape {y.shape}; "
+                        "expected (images, features) and (images,)")  # fmt: skip
+    if len(x) != len(y):
+        raise UserError(f"{path}: {len(x)} {split}features but {len(y)} {split}labels; give one label for each")
+    bad = sum(int((~part.isfinite()).any(1).sum()) for part in x.split(4096))
+    if bad:
+        raise UserError(f"{path}: {split}features of {bad} of {len(x)} images are not finite; encode those anew")
+    found, codes = np.unique(y, return_inverse=True)
+    for name in map(str, found):
+        if name != "-1":
+            names.setdefault(name, len(names))
+    code = torch.tensor([names.get(str(name), -1) for name in found])
+    return x, code[torch.from_numpy(codes)]
