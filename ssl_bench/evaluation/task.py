@@ -37,6 +37,8 @@ class Task:
         train: features ``(N, d)`` and labels ``(N, T)`` in ``[0, C)``; ``validation`` and ``test`` are alike.
         num_classes: C, whether or not each of them occurs.
         shared: what :meth:`once` has kept.
+        augmented: for every pass over augmented images that was asked for, its train and validation rows, with the
+            images and labels of ``train`` and ``validation`` in the same order.
     """
 
     train: Rows
@@ -44,6 +46,7 @@ class Task:
     test: Rows
     num_classes: int
     shared: dict[str, Any] = field(default_factory=dict)
+    augmented: tuple[tuple[Rows, Rows], ...] = ()
 
     @property
     def num_targets(self) -> int:

@@ -1,0 +1,31 @@
+"""Random minibatches of rows that lie in several splits."""
+
+from collections.abc import Iterator, Sequence
+
+import torch
+from torch import Generator, Tensor
+
+from ssl_bench.evaluation.rows import Rows
+
+
+def minibatches(parts: Sequence[Rows], size: int, generator: Generator) -> Iterator[tuple[Tensor, Tensor]]:
+    """All rows of the parts, shuffled together and read a minibatch at a time: one epoch.
+
+    Args:
+        parts: splits with labels of the same targets.
+        size: rows of a minibatch; the last has what is left.
+        generator: of the order, on the CPU so that it is the same on every device.
+
+    Yields:
+        Features ``(B, d)`` and labels ``(B, T)``; within a minibatch in the order of the parts.
+    """
+    order = torch.randperm(sum(map(len, parts)), generator=generator)
+    for batch in order.split(size):
+        x, y = [], []
+        start = 0
+        for part in parts:
+            rows = batch[(start <= batch) & (batch < start + len(part))] - start
+            x.append(part.take(rows))
+            y.append(part.y[rows.to(part.device)])
+            start += len(part)
+        yield torch.cat(x), torch.cat(y)
