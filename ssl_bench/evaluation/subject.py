@@ -23,6 +23,7 @@ class Subject:
         data: what names the data set and the size of its images in caches: ``cifar10-32x32x3``.
         images: a split's un-augmented images, float ``(n, C, H, W)`` in [0, 1] on the device, in batches, with
             their ids: this process's part of them only, in order; parts follow one another in rank order.
+        image_shape: (C, H, W) of one of them, or (D,) of points; empty where there are none.
         encode: the same images to features ``(n, d)``.
         sample: of a generative method, n images ``(n, C, H, W)`` in [0, 1] drawn by a generator on the device.
         reconstruct: of a method with a decoder, images in [0, 1] to their reconstructions in [0, 1].
@@ -33,6 +34,7 @@ class Subject:
     folder: Path
     data: str = ""
     images: Callable[[Split], Iterator[Batch]] | None = None
+    image_shape: tuple[int, ...] = ()
     encode: Callable[[Tensor], Tensor] | None = None
     sample: Callable[[int, Generator], Tensor] | None = None
     reconstruct: Callable[[Tensor], Tensor] | None = None

