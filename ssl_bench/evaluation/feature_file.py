@@ -1,6 +1,7 @@
 """Features that somebody else computed, read from a file and split where they are not."""
 
 from pathlib import Path
+from zipfile import BadZipFile
 
 import numpy as np
 import torch
@@ -68,7 +69,7 @@ def _arrays(path: Path) -> dict[str, "Tensor | np.ndarray"]:
             with np.load(path, allow_pickle=False) as file:
                 return dict(file)
         return {"features": np.load(path, mmap_mode="c", allow_pickle=False)}
-    except (OSError, ValueError, SafetensorError) as error:
+    except (OSError, ValueError, BadZipFile, SafetensorError) as error:
         raise UserError(f"cannot read {path}: {str(error).splitlines()[0]}") from error
 
 

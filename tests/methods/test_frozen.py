@@ -1,0 +1,76 @@
+import pytest
+import torch
+from sklearn.datasets import load_digits
+from sklearn.decomposition import PCA as Reference
+
+from ssl_bench.config_files import config_names
+from ssl_bench.errors import UserError
+from ssl_bench.methods.frozen import PCA, Frozen, Pixels, Random, Timm
+from tests.ranks import Ranks
+
+SHAPE = (1, 8, 8)
+DIGITS = torch.from_numpy(load_digits().images).float().unsqueeze(1) / 16
+ENCODERS = {"pixels": Pixels, "pca": PCA, "random": lambda shape: Random(shape, width=4), "timm": lambda shape: Timm(shape, "test_resnet")}  # fmt: skip
+
+
+@pytest.fixture(params=sorted(config_names("encoder")))
+def encoder(request: pytest.FixtureRequest) -> Frozen:
+    torch.manual_seed(0)
+    made: Frozen = ENCODERS[request.param](SHAPE).eval()
+    made.prepare(lambda: DIGITS.split(500))
+    return made
+
+
+def test_an_encoder_gives_features_of_the_length_it_says_image_by_image(encoder: Frozen) -> None:
+    features = encoder.encode(DIGITS[:6])
+    assert features.shape == (6, encoder.feature_dim)
+    torch.testing.assert_close(encoder.encode(DIGITS[:2]), features[:2], rtol=1e-4, atol=1e-5)
+    assert features.std(0).max() > 0
+
+
+def test_pca_is_scikit_learns() -> None:
+    pca = PCA(SHAPE, components=10)
+    pca.prepare(lambda: DIGITS.split(500))
+    reference = Reference(10, svd_solver="full").fit(DIGITS.flatten(1).double().numpy())
+    expected = torch.from_numpy(reference.transform(DIGITS[:20].flatten(1).double().numpy())).float()
+    ours = pca.encode(DIGITS[:20])
+    torch.testing.assert_close(ours * (ours * expected).sum(0).sign(), expected, atol=1e-4, rtol=1e-4)
+
+
+def pca_on_rank(parts: list[list[torch.Tensor]]) -> torch.Tensor:
+    pca = PCA(SHAPE, components=5)
+    pca.prepare(lambda: parts[torch.distributed.get_rank()])
+    return pca.encode(DIGITS[:5])
+
+
+def test_pca_is_of_the_images_of_all_processes(ranks: Ranks) -> None:
+    alone = PCA(SHAPE, components=5)
+    alone.prepare(lambda: DIGITS.split(500))
+    for found in ranks(pca_on_rank, [[DIGITS[:1000]], [DIGITS[1000:1100], DIGITS[1100:]]]):
+        torch.testing.assert_close(found, alone.encode(DIGITS[:5]), atol=1e-4, rtol=1e-4)
+
+
+def test_an_untrained_encoder_follows_the_seed() -> None:
+    made = []
+    for seed in (0, 0, 1):
+        torch.manual_seed(seed)
+        made.append(Random(SHAPE, width=4).eval().encode(DIGITS[:3]))
+    assert torch.equal(made[0], made[1])
+    assert not torch.equal(made[0], made[2])
+
+
+def test_points_have_an_untrained_encoder_too() -> None:
+    assert Random((2,), width=4).encode(torch.randn(5, 2)).shape == (5, 32)
+
+
+def test_weights_that_cannot_be_had_and_unknown_models_are_one_line(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("HF_HUB_OFFLINE", "1")
+    for model in ("resnet18.nobody_in1k", "resnet1"):
+        with pytest.raises(UserError, match=rf"^timm/{model}: .*; see timm\.list_models\(\)") as caught:
+            Timm((3, 32, 32), model)
+        assert "\n" not in str(caught.value)
+
+
+def test_images_of_two_channels_are_refused() -> None:
+    with pytest.raises(UserError, match=r"needs images of 1 or 3 channels, got shape \(2, 8, 8\)"):
+        Timm((2, 8, 8), "test_resnet")
