@@ -1,11 +1,16 @@
 """Every collective of the suite. In a process of its own each is the identity."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
 from typing import Any, TypeVar
 
 import torch
 import torch.distributed as dist
 from torch import Tensor
+
+from ssl_bench.errors import RunError, UserError
+from ssl_bench.files import replacing
 
 T = TypeVar("T")
 
@@ -80,10 +85,52 @@ def share_out(jobs: Sequence[Callable[[], T]]) -> list[T]:
 
     For what would not come out the same if its sums were split: a job is done whole in one process, so its
     result does not depend on how many there are. Results are pickled.
+
+    Raises:
+        UserError: of the first job that raised one; on every rank.
     """
-    mine = [job() for job in jobs[rank() :: world_size()]]
-    if not running():
-        return mine
-    parts: list[Any] = [None] * world_size()
-    dist.all_gather_object(parts, mine)
-    return [parts[i % world_size()][i // world_size()] for i in range(len(jobs))]
+    mine: list[T | UserError] = []
+    for job in jobs[rank() :: world_size()]:
+        try:
+            mine.append(job())
+        except UserError as error:
+            mine.append(error)
+    parts: list[Any] = [mine]
+    if running():
+        parts = [None] * world_size()
+        dist.all_gather_object(parts, mine)
+    results = [parts[i % world_size()][i // world_size()] for i in range(len(jobs))]
+    if errors := [result for result in results if isinstance(result, UserError)]:
+        raise errors[0]
+    return results
+
+
+@contextmanager
+def stopping_together(folder: Path) -> Iterator[None]:
+    """What ends one process by an exception ends the others with its reason.
+
+    The process leaves, so the others' next collective breaks (launchers end those that NCCL keeps waiting), and they
+    read the reason where it was left. A `UserError` is raised by every process alike, and passes.
+
+    Args:
+        folder: one for all processes; the reason is left in ``stopped.txt``.
+
+    Raises:
+        RunError: in the other processes; one line with the first one's rank and error.
+    """
+    note = folder / "stopped.txt"
+    if rank() == 0:
+        note.unlink(missing_ok=True)
+    barrier()
+    try:
+        yield
+    except UserError:
+        raise
+    except Exception as error:
+        if world_size() > 1:
+            if note.is_file():
+                raise RunError(f"stopped, because another process did: {note.read_text(encoding='utf-8')}") from error
+            line = (str(error) or type(error).__name__).splitlines()[0]
+            with replacing(note) as file:
+                file.write_text(f"rank {rank()} of {world_size()}: {type(error).__name__}: {line}", encoding="utf-8")
+        raise

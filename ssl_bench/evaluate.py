@@ -13,6 +13,7 @@ from lightning.pytorch.utilities import rank_zero_only
 from torch import Tensor, device
 
 from ssl_bench.bench import make_folder, show
+from ssl_bench.distributed import stopping_together
 from ssl_bench.errors import UserError
 from ssl_bench.evaluation.feature_file import SUFFIXES, read_features
 from ssl_bench.evaluation.subject import Subject
@@ -107,7 +108,9 @@ def evaluate_file(path: Path, labels: Path | None, data: str | None, out: str, d
     folder = Path(out) / f"{path.stem}-{recorded['data']}-{digest}"
     if fabric.is_global_zero:
         make_folder(folder, recorded)
-    result = evaluation(subject := Subject(features, fabric.device, folder))
+    fabric.barrier()
+    with stopping_together(folder):
+        result = evaluation(subject := Subject(features, fabric.device, folder))
     if fabric.is_global_zero:
         record = Record(
             method=path.stem,

@@ -13,7 +13,7 @@ import torch
 from torch import Generator, Tensor
 
 from ssl_bench.data.types import Batch, Split
-from ssl_bench.distributed import barrier, rank
+from ssl_bench.distributed import barrier, rank, stopping_together
 from ssl_bench.evaluation.features import extract
 from ssl_bench.evaluation.subject import Subject
 from ssl_bench.evaluation.suite import Result
@@ -91,9 +91,10 @@ def score(run: Run, config: dict[str, Any], folder: Path, device: torch.device) 
     """
     seconds, epochs = fitted(folder)
     start = time.perf_counter()
-    subject = subject_of(run, config, folder, device)
-    seconds["extract"] = time.perf_counter() - start
-    result = run.evaluation(subject)
+    with stopping_together(folder):
+        subject = subject_of(run, config, folder, device)
+        seconds["extract"] = time.perf_counter() - start
+        result = run.evaluation(subject)
     if rank() == 0:
         label, data = names(config)
         record = Record(

@@ -1,22 +1,134 @@
-"""Collectives on two real gloo processes."""
+"""Collectives on real gloo processes."""
 
+import os
+import re
+import signal
+import time
+from collections.abc import Callable
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import pytest
 import torch
-from torch import distributed
+from torch import Tensor, distributed
+from torch.multiprocessing import get_context
 
-from ssl_bench.distributed import all_reduce_min
+from ssl_bench.distributed import (
+    all_gather,
+    all_reduce_min,
+    all_reduce_sum,
+    barrier,
+    gather_rows,
+    share,
+    share_out,
+    stopping_together,
+)
+from ssl_bench.errors import RunError, UserError
 from tests.ranks import Ranks
 
-
-def minimum_on_rank() -> tuple[torch.Tensor, torch.Tensor]:
-    x = torch.tensor([1, 4]) if distributed.get_rank() == 0 else torch.tensor([3, 2])
-    return all_reduce_min(x), x
-
-
-def test_minimum_is_over_all_ranks_and_leaves_its_argument_alone(ranks: Ranks) -> None:
-    (first, x), (second, _) = ranks(minimum_on_rank)
-    assert first.tolist() == second.tolist() == [1, 2]
-    assert x.tolist() == [1, 4]
+COLLECTIVES: dict[Callable[[Tensor], Tensor], list[Any]] = {  # of [0, 10] on rank 0, [1, 9] on rank 1, ...
+    all_reduce_min: [0, 8],
+    all_reduce_sum: [3, 27],
+    all_gather: [[0, 10], [1, 9], [2, 8]],
+    gather_rows: [0, 10, 1, 9, 2, 8],
+}
 
 
-def test_in_one_process_the_minimum_is_what_was_given() -> None:
-    assert all_reduce_min(torch.tensor(7)).item() == 7
+def on_rank(collective: Callable[[Tensor], Tensor]) -> tuple[Tensor, Tensor]:
+    rank = distributed.get_rank()
+    x = torch.tensor([rank, 10 - rank])
+    return collective(x), x
+
+
+@pytest.mark.parametrize("collective", COLLECTIVES)
+def test_every_rank_has_the_same_and_keeps_its_argument(ranks: Ranks, collective: Callable[[Tensor], Tensor]) -> None:
+    for rank, (result, x) in enumerate(ranks(on_rank, collective, size=3)):
+        assert result.tolist() == COLLECTIVES[collective]
+        assert x.tolist() == [rank, 10 - rank]
+
+
+@pytest.mark.parametrize("collective", [all_reduce_min, all_reduce_sum, gather_rows])
+def test_in_a_process_of_its_own_each_is_the_identity(collective: Callable[[Tensor], Tensor]) -> None:
+    assert collective(torch.tensor([3, 4])).tolist() == [3, 4]
+
+
+def uneven_rows() -> Tensor:
+    rank = distributed.get_rank()
+    return gather_rows(torch.full((rank, 2), float(rank)))
+
+
+def test_rows_may_be_uneven_and_none(ranks: Ranks) -> None:
+    for rows in ranks(uneven_rows, size=3):
+        assert rows.tolist() == [[1, 1], [2, 2], [2, 2]]
+
+
+def my_share(count: int) -> list[int]:
+    return list(share(count))
+
+
+@pytest.mark.parametrize("count", [0, 2, 3, 10])
+def test_shares_are_contiguous_and_as_even_as_can_be(ranks: Ranks, count: int) -> None:
+    parts = ranks(my_share, count, size=3)
+    assert [i for part in parts for i in part] == list(range(count))
+    assert max(map(len, parts)) - min(map(len, parts)) <= 1
+
+
+def square(number: int) -> tuple[int, int]:
+    if number == 3:
+        raise UserError("three is refused")
+    return number**2, distributed.get_rank()
+
+
+def squares(count: int) -> list[tuple[int, int]] | str:
+    try:
+        return share_out([partial(square, number) for number in range(count)])
+    except UserError as error:
+        return str(error)
+
+
+def test_jobs_are_each_done_by_one_rank_and_all_have_their_results(ranks: Ranks) -> None:
+    assert ranks(squares, 3, size=2) == [[(0, 0), (1, 1), (4, 0)]] * 2
+
+
+def test_an_error_of_one_job_is_raised_on_every_rank(ranks: Ranks) -> None:
+    assert ranks(squares, 4, size=2) == ["three is refused"] * 2
+
+
+def lose_a_rank(rank: int, folder: Path, how: str, results: Any) -> None:
+    distributed.init_process_group("gloo", init_method=f"file://{folder / 'meeting'}", rank=rank, world_size=3)
+    try:
+        with stopping_together(folder):
+            for step in range(3):
+                if rank == 1 and step == 1:
+                    if how == "killed":
+                        os.kill(os.getpid(), signal.SIGKILL)
+                    raise MemoryError("no more room")
+                all_reduce_sum(torch.ones(2))
+    except (RunError, RuntimeError) as error:
+        results.put((rank, type(error).__name__, str(error).splitlines()[0]))
+
+
+@pytest.mark.parametrize("how", ["raised", "killed"])
+def test_a_rank_that_dies_ends_the_others_with_its_error(tmp_path: Path, how: str) -> None:
+    context = get_context("spawn")
+    results = context.SimpleQueue()
+    processes = [context.Process(target=lose_a_rank, args=(rank, tmp_path, how, results)) for rank in range(3)]
+    for process in processes:
+        process.start()
+    processes[1].join()
+    start = time.monotonic()
+    for process in processes:
+        process.join(60)
+    assert time.monotonic() - start < 60
+    assert [process.exitcode for process in processes] == [0, 1 if how == "raised" else -signal.SIGKILL, 0]
+    found = sorted(results.get() for _ in range(2))
+    assert [rank for rank, _, _ in found] == [0, 2]
+    if how == "raised":
+        for _, kind, message in found:
+            assert kind == "RunError"
+            assert re.search(r"rank 1 of 3: MemoryError: no more room", message)
+
+
+def test_the_barrier_of_one_process_is_open() -> None:
+    barrier()
