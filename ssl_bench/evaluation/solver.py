@@ -1,0 +1,111 @@
+"""Limited-memory BFGS for many smooth convex problems at once (Liu & Nocedal 1989; Nocedal & Wright, Algorithm 7.5)."""
+
+from collections.abc import Callable
+
+import torch
+from torch import Tensor
+
+Function = Callable[[Tensor, Tensor], tuple[Tensor, Tensor]]
+"""Points ``(p, n)`` of the problems ``(p,)`` to their values ``(p,)`` and gradients ``(p, n)``."""
+
+HISTORY = 10
+SHORTEST = 2.0**-20
+"""A step that must be shorter than this to descend is rounding error: the problem is solved as far as it can be."""
+
+
+def minimise(function: Function, start: Tensor, *, tolerance: float, max_passes: int) -> Tensor:
+    """Minimise P independent functions of n variables, all of them in each call of ``function``.
+
+    Each problem has its own curvature, step and end, and takes the steps it would take alone; one that has
+    converged is left out of later calls. It is meant for coordinates in which the Hessians are near the identity,
+    where a first step of length 1 is right and nearly every step is accepted: calls are about iterations.
+
+    Args:
+        function: what to minimise; smooth, convex and bounded below by 0.
+        start: float64 ``(P, n)``.
+        tolerance: a problem ends where half its Newton decrement (the estimate of ``f - min f`` that the
+            approximated Hessian gives) is at most this part of f.
+        max_passes: most calls of ``function``.
+
+    Returns:
+        float64 ``(P, n)``, the last accepted point of each problem.
+    """
+    result = start.clone()
+    problems = torch.arange(len(start), device=start.device)
+    point = start
+    value, gradient = function(point, problems)
+    pairs = _Pairs(point)
+    step = torch.ones_like(value)
+    direction = -gradient
+    for _ in range(max_passes - 1):
+        slope = _dot(gradient, direction)
+        going = (-slope / 2 > tolerance * value) & (step > SHORTEST)
+        if not going.all():
+            result[problems[~going]] = point[~going]
+            if not going.any():
+                return result
+            problems, point, value, gradient = problems[going], point[going], value[going], gradient[going]
+            direction, slope, step = direction[going], slope[going], step[going]
+            pairs = pairs.select(going)
+        trial = point + step[:, None] * direction
+        trial_value, trial_gradient = function(trial, problems)
+        # Armijo's rule, or, where the decrease is lost in the rounding of f, the same said by slopes (Hager & Zhang
+        # 2005, equation 23).
+        rise = trial_value - value
+        accepted = rise <= 1e-4 * step * slope
+        accepted |= (rise <= 1e-6 * value) & (_dot(trial_gradient, direction) <= -(1 - 2e-4) * slope)
+        pairs.append(trial - point, trial_gradient - gradient, accepted)
+        kept = accepted[:, None]
+        point, gradient = torch.where(kept, trial, point), torch.where(kept, trial_gradient, gradient)
+        value = torch.where(accepted, trial_value, value)
+        direction = torch.where(kept, pairs.direction(gradient), direction)
+        # Otherwise to the lowest point of the parabola through what is known, within bounds.
+        shorter = step * (-slope * step / (2 * (rise - slope * step))).clamp(0.1, 0.5)
+        step = torch.where(accepted, 1.0, shorter)
+    result[problems] = point
+    return result
+
+
+def _dot(a: Tensor, b: Tensor) -> Tensor:
+    return (a * b).sum(-1)
+
+
+class _Pairs:
+    """The last steps of each problem and the changes of its gradient; those not yet taken are 0 and do nothing."""
+
+    def __init__(self, like: Tensor) -> None:
+        self.steps = like.new_zeros(HISTORY, *like.shape)
+        self.changes = torch.zeros_like(self.steps)
+        self.inverse = like.new_zeros(HISTORY, len(like))  # 1 / (step . change)
+        self.scale = like.new_ones(len(like))
+        self.count = torch.zeros(len(like), dtype=torch.int64, device=like.device)
+
+    def select(self, problems: Tensor) -> "_Pairs":
+        self.steps, self.changes = self.steps[:, problems], self.changes[:, problems]
+        self.inverse, self.scale, self.count = self.inverse[:, problems], self.scale[problems], self.count[problems]
+        return self
+
+    def append(self, step: Tensor, change: Tensor, where: Tensor) -> None:
+        curvature = _dot(step, change)
+        where = (where & (curvature > 0)).nonzero().squeeze(1)
+        place = self.count[where] % HISTORY
+        self.steps[place, where], self.changes[place, where] = step[where], change[where]
+        self.inverse[place, where] = 1 / curvature[where]
+        self.scale[where] = (curvature / change.square().sum(-1))[where]
+        self.count[where] += 1
+
+    def direction(self, gradient: Tensor) -> Tensor:
+        """``-H gradient`` by the two loops."""
+        every = torch.arange(len(gradient), device=gradient.device)
+        newest_first = [(self.count - i) % HISTORY for i in range(1, HISTORY + 1)]
+        q = gradient.clone()
+        weights = []
+        for place in newest_first:
+            weight = self.inverse[place, every] * _dot(self.steps[place, every], q)
+            q -= weight[:, None] * self.changes[place, every]
+            weights.append(weight)
+        q *= self.scale[:, None]
+        for place, weight in zip(reversed(newest_first), reversed(weights), strict=True):
+            back = self.inverse[place, every] * _dot(self.changes[place, every], q)
+            q += (weight - back)[:, None] * self.steps[place, every]
+        return -q
