@@ -1,0 +1,163 @@
+"""Figures from tensors, and the files they are kept in: no display, and no state of matplotlib that others see."""
+
+from collections.abc import Sequence
+from pathlib import Path
+
+import matplotlib
+import torch
+from matplotlib.axes import Axes
+from matplotlib.colors import BoundaryNorm, ListedColormap
+from matplotlib.figure import Figure
+from matplotlib.lines import Line2D
+from torch import Tensor
+
+from ssl_bench.files import replacing
+
+FEW, NAMED = 12, 30
+"""Classes up to which numbers, and names, have room in a picture of all pairs or all classes."""
+SAME, OTHER, UNKNOWN = (0.10, 0.62, 0.35), (0.84, 0.19, 0.15), (0.6, 0.6, 0.6)
+"""Frames of neighbours: of the query's class, of another, without a label."""
+
+
+def canvas(width: float, height: float) -> Figure:
+    """An empty figure of that many inches, drawn without a display."""
+    return Figure(figsize=(width, height), layout="constrained")
+
+
+def save(figure: Figure, path: Path) -> Path:
+    """Write a PNG whole or not at all."""
+    with replacing(path) as file:
+        figure.savefig(file, format="png", dpi=150, bbox_inches="tight")
+    return path
+
+
+def show(image: Tensor, ax: Axes) -> None:
+    """An image ``(C, H, W)`` in [0, 1], grey or in colour, without axes around it."""
+    ax.imshow(image.expand(3, -1, -1).permute(1, 2, 0).numpy(), interpolation="nearest", aspect="equal")
+    ax.set(xticks=[], yticks=[])
+    ax.spines[:].set_visible(False)
+
+
+def show_row(row: Tensor, label: str, ax: Axes) -> None:
+    """Images ``(n, C, H, W)`` in [0, 1] side by side with a pixel of white between them, and a label on the left."""
+    padded = torch.nn.functional.pad(row.clamp(0, 1).float().cpu(), (0, 1), value=1)
+    show(padded.permute(1, 2, 0, 3).flatten(2), ax)
+    ax.set_ylabel(label, rotation=0, ha="right", va="center", fontsize=8)
+
+
+def scatter(maps: dict[str, Tensor], labels: Tensor, classes: Sequence[str], title: str) -> Figure:
+    """Points in the plane coloured by class.
+
+    Args:
+        maps: the same rows in two dimensions, ``(N, 2)``, by the name of how they got there.
+        labels: int64 ``(N,)``; -1, which is grey, where there is none.
+        classes: names by label. A legend has room for 20.
+        title: of the whole.
+    """
+    count = len(classes)
+    palette = matplotlib.colormaps["tab10" if count <= 10 else "tab20" if count <= 20 else "gist_rainbow"]
+    colours = [palette(label if count <= 20 else label / count) for label in range(count)]
+    shades = ListedColormap([(0.8, 0.8, 0.8, 1.0), *colours])
+    norm = BoundaryNorm([label - 1.5 for label in range(count + 2)], count + 1)
+    figure = canvas(5 * len(maps), 4.6)
+    axes = figure.subplots(1, len(maps), squeeze=False)[0]
+    size = min(12.0, max(2.0, 12_000 / len(labels)))
+    for (name, points), ax in zip(maps.items(), axes, strict=True):
+        # In one call and the rows' order: class after class would cover the first by the last.
+        ax.scatter(*points.T, c=labels, cmap=shades, norm=norm, s=size, linewidths=0, alpha=0.8, rasterized=True)
+        ax.set(title=name, xticks=[], yticks=[])
+    if count <= 20:
+        dots = [
+            Line2D([], [], marker="o", linestyle="", color=c, label=n) for n, c in zip(classes, colours, strict=True)
+        ]
+        figure.legend(handles=dots, loc="outside right center", frameon=False, fontsize=9)
+    figure.suptitle(title)
+    return figure
+
+
+def confusion(counts: Tensor, classes: Sequence[str], title: str) -> Figure:
+    """How the rows of each class fall on clusters.
+
+    Args:
+        counts: ``(K, K)``, rows of class i in the cluster that is matched with class j.
+        classes: names of the K classes.
+        title: of the whole.
+    """
+    share = 100 * counts / counts.sum(1, keepdim=True).clamp_min(1)
+    size = 2.2 + (0.5 * len(classes) if len(classes) <= FEW else 0.22 * min(len(classes), 40))
+    figure = canvas(size + 1.2, size)
+    ax = figure.subplots()
+    image = ax.imshow(share.numpy(), cmap="Blues", vmin=0, vmax=100)
+    if len(classes) <= NAMED:
+        ax.set_xticks(range(len(classes)), list(classes), rotation=45, ha="right", rotation_mode="anchor", fontsize=8)
+        ax.set_yticks(range(len(classes)), list(classes), fontsize=8)
+    if len(classes) <= FEW:
+        for (i, j), value in zip(
+            torch.cartesian_prod(*2 * [torch.arange(len(classes))]).tolist(), share.flatten().tolist(), strict=True
+        ):
+            if value >= 0.5:
+                ax.text(
+                    j, i, f"{value:.0f}", ha="center", va="center", fontsize=8, color="white" if value > 55 else "black"
+                )
+    ax.set(title=title, xlabel="cluster, named after the class it is matched with", ylabel="class")
+    figure.colorbar(image, ax=ax, label="% of the class", shrink=0.8)
+    return figure
+
+
+def bars(accuracy: Tensor, classes: Sequence[str], overall: float, title: str) -> Figure:
+    """A bar for each class, or for the hardest and the easiest where there are many.
+
+    Args:
+        accuracy: ``(C,)``, in percent.
+        classes: names of the C classes.
+        overall: accuracy over all images, in percent: a line across.
+        title: of the whole.
+    """
+    shown = list(range(len(classes)))
+    if len(classes) > NAMED:
+        order = accuracy.argsort(stable=True).tolist()
+        shown = [*order[: NAMED // 2], *order[-NAMED // 2 :]]
+        title = f"{title}\nthe {NAMED // 2} hardest and {NAMED // 2} easiest of {len(classes)} classes"
+    values = accuracy[shown].tolist()
+    figure = canvas(6, 1.2 + 0.24 * len(shown))
+    ax = figure.subplots()
+    marks = ax.barh(range(len(shown)), values, color="#4c78a8")
+    for text in ax.bar_label(marks, fmt="%.1f", padding=3, fontsize=8, zorder=3):
+        text.set_bbox({"facecolor": "white", "edgecolor": "none", "pad": 0.6})  # over the line
+    ax.axvline(overall, color="#d62728", linewidth=1)
+    ax.text(overall, -0.8, f"all {overall:.1f}", color="#d62728", fontsize=8, ha="center", va="bottom")
+    ax.set_yticks(range(len(shown)), [classes[label] for label in shown], fontsize=8)
+    ax.set(xlim=(0, 110), ylim=(len(shown) - 0.4, -0.8), xlabel="accuracy in %", xticks=range(0, 101, 20))
+    ax.set_title(title, pad=14)
+    ax.spines[["top", "right"]].set_visible(False)
+    return figure
+
+
+def neighbour_sheet(images: Sequence[Sequence[Tensor]], labels: Tensor, classes: Sequence[str], title: str) -> Figure:
+    """Queries on the left, their nearest images beside them, framed by whether the class is the query's.
+
+    Args:
+        images: Q rows of 1 + k images ``(C, H, W)`` in [0, 1]: a query, then its neighbours, the nearest first.
+        labels: int64 ``(Q, 1 + k)``; -1 where there is none.
+        classes: names by label.
+        title: of the whole.
+    """
+    count, across = labels.shape
+    figure = canvas(1.1 * across + 0.6, 1.22 * count + 0.5)
+    axes = figure.subplots(count, across, squeeze=False)
+    for row in range(count):
+        for column, ax in enumerate(axes[row]):
+            label, query = int(labels[row, column]), int(labels[row, 0])
+            show(images[row][column].clamp(0, 1), ax)
+            name = classes[label] if label >= 0 else "no label"
+            colour = UNKNOWN if min(label, query) < 0 else SAME if label == query else OTHER
+            if column == 0:
+                ax.set_ylabel(name, rotation=0, ha="right", va="center", fontsize=9)
+                continue
+            ax.spines[:].set(visible=True, color=colour, linewidth=2.5)
+            if label != query:
+                ax.set_xlabel(name, color=colour, fontsize=7, labelpad=2)
+    axes[0, 0].set_title("query", fontsize=9)
+    axes[0, 1].set_title("nearest", fontsize=9)
+    figure.suptitle(title)
+    return figure
