@@ -1,66 +1,120 @@
 """Linear-ReLU-Linear, epoch and weight decay chosen on validation (after SimVAE, arXiv 2402.01399)."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from functools import partial
 from itertools import islice
 from math import sqrt
+from typing import NamedTuple
 
 import torch
 import torch.nn.functional as F
-from torch import Tensor
+from torch import Generator, Tensor
 
+from ssl_bench.distributed import share_out
 from ssl_bench.errors import UserError
-from ssl_bench.evaluation.task import Task, accuracy
+from ssl_bench.evaluation.minibatches import minibatches
+from ssl_bench.evaluation.rows import Rows
+from ssl_bench.evaluation.task import Task
 
 
 class Networks:
-    """M independent Linear-ReLU-Linear networks in one set of tensors, all with the same initial weights.
+    """One Linear-ReLU-Linear network per target in one set of tensors, each trained as if alone.
 
-    Initial weights are PyTorch's for nn.Linear, uniform within ``1 / sqrt(fan_in)``.
+    All start from the same weights, PyTorch's for nn.Linear: uniform within ``1 / sqrt(fan_in)``.
+
+    Args:
+        mean: ``(d,)``, subtracted from the features.
+        deviation: ``(d,)``, which they are then divided by; a minibatch at a time, so that no copy of a split is made.
+        targets: columns of the labels, one for each network.
+        hidden: hidden units.
+        num_classes: C.
+        learning_rate: of Adam.
+        weight_decay: decoupled, of weights and not of biases.
+        generator: of the initial weights, on the CPU so that they are the same on every device.
     """
 
-    def __init__(self, count: int, sizes: tuple[int, int, int], generator: torch.Generator) -> None:
-        self.count, (inputs, hidden, outputs) = count, sizes
+    def __init__(
+        self,
+        mean: Tensor,
+        deviation: Tensor,
+        targets: Tensor,
+        *,
+        hidden: int,
+        num_classes: int,
+        learning_rate: float,
+        weight_decay: float,
+        generator: Generator,
+    ) -> None:
+        self.mean, self.scale, self.targets = mean, 1 / deviation, targets
 
         def uniform(fan_in: int, *shape: int) -> Tensor:
-            values = torch.empty(shape, device=generator.device)
-            return values.uniform_(-1 / sqrt(fan_in), 1 / sqrt(fan_in), generator=generator)
+            values = torch.empty(shape).uniform_(-1 / sqrt(fan_in), 1 / sqrt(fan_in), generator=generator)
+            return values.to(mean.device).repeat(len(targets), 1, 1).requires_grad_()
 
-        # The first layer is one matrix product for all networks, because they see the same images.
-        self.weight_1 = uniform(inputs, hidden, inputs).repeat(count, 1).requires_grad_()
-        self.bias_1 = uniform(inputs, hidden).repeat(count).requires_grad_()
-        self.weight_2 = uniform(hidden, 1, hidden, outputs).repeat(count, 1, 1).requires_grad_()
-        self.bias_2 = uniform(hidden, 1, 1, outputs).repeat(count, 1, 1).requires_grad_()
-
-    def parameters(self) -> list[Tensor]:
-        """All trainable tensors."""
-        return [self.weight_1, self.bias_1, self.weight_2, self.bias_2]
+        dim = len(mean)
+        self.weight_1, self.bias_1 = uniform(dim, 1, hidden, dim), uniform(dim, 1, hidden, 1)
+        self.weight_2, self.bias_2 = uniform(hidden, 1, num_classes, hidden), uniform(hidden, 1, num_classes, 1)
+        decayed = {"params": [self.weight_1, self.weight_2], "weight_decay": weight_decay}
+        self.adam = torch.optim.AdamW(
+            [decayed, {"params": [self.bias_1, self.bias_2], "weight_decay": 0.0}], lr=learning_rate, fused=True
+        )
 
     def __call__(self, x: Tensor) -> Tensor:
-        """Logits ``(M, N, C)`` of ``(N, d)``."""
-        hidden = F.linear(x, self.weight_1, self.bias_1).relu().view(len(x), self.count, -1)
-        return torch.baddbmm(self.bias_2, hidden.transpose(0, 1), self.weight_2)
+        """Logits ``(T, C, N)`` of features ``(N, d)``."""
+        x = (x - self.mean) * self.scale
+        # The first layer is one matrix product for all networks, because they see the same features. Images are the
+        # columns: the few classes are then the rows of the backward pass's products, which are slow the other way.
+        hidden = torch.addmm(self.bias_1.flatten(0, 1), self.weight_1.flatten(0, 1), x.T).relu()
+        return torch.baddbmm(self.bias_2, self.weight_2, hidden.unflatten(0, (len(self.targets), -1)))
+
+    def step(self, x: Tensor, y: Tensor) -> None:
+        """One step of Adam on features ``(B, d)`` and the labels ``(B, all targets)``."""
+        # The sum over networks of their mean losses: each has the gradient it would have alone.
+        loss = len(self.targets) * F.cross_entropy(self(x), y[:, self.targets].T)
+        self.adam.zero_grad()
+        loss.backward()
+        self.adam.step()
+
+    def keep(self, which: Tensor) -> None:
+        """Go on with some of the networks, given as ``(T,)`` booleans."""
+        self.targets = self.targets[which]
+        for group in self.adam.param_groups:
+            for parameter in group["params"]:
+                parameter.grad = None
+                parameter.data = parameter.data[which]
+                state = self.adam.state[parameter]
+                state.update({name: state[name][which] for name in ("exp_avg", "exp_avg_sq")})
 
     @torch.no_grad()
-    def shrink(self, factors: Tensor) -> None:
-        """Multiply network m's weights, not its biases, by ``factors[m]``."""
-        self.weight_1.view(self.count, -1, self.weight_1.shape[1]).mul_(factors.view(-1, 1, 1))
-        self.weight_2.mul_(factors.view(-1, 1, 1))
+    def scores(self, rows: Rows, size: int) -> Tensor:
+        """Accuracy in ``[0, 1]`` and mean log-likelihood of each network, float64 ``(T, 2)``; read `size` at a time."""
+        total = torch.zeros(len(self.targets), 2, dtype=torch.float64, device=self.mean.device)
+        for start in range(0, len(rows), size):
+            batch = slice(start, min(start + size, len(rows)))
+            logits, y = self(rows.take(batch)), rows.y[batch, self.targets].T
+            loss = F.cross_entropy(logits, y, reduction="none")
+            total += torch.stack([(logits.argmax(1) == y).double().sum(1), -loss.sum(1, dtype=torch.float64)], 1)
+        return total / len(rows)
 
-    @torch.no_grad()
-    def predict(self, x: Tensor, rows: int = 4096) -> Tensor:
-        """Logits ``(M, N, C)`` without a graph, ``rows`` images at a time."""
-        return torch.cat([self(part) for part in torch.split(x, rows)], dim=1)
+
+class Choice(NamedTuple):
+    """What was best on validation for one target; the larger is the better, earlier fields first."""
+
+    accuracy: float
+    log_likelihood: float
+    weight_decay: float
+    epochs: int
 
 
 @dataclass(frozen=True)
 class MLPProbe:
     """Linear-ReLU-Linear on features standardised by the train split, trained by Adam at a constant rate.
 
-    One network for every weight decay (decoupled, weights only) trains on the train split, all at once, until none
-    has improved for ``patience`` epochs. The weight decay and number of epochs with the best validation accuracy
-    (then the lower validation cross-entropy) are trained anew on train + validation and scored on test. SimVAE
-    (arXiv 2402.01399, section 6) uses Adam at 3e-4 in batches of 64 for 200 epochs and reports the best epoch on test.
+    For every weight decay (decoupled, weights only) a network trains on the train split until it has not improved
+    for ``patience`` epochs. The weight decay and number of epochs with the best validation accuracy (then the lower
+    validation cross-entropy) are trained anew on train + validation and scored on test. SimVAE (arXiv 2402.01399,
+    section 6) uses Adam at 3e-4 in batches of 64 for 200 epochs and reports the best epoch on test.
 
     Args:
         hidden: hidden units; None for as many as features.
@@ -68,7 +122,7 @@ class MLPProbe:
         learning_rate: of Adam.
         batch_size: images in a step; fewer on small data, where an epoch would have under 100 steps, but at least 32.
         max_epochs: most epochs.
-        patience: epochs without improvement before training stops.
+        patience: epochs without improvement before a network stops.
         seed: of the initial weights and the order of the images; the global random state is left alone.
     """
 
@@ -77,63 +131,93 @@ class MLPProbe:
     learning_rate: float = 1e-3
     batch_size: int = 512
     max_epochs: int = 100
-    patience: int = 10
+    patience: int = 5
     seed: int = 0
 
     def __post_init__(self) -> None:
-        if not self.weight_decay or min(self.weight_decay) < 0:
-            raise UserError(f"mlp_probe: weight_decay = {list(self.weight_decay)}; give one or more, none below 0")
-        for name in ("batch_size", "max_epochs", "patience"):
-            if getattr(self, name) < 1:
-                raise UserError(f"mlp_probe: {name} = {getattr(self, name)}; give a whole number of at least 1")
+        if not self.learning_rate > 0:
+            raise UserError(f"mlp_probe: learning_rate = {self.learning_rate}; give a number above 0")
+        if not self.weight_decay or not all(0 <= w < 1 / self.learning_rate for w in self.weight_decay):
+            raise UserError(
+                f"mlp_probe: weight_decay = {list(self.weight_decay)}; "
+                f"give one or more, each at least 0 and below 1 / learning_rate = {1 / self.learning_rate:g}"
+            )
+        for name in ("hidden", "batch_size", "max_epochs", "patience"):
+            value = getattr(self, name)
+            if value is not None and value < 1:
+                raise UserError(f"mlp_probe: {name} = {value}; give a whole number of at least 1")
 
-    def __call__(self, task: Task) -> dict[str, float]:
+    def __call__(self, task: Task) -> list[dict[str, float]]:
         """``mlp_probe/accuracy`` in percent on test, and the ``weight_decay`` and ``epochs`` that were chosen."""
-        x, test_x = task.standardised()
-        y = task.fitting_y()
-        train = slice(len(task.train_x))
-        best = [(-1.0, 0.0, 0)] * len(self.weight_decay)  # accuracy, -cross-entropy, epochs of each network
-        improved = 0
-        epochs = self._train(x[train], y[train], task.num_classes, self.weight_decay)
-        for epoch, networks in enumerate(islice(epochs, self.max_epochs), start=1):
-            logits = networks.predict(x[train.stop :])
-            for m, score in enumerate(_scores(logits, task.validation_y)):
-                if score > best[m][:2]:
-                    best[m], improved = (*score, epoch), epoch
-            if epoch - improved >= self.patience:
-                break
-        chosen = max(range(len(best)), key=lambda m: best[m][:2])
-        weight_decay, epoch = self.weight_decay[chosen], best[chosen][2]
-        refit = self._train(x, y, task.num_classes, (weight_decay,))
-        networks = next(islice(refit, epoch - 1, None))
-        return {
-            "mlp_probe/accuracy": accuracy(networks.predict(test_x)[0].argmax(1), task.test_y),
-            "mlp_probe/weight_decay": weight_decay,
-            "mlp_probe/epochs": float(epoch),
-        }
+        task.moments()  # summed over all processes, so before each goes on with its own jobs
+        # A job is all networks of one weight decay, whichever process does it.
+        found = share_out([partial(self._search, task, decay) for decay in self.weight_decay])
+        choices = [max(one, key=lambda choice: choice[:2]) for one in zip(*found, strict=True)]
+        decays = sorted({choice.weight_decay for choice in choices})
+        tested = share_out([partial(self._refit, task, decay, choices) for decay in decays])
+        accuracies = {target: value for one in tested for target, value in one.items()}
+        return [
+            {
+                "mlp_probe/accuracy": accuracies[target],
+                "mlp_probe/weight_decay": choice.weight_decay,
+                "mlp_probe/epochs": float(choice.epochs),
+            }
+            for target, choice in enumerate(choices)
+        ]
 
-    def _train(self, x: Tensor, y: Tensor, num_classes: int, decays: tuple[float, ...]) -> Iterator[Networks]:
-        """The networks, one for each weight decay, after every further epoch on x ``(N, d)`` and y ``(N,)``."""
-        generator = torch.Generator(x.device).manual_seed(self.seed)
-        networks = Networks(len(decays), (x.shape[1], self.hidden or x.shape[1], num_classes), generator)
-        adam = torch.optim.Adam(networks.parameters(), lr=self.learning_rate, fused=True)
-        factors = 1 - self.learning_rate * torch.tensor(decays, device=x.device)
-        batch_size = min(self.batch_size, max(32, len(x) // 100))
+    def _search(self, task: Task, weight_decay: float) -> list[Choice]:
+        """The best epoch of each target at one weight decay."""
+        best = [Choice(-1.0, 0.0, weight_decay, 0)] * task.num_targets
+        training = self._train(task, (task.train,), list(range(task.num_targets)), weight_decay)
+        for epoch, networks in enumerate(islice(training, self.max_epochs), start=1):
+            targets = networks.targets.tolist()
+            scores = networks.scores(task.validation, self.batch_size).tolist()
+            for target, (right, likelihood) in zip(targets, scores, strict=True):
+                if (right, likelihood) > best[target][:2]:
+                    best[target] = Choice(right, likelihood, weight_decay, epoch)
+            if not _keep(networks, [epoch - best[target].epochs < self.patience for target in targets]):
+                break
+        return best
+
+    def _refit(self, task: Task, weight_decay: float, choices: Sequence[Choice]) -> dict[int, float]:
+        """Test accuracy in percent, by target, of the networks whose choice was this weight decay."""
+        chosen = [target for target, choice in enumerate(choices) if choice.weight_decay == weight_decay]
+        accuracies: dict[int, float] = {}
+        for epoch, networks in enumerate(self._train(task, task.fitting, chosen, weight_decay), start=1):
+            targets = networks.targets.tolist()
+            more = [choices[target].epochs > epoch for target in targets]
+            if not all(more):
+                scores = networks.scores(task.test, self.batch_size)[:, 0].tolist()
+                accuracies |= {t: 100 * s for t, s, go_on in zip(targets, scores, more, strict=True) if not go_on}
+            if not _keep(networks, more):
+                break
+        return accuracies
+
+    def _train(
+        self, task: Task, parts: Sequence[Rows], targets: Sequence[int], weight_decay: float
+    ) -> Iterator[Networks]:
+        """The networks of these targets after every further epoch on the parts; without end."""
+        generator = Generator().manual_seed(self.seed)
+        mean, deviation, _ = task.moments()
+        networks = Networks(
+            mean.float(),
+            deviation.float(),
+            torch.tensor(targets, device=task.device),
+            hidden=self.hidden or task.train.dim,
+            num_classes=task.num_classes,
+            learning_rate=self.learning_rate,
+            weight_decay=weight_decay,
+            generator=generator,
+        )
+        batch_size = min(self.batch_size, max(32, sum(map(len, parts)) // 100))
         while True:
-            order = torch.randperm(len(x), device=x.device, generator=generator)
-            for rows in torch.split(order, batch_size):
-                logits = networks(x[rows]).flatten(0, 1)
-                # The sum over networks of their mean losses: each has the gradient it would have alone.
-                loss = len(decays) * F.cross_entropy(logits, y[rows].repeat(len(decays)))
-                adam.zero_grad()
-                loss.backward()
-                adam.step()
-                networks.shrink(factors)
+            for x, y in minibatches(parts, batch_size, generator):
+                networks.step(x, y)
             yield networks
 
 
-def _scores(logits: Tensor, y: Tensor) -> list[tuple[float, float]]:
-    """Accuracy and negative cross-entropy of each network's logits ``(M, N, C)``; the larger pair is the better."""
-    right = (logits.argmax(2) == y).double().mean(1)
-    loss = F.cross_entropy(logits.transpose(1, 2), y.expand(len(logits), -1), reduction="none").double().mean(1)
-    return list(zip(right.tolist(), (-loss).tolist(), strict=True))
+def _keep(networks: Networks, which: Sequence[bool]) -> bool:
+    """Whether any network is kept; the rest are dropped, so that no time is spent on them."""
+    if not all(which) and any(which):
+        networks.keep(torch.tensor(which, device=networks.targets.device))
+    return any(which)
