@@ -13,12 +13,12 @@ class Statistics(NamedTuple):
     """Mean and covariance of a set of features, float64, the same in every process.
 
     Attributes:
-        count: of features, N.
+        number: of features, N.
         mean: ``(d,)``.
         covariance: ``(d, d)``, divided by N - 1.
     """
 
-    count: int
+    number: int
     mean: Tensor
     covariance: Tensor
 
@@ -68,13 +68,16 @@ def _trace_of_root(a: Tensor, b: Tensor) -> Tensor:
     """
     (lower, failed_a), (_, failed_b) = torch.linalg.cholesky_ex(a), torch.linalg.cholesky_ex(b)
     if not (failed_a or failed_b):
-        return torch.linalg.eigvalsh(lower.T @ b @ lower).clamp_min(0).sqrt().sum()
-    return torch.linalg.svdvals(_root(a).T @ _root(b)).sum()
+        roots: Tensor = torch.linalg.eigvalsh(lower.T @ b @ lower).clamp_min(0).sqrt()
+    else:
+        roots = torch.linalg.svdvals(_root(a).T @ _root(b))
+    return roots.sum()
 
 
 def _root(covariance: Tensor) -> Tensor:
     values, vectors = torch.linalg.eigh(covariance)
-    return vectors * values.clamp_min(0).sqrt()
+    root: Tensor = vectors * values.clamp_min(0).sqrt()
+    return root
 
 
 def kernel_distance(

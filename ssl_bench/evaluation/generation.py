@@ -147,8 +147,8 @@ class Generation:
         statistics, some = sums.statistics(), gather_rows(torch.cat(features))[order]
         if subject.data and rank() == 0:
             path.parent.mkdir(parents=True, exist_ok=True)
-            count_, mean, covariance = statistics
-            tensors = {"count": torch.tensor(count_), "mean": mean, "covariance": covariance, "features": some}
+            number, mean, covariance = statistics
+            tensors = {"number": torch.tensor(number), "mean": mean, "covariance": covariance, "features": some}
             with replacing(path) as temporary:
                 save_file({name: tensor.cpu() for name, tensor in tensors.items()}, temporary)
         return statistics, some
@@ -163,7 +163,7 @@ def _read(path: Path, device: torch.device) -> tuple[Statistics, Tensor] | None:
     """What is cached there; None where it is missing or damaged."""
     try:
         tensors = {name: tensor.to(device) for name, tensor in load_file(path).items()}
-        statistics = Statistics(int(tensors["count"]), tensors["mean"], tensors["covariance"])
+        statistics = Statistics(int(tensors["number"]), tensors["mean"], tensors["covariance"])
         return statistics, tensors["features"]
     except (OSError, KeyError, SafetensorError):
         return None

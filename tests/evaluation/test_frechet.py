@@ -15,7 +15,8 @@ def features(n: int, dim: int, seed: int, shift: float = 0.0) -> Tensor:
     """Correlated, positive and not centred, as a network's last features are."""
     generator = torch.Generator().manual_seed(seed)
     mixing = torch.randn(dim, dim, generator=torch.Generator().manual_seed(9)) / dim**0.5
-    return (torch.randn(n, dim, generator=generator) @ mixing + 0.5 + shift).relu()
+    x: Tensor = torch.randn(n, dim, generator=generator) @ mixing
+    return (x + 0.5 + shift).relu()
 
 
 def statistics(x: Tensor, block: int = 64) -> Statistics:
@@ -38,8 +39,8 @@ def by_sqrtm(a: Statistics, b: Statistics) -> float:
 
 def test_statistics_are_numpys() -> None:
     x = features(1000, 20, 0)
-    count, mean, covariance = statistics(x)
-    assert count == 1000
+    number, mean, covariance = statistics(x)
+    assert number == 1000
     torch.testing.assert_close(mean, x.double().mean(0))
     torch.testing.assert_close(covariance, torch.from_numpy(numpy.cov(x.double().numpy(), rowvar=False)))
 

@@ -9,8 +9,7 @@ import torch
 from torch import Generator, Tensor
 
 from ssl_bench.errors import UserError
-from ssl_bench.evaluation import generation
-from ssl_bench.evaluation.extractor import Extractor
+from ssl_bench.evaluation.extractor import EXTRACTORS, Extractor
 from ssl_bench.evaluation.generation import Generation
 from ssl_bench.evaluation.subject import Subject
 from tests.evaluation.pictures import digits_subject
@@ -45,7 +44,7 @@ TEST = digits_subject(Path()).features.test.features.view(-1, 1, 8, 8)
 @pytest.fixture
 def pixels(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Pixels:
     extractor = Pixels()
-    monkeypatch.setitem(generation.EXTRACTORS, "inception", extractor)
+    monkeypatch.setitem(EXTRACTORS, "inception", extractor)
     monkeypatch.setenv("SSL_BENCH_CACHE", str(tmp_path / "cache"))
     return extractor
 
@@ -152,8 +151,8 @@ def test_it_runs_of_itself_only_on_a_gpu(subject: Subject) -> None:
 
 
 def figures(folder: Path) -> dict[str, float]:
-    generation.EXTRACTORS["inception"] = Pixels()
-    # 3 batches and no cache: of 4 processes one draws nothing.
+    EXTRACTORS["inception"] = Pixels()
+    # No cache; 3 batches, so that of 4 processes one draws nothing.
     return Generation(images=120, batch_size=40)(digits_subject(folder, sample=draw, data=""))
 
 

