@@ -84,7 +84,7 @@ def confusion(counts: Tensor, classes: Sequence[str], title: str) -> Figure:
         title: of the whole.
     """
     share = 100 * counts / counts.sum(1, keepdim=True).clamp_min(1)
-    size = 2.2 + (0.5 * len(classes) if len(classes) <= FEW else 0.22 * min(len(classes), 40))
+    size = 2.2 + (0.5 * len(classes) if len(classes) <= FEW else 0.22 * min(len(classes), 30))
     figure = canvas(size + 1.2, size)
     ax = figure.subplots()
     image = ax.imshow(share.numpy(), cmap="Blues", vmin=0, vmax=100)

@@ -2,19 +2,22 @@
 
 import csv
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import torch
 from matplotlib.figure import Figure
 from torch import Tensor
 
 from ssl_bench.drawing import canvas, save, show_row
-from ssl_bench.experiment import Run
 from ssl_bench.methods.base import Generative, Reconstructive
+
+if TYPE_CHECKING:
+    from ssl_bench.experiment import Run
 
 SHOWN = 8
 
 
-def draw(folder: Path, run: Run, device: torch.device) -> list[Path]:
+def draw(folder: Path, run: "Run", device: torch.device) -> list[Path]:
     """Draw every figure that applies, as PNG under ``figures/``; returns their paths.
 
     Random numbers are drawn apart from the run's, so that pictures change no result.
@@ -52,7 +55,7 @@ def loss_curves(logs: Path) -> Figure | None:
     return figure
 
 
-def image_sheets(run: Run, device: torch.device) -> dict[str, Figure | None]:
+def image_sheets(run: "Run", device: torch.device) -> dict[str, Figure | None]:
     """Sheets of the first test images: their views, their reconstructions, and samples of the method."""
     images = next(iter(run.data.batches("test", SHOWN))).images.to(device)
     plain, views = run.views.plain(images), run.views(images)

@@ -154,6 +154,8 @@ class TestBest:
             ("fid", 1),
             ("kid", 1),
             ("fd_efficientnet_lite0", 1),
+            ("kd_efficientnet_lite0", 1),
+            ("inception_score_efficientnet_lite0", 3),
         ],
     )
     def test_is_the_highest_or_the_lowest_by_what_the_figure_is(self, metric: str, value: float) -> None:

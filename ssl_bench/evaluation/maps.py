@@ -117,10 +117,10 @@ class Maps:
         figures: dict[str, Callable[[], Figure]] = {
             "map": lambda: drawing.scatter(self.flatten(x), y, target.classes, f"{of} by {target.name}")
         }
-        x, y = x[y >= 0], y[y >= 0]
-        if len(y.unique()) >= 2:
-            figures["confusion"] = lambda: self.confusion(x, y, target)
-            figures["classes"] = lambda: _class_accuracies(x, y, subject, train_labels, target)
+        named, names = x[y >= 0], y[y >= 0]
+        if len(names.unique()) >= 2:
+            figures["confusion"] = lambda: self.confusion(named, names, target)
+            figures["classes"] = lambda: _class_accuracies(named, names, subject, train_labels, target)
         if queries:
             images = [[queries[row], *(near[i] for i in others)] for row, *others in sheet.tolist()]
             shades = torch.cat([labels[sheet[:, :1]], train_labels[sheet[:, 1:]]], 1)

@@ -17,7 +17,7 @@ VARIANTS = ("*_sd/*", "*_best/*", "knn_*_*/*")
 """And of those, the ones that are not: spread and choice over restarts, other distances and weights than the plain."""
 HIGHER = {
     "accuracy": True, "purity": True, "nmi": True, "ari": True, "psnr": True, "ssim": True, "inception_score": True,
-    "mse": False, "fid": False, "kid": False, "fd": False,
+    "mse": False, "fid": False, "kid": False, "fd": False, "kd": False,
 }  # fmt: skip
 """Whether more is better, by the figure's name, or what its name begins with (``fd_efficientnet_lite0``).
 
