@@ -6,6 +6,7 @@ import shlex
 import sys
 import time
 from collections.abc import Iterator
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -13,6 +14,7 @@ import torch
 from torch import Generator, Tensor
 
 from ssl_bench.data.types import Batch, Split
+from ssl_bench.data.views import Views
 from ssl_bench.distributed import barrier, rank, stopping_together
 from ssl_bench.evaluation.features import extract
 from ssl_bench.evaluation.subject import Subject
@@ -37,15 +39,27 @@ def subject_of(run: Run, config: dict[str, Any], folder: Path, device: torch.dev
     """
     method = run.method.eval().float().to(device)
     autocast = AUTOCAST.get(str(config["trainer"]["precision"]))
-    features = extract(
-        method.encode,
-        run.data,
-        lambda images, _: run.views.plain(images),
-        folder / "features",
-        key=encoder_hash(method, config),
-        device=device,
-        autocast=autocast,
-    )
+    key = encoder_hash(method, config)
+    encoded = partial(extract, method.encode, run.data, device=device, autocast=autocast)
+    features = encoded(lambda images, _: run.views.plain(images), folder / "features", key=key)
+
+    def augmented(images: Tensor, ids: Tensor, number: int) -> Tensor:
+        augment = Views(
+            run.evaluation.augmentation, image_shape=run.data.image_shape, mean=run.data.mean, std=run.data.std
+        )
+        with torch.random.fork_rng([device] if device.type == "cuda" else []):
+            # By the pass and the images, so that it does not matter which process has them.
+            torch.manual_seed(hash((config["seed"], number, int(ids[0]))))
+            return run.views.plain(augment.to_image(augment(images)[0]))
+
+    passes = [
+        encoded(
+            partial(augmented, number=number),
+            folder / "features" / f"augmented-{number}",
+            key=f"{key} {run.evaluation.augmentation} {number}",
+        )
+        for number in range(run.evaluation.augmented_passes)
+    ]
 
     def images(split: Split) -> Iterator[Batch]:
         for batch in run.data.batches(split, BATCH_SIZE, shared=True):
@@ -72,9 +86,11 @@ def subject_of(run: Run, config: dict[str, Any], folder: Path, device: torch.dev
         folder,
         data="-".join([names(config)[1], "x".join(map(str, run.views.output_shape)), data_hash(config)]),
         images=images,
+        image_shape=run.views.output_shape,
         encode=encode,
         sample=sample if isinstance(method, Generative) else None,
         reconstruct=reconstruct if isinstance(method, Reconstructive) else None,
+        augmented=tuple(passes),
     )
 
 
@@ -130,6 +146,7 @@ def write_record(record: Record, result: Result, subject: Subject, seconds: dict
     record.metrics |= {name: round(value, 6) for name, value in result.metrics.items()}
     record.failed = {name: why for name, why in record.failed.items() if name not in result.seconds} | result.failed
     record.left_out = list(result.left_out)
+    record.targets = [target.name for target in subject.features.targets]
     record.write(folder)
     return record
 

@@ -98,7 +98,7 @@ class Rank:
 
         test = rows(subject.features.test)
         figures = {"rank/rankme": rankme(test), "rank/uniformity": uniformity(test)}
-        views = [*map(rows, subject.augmented[:2]), test]
+        views = [*(rows(one.test) for one in subject.augmented[:2]), test]
         if len(views) > 1:
             figures["rank/alignment"] = alignment(views[0], views[1])
         return figures

@@ -9,7 +9,7 @@ import torch
 from torch import Generator, Tensor
 
 from ssl_bench.data.types import Batch, Split
-from ssl_bench.evaluation.features import Features, FeatureSplit
+from ssl_bench.evaluation.features import Features
 
 
 @dataclass(frozen=True)
@@ -27,7 +27,7 @@ class Subject:
         encode: the same images to features ``(n, d)``.
         sample: of a generative method, n images ``(n, C, H, W)`` in [0, 1] drawn by a generator on the device.
         reconstruct: of a method with a decoder, images in [0, 1] to their reconstructions in [0, 1].
-        augmented: features of the test split from augmented passes over it, in the order of its features.
+        augmented: features of augmented images, one for every pass that was asked for, in the order of `features`.
     """
 
     features: Features
@@ -39,7 +39,7 @@ class Subject:
     encode: Callable[[Tensor], Tensor] | None = None
     sample: Callable[[int, Generator], Tensor] | None = None
     reconstruct: Callable[[Tensor], Tensor] | None = None
-    augmented: tuple[FeatureSplit, ...] = ()
+    augmented: tuple[Features, ...] = ()
 
 
 class LabelFreeProtocol(Protocol):

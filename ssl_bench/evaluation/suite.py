@@ -11,13 +11,22 @@ from torch import Tensor
 from ssl_bench.data.types import Target
 from ssl_bench.distributed import world_size
 from ssl_bench.errors import UserError
-from ssl_bench.evaluation import LABELLED, PROTOCOLS
-from ssl_bench.evaluation.features import Features, FeatureSplit
+from ssl_bench.evaluation import LABEL_FREE, LABELLED, PROTOCOLS
+from ssl_bench.evaluation.features import Features
+from ssl_bench.evaluation.generation import Generation
+from ssl_bench.evaluation.gmm import GMM
+from ssl_bench.evaluation.kmeans import KMeans
 from ssl_bench.evaluation.knn import KNN
 from ssl_bench.evaluation.linear_probe import LinearProbe
+from ssl_bench.evaluation.linear_probe_sgd import LinearProbeSGD
+from ssl_bench.evaluation.maps import Maps
 from ssl_bench.evaluation.mlp_probe import MLPProbe
+from ssl_bench.evaluation.posthoc_reconstruction import PosthocReconstruction
+from ssl_bench.evaluation.rank import Rank
+from ssl_bench.evaluation.reconstruction import Reconstruction
 from ssl_bench.evaluation.rows import Rows
 from ssl_bench.evaluation.subject import Subject
+from ssl_bench.evaluation.svm import SVM
 from ssl_bench.evaluation.task import Task
 
 RESIDENT_SHARE = 0.5
@@ -47,16 +56,39 @@ class Evaluation:
     """Scores features by the chosen protocols, one after the other; one that fails does not stop the rest.
 
     Args:
-        protocols: names of the protocols to run; None for all that apply.
+        protocols: names of the protocols to run; None for all that apply and are not a single paper's.
+        passes: augmented passes over all images to encode, for `rank`'s alignment; those that `linear_probe_sgd` asks
+            for are encoded in any case.
+        augmentation: recipe of the augmented passes.
         linear_probe: settings of the linear probe.
+        linear_probe_sgd: settings of the linear probe trained as papers do it; only when chosen.
+        svm: settings of the support vector machine.
         mlp_probe: settings of the MLP probe.
         knn: settings of the nearest-neighbour classifier.
+        kmeans: settings of k-means.
+        gmm: settings of the Gaussian mixture.
+        rank: RankMe, uniformity and alignment have none.
+        reconstruction: settings of reconstruction, of methods with a decoder.
+        posthoc_reconstruction: settings of a decoder trained on frozen features; only when chosen.
+        generation: settings of FID, KID and inception score, of generative methods; on a CPU only when chosen.
+        maps: settings of the pictures.
     """
 
     protocols: tuple[str, ...] | None = None
+    passes: int = 0
+    augmentation: str = "probe"
     linear_probe: LinearProbe = field(default_factory=LinearProbe)
+    linear_probe_sgd: LinearProbeSGD = field(default_factory=LinearProbeSGD)
+    svm: SVM = field(default_factory=SVM)
     mlp_probe: MLPProbe = field(default_factory=MLPProbe)
     knn: KNN = field(default_factory=KNN)
+    kmeans: KMeans = field(default_factory=KMeans)
+    gmm: GMM = field(default_factory=GMM)
+    rank: Rank = field(default_factory=Rank)
+    reconstruction: Reconstruction = field(default_factory=Reconstruction)
+    posthoc_reconstruction: PosthocReconstruction = field(default_factory=PosthocReconstruction)
+    generation: Generation = field(default_factory=Generation)
+    maps: Maps = field(default_factory=Maps)
 
     def __post_init__(self) -> None:
         for name in self.protocols or ():
@@ -68,11 +100,17 @@ class Evaluation:
         """Names of the protocols that a call runs."""
         if self.protocols is not None:
             return list(self.protocols)
-        return [name for name in PROTOCOLS if name in LABELLED or getattr(self, name).applies(subject)]
+        labelled = [name for name in LABELLED if getattr(getattr(self, name), "by_default", True)]
+        return labelled + [name for name in LABEL_FREE if getattr(self, name).applies(subject)]
+
+    @property
+    def augmented_passes(self) -> int:
+        """How many augmented passes the chosen protocols need."""
+        return max(self.passes, self.linear_probe_sgd.passes if "linear_probe_sgd" in (self.protocols or ()) else 0)
 
     def __call__(self, subject: Subject) -> Result:
         """Run the protocols on all targets. Called in every process of a group, it returns the same in each."""
-        groups, left_out = tasks(subject.features, subject.device)
+        groups, left_out = tasks(subject)
         single = len(subject.features.targets) == 1
         metrics: dict[str, float] = {}
         seconds: dict[str, float] = {}
@@ -117,42 +155,58 @@ def _occurring(labels: Tensor) -> int:
     return int(torch.bincount(labels).count_nonzero())
 
 
-def tasks(features: Features, device: torch.device) -> tuple[list[tuple[list[Target], Task]], tuple[str, ...]]:
+class _Alike(NamedTuple):
+    labelled: list[Tensor]  # of each split, bool (N,): the images that have a label
+    targets: list[Target]
+    labels: list[list[Tensor]]  # of each target and split, of the labelled images
+
+
+def tasks(subject: Subject) -> tuple[list[tuple[list[Target], Task]], tuple[str, ...]]:
     """Targets that are alike (classes, images with a label) with their task, and the names of targets left out."""
-    splits: tuple[FeatureSplit, ...] = features[:3]
-    if device.type == "cuda":
-        size = sum(split.features.nbytes for split in splits)
-        if size <= RESIDENT_SHARE * torch.cuda.mem_get_info(device)[0]:
-            splits = tuple(split._replace(features=split.features.to(device)) for split in splits)
-    alike: list[tuple[list[Tensor], list[Target], list[list[Tensor]]]] = []  # labelled rows, targets, their labels
+    features, device = subject.features, subject.device
+    alike: list[_Alike] = []
     left_out = []
     for column, target in enumerate(features.targets):
-        every = [split.labels.reshape(len(split.labels), -1)[:, column] for split in splits]
-        rows = [labels >= 0 for labels in every]
-        train, validation, test = labels = [one[row] for one, row in zip(every, rows, strict=True)]
+        every = [split.labels.reshape(len(split.labels), -1)[:, column] for split in features[:3]]
+        labelled = [labels >= 0 for labels in every]
+        train, validation, test = labels = [one[rows] for one, rows in zip(every, labelled, strict=True)]
         if _occurring(train) < 2 or _occurring(test) < 2 or not len(validation):
             left_out.append(target.name)
             continue
-        for known, targets, columns in alike:
-            if len(targets[0].classes) == len(target.classes) and all(map(torch.equal, known, rows)):
-                targets.append(target)
-                columns.append(labels)
+        for group in alike:
+            same_size = len(group.targets[0].classes) == len(target.classes)
+            if same_size and all(map(torch.equal, group.labelled, labelled)):
                 break
         else:
-            alike.append((rows, [target], [labels]))
+            alike.append(group := _Alike(labelled, [], []))
+        group.targets.append(target)
+        group.labels.append(labels)
+    splits, *augmented = (_on_device(one, device) for one in (features, *subject.augmented))
     shared: dict[str, dict[str, object]] = {}  # by the images, so that targets with other classes use it too
     result = []
-    for rows, targets, columns in alike:
-        train_rows, validation_rows, test_rows = (
-            Rows(
-                split.features,
-                torch.stack(part, 1).to(device),
-                device,
-                None if row.all() else row.nonzero().squeeze(1).to(split.features.device),
-            )
-            for split, part, row in zip(splits, zip(*columns, strict=True), rows, strict=True)
+    for labelled, targets, columns in alike:
+        y = [torch.stack(part, 1).to(device) for part in zip(*columns, strict=True)]
+
+        def rows(split: int, source: tuple[Tensor, ...], y: list[Tensor] = y, known: list[Tensor] = labelled) -> Rows:
+            index = None if known[split].all() else known[split].nonzero().squeeze(1).to(source[split].device)
+            return Rows(source[split], y[split], device, index)
+
+        task = Task(
+            rows(0, splits),
+            rows(1, splits),
+            rows(2, splits),
+            len(targets[0].classes),
+            shared.setdefault(str([part.numpy().tobytes() for part in labelled]), {}),
+            tuple((rows(0, one), rows(1, one)) for one in augmented),
         )
-        images = str([row.numpy().tobytes() for row in rows])
-        kept = shared.setdefault(images, {})
-        result.append((targets, Task(train_rows, validation_rows, test_rows, len(targets[0].classes), kept)))
+        result.append((targets, task))
     return result, tuple(left_out)
+
+
+def _on_device(features: Features, device: torch.device) -> tuple[Tensor, ...]:
+    """Features of the splits, on a GPU where they fit and else where they are."""
+    splits = tuple(split.features for split in features[:3])
+    if device.type == "cuda":
+        fits = sum(x.nbytes for x in splits) <= RESIDENT_SHARE * torch.cuda.mem_get_info(device)[0]
+        return tuple(x.to(device) for x in splits) if fits else splits
+    return splits
