@@ -10,8 +10,6 @@ import torch
 import torch.nn.functional as F
 from matplotlib.figure import Figure
 from scipy.optimize import linear_sum_assignment
-from sklearn.cluster import KMeans
-from sklearn.decomposition import PCA
 from torch import Tensor
 
 from ssl_bench import drawing
@@ -137,6 +135,8 @@ class Maps:
 
     def flatten(self, x: Tensor) -> dict[str, Tensor]:
         """Features ``(N, d)`` in two dimensions, ``(N, 2)``, by the name of each map."""
+        from sklearn.decomposition import PCA  # seconds to import, and only the first process draws
+
         pca = PCA(min(COMPONENTS, *x.shape), random_state=self.seed)
         components = pca.fit_transform(x.numpy())
         share = 100 * pca.explained_variance_ratio_[:2].sum()
@@ -153,6 +153,8 @@ class Maps:
 
     def confusion(self, x: Tensor, y: Tensor, target: Target) -> Figure:
         """K-means clusters of features, K the number of classes that occur, against those classes."""
+        from sklearn.cluster import KMeans
+
         occurring, y = y.unique(return_inverse=True)
         count = len(occurring)
         means = KMeans(count, n_init=5, random_state=self.seed).fit(F.normalize(x).numpy())
