@@ -75,16 +75,22 @@ def inception(weights: Path | None, device: torch.device) -> Extractor:
             f"FID's InceptionV3 needs torch-fidelity: pip install 'ssl_bench[fid]', or {STAND_IN}"
         ) from None
     path = _fetched(device) if weights is None else weights
-    if not path.is_file():
-        raise UserError(f"{path}: no such file; give the path of {Path(WEIGHTS).name}")
-    with path.open("rb") as file:
-        found = hashlib.file_digest(file, "sha256").hexdigest()
-    if found != SHA256:  # which is also why torch-fidelity may unpickle it
-        raise UserError(
-            f"{path} has SHA-256 {found[:8]}..., not {SHA256[:8]}...: it is not FID's InceptionV3; get {WEIGHTS}"
-        )
+    reason = _unfit(path)
+    if not all_reduce_min(torch.tensor(float(not reason), device=device)):
+        raise UserError(reason or f"{path} is not FID's InceptionV3 on another machine; put {WEIGHTS} there")
     network = FeatureExtractorInceptionV3("inception", ["2048", "logits_unbiased"], str(path)).to(device)
     return Extractor("inception", "fid", "kid", "inception_score", 2048, 1008, network)
+
+
+def _unfit(path: Path) -> str:
+    """Why the file is not to be used; empty where it is the right one, which torch-fidelity may therefore unpickle."""
+    if not path.is_file():
+        return f"{path}: no such file; give the path of {Path(WEIGHTS).name}"
+    with path.open("rb") as file:
+        found = hashlib.file_digest(file, "sha256").hexdigest()
+    if found == SHA256:
+        return ""
+    return f"{path} has SHA-256 {found[:8]}..., not {SHA256[:8]}...: it is not FID's InceptionV3; get {WEIGHTS}"
 
 
 def _fetched(device: torch.device) -> Path:
