@@ -9,6 +9,8 @@ Function = Callable[[Tensor, Tensor], tuple[Tensor, Tensor]]
 """Points ``(p, n)`` of the problems ``(p,)`` to their values ``(p,)`` and gradients ``(p, n)``."""
 
 HISTORY = 10
+FLOOR = 0.1
+"""Of a value below this the last digits are not looked for: losses of separable classes go to 0, and slowly."""
 SHORTEST = 2.0**-20
 """A step that must be shorter than this to descend is rounding error: the problem is solved as far as it can be."""
 
@@ -24,7 +26,7 @@ def minimise(function: Function, start: Tensor, *, tolerance: float, max_passes:
         function: what to minimise; smooth, convex and bounded below by 0.
         start: float64 ``(P, n)``.
         tolerance: a problem ends where half its Newton decrement (the estimate of ``f - min f`` that the
-            approximated Hessian gives) is at most this part of f.
+            approximated Hessian gives) is at most this part of f, or of :data:`FLOOR` where f is less.
         max_passes: most calls of ``function``.
 
     Returns:
@@ -39,7 +41,7 @@ def minimise(function: Function, start: Tensor, *, tolerance: float, max_passes:
     direction = -gradient
     for _ in range(max_passes - 1):
         slope = _dot(gradient, direction)
-        going = (-slope / 2 > tolerance * value) & (step > SHORTEST)
+        going = (-slope / 2 > tolerance * value.clamp_min(FLOOR)) & (step > SHORTEST)
         if not going.all():
             result[problems[~going]] = point[~going]
             if not going.any():
