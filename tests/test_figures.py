@@ -18,7 +18,7 @@ def log(folder: Path, session: int, *rows: str) -> None:
 
 def lines(figure: Figure | None) -> list[list[tuple[float, float]]]:
     assert figure is not None
-    return [list(zip(*ax.lines[0].get_data(), strict=True)) for ax in figure.axes]
+    return [[(x, y) for x, y in torch.as_tensor(ax.lines[0].get_xydata()).tolist()] for ax in figure.axes]
 
 
 def test_what_a_resumed_run_did_again_is_drawn_once(tmp_path: Path) -> None:
@@ -71,9 +71,9 @@ def test_a_map_has_a_colour_for_each_class_and_grey_for_none(classes: int, legen
     points = torch.rand(len(labels), 2)
     figure = drawing.scatter({"PCA": points}, labels, [str(i) for i in range(classes)], "title")
     figure.draw_without_rendering()
-    colours = figure.axes[0].collections[0].get_facecolor()
-    assert len({tuple(colour) for colour in colours}) == classes + 1
-    assert colours[0][:3].tolist() == pytest.approx([0.8, 0.8, 0.8])
+    colours = torch.as_tensor(figure.axes[0].collections[0].get_facecolor())
+    assert len(colours.unique(dim=0)) == classes + 1
+    assert colours[0, :3].tolist() == pytest.approx([0.8, 0.8, 0.8])
     assert bool(figure.legends) == legend
 
 
