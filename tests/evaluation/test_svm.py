@@ -4,6 +4,7 @@ from sklearn.svm import LinearSVC
 from torch import Tensor
 
 from ssl_bench.errors import UserError
+from ssl_bench.evaluation import linear
 from ssl_bench.evaluation.rows import Rows
 from ssl_bench.evaluation.svm import SVM, fit
 from ssl_bench.evaluation.task import Task
@@ -114,13 +115,18 @@ def test_more_features_than_images_and_copies_of_features() -> None:
     assert SVM()(copies)[0]["svm/accuracy"] == 100
 
 
-def test_a_class_without_images_is_never_predicted_and_one_image_is_enough() -> None:
-    # Far from both classes of train every margin is below that of the class that nothing is known of, which is -1.
-    x = torch.tensor([[-1.0, 0], [1, 0], [-1, 1], [1, 1], [0, 1]])
+def test_a_class_that_is_not_known_is_not_predicted_even_with_the_largest_margin() -> None:
+    x, y = torch.tensor([[-1.0], [1.0]]), torch.tensor([0, 1])
+    points = task((x, y), (x, y), (x, y), 3)
+    weights = torch.tensor([[-1.0, 0], [1, 0], [0, 9]], dtype=torch.float64)[None, None]
+    assert linear.score(points, points.test, weights, torch.tensor([[True, True, False]])).item() == 100
+    assert linear.score(points, points.test, weights, torch.tensor([[True, True, True]])).item() == 0
+
+
+def test_one_image_of_a_class_is_enough() -> None:
+    x = torch.tensor([[-1.0, 0], [1, 0], [-1, 1], [1, 1], [0, 9]])
     y = torch.tensor([0, 1, 0, 1, 2])
-    far, absent = torch.tensor([[0.0, -50]]), torch.tensor([3])
-    found = SVM(c=(1.0,))(task((x, y), (x, y), (far, absent), 4))
-    assert found[0]["svm/accuracy"] == 0
+    assert SVM(c=(1.0,))(task((x, y), (x, y), (x, y), 4))[0]["svm/accuracy"] == 100
 
 
 def svm_and_weights(train: int) -> tuple[list[dict[str, float]], Tensor]:
