@@ -31,11 +31,12 @@ class Generation:
 
     By default 10,000 generated images against all test images, as compare_gan and the self-supervised GAN's paper
     have it (10,000 of CIFAR-10). FID falls as there are more images, so that only figures of the same numbers are
-    comparable: one SSGAN on CIFAR-10 has 17.6 by 10,000 of each and 14.7 by 50,000 of each. Images are rounded to 8 bits and grey ones repeated to three channels;
-    reals are the data set's images at the size the method sees, un-augmented.
+    comparable: one SSGAN on CIFAR-10 has 17.6 by 10,000 of each and 14.7 by 50,000 of each. Images are rounded to 8
+    bits and grey ones repeated to three channels; reals are un-augmented, at the size the method sees.
 
     Figures are `fid`, `kid`, `inception_score` and the latter two's `_sd` (over 100 random subsets of 1,000, or of all
-    where there are fewer, and over 10 parts of the generated images). With an extractor that is not InceptionV3 its name is in theirs: `fd_efficientnet_lite0`, ...
+    where there are fewer, and over 10 parts of the generated images). With an extractor that is not InceptionV3 its
+    name is in theirs: `fd_efficientnet_lite0`, ...
 
     Args:
         extractor: network whose features are compared.

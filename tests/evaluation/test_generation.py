@@ -6,9 +6,11 @@ from pathlib import Path
 
 import pytest
 import torch
+from safetensors.torch import load_file
 from torch import Generator, Tensor
 
 from ssl_bench.errors import UserError
+from ssl_bench.evaluation import generation
 from ssl_bench.evaluation.extractor import EXTRACTORS, Extractor
 from ssl_bench.evaluation.generation import Generation
 from ssl_bench.evaluation.subject import Subject
@@ -99,6 +101,20 @@ def test_other_reals_other_data_and_other_labels_have_caches_of_their_own(pixels
     before = pixels.seen
     replace(protocol, reals="train")(subject)
     assert pixels.seen - before == 50 + 700  # train and validation
+
+
+def test_some_reals_of_both_splits_are_kept_for_the_kernel_distance(
+    pixels: Pixels, subject: Subject, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(generation, "KEPT", 60)
+    Generation(images=50, reals="train")(subject)
+    [path] = (tmp_path / "cache" / "statistics").iterdir()
+    tensors = load_file(path)
+    parts = subject.features.train, subject.features.validation
+    every, _ = pixels(None, subject.device)(torch.cat([part.features for part in parts]).view(-1, 1, 8, 8))
+    expected = every[torch.randperm(700, generator=Generator().manual_seed(0))[:60].sort().values]
+    assert torch.equal(tensors["features"], expected)
+    torch.testing.assert_close(tensors["mean"], every.double().mean(0))
 
 
 def test_a_damaged_cache_is_made_anew(pixels: Pixels, subject: Subject, tmp_path: Path) -> None:
