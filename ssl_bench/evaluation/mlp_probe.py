@@ -131,7 +131,7 @@ class MLPProbe:
     learning_rate: float = 1e-3
     batch_size: int = 512
     max_epochs: int = 100
-    patience: int = 5
+    patience: int = 10
     seed: int = 0
 
     def __post_init__(self) -> None:

@@ -29,7 +29,7 @@ YES_NO = ("no", "yes")
 QUICK = Evaluation(
     knn=KNN(k=(1, 5)),
     linear_probe_sgd=LinearProbeSGD(epochs=10),
-    mlp_probe=MLPProbe(max_epochs=30),
+    mlp_probe=MLPProbe(),
     kmeans=KMeans(restarts=4),
     gmm=GMM(inits=3),
     maps=Maps(method="pca", images=60),
