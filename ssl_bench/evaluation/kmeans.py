@@ -20,20 +20,53 @@ from ssl_bench.evaluation.clustering import contingency, figures
 from ssl_bench.evaluation.rows import Rows
 from ssl_bench.evaluation.task import Task
 
+SELDOM = 0.1
+"""Below this share of points that change their cluster, adding them one by one beats a matrix product, on a CPU."""
+
 Points = Callable[[Tensor], Tensor]
 """Maps a block's features ``(n, D)`` to the points ``(n, d)``, float32, that are clustered."""
 
 
+def gain(x: Tensor, centres: Tensor) -> tuple[Tensor, Tensor]:
+    """``x c - |c|^2 / 2`` of points ``(n, d)`` with the nearest of centres ``(R, K, d)``, and which: both ``(n, R)``.
+
+    It is half of ``|x|^2`` less the squared distance, and so is largest for the nearest.
+    """
+    flat = centres.flatten(0, 1)
+    best, cluster = torch.addmm(flat.square().sum(1), x, flat.T, beta=-0.5).view(len(x), *centres.shape[:2]).max(2)
+    return best, cluster
+
+
 def nearest(x: Tensor, centres: Tensor) -> tuple[Tensor, Tensor]:
     """Squared distances from points ``(n, d)`` to the nearest of centres ``(R, K, d)``, and which: both ``(n, R)``."""
-    flat = centres.flatten(0, 1)
-    gain = torch.addmm(flat.square().sum(1), x, flat.T, beta=-0.5)  # x c - |c|^2 / 2, largest for the nearest
-    best, cluster = gain.view(len(x), *centres.shape[:2]).max(2)
+    best, cluster = gain(x, centres)
     return (x.square().sum(1, keepdim=True) - 2 * best).clamp_min(0), cluster
 
 
 def _distance(points: Points, centres: Tensor, x: Tensor) -> Tensor:
     return nearest(points(x), centres)[0]
+
+
+def change_of_sums(x: Tensor, cluster: Tensor, before: Tensor | None, k: int) -> Tensor:
+    """By how much the sums of the points of each cluster change: ``(R * K, d)``.
+
+    Args:
+        x: points ``(n, d)``.
+        cluster: the cluster of each in each of R clusterings, ``(n, R)``.
+        before: what it was; None for nothing, so that the change is the sum itself.
+        k: clusters of each clustering.
+    """
+    number = cluster + k * torch.arange(cluster.shape[1], device=x.device)
+    if before is not None and x.device.type == "cpu":
+        which, clustering = (cluster != before).nonzero(as_tuple=True)
+        if len(which) < SELDOM * cluster.numel():
+            moved, to = x[which], number[which, clustering]
+            change = x.new_zeros(cluster.shape[1] * k, x.shape[1]).index_add_(0, to, moved)
+            return change.index_add_(0, to - (cluster - before)[which, clustering], moved, alpha=-1)
+    member = x.new_zeros(len(x), cluster.shape[1] * k).scatter_(1, number, 1)
+    if before is not None:
+        member.scatter_add_(1, number - cluster + before, x.new_full(number.shape, -1))
+    return member.T @ x
 
 
 def seed_centres(rows: Rows, points: Points, k: int, restarts: int, seed: int) -> Tensor:
@@ -88,20 +121,28 @@ def lloyd(rows: Rows, points: Points, centres: Tensor, *, unit: bool, max_iter: 
         tol: see above.
     """
     centres = centres.clone()
-    active = torch.arange(len(centres), device=centres.device)
-    _, k, dim = centres.shape
+    restarts, k, dim = centres.shape
+    active = torch.arange(restarts, device=centres.device)
+    squares = torch.zeros((), dtype=torch.float64, device=centres.device)
+    for block, _ in rows.blocks():
+        squares += points(block).square().sum(dtype=torch.float64)
+    squares = all_reduce_sum(squares)
+    clusters: list[Tensor] = []  # of this process's blocks, where they were last
+    own = centres.new_zeros(restarts * k, dim, dtype=torch.float64)  # this process's sums of the points of each cluster
     for _ in range(max_iter):
         old = centres[active]
-        sums = old.new_zeros(len(active) * k, dim, dtype=torch.float64)
-        counts, inertia = torch.zeros_like(sums[:, 0]), torch.zeros_like(sums[: len(active), 0])
-        for block, _ in rows.blocks():
+        counts, inertia = own.new_zeros(len(active) * k), own.new_zeros(len(active))
+        before, clusters = clusters, []
+        for number, (block, _) in enumerate(rows.blocks()):
             x = points(block)
-            distance, cluster = nearest(x, old)
-            one_hot = x.new_zeros(len(x), len(active), k).scatter_(2, cluster.unsqueeze(2), 1).flatten(1)
-            sums += one_hot.T @ x
-            counts += one_hot.sum(0)
-            inertia += distance.sum(0, dtype=torch.float64)
-        sums, counts, inertia = all_reduce_sum(sums), all_reduce_sum(counts), all_reduce_sum(inertia)
+            best, cluster = gain(x, old)
+            own += change_of_sums(x, cluster, before[number] if before else None, k)
+            counts += torch.bincount(
+                (cluster + k * torch.arange(len(active), device=x.device)).flatten(), minlength=len(counts)
+            )
+            inertia -= 2 * best.sum(0, dtype=torch.float64)
+            clusters.append(cluster)
+        sums, counts, inertia = all_reduce_sum(own), all_reduce_sum(counts), squares + all_reduce_sum(inertia)
         means = (sums / counts.unsqueeze(1).clamp_min(1)).view(old.shape)
         new = (F.normalize(means, dim=2) if unit else means).float()
         empty = (counts == 0).view(len(active), k)
@@ -112,7 +153,9 @@ def lloyd(rows: Rows, points: Points, centres: Tensor, *, unit: bool, max_iter: 
                 new[r, lost] = points(rows.take(far[:, r].argsort(descending=True, stable=True)[: len(lost)]))
         centres[active] = new
         moved = (new - old).double().square().sum((1, 2))
-        active = active[moved > tol * inertia / (len(rows) * dim)]
+        going = moved > tol * inertia / (len(rows) * dim)
+        active, clusters = active[going], [cluster[:, going] for cluster in clusters]
+        own = own.view(-1, k, dim)[going].flatten(0, 1)
         if not len(active):
             break
     return centres

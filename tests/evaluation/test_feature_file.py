@@ -63,7 +63,8 @@ def test_an_array_and_its_labels_may_lie_apart(tmp_path: Path) -> None:
 
 
 def test_labels_may_be_names_and_unlabelled_images_are_kept_apart(tmp_path: Path) -> None:
-    named = read_features(npz(tmp_path, SPLIT | {"train_labels": np.array(["cat", "dog"] * 20)} | {"test_labels": np.array(["dog"] * 20)}))  # fmt: skip
+    words = {"train_labels": np.array(["cat", "dog"] * 20), "test_labels": np.array(["dog"] * 20)}
+    named = read_features(npz(tmp_path, SPLIT | words))
     assert named.targets[0].classes == ("cat", "dog")
     assert set(named.test.labels.tolist()) == {1}
     unlabelled = read_features(npz(tmp_path, WHOLE | {"labels": np.where(Y == 2, -1, Y)}))

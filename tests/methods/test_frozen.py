@@ -1,3 +1,5 @@
+from collections.abc import Callable
+
 import pytest
 import torch
 from sklearn.datasets import load_digits
@@ -10,7 +12,12 @@ from tests.ranks import Ranks
 
 SHAPE = (1, 8, 8)
 DIGITS = torch.from_numpy(load_digits().images).float().unsqueeze(1) / 16
-ENCODERS = {"pixels": Pixels, "pca": PCA, "random": lambda shape: Random(shape, width=4), "timm": lambda shape: Timm(shape, "test_resnet")}  # fmt: skip
+ENCODERS: dict[str, Callable[[tuple[int, ...]], Frozen]] = {
+    "pixels": Pixels,
+    "pca": PCA,
+    "random": lambda shape: Random(shape, width=4),
+    "timm": lambda shape: Timm(shape, "test_resnet"),
+}
 
 
 @pytest.fixture(params=sorted(config_names("encoder")))
