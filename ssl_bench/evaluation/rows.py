@@ -8,8 +8,8 @@ from torch import Tensor
 
 from ssl_bench.distributed import gather_rows, share
 
-BLOCKS, SMALLEST, LARGEST = 64, 256, 8192
-"""A split is cut into about 64 blocks, of 256 to 8,192 rows, however many processes there are."""
+BLOCKS, SMALLEST, LARGEST = 64, 1024, 8192
+"""A split is cut into about 64 blocks, of 1,024 to 8,192 rows, however many processes there are."""
 
 
 @dataclass(frozen=True)

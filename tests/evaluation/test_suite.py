@@ -137,7 +137,7 @@ def scored(parts: Task, folder: Path, name: str) -> tuple[dict[str, float], dict
 def test_figures_do_not_depend_on_the_number_of_processes(
     name: str, ranks: Ranks, digits: Task, tmp_path: Path
 ) -> None:
-    """1,078 training images are 5 blocks and 450 test images 2: uneven on 2 ranks, none on some of 3 and 4."""
+    """1,078 training images are two blocks and 450 test images one: uneven on 2 ranks, none on some of 3 and 4."""
     expected, _ = scored(digits, tmp_path, name)
     for size in (1, 2, 3, 4):
         for metrics, failed in ranks(scored, digits, tmp_path, name, size=size):
