@@ -9,9 +9,11 @@ import sys
 from collections.abc import Iterator
 from pathlib import Path
 
+import numpy as np
 import pytest
 import torch
 from PIL import Image
+from sklearn.datasets import load_digits
 
 from ssl_bench.cli import main
 from ssl_bench.config_files import config_names, stack
@@ -60,12 +62,28 @@ RUN_HERE = [
     for c in COMMANDS
     if re.search(r"ssl-bench|make bench", c) and re.search("digits|photos", c) and "torchrun" not in c
 ]
+SCORED = [c for c in COMMANDS if re.search(r"evaluate (?!runs)", c) and c not in RUN_HERE]
 RESOLVED = [c for c in COMMANDS if re.search(r"make bench .*DATA|srun|parquet|--experiment", c) and c not in RUN_HERE]
 
 
 @pytest.mark.parametrize("command", [c for c in RUN_HERE if "--devices 2" not in c])
 def test_command_runs(command: str, workplace: Path) -> None:
     assert main([*as_ssl_bench(command), *CHEAP]) == 0
+
+
+@pytest.mark.parametrize("command", SCORED)
+def test_command_scores_what_is_there(
+    command: str, workplace: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """On digits, which need no download; weights that do are refused in one line."""
+    monkeypatch.setenv("HF_HUB_OFFLINE", "1")
+    digits = load_digits()
+    np.savez(workplace / "theirs.npz", features=digits.data.astype(np.float32), labels=digits.target)
+    arguments = [*as_ssl_bench(re.sub(r"--data \w+", "--data digits", command)), "--evaluation.protocols=[knn]"]
+    pretrained = re.search(r"timm/\w+\.", command)
+    assert main(arguments) == (2 if pretrained else 0)
+    if pretrained:
+        assert "give the name without its tag for random weights" in capsys.readouterr().err
 
 
 @pytest.mark.parametrize("command", RESOLVED)
@@ -86,7 +104,7 @@ def test_commands_about_a_run_work_on_one(workplace: Path, capsys: pytest.Captur
     assert main(["bench", "--method", "vae", "--data", "digits", *CHEAP]) == 0
     (run,) = Path("runs").iterdir()
     about_a_run = [c for c in COMMANDS if "runs" in c]
-    assert len(about_a_run) == 3
+    assert len(about_a_run) == 4
     for command in about_a_run:
         assert main(as_ssl_bench(command.replace("runs/RUN", str(run)))) == 0
     assert "vae" in capsys.readouterr().out
@@ -124,7 +142,7 @@ def test_every_command_is_run_or_resolved_by_some_test_or_by_ci() -> None:
     elsewhere = [
         c for c in COMMANDS if "runs" in c or "results" in c or "--devices 2" in c or f"\n{c}\n" in ci or f" {c} " in ci
     ]
-    assert set(COMMANDS) == {*RUN_HERE, *RESOLVED, *elsewhere}
+    assert set(COMMANDS) == {*RUN_HERE, *SCORED, *RESOLVED, *elsewhere}
 
 
 def test_the_recorded_results_are_read_by_the_table(
@@ -141,6 +159,6 @@ def test_what_the_readme_links_to_is_there() -> None:
         assert (ROOT / link).exists(), link
 
 
-@pytest.mark.parametrize("room", ["method", "data"])
+@pytest.mark.parametrize("room", ["method", "encoder", "data"])
 def test_the_readme_names_every_method_and_data_set(room: str) -> None:
     assert [name for name in config_names(room) if f"`{name}`" not in README] == []

@@ -12,9 +12,9 @@ from ssl_bench.evaluation.feature_file import read_features
 RANDOM = np.random.default_rng(0)
 X = RANDOM.normal(size=(60, 4)).astype(np.float32)
 Y = np.arange(60) % 3
-WHOLE = {"features": X, "labels": Y}
-SPLIT = {"train_features": X[:40], "train_labels": Y[:40], "test_features": X[40:], "test_labels": Y[40:]}
 Arrays = dict[str, np.ndarray]
+WHOLE: Arrays = {"features": X, "labels": Y}
+SPLIT: Arrays = {"train_features": X[:40], "train_labels": Y[:40], "test_features": X[40:], "test_labels": Y[40:]}
 
 
 def npz(path: Path, arrays: Arrays) -> Path:
@@ -32,7 +32,7 @@ def safetensors(path: Path, arrays: Arrays) -> Path:
 @pytest.mark.parametrize("write", [npz, safetensors])
 class TestBothFormats:
     def test_splits_that_are_given_are_kept(self, write: Callable[[Path, Arrays], Path], tmp_path: Path) -> None:
-        validation = {"validation_features": X[:8], "validation_labels": Y[:8]}
+        validation: Arrays = {"validation_features": X[:8], "validation_labels": Y[:8]}
         features = read_features(write(tmp_path, SPLIT | validation))
         assert [len(part.features) for part in features[:3]] == [40, 8, 20]
         assert torch.equal(features.test.features, torch.from_numpy(X[40:]))

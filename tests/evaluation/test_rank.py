@@ -24,9 +24,12 @@ def unlabelled(x: Tensor) -> FeatureSplit:
 
 
 def subject(test: Tensor, *augmented: Tensor) -> Subject:
-    splits = (unlabelled(random(4, test.shape[1])), unlabelled(random(3, test.shape[1])), unlabelled(test))
-    features = Features(*splits, (Target("label", ("a", "b")),))
-    return Subject(features, CPU, Path(), augmented=tuple(map(unlabelled, augmented)))
+    train, validation = unlabelled(random(4, test.shape[1])), unlabelled(random(3, test.shape[1]))
+
+    def features(x: Tensor) -> Features:
+        return Features(train, validation, unlabelled(x), (Target("label", ("a", "b")),))
+
+    return Subject(features(test), CPU, Path(), augmented=tuple(map(features, augmented)))
 
 
 @pytest.mark.parametrize("data", ["digits", "overlapping"])
