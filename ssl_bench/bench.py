@@ -1,6 +1,5 @@
 """The commands that train: bench and fit."""
 
-import importlib.util
 import logging
 import os
 import sys
@@ -16,6 +15,7 @@ from lightning.pytorch.callbacks import Callback, ModelCheckpoint, RichProgressB
 from lightning.pytorch.loggers import CSVLogger, Logger, WandbLogger
 from lightning.pytorch.utilities import rank_zero_only
 
+from ssl_bench import tracking
 from ssl_bench.callbacks.finite import StopWhenNotFinite
 from ssl_bench.callbacks.progress import EpochLine
 from ssl_bench.callbacks.seeding import EpochSeed
@@ -107,25 +107,10 @@ def fit(run: Run, config: Namespace, folder: Path) -> Trainer:
 
 
 def loggers(config: Namespace, folder: Path) -> list[Logger]:
-    """CSV always; wandb where it is installed and not switched off, offline where there is no account."""
-    chosen: list[Logger] = [CSVLogger(folder, name="logs")]
-    if importlib.util.find_spec("wandb") is None or os.environ.get("WANDB_MODE") == "disabled":
-        return chosen
-    os.environ.setdefault("WANDB_SILENT", "true")  # its terminal lines would stand between ours
-    import wandb
-
-    offline = os.environ.get("WANDB_MODE") == "offline" or not wandb.login(prompt=False, verify=False)
+    """CSV always; wandb where it is installed and not switched off."""
     resolved = plain(config)
-    logger = WandbLogger(
-        project="ssl_bench",
-        group=names(resolved)[1],
-        name=folder.name,
-        id=folder.name,
-        save_dir=folder,
-        mode="offline" if offline else "online",
-        config=resolved,
-    )
-    return [*chosen, logger]
+    arguments = tracking.settings(folder, names(resolved)[1], resolved)
+    return [CSVLogger(folder, name="logs"), *([WandbLogger(**arguments)] if arguments else [])]
 
 
 def show(folder: Path) -> None:

@@ -12,6 +12,7 @@ from lightning import Fabric, seed_everything
 from lightning.pytorch.utilities import rank_zero_only
 from torch import Tensor, device
 
+from ssl_bench import tracking
 from ssl_bench.bench import make_folder, show
 from ssl_bench.distributed import stopping_together
 from ssl_bench.errors import UserError
@@ -123,7 +124,8 @@ def evaluate_file(path: Path, labels: Path | None, data: str | None, out: str, d
             command=command(),
             device=device_name(fabric.device),
         )
-        write_record(record, result, subject, {})
+        record = write_record(record, result, subject, {})
+        tracking.log(record, folder, recorded)
         show(folder)
 
 

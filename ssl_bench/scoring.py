@@ -13,6 +13,7 @@ from typing import Any
 import torch
 from torch import Generator, Tensor
 
+from ssl_bench import tracking
 from ssl_bench.data.types import Batch, Split
 from ssl_bench.data.views import Views
 from ssl_bench.distributed import barrier, rank, stopping_together
@@ -130,7 +131,7 @@ def score(run: Run, config: dict[str, Any], folder: Path, device: torch.device) 
             draw(folder, run, device)
         except Exception as error:  # a picture of somebody's method that cannot be drawn takes no scores with it
             print(f"figures: {type(error).__name__}: {error}", file=sys.stderr)
-        log_to_wandb(record, sorted((folder / "figures").glob("*.png")))
+        tracking.log(record, folder, config)
     barrier()
 
 
@@ -182,13 +183,3 @@ def fitted(folder: Path) -> tuple[dict[str, float], int]:
     checkpoint = torch.load(file, map_location="meta", weights_only=True)
     stopwatch = checkpoint["callbacks"].get("Stopwatch", {"seconds": 0.0, "epochs": 0})
     return {"fit": stopwatch["seconds"]}, stopwatch["epochs"]
-
-
-def log_to_wandb(record: Record, figures: list[Path]) -> None:
-    """Put the record's metrics into the open wandb run's summary under their own names, and the figures beside."""
-    wandb = sys.modules.get("wandb")
-    if wandb is None or wandb.run is None:
-        return
-    wandb.run.summary.update(record.metrics)
-    wandb.run.log({f"figures/{path.stem}": wandb.Image(str(path)) for path in figures})
-    wandb.finish()

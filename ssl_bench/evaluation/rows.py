@@ -46,7 +46,8 @@ class Rows:
             rows = self.index[rows]
         elif isinstance(rows, slice):
             return self.features[rows].to(self.device, non_blocking=True)
-        return self.features[rows.to(self.features.device)].to(self.device, non_blocking=True)
+        rows = rows.to(self.features.device)
+        return self.features.index_select(0, rows).to(self.device, non_blocking=True)
 
     def slices(self) -> list[slice]:
         """All blocks, in order."""

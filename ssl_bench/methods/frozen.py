@@ -14,6 +14,9 @@ from ssl_bench.methods.base import Method
 from ssl_bench.networks.mlp import MLPEncoder
 from ssl_bench.networks.resnet import ResNetEncoder
 
+EXACT = 4096
+"""Numbers of an image up to which the whole covariance of the pixels is decomposed."""
+
 
 class Frozen(Method):
     """An encoder with nothing to train."""
@@ -45,8 +48,11 @@ class Pixels(Frozen):
 class PCA(Frozen):
     """Principal components of the training images' pixels.
 
+    They are exact for images of up to 4,096 numbers, and for larger ones those of a randomised subspace after four
+    power iterations (Halko et al. 2011, arXiv 0909.4061).
+
     Args:
-        image_shape: (C, H, W) of one image, of at most 16,384 numbers; the command line takes it from the data.
+        image_shape: (C, H, W) of one image; the command line takes it from the data.
         components: how many, largest variance first; at most as many as an image has numbers.
     """
 
@@ -55,32 +61,38 @@ class PCA(Frozen):
 
     def __init__(self, image_shape: tuple[int, ...], components: int = 64):
         super().__init__()
-        size = prod(image_shape)
-        if size > 2**14:
-            raise UserError(
-                f"pca: images of {size} numbers; its covariance fits for at most {2**14}: use smaller images"
-            )
         if components < 1:
             raise UserError(f"pca: {components} components; give at least 1")
-        self.feature_dim = min(components, size)
-        self.register_buffer("mean", torch.zeros(size))
-        self.register_buffer("components", torch.zeros(self.feature_dim, size))
+        self.feature_dim = min(components, prod(image_shape))
+        self.register_buffer("mean", torch.zeros(prod(image_shape)))
+        self.register_buffer("components", torch.zeros(self.feature_dim, prod(image_shape)))
 
     def prepare(self, batches: Callable[[], Iterable[Tensor]]) -> None:
         """Eigenvectors of the covariance of the training images, by float64 sums over batches."""
+        size = len(self.mean)
         count = torch.zeros(1, dtype=torch.float64, device=self.device)
-        total = torch.zeros_like(self.mean, dtype=torch.float64)
-        square = torch.zeros(len(total), len(total), dtype=torch.float64, device=self.device)
+        total = torch.zeros(size, dtype=torch.float64, device=self.device)
         for batch in batches():
-            x = batch.flatten(1) - 0.5  # of values in [0, 1]: nearer their mean, so that float32 products lose less
-            count += len(x)
-            total += x.sum(0, dtype=torch.float64)
-            square += x.T @ x
-        mean = all_reduce_sum(total) / all_reduce_sum(count)
-        covariance = all_reduce_sum(square) / all_reduce_sum(count) - torch.outer(mean, mean)
-        vectors = torch.linalg.eigh(covariance).eigenvectors
-        self.mean.copy_(mean + 0.5)
-        self.components.copy_(vectors[:, -self.feature_dim :].flip(1).T)
+            count += len(batch)
+            total += batch.flatten(1).sum(0, dtype=torch.float64)
+        self.mean.copy_(all_reduce_sum(total) / all_reduce_sum(count))
+
+        def covariance_times(basis: Tensor) -> Tensor:
+            product = torch.zeros(size, basis.shape[1], dtype=torch.float64, device=self.device)
+            for batch in batches():
+                x = batch.flatten(1) - self.mean
+                product += (x.T @ (x @ basis.float())) if basis.shape[1] < size else x.T @ x
+            return all_reduce_sum(product)
+
+        if size <= EXACT:
+            basis = torch.eye(size, dtype=torch.float64, device=self.device)
+        else:
+            seeded = torch.Generator().manual_seed(0)
+            basis = torch.randn(size, self.feature_dim + 16, generator=seeded, dtype=torch.float64).to(self.device)
+            for _ in range(4):
+                basis = torch.linalg.qr(covariance_times(basis)).Q
+        vectors = torch.linalg.eigh(basis.T @ covariance_times(basis)).eigenvectors
+        self.components.copy_((basis @ vectors[:, -self.feature_dim :]).flip(1).T)
 
     def encode(self, x: Tensor) -> Tensor:
         """``(N, C, H, W)`` in [0, 1] to ``(N, components)``."""

@@ -35,7 +35,10 @@ def test_an_encoder_gives_features_of_the_length_it_says_image_by_image(encoder:
     assert features.std(0).max() > 0
 
 
-def test_pca_is_scikit_learns() -> None:
+@pytest.mark.parametrize("exact", [True, False])
+def test_pca_is_scikit_learns(exact: bool, monkeypatch: pytest.MonkeyPatch) -> None:
+    if not exact:
+        monkeypatch.setattr("ssl_bench.methods.frozen.EXACT", 10)
     pca = PCA(SHAPE, components=10)
     pca.prepare(lambda: DIGITS.split(500))
     reference = Reference(10, svd_solver="full").fit(DIGITS.flatten(1).double().numpy())
