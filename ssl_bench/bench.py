@@ -110,7 +110,7 @@ def loggers(config: Namespace, folder: Path) -> list[Logger]:
     """CSV always; wandb where it is installed and not switched off."""
     resolved = plain(config)
     arguments = tracking.settings(folder, names(resolved)[1], resolved)
-    return [CSVLogger(folder, name="logs"), *([WandbLogger(**arguments)] if arguments else [])]
+    return [CSVLogger(folder, name="logs"), *([WandbLogger(save_dir=folder, **arguments)] if arguments else [])]
 
 
 def show(folder: Path) -> None:

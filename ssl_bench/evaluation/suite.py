@@ -67,8 +67,6 @@ class Evaluation:
         knn: settings of the nearest-neighbour classifier.
         kmeans: settings of k-means.
         gmm: settings of the Gaussian mixture.
-        rank: RankMe, uniformity and alignment have none.
-        reconstruction: settings of reconstruction, of methods with a decoder.
         posthoc_reconstruction: settings of a decoder trained on frozen features; only when chosen.
         generation: settings of FID, KID and inception score, of generative methods; on a CPU only when chosen.
         maps: settings of the pictures.
@@ -84,8 +82,8 @@ class Evaluation:
     knn: KNN = field(default_factory=KNN)
     kmeans: KMeans = field(default_factory=KMeans)
     gmm: GMM = field(default_factory=GMM)
-    rank: Rank = field(default_factory=Rank)
-    reconstruction: Reconstruction = field(default_factory=Reconstruction)
+    rank: Rank = field(default_factory=Rank, init=False)  # no settings
+    reconstruction: Reconstruction = field(default_factory=Reconstruction, init=False)  # no settings
     posthoc_reconstruction: PosthocReconstruction = field(default_factory=PosthocReconstruction)
     generation: Generation = field(default_factory=Generation)
     maps: Maps = field(default_factory=Maps)

@@ -176,4 +176,4 @@ def test_figures_do_not_depend_on_the_number_of_processes(pixels: Pixels, ranks:
     expected = figures(tmp_path)
     for size in (2, 4):
         for found in ranks(figures, tmp_path, size=size):
-            assert found == pytest.approx(expected, rel=1e-9, abs=1e-12)
+            assert found == pytest.approx(expected, rel=1e-6, abs=1e-9)
