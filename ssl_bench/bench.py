@@ -20,11 +20,12 @@ from ssl_bench.callbacks.finite import StopWhenNotFinite
 from ssl_bench.callbacks.progress import EpochLine
 from ssl_bench.callbacks.seeding import EpochSeed
 from ssl_bench.callbacks.stopwatch import Stopwatch
+from ssl_bench.distributed import stopping_together
 from ssl_bench.errors import UserError
 from ssl_bench.experiment import Run, build, load_method, names, plain, resolve, run_folder
 from ssl_bench.files import replacing
 from ssl_bench.results import Record
-from ssl_bench.scoring import score
+from ssl_bench.scoring import score, scoring_device
 from ssl_bench.table import print_table, read_records
 
 for module in ("lightning.pytorch.utilities.rank_zero", "lightning.fabric.utilities.rank_zero"):
@@ -65,7 +66,8 @@ def bench(arguments: list[str], fit_only: bool = False) -> None:
         if not fit_only:
             # What is scored is what was written: after the last step each process has its own BatchNorm statistics.
             run.method = load_method(folder)
-            score(run, resolved, folder, trainer.strategy.root_device)
+            with stopping_together(folder):
+                score(run, resolved, folder, scoring_device(trainer.strategy.root_device))
     if first and fit_only:
         print(folder)
     elif first:
@@ -113,8 +115,10 @@ def loggers(config: Namespace, folder: Path) -> list[Logger]:
     return [CSVLogger(folder, name="logs"), *([WandbLogger(save_dir=folder, **arguments)] if arguments else [])]
 
 
-def show(folder: Path) -> None:
-    """Print this run beside every other recorded run on the same data, and where it is."""
+def show(folder: Path, full: bool = False) -> None:
+    """Print this run beside every other on the same data, and where it is; before that all its figures if `full`."""
     record = Record.read(folder)
+    if full:
+        print_table([record], metrics=("*",))
     print_table([other for other in read_records([folder.parent]) if other.data == record.data])
     print(folder)

@@ -110,7 +110,7 @@ def stopping_together(folder: Path) -> Iterator[None]:
     """What ends one process by an exception ends the others with its reason.
 
     The process leaves, so the others' next collective breaks (launchers end those that NCCL keeps waiting), and they
-    read the reason where it was left. A `UserError` is raised by every process alike, and passes.
+    read the reason where it was left. A `UserError`, which mostly every process raises alike, stays what it is.
 
     Args:
         folder: one for all processes; the reason is left in ``stopped.txt``.
@@ -124,13 +124,15 @@ def stopping_together(folder: Path) -> Iterator[None]:
     barrier()
     try:
         yield
-    except UserError:
-        raise
     except Exception as error:
         if world_size() > 1:
-            if note.is_file():
-                raise RunError(f"stopped, because another process did: {note.read_text(encoding='utf-8')}") from error
             line = (str(error) or type(error).__name__).splitlines()[0]
-            with replacing(note) as file:
-                file.write_text(f"rank {rank()} of {world_size()}: {type(error).__name__}: {line}", encoding="utf-8")
+            if note.is_file() and not isinstance(error, UserError):
+                raise RunError(f"stopped, because another process did: {note.read_text(encoding='utf-8')}") from error
+            if not note.is_file() and "onnection" in line:  # what gloo says of a process that is no longer there
+                raise RunError(f"stopped, because another process was lost ({line})") from error
+            if not note.is_file():
+                why = f"rank {rank()} of {world_size()}: {type(error).__name__}: {line}"
+                with replacing(note) as file:
+                    file.write_text(why, encoding="utf-8")
         raise

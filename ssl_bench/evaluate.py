@@ -2,10 +2,12 @@
 
 import hashlib
 import json
+import os
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+import torch
 import yaml
 from jsonargparse import ArgumentError, ArgumentParser, Namespace
 from lightning import Fabric, seed_everything
@@ -66,17 +68,20 @@ def score_as_it_is(config: Namespace, recorded: dict[str, Any], folder: Path, de
         folder: the run folder.
         devices: how many, or ``auto``.
     """
-    fabric = launch(config.trainer.accelerator, devices)
+    fabric = launch(devices, cpu=config.trainer.accelerator == "cpu")
     seed_everything(config.seed, workers=True, verbose=False)
-    run = build(config)
-    run.data.setup()
-    if isinstance(run.method, Frozen):
-        run.method.eval().to(fabric.device).prepare(lambda: training_images(run, fabric.device))
-    else:
-        run.method = load_method(folder)
-    score(run, recorded, folder, fabric.device)
+    with stopping_together(folder):
+        with fabric.rank_zero_first(local=True):
+            run = build(config)
+            run.data.prepare_data()
+        run.data.setup()
+        if isinstance(run.method, Frozen):
+            run.method.eval().to(fabric.device).prepare(lambda: training_images(run, fabric.device))
+        else:
+            run.method = load_method(folder)
+        score(run, recorded, folder, fabric.device)
     if fabric.is_global_zero:
-        show(folder)
+        show(folder, full=True)
 
 
 def training_images(run: Run, on: device) -> Iterator[Tensor]:
@@ -96,7 +101,7 @@ def evaluate_file(path: Path, labels: Path | None, data: str | None, out: str, d
         raise UserError(explain(str(error), parser)) from error
     if not path.is_file():
         raise UserError(f"no file {path}: give features in {', '.join(SUFFIXES)}")
-    fabric = launch("auto", devices)
+    fabric = launch(devices)
     features = read_features(path, labels)
     recorded = {
         "features": str(path.resolve()),
@@ -104,10 +109,10 @@ def evaluate_file(path: Path, labels: Path | None, data: str | None, out: str, d
         "data": data or path.stem,
         "evaluation": yaml.safe_load(parser.dump(config, skip_unset=False))["evaluation"],
     }
-    stamp = [path.stat().st_size, path.stat().st_mtime_ns]
+    stamp = [(file.stat().st_size, file.stat().st_mtime_ns) for file in (path, labels) if file]
     digest = hashlib.sha256(json.dumps([recorded["features"], recorded["labels"], stamp]).encode()).hexdigest()[:8]
     folder = Path(out) / f"{path.stem}-{recorded['data']}-{digest}"
-    if fabric.is_global_zero:
+    if fabric.is_global_zero and not (folder / "config.yaml").is_file():
         make_folder(folder, recorded)
     fabric.barrier()
     with stopping_together(folder):
@@ -126,11 +131,21 @@ def evaluate_file(path: Path, labels: Path | None, data: str | None, out: str, d
         )
         record = write_record(record, result, subject, {})
         tracking.log(record, folder, recorded)
-        show(folder)
+        show(folder, full=True)
 
 
-def launch(accelerator: str, devices: str) -> Fabric:
-    """As many processes as there are devices, each going on from here; one where there is one."""
+def launch(devices: str, cpu: bool = False) -> Fabric:
+    """As many processes as there are devices, each going on from here; one where there is one.
+
+    Args:
+        devices: a number; or ``auto``, for all GPUs, or as many processes as a launcher has started.
+        cpu: whether to leave GPUs alone.
+    """
+    if devices == "auto":
+        devices = os.environ.get("LOCAL_WORLD_SIZE", "auto")
+    elif not devices.isdecimal() or not int(devices):
+        raise UserError(f"--devices {devices}: give a number of at least 1, or auto")
+    accelerator = "cuda" if torch.cuda.is_available() and not cpu else "cpu"
     fabric = Fabric(accelerator=accelerator, devices=devices if devices == "auto" else int(devices))
     fabric.launch()
     return fabric

@@ -40,6 +40,7 @@ class Record:
     peak_memory_mb: float = 0.0
     metrics: dict[str, float] = field(default_factory=dict)
     failed: dict[str, str] = field(default_factory=dict)
+    scored: dict[str, str] = field(default_factory=dict)
     targets: list[str] = field(default_factory=list)
     left_out: list[str] = field(default_factory=list)
     reference: dict[str, Any] = field(default_factory=dict)

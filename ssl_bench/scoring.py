@@ -15,8 +15,8 @@ from torch import Generator, Tensor
 
 from ssl_bench import tracking
 from ssl_bench.data.types import Batch, Split
-from ssl_bench.data.views import Views
-from ssl_bench.distributed import barrier, rank, stopping_together
+from ssl_bench.data.views import Views, read_recipe
+from ssl_bench.distributed import barrier, rank
 from ssl_bench.evaluation.features import extract
 from ssl_bench.evaluation.subject import Subject
 from ssl_bench.evaluation.suite import Result
@@ -43,11 +43,10 @@ def subject_of(run: Run, config: dict[str, Any], folder: Path, device: torch.dev
     key = encoder_hash(method, config)
     encoded = partial(extract, method.encode, run.data, device=device, autocast=autocast)
     features = encoded(lambda images, _: run.views.plain(images), folder / "features", key=key)
+    recipe = read_recipe(run.evaluation.augmentation) if run.evaluation.augmented_passes else []
+    augment = Views(recipe, image_shape=run.data.image_shape, mean=run.data.mean, std=run.data.std)
 
     def augmented(images: Tensor, ids: Tensor, number: int) -> Tensor:
-        augment = Views(
-            run.evaluation.augmentation, image_shape=run.data.image_shape, mean=run.data.mean, std=run.data.std
-        )
         with torch.random.fork_rng([device] if device.type == "cuda" else []):
             # By the pass and the images, so that it does not matter which process has them.
             torch.manual_seed(hash((config["seed"], number, int(ids[0]))))
@@ -57,7 +56,7 @@ def subject_of(run: Run, config: dict[str, Any], folder: Path, device: torch.dev
         encoded(
             partial(augmented, number=number),
             folder / "features" / f"augmented-{number}",
-            key=f"{key} {run.evaluation.augmentation} {number}",
+            key=f"{key} {recipe} {number}",
         )
         for number in range(run.evaluation.augmented_passes)
     ]
@@ -66,10 +65,6 @@ def subject_of(run: Run, config: dict[str, Any], folder: Path, device: torch.dev
         for batch in run.data.batches(split, BATCH_SIZE, shared=True):
             pictures = run.views.to_image(run.views.plain(batch.images.to(device, non_blocking=True)))
             yield Batch(pictures, batch.labels.to(device), batch.ids.to(device))
-
-    def encode(pictures: Tensor) -> Tensor:
-        with torch.inference_mode(), torch.autocast(device.type, dtype=autocast, enabled=autocast is not None):
-            return method.encode(run.views.from_image(pictures)).float()
 
     @torch.inference_mode()
     def sample(n: int, generator: Generator) -> Tensor:
@@ -88,7 +83,6 @@ def subject_of(run: Run, config: dict[str, Any], folder: Path, device: torch.dev
         data="-".join([names(config)[1], "x".join(map(str, run.views.output_shape)), data_hash(config)]),
         images=images,
         image_shape=run.views.output_shape,
-        encode=encode,
         sample=sample if isinstance(method, Generative) else None,
         reconstruct=reconstruct if isinstance(method, Reconstructive) else None,
         augmented=tuple(passes),
@@ -108,10 +102,9 @@ def score(run: Run, config: dict[str, Any], folder: Path, device: torch.device) 
     """
     seconds, epochs = fitted(folder)
     start = time.perf_counter()
-    with stopping_together(folder):
-        subject = subject_of(run, config, folder, device)
-        seconds["extract"] = time.perf_counter() - start
-        result = run.evaluation(subject)
+    subject = subject_of(run, config, folder, device)
+    seconds["extract"] = time.perf_counter() - start
+    result = run.evaluation(subject)
     if rank() == 0:
         label, data = names(config)
         record = Record(
@@ -141,10 +134,17 @@ def write_record(record: Record, result: Result, subject: Subject, seconds: dict
     if (folder / "metrics.json").is_file():
         record = Record.read(folder)
         record.evaluations.append(command())
-    record.seconds |= {name: round(value, 3) for name, value in (seconds | result.seconds).items()}
+    known = seconds | record.seconds | result.seconds  # a run that is scored again reads the features that it has
+    record.seconds = {name: round(value, 3) for name, value in known.items()}
     on_gpu = subject.device.type == "cuda"
-    record.peak_memory_mb = torch.cuda.max_memory_allocated(subject.device) / 2**20 if on_gpu else peak_memory_mb()
-    record.metrics |= {name: round(value, 6) for name, value in result.metrics.items()}
+    peak = torch.cuda.max_memory_allocated(subject.device) / 2**20 if on_gpu else peak_memory_mb()
+    record.peak_memory_mb = max(record.peak_memory_mb, peak)
+    for name, source in list(record.scored.items()):
+        if source.split()[0] in result.failed:
+            record.metrics.pop(name, None)
+            del record.scored[name]
+    record.metrics |= {name: float(f"{value:.9g}") for name, value in result.metrics.items()}
+    record.scored |= {name: f"{source} {(commit() or '')[:7]}".strip() for name, source in result.sources.items()}
     record.failed = {name: why for name, why in record.failed.items() if name not in result.seconds} | result.failed
     record.left_out = list(result.left_out)
     record.targets = [target.name for target in subject.features.targets]
@@ -155,6 +155,11 @@ def write_record(record: Record, result: Result, subject: Subject, seconds: dict
 def command() -> str:
     """The command line that is being carried out."""
     return shlex.join(["ssl-bench", *sys.argv[1:]])
+
+
+def scoring_device(device: torch.device) -> torch.device:
+    """Where to score what is on that device: there, or on the CPU where the device has no float64."""
+    return device if device.type == "cuda" else torch.device("cpu")
 
 
 def device_name(device: torch.device) -> str:

@@ -124,3 +124,26 @@ def test_augmented_passes_are_encoded_once_and_used(tmp_path: Path) -> None:
     times = [path.stat().st_mtime_ns for path in made]
     assert main(["evaluate", str(folder), *flags, *quick]) == 0
     assert [path.stat().st_mtime_ns for path in made] == times
+
+
+def test_figures_found_by_other_settings_are_not_averaged_and_a_failure_has_none(
+    features: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    out = f"--out={tmp_path / 'runs'}"
+    assert main(["evaluate", str(features), out, *KNN]) == 0
+    folder = only_run(tmp_path / "runs")
+    before = record_of(folder)
+    assert set(before["scored"]) == set(before["metrics"])
+    assert main(["evaluate", str(features), out, *KNN, "--evaluation.knn.weights=[uniform,exponential]"]) == 0
+    after = record_of(folder)
+    assert after["scored"]["knn_1/accuracy"] != before["scored"]["knn_1/accuracy"]
+    assert main(["evaluate", str(features), out, *KNN, "--evaluation.knn.k=[100000]"]) == 0
+    record = record_of(folder)
+    assert record["metrics"] == {}
+    assert "k = 100000" in record["failed"]["knn"]
+    assert "knn failed: knn: k = 100000" in capsys.readouterr().out
+
+
+def test_devices_must_be_a_number(features: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["evaluate", str(features), "--devices=two"]) == 2
+    assert "--devices two: give a number of at least 1, or auto" in capsys.readouterr().err

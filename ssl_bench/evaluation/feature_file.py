@@ -24,8 +24,8 @@ def read_features(path: Path, labels: Path | None = None) -> Features:
     Args:
         path: ``.safetensors`` or ``.npz`` with ``train_features``, ``train_labels``, ``test_features``, ``test_labels``
             and, where there is a validation split, ``validation_features`` and ``validation_labels``; or with
-            ``features`` and ``labels`` alone; or ``.npy`` with the features alone. ``.npy`` and ``.safetensors`` of
-            float32 are memory-mapped.
+            ``features`` and ``labels`` alone; or ``.npy`` with the features alone. Splits that a ``.safetensors`` of
+            float32 holds are memory-mapped; those that are held out are copied.
         labels: ``.npy`` with the labels of a ``.npy`` of features.
 
     Returns:
@@ -91,8 +91,11 @@ def _pair(
     if bad:
         raise UserError(f"{path}: {split}features of {bad} of {len(x)} images are not finite; encode those anew")
     found, codes = np.unique(y, return_inverse=True)
-    for name in map(str, found):
+    words = [str(int(name)) if isinstance(name, np.floating) and name == int(name) else str(name) for name in found]
+    for name in words:
         if name != "-1":
             names.setdefault(name, len(names))
-    code = torch.tensor([names.get(str(name), -1) for name in found])
+    if not names:
+        raise UserError(f"{path}: all {split}labels are -1, which is no label; give one class for some images at least")
+    code = torch.tensor([names.get(name, -1) for name in words])
     return x, code[torch.from_numpy(codes)]

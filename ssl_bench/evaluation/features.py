@@ -1,5 +1,6 @@
 """Features of a frozen encoder: computed once, kept on disk, read through a memory map."""
 
+import hashlib
 import json
 from collections.abc import Callable, Iterable
 from pathlib import Path
@@ -88,6 +89,10 @@ def extract(
     Raises:
         UserError: if features are not finite or not ``(N, d)``, or an image was not encoded; no manifest is written.
     """
+    digest = hashlib.sha256(key.encode())  # with the labels, so that data that have changed in place are seen
+    for split in SPLITS:
+        digest.update(data.labels(split).cpu().contiguous().numpy().tobytes())
+    key = digest.hexdigest()
     kept = _read(folder, key, data.targets)
     if all_reduce_min(torch.tensor(float(kept is not None), device=device)).item() and kept:
         return kept

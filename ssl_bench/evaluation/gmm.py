@@ -15,8 +15,10 @@ from ssl_bench.evaluation.kmeans import lloyd, nearest, seed_centres
 from ssl_bench.evaluation.rows import Rows
 from ssl_bench.evaluation.task import Task
 
-CHUNK = 1024
-"""Rows whose products of coordinates are held at a time: 17 MB for 64 dimensions."""
+LARGEST = 0.25
+"""GiB of the parameters of all mixtures, above which a user decides."""
+CHUNK = 256
+"""Rows whose products of coordinates are held at a time: 4 MB for 64 dimensions."""
 
 
 class Mixture(NamedTuple):
@@ -200,9 +202,9 @@ class GMM:
     """Fits one Gaussian for each class to the train features, without labels, and asks how well they are the classes.
 
     Test images go to their most probable component; of the `inits` mixtures the one of greatest train likelihood is
-    scored. As many start from k-means clusterings of their own, as scikit-learn's. With more than 10,000 (and 200 for
-    each component) training images, the clustering and a first EM are on so many of them, at even distances, and EM
-    on all goes on from there.
+    scored. As many start from k-means clusterings of their own, as scikit-learn's. With more than 5,000 (and 200 for
+    each component) training images, all that is on so many of them, at even distances, and EM on all images goes on
+    from the mixture of greatest likelihood there.
 
     Full covariances are of at most `max_dim` dimensions, the first principal components of the (centred, unscaled)
     train features, as time grows with the square of their number; diagonal ones are of all features. Directions, or
@@ -247,7 +249,13 @@ class GMM:
             raise UserError(f"gmm: {len(train)} training images for {k} components; give more images")
         points, scale = self._coordinates(task)
         family = Family.of(len(scale), self.covariance == "full", task.device)
-        first = sample(train, max(10_000, 200 * k))
+        size = self.inits * k * (1 + len(scale) + len(family.i)) * 8 / 2**30
+        if size > LARGEST:
+            raise UserError(
+                f"gmm: {self.inits} mixtures of {k} components in {len(scale)} dimensions take {size:.1f} GiB, and as "
+                f"much several times over; give smaller inits or max_dim, or covariance diagonal"
+            )
+        first = sample(train, max(5000, 200 * k))
 
         def scaled(x: Tensor) -> Tensor:
             return (points(x) * scale).float()
@@ -259,7 +267,8 @@ class GMM:
             fitted, likelihood = em(
                 rows, points, family, fitted, ridge=self.ridge, max_iter=self.max_iter, tol=self.tol
             )
-        theta = family.theta(fitted.take(likelihood.argmax().reshape(1)))
+            fitted = fitted.take(likelihood.argmax().reshape(1))
+        theta = family.theta(fitted)
         table = test.y.new_zeros(task.num_targets, 1, k, k)
         total = torch.zeros((), dtype=torch.float64, device=task.device)
         for x, y in test.blocks():

@@ -92,11 +92,11 @@ def seed_centres(rows: Rows, points: Points, k: int, restarts: int, seed: int) -
     chosen = [points(rows.take(first))]
     closest = to(chosen[0])  # (N, R)
     for _ in range(1, k):
-        mass = closest.T.double().cumsum(1)  # (R, N)
+        mass = closest.T.double().cpu().cumsum(1)  # (R, N); on a GPU a cumulative sum is not the same twice
         if not mass[:, -1].all():
             raise UserError(f"kmeans: fewer than {k} of {len(rows)} features differ; {k} clusters need {k} that do")
-        draws = torch.rand(restarts, trials, generator=generator, dtype=torch.float64).to(mass.device) * mass[:, -1:]
-        candidates = torch.searchsorted(mass, draws, right=True).clamp_max(len(rows) - 1)
+        draws = torch.rand(restarts, trials, generator=generator, dtype=torch.float64) * mass[:, -1:]
+        candidates = torch.searchsorted(mass, draws, right=True).clamp_max(len(rows) - 1).to(closest.device)
         centres = points(rows.take(candidates.flatten()))
         after = to(centres).view(len(rows), restarts, trials).minimum(closest.unsqueeze(2))
         best = after.sum(0, dtype=torch.float64).argmin(1)

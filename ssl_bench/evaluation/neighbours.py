@@ -14,8 +14,8 @@ Distance = Literal["cosine", "euclidean"]
 
 TILE = 2**16
 """Rows of the bank that are searched at a time: a bank in a file is read once, and need not fit into memory."""
-SCORES = {"cpu": 3 * 2**23, "cuda": 2**28}
-"""Products of features and scores held at a time: 96 MiB, and 1 GiB on a GPU."""
+SCORES = {"cpu": 5 * 2**22, "cuda": 2**28}
+"""Products of features and scores held at a time: 80 MiB, and 1 GiB on a GPU."""
 GROUP = 32
 """Columns of which only the largest is looked at first."""
 

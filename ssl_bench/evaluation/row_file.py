@@ -56,7 +56,9 @@ class RowFile:
         for run in runs:
             if len(run):
                 position = self.start[name] + int(ids[run[0]]) * self.row_bytes[name]
-                os.pwrite(self.file.fileno(), rows[run[0] : run[-1] + 1].numpy().data, position)
+                part = rows[run[0] : run[-1] + 1]
+                if os.pwrite(self.file.fileno(), part.numpy().data, position) < part.nbytes:
+                    raise OSError(f"{self.path}: not all was written; is the disk full?")
 
     def __enter__(self) -> "RowFile":
         return self

@@ -43,7 +43,7 @@ class Rows:
     def take(self, rows: Tensor | slice) -> Tensor:
         """Features ``(n, d)`` of some rows, on the device."""
         if self.index is not None:
-            rows = self.index[rows]
+            rows = self.index[rows.to(self.index.device) if isinstance(rows, Tensor) else rows]
         elif isinstance(rows, slice):
             return self.features[rows].to(self.device, non_blocking=True)
         rows = rows.to(self.features.device)

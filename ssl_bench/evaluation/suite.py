@@ -1,5 +1,6 @@
 """Every protocol on every target: one table of figures for one encoder."""
 
+import hashlib
 import time
 from dataclasses import dataclass, field
 from difflib import get_close_matches
@@ -37,6 +38,7 @@ class Result(NamedTuple):
     """What the protocols found.
 
     Attributes:
+        sources: of each figure, the protocol and a hash of its settings: ``knn 1a2b3c4d``.
         metrics: figures by name. ``<protocol>/<figure>`` for data with one target; with more,
             ``<protocol>/<figure>_<target>`` for each, and ``<protocol>/accuracy`` the mean over the two-class ones.
         seconds: wall time of each protocol, over all targets.
@@ -46,6 +48,7 @@ class Result(NamedTuple):
     """
 
     metrics: dict[str, float]
+    sources: dict[str, str]
     seconds: dict[str, float]
     failed: dict[str, str]
     left_out: tuple[str, ...]
@@ -111,27 +114,33 @@ class Evaluation:
         groups, left_out = tasks(subject)
         single = len(subject.features.targets) == 1
         metrics: dict[str, float] = {}
+        sources: dict[str, str] = {}
         seconds: dict[str, float] = {}
         failed: dict[str, str] = {}
         # A reason that only one process has, running out of memory say, must end it: the others wait for its sums.
-        recorded = UserError if world_size() > 1 else (UserError, RuntimeError)
+        recorded = UserError if world_size() > 1 else Exception
         for name in self.chosen(subject):
             start = time.perf_counter()
             try:
-                _check(subject.features)
                 protocol = getattr(self, name)
                 if name in LABELLED:
+                    _check(subject.features)
                     found = {t: one for ts, task in groups for t, one in zip(ts, protocol(task), strict=True)}
-                    metrics |= next(iter(found.values()), {}) if single else _by_target(found)
+                    figures = next(iter(found.values()), {}) if single else _by_target(found)
                 else:
-                    metrics |= protocol(subject)
+                    figures = protocol(subject)
+                settings = hashlib.sha256(repr(protocol).encode()).hexdigest()[:8]
+                metrics |= figures
+                sources |= dict.fromkeys(figures, f"{name} {settings}")
             except recorded as error:
                 failed[name] = (str(error) or type(error).__name__).splitlines()[0]
             seconds[name] = time.perf_counter() - start
-        return Result(metrics, seconds, failed, left_out)
+        return Result(metrics, sources, seconds, failed, left_out)
 
 
 def _check(features: Features) -> None:
+    if all(bool((split.labels < 0).all()) for split in features[:3]):
+        raise UserError("no image has a label; only protocols that need none can be computed")
     x = features.train.features
     if all(torch.equal(x[:1].expand_as(part), part) for part in x.split(4096)):
         raise UserError(f"the features of all {len(x)} training images are the same: the encoder has collapsed")

@@ -1,5 +1,6 @@
 """From run records to rows of cells: what is averaged with what, which figures are shown, which is best."""
 
+import hashlib
 import math
 import statistics
 from collections import Counter, defaultdict
@@ -193,19 +194,25 @@ def _data_table(data: str, records: list[Record], patterns: Sequence[str]) -> Da
 
 def _our_rows(records: list[Record], columns: list[str], targets: list[str]) -> tuple[list[Row], list[str]]:
     """Rows of each setting, never averaged with another, and what is to be said of them."""
-    settings: dict[tuple[str, int, str, str], dict[int, Record]] = defaultdict(dict)
+    settings: dict[tuple[str, int, str, str, str], dict[int, Record]] = defaultdict(dict)
     notes = []
     for record in records:
-        seeds = settings[record.method, record.epochs, record.setting_hash, record.commit or ""]
+        # By which settings and at which commit each figure was found: `evaluate` may have changed some of them later.
+        scored = " ".join(sorted(set(record.scored.values())))
+        seeds = settings[record.method, record.epochs, record.setting_hash, record.commit or "", scored]
         if record.seed in seeds:  # the same run twice is not two samples
             notes.append(f"{record.method}: seed {record.seed} is recorded more than once and counted once")
         seeds[record.seed] = record
-    alike = Counter((method, epochs) for method, epochs, _, _ in settings)
+    alike = Counter((method, epochs) for method, epochs, *_ in settings)
+    scorings = {setting: {key[4] for key in settings if key[:4] == setting[:4]} for setting in settings}
     rows = []
-    for (method, epochs, setting, commit), seeds in settings.items():
+    for setting, seeds in settings.items():
+        method, epochs, hashed, commit, scored = setting
         if alike[method, epochs] > 1:
             head, dash, dirty = commit.partition("-")
-            method = f"{method} {setting} {head[:7]}{dash}{dirty}".strip()
+            method = f"{method} {hashed} {head[:7]}{dash}{dirty}".strip()
+        if len(scorings[setting]) > 1:
+            method += f" scored {hashlib.sha256(scored.encode()).hexdigest()[:4]}"
         for target in targets:
             names = {column: f"{column}_{target}" if target else column for column in columns}
             values = {c: [r.metrics[name] for r in seeds.values() if name in r.metrics] for c, name in names.items()}

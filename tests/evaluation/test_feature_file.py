@@ -67,7 +67,7 @@ def test_labels_may_be_names_and_unlabelled_images_are_kept_apart(tmp_path: Path
     named = read_features(npz(tmp_path, SPLIT | words))
     assert named.targets[0].classes == ("cat", "dog")
     assert set(named.test.labels.tolist()) == {1}
-    unlabelled = read_features(npz(tmp_path, WHOLE | {"labels": np.where(Y == 2, -1, Y)}))
+    unlabelled = read_features(npz(tmp_path, WHOLE | {"labels": np.where(Y == 2, -1.0, Y)}))
     assert unlabelled.targets[0].classes == ("0", "1")
     assert int((unlabelled.train.labels == -1).sum()) == 20
 
