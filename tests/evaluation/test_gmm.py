@@ -32,7 +32,8 @@ def start(x: Tensor, k: int, full: bool) -> Mixture:
 @pytest.mark.parametrize("kind", KINDS)
 @pytest.mark.parametrize("iterations", [1, 7])
 def test_iterations_from_the_same_mixture_are_scikit_learns(kind: str, iterations: int) -> None:
-    x, y = gaussians(1500, 6, 3, spread=1.0)
+    x, y = gaussians(2500, 6, 3, spread=1.0)
+    assert len(rows(x, y).slices()) == 3
     x = (x - x.mean(0)) / x.std(0)
     family = Family.of(6, kind == "full", CPU)
     begin = start(x, 3, kind == "full")
@@ -204,13 +205,18 @@ def test_settings_that_mean_nothing_are_refused(make: Callable[[], GMM]) -> None
         make()
 
 
+def given(n: int) -> Task:
+    return split(*gaussians(n, 6, 3, spread=1.0), 3)
+
+
 def both(n: int) -> list[dict[str, float]]:
-    scored = split(*gaussians(n, 6, 3, spread=1.0), 3)
-    return [GMM(inits=4)(scored)[0], GMM(inits=4, covariance="diagonal")(scored)[0]]
+    return [GMM(inits=3)(given(n))[0], GMM(inits=3, covariance="diagonal")(given(n))[0]]
 
 
-@pytest.mark.parametrize("n", [400, 1500])  # one block of train rows; four, and two of test rows
-def test_figures_are_the_same_on_any_number_of_processes(ranks: Ranks, n: int) -> None:
+@pytest.mark.parametrize(("n", "train", "test"), [(400, 1, 1), (4500, 3, 2), (9000, 6, 3)])
+def test_figures_are_the_same_on_any_number_of_processes(ranks: Ranks, n: int, train: int, test: int) -> None:
+    # Blocks of each: of 4 ranks some have none, or one has more; the most rows begin with a sample, in 5 blocks.
+    assert (len(given(n).train.slices()), len(given(n).test.slices())) == (train, test)
     expected = both(n)
     for size in (2, 3, 4):
         for found in ranks(both, n, size=size):

@@ -72,12 +72,12 @@ def test_the_largest_of_wide_rows(k: int, width: int, levels: int) -> None:
 
 
 def test_of_equally_near_rows_the_first_is_nearer() -> None:
-    x = torch.eye(3).repeat(300, 1)  # row i lies where row i - 3 does
-    found = search(
-        (rows(x[:500], torch.zeros(500)), rows(x[500:], torch.zeros(400))), rows(x[:3], torch.zeros(3)), 70, DISTANCES
-    )
+    x = torch.eye(3).repeat(900, 1)  # row i lies where row i - 3 does
+    bank = rows(x[:2100], torch.zeros(2100)), rows(x[2100:], torch.zeros(600))
+    assert [len(part.slices()) for part in bank] == [3, 1]
+    found = search(bank, rows(x[:3], torch.zeros(3)), 750, DISTANCES)  # some of each block
     for distance in DISTANCES:
-        assert torch.equal(found[distance].row, torch.arange(3).unsqueeze(1) + 3 * torch.arange(70))
+        assert torch.equal(found[distance].row, torch.arange(3).unsqueeze(1) + 3 * torch.arange(750))
 
 
 def test_euclidean_neighbours_of_features_far_from_zero() -> None:
@@ -115,11 +115,15 @@ def test_exponential_votes_are_those_of_the_formula(digits: Task, temperature: f
 
 
 def test_chunks_and_tiles_change_nothing(digits: Task, monkeypatch: pytest.MonkeyPatch) -> None:
+    x = digits.train.features
+    train = rows(torch.cat([x, 16 - x, x.flip(1)]), digits.train.y.repeat(3, 1))
+    assert len(train.slices()) == 4
+
     def found() -> dict[Distance, Neighbours]:
-        return search(digits.fitting, digits.test, 30, DISTANCES)
+        return search((train, digits.validation), digits.test, 30, DISTANCES)
 
     whole = found()
-    for scores, tile in ((1, 2**16), (10**6, 256), (10**5, 600)):
+    for scores, tile in ((1, 2**16), (10**6, 256), (10**5, 2100)):  # tiles of all blocks, of one, of two and three
         monkeypatch.setattr(neighbours, "SCORES", {"cpu": scores})
         monkeypatch.setattr(neighbours, "TILE", tile)
         for distance, (score, row) in found().items():  # to the last bit: products of whole numbers are exact
@@ -184,21 +188,22 @@ def test_more_neighbours_than_images_are_refused() -> None:
 def duplicates() -> Task:
     """A bank of 3 + 1 blocks that holds every feature twice, in different blocks and of different classes."""
     generator = torch.Generator().manual_seed(0)
-    x = torch.randn(450, 12, generator=generator).repeat(2, 1)
-    y = torch.randint(4, (900, 2), generator=generator)
+    x = torch.randn(1550, 12, generator=generator).repeat(2, 1)
+    y = torch.randint(4, (3100, 2), generator=generator)
     test = torch.randn(70, 12, generator=generator)
-    return task((x[:700], y[:700]), (x[700:], y[700:]), (test, y[:70]), 4)
+    return task((x[:2500], y[:2500]), (x[2500:], y[2500:]), (test, y[:70]), 4)
 
 
 def scored() -> tuple[dict[Distance, Neighbours], list[dict[str, float]]]:
     given = duplicates()
-    weights = KNN(k=(1, 2, 300), weights=("uniform", "exponential"))
-    return search(given.fitting, given.test, 300, DISTANCES), weights(given)
+    every = KNN(k=(1, 2, 1100), weights=("uniform", "exponential"))  # 1,100 are more than a block has
+    return search(given.fitting, given.test, 1100, DISTANCES), every(given)
 
 
 def test_any_number_of_ranks_finds_the_same(ranks: Ranks) -> None:
+    assert [len(part.slices()) for part in duplicates().fitting] == [3, 1]
     ((alone, figures),) = ranks(scored, size=1)
-    for size in (2, 3, 4):  # of 4, the first has no block
+    for size in (2, 3, 4):  # of 4, the first has no block and the last has two
         for found, others in ranks(scored, size=size):
             assert others == figures
             for distance in DISTANCES:

@@ -10,7 +10,7 @@ from ssl_bench.errors import UserError
 from ssl_bench.evaluation.linear_probe_sgd import LinearProbeSGD
 from ssl_bench.evaluation.minibatches import minibatches
 from ssl_bench.evaluation.task import Task
-from tests.evaluation.conftest import gaussians, rows, split
+from tests.evaluation.conftest import gaussians, rows, split, task
 from tests.ranks import Ranks
 
 ADAM = LinearProbeSGD(optimizer="adam", learning_rate=1e-2, schedule="constant", epochs=4)
@@ -91,16 +91,23 @@ def test_passes_that_are_not_there_are_refused(digits: Task) -> None:
         LinearProbeSGD(passes=2)(digits)
 
 
-def score(n: int) -> list[dict[str, float]]:
-    x, y = gaussians(n, 10, 3, spread=1.0)
-    return replace(COSINE, epochs=2)(split(x, torch.stack([y, (y + 1) % 3], 1), 3))
+def given(test: int) -> Task:
+    x, y = gaussians(600 + test, 10, 3, spread=1.0)
+    y = torch.stack([y, (y + 1) % 3], 1)
+    return task((x[:500], y[:500]), (x[500:600], y[500:600]), (x[600:], y[600:]), 3)
 
 
-@pytest.mark.parametrize("n", [3000, 80])  # test splits of 3 blocks and of 1
-def test_is_the_same_on_any_number_of_processes(n: int, ranks: Ranks) -> None:
-    [alone] = ranks(score, n, size=1)
+def score(test: int) -> list[dict[str, float]]:
+    return replace(COSINE, epochs=2)(given(test))
+
+
+@pytest.mark.parametrize(("test", "blocks"), [(100, 1), (2500, 3), (4700, 5)])
+def test_is_the_same_on_any_number_of_processes(test: int, blocks: int, ranks: Ranks) -> None:
+    # Of 4 ranks three or one have no block of the test split, or one has two.
+    assert len(given(test).test.slices()) == blocks
+    [alone] = ranks(score, test, size=1)
     for size in (2, 3, 4):
-        assert ranks(score, n, size=size) == [alone] * size
+        assert ranks(score, test, size=size) == [alone] * size
 
 
 @pytest.mark.parametrize(

@@ -52,9 +52,10 @@ def test_features_that_are_all_zero_have_no_rank() -> None:
         rankme(rows(torch.zeros(5, 3), torch.zeros(5)))
 
 
-@pytest.mark.parametrize("n", [2, 100, 256, 600, 1024])  # 1 block, 3 of them, 4 of them
-def test_uniformity_is_the_mean_over_all_pairs(n: int) -> None:
+@pytest.mark.parametrize(("n", "blocks"), [(2, 1), (1024, 1), (1500, 2), (2500, 3), (4096, 4), (4200, 5)])
+def test_uniformity_is_the_mean_over_all_pairs(n: int, blocks: int) -> None:
     x = 5 + random(n, 6) * torch.logspace(-1, 1, 6)
+    assert len(rows(x, torch.zeros(n)).slices()) == blocks
     distances = torch.pdist(torch.nn.functional.normalize(x.double()))
     expected = distances.square().mul(-2).exp().mean().log()
     assert uniformity(rows(x, torch.zeros(n))) == pytest.approx(float(expected), rel=1e-6)
@@ -72,8 +73,9 @@ def test_uniformity_of_one_image_is_refused() -> None:
 
 
 def test_alignment_is_zero_for_the_same_direction_and_two_for_right_angles() -> None:
-    x = random(700, 2)
-    y = torch.zeros(700)
+    x = random(2500, 2)
+    y = torch.zeros(2500)
+    assert len(rows(x, y).slices()) == 3
     assert alignment(rows(x, y), rows(3 * x, y)) == pytest.approx(0, abs=1e-12)
     assert alignment(rows(x, y), rows(x.flip(1) * torch.tensor([1.0, -1.0]), y)) == pytest.approx(2)
 
@@ -90,9 +92,11 @@ def figures(x: Tensor, view: Tensor) -> dict[str, float]:
     return Rank()(subject(x, view))
 
 
-@pytest.mark.parametrize("n", [200, 1100])  # ranks without a block, and 5 blocks
-def test_any_number_of_ranks_finds_the_same(ranks: Ranks, n: int) -> None:
+@pytest.mark.parametrize(("n", "blocks"), [(200, 1), (2500, 3), (4000, 4), (4700, 5)])
+def test_any_number_of_ranks_finds_the_same(ranks: Ranks, n: int, blocks: int) -> None:
+    # Of 4 ranks three, one or none have no block, or one has two.
     x, view = random(n, 8), random(n, 8, seed=1)
+    assert len(rows(x, torch.zeros(n)).slices()) == blocks
     alone = figures(x, view)
     for size in (2, 3, 4):
         for found in ranks(figures, x, view, size=size):
