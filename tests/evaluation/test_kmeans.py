@@ -10,6 +10,7 @@ from torch import Tensor
 
 from ssl_bench.errors import UserError
 from ssl_bench.evaluation.kmeans import KMeans, lloyd, nearest, seed_centres
+from ssl_bench.evaluation.rows import Rows
 from ssl_bench.evaluation.task import Task
 from tests.evaluation.conftest import gaussians, rows, task
 from tests.ranks import Ranks
@@ -33,6 +34,14 @@ def blobs(n: int, classes: int = 4, dim: int = 8) -> tuple[Tensor, Tensor]:
     return 10 * torch.eye(dim)[y] + 0.1 * torch.randn(n, dim, generator=generator), y
 
 
+def overlapping_blocks() -> Rows:
+    """4 classes in 3 blocks; no point lies so near to two centres that rounding decides, which takes few dimensions."""
+    x, y = gaussians(2500, 3, 4, spread=1.0)
+    found = rows((x - x.mean(0)) / x.std(0), y)
+    assert [part.stop - part.start for part in found.slices()] == [1024, 1024, 452]
+    return found
+
+
 def inertia(x: Tensor, centres: Tensor) -> Tensor:
     return nearest(x, centres)[0].double().sum(0)
 
@@ -52,19 +61,21 @@ def test_inertia_is_as_low_as_scikit_learns(digits: Task) -> None:
     assert figures["kmeans_euclidean_best/inertia"] <= 1.0001 * reference.inertia_
 
 
-def test_iterations_from_the_same_centres_are_scikit_learns(digits: Task) -> None:
-    x = digits.test.features
-    start = torch.stack([x[:10], x[10:20], x[20:30]])
-    found = lloyd(digits.test, same, start, unit=False, max_iter=300, tol=0)
+def test_iterations_from_the_same_centres_are_scikit_learns() -> None:
+    given = overlapping_blocks()
+    x = given.features
+    start = x[:12].view(3, 4, -1)
+    found = lloyd(given, same, start, unit=False, max_iter=300, tol=0)
     for one, centres in zip(start, found, strict=True):
-        reference = Reference(10, init=one.numpy(), n_init=1, tol=0).fit(x.numpy())
-        torch.testing.assert_close(centres, torch.from_numpy(reference.cluster_centers_), rtol=1e-4, atol=1e-3)
+        reference = Reference(4, init=one.numpy(), n_init=1, tol=0).fit(x.numpy())
+        torch.testing.assert_close(centres, torch.from_numpy(reference.cluster_centers_), rtol=1e-5, atol=1e-5)
 
 
-def test_one_spherical_step_is_the_slow_formula(digits: Task) -> None:
-    x = F.normalize(digits.test.features)
+def test_one_spherical_step_is_the_slow_formula() -> None:
+    given = overlapping_blocks()
+    x = F.normalize(given.features)
     start = x[:20].view(2, 10, -1)
-    found = lloyd(digits.test, F.normalize, start, unit=True, max_iter=1, tol=0)
+    found = lloyd(given, F.normalize, start, unit=True, max_iter=1, tol=0)
     for before, after in zip(start, found, strict=True):
         cosine = torch.nn.CosineSimilarity(-1)(x[:, None], before[None])
         for k in range(10):
@@ -91,8 +102,10 @@ def test_seeding_is_better_than_random_rows(digits: Task) -> None:
 
 
 def test_seeding_takes_one_row_of_each_distinct_point() -> None:
-    x = torch.eye(6).repeat(50, 1)
-    centres = seed_centres(rows(x, torch.zeros(300, dtype=torch.int64)), same, 6, 5, seed=0)
+    x = torch.eye(6).repeat(500, 1)
+    given = rows(x, torch.zeros(3000, dtype=torch.int64))
+    assert len(given.slices()) == 3
+    centres = seed_centres(given, same, 6, 5, seed=0)
     assert torch.equal(centres.sum(1), torch.ones(5, 6))
     assert (inertia(x, centres) == 0).all()
 
@@ -105,10 +118,11 @@ def test_an_empty_cluster_goes_on_from_the_farthest_point() -> None:
     assert second.flatten().tolist() == [1, 50]
 
 
-def test_restarts_do_not_depend_on_one_another(digits: Task) -> None:
-    start = digits.test.features[:60].view(6, 10, -1)
-    together = lloyd(digits.test, same, start, unit=False, max_iter=300, tol=1e-4)
-    one_by_one = [lloyd(digits.test, same, one[None], unit=False, max_iter=300, tol=1e-4) for one in start]
+def test_restarts_do_not_depend_on_one_another() -> None:
+    given = overlapping_blocks()
+    start = given.features[:16].view(4, 4, -1)
+    together = lloyd(given, same, start, unit=False, max_iter=300, tol=1e-4)
+    one_by_one = [lloyd(given, same, one[None], unit=False, max_iter=300, tol=1e-4) for one in start]
     torch.testing.assert_close(together, torch.cat(one_by_one))
 
 
@@ -164,19 +178,30 @@ def test_settings_that_mean_nothing_are_refused(make: Callable[[], KMeans]) -> N
         make()
 
 
-def both(n: int) -> list[dict[str, float]]:
+def given(n: int) -> Task:
     x, y = gaussians(n, 10, 3, spread=1.0)
-    return KMeans(distances=("spherical", "euclidean"), restarts=5)(alone(x - 3, torch.stack([y, 2 - y], 1), 3))
+    return alone(x - 3, torch.stack([y, 2 - y], 1), 3)
+
+
+def both(n: int) -> list[dict[str, float]]:
+    return KMeans(distances=("spherical", "euclidean"), restarts=3)(given(n))
+
+
+def line() -> Rows:
+    """0 to 4,999 in 5 blocks, the largest in the third and the next in the first."""
+    x = (torch.arange(5000.0) * 2601 % 5000)[:, None]
+    return rows(x, torch.zeros(5000, dtype=torch.int64))
 
 
 def emptied() -> Tensor:
-    x = torch.arange(600.0)[:, None]
     start = torch.tensor([[[0.0], [-1e4], [-2e4]]])
-    return lloyd(rows(x, torch.zeros(600, dtype=torch.int64)), same, start, unit=False, max_iter=1, tol=0)
+    return lloyd(line(), same, start, unit=False, max_iter=1, tol=0)
 
 
-@pytest.mark.parametrize("n", [200, 700, 1100])  # one block, three uneven, five: with four ranks some have none
-def test_figures_are_the_same_on_any_number_of_processes(ranks: Ranks, n: int) -> None:
+@pytest.mark.parametrize(("n", "blocks"), [(200, 1), (2500, 3), (4700, 5)])
+def test_figures_are_the_same_on_any_number_of_processes(ranks: Ranks, n: int, blocks: int) -> None:
+    # Of 4 ranks three or one have no block, or one has two.
+    assert len(given(n).test.slices()) == blocks
     expected = both(n)
     for size in (2, 3, 4):
         for found in ranks(both, n, size=size):
@@ -185,7 +210,10 @@ def test_figures_are_the_same_on_any_number_of_processes(ranks: Ranks, n: int) -
 
 
 def test_an_empty_cluster_moves_alike_on_any_number_of_processes(ranks: Ranks) -> None:
+    far = line().features.flatten().argsort(descending=True)[:2]
+    assert len(line().slices()) == 5
+    assert (far // 1024).tolist() == [2, 0], "the farthest points are in blocks of different ranks"
     for size in (2, 4):
         for found in ranks(emptied, size=size):
             assert torch.equal(found, emptied())
-    assert emptied().flatten().tolist() == [299.5, 599, 598]
+    assert emptied().flatten().tolist() == [2499.5, 4999, 4998]
