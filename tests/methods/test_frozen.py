@@ -44,7 +44,9 @@ def test_pca_is_scikit_learns(exact: bool, monkeypatch: pytest.MonkeyPatch) -> N
     reference = Reference(10, svd_solver="full").fit(DIGITS.flatten(1).double().numpy())
     expected = torch.from_numpy(reference.transform(DIGITS[:20].flatten(1).double().numpy())).float()
     ours = pca.encode(DIGITS[:20])
-    torch.testing.assert_close(ours * (ours * expected).sum(0).sign(), expected, atol=1e-4 if exact else 3e-3, rtol=1e-4)
+    torch.testing.assert_close(
+        ours * (ours * expected).sum(0).sign(), expected, atol=1e-4 if exact else 3e-3, rtol=1e-4
+    )
 
 
 def pca_on_rank(parts: list[list[torch.Tensor]]) -> torch.Tensor:
