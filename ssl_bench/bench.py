@@ -118,7 +118,7 @@ def loggers(config: Namespace, folder: Path) -> list[Logger]:
 def show(folder: Path, full: bool = False) -> None:
     """Print this run beside every other on the same data, and where it is; before that all its figures if `full`."""
     record = Record.read(folder)
-    if full:
+    if full and record.metrics:
         print_table([record], metrics=("*",))
     print_table([other for other in read_records([folder.parent]) if other.data == record.data])
     print(folder)

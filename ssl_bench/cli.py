@@ -10,7 +10,7 @@ import sys
 from importlib.metadata import entry_points, version
 from pathlib import Path
 
-from ssl_bench.config_files import choose, config_names, stack
+from ssl_bench.config_files import choose, config_names, nearest, stack
 from ssl_bench.errors import RunError, UserError
 from ssl_bench.evaluation import PROTOCOLS
 
@@ -65,7 +65,7 @@ def command_line() -> argparse.ArgumentParser:
     command.add_argument("--data", help="data set an encoder is scored on; what the table calls a file's")
     command.add_argument("--labels", type=Path, metavar="FILE", help="labels of features in a .npy file")
     command.add_argument("--seed", metavar="N", help="of an untrained encoder; default 0")
-    command.add_argument("--out", metavar="FOLDER", default="runs", help="where run folders are made; default runs")
+    command.add_argument("--out", metavar="FOLDER", help="where run folders are made; default runs")
     command.add_argument("--devices", metavar="N", default="auto", help="processes, one for each device; default auto")
     command.add_argument("--debug", action="store_true", help="show tracebacks")
     command = commands.add_parser("list", help="methods, data sets, views, experiments and protocols")
@@ -139,18 +139,24 @@ def evaluate(options: argparse.Namespace, rest: list[str]) -> None:
     path = Path(options.subject)
     encoder, _, model = options.subject.partition("/")
     if encoder not in config_names("encoder") or path.exists():
-        given = {"--data": options.data, "--labels": options.labels, "--seed": options.seed}
-        allowed = ("--data", "--labels") if path.suffix in FEATURES else ()
+        if options.data and not path.exists() and path.suffix not in FEATURES:
+            raise UserError(f"no encoder named {encoder!r}: {nearest(encoder, config_names('encoder'))}")
+        given = {"--data": options.data, "--labels": options.labels, "--seed": options.seed, "--out": options.out}
+        allowed = ["--data", "--out"] if path.suffix in FEATURES else []
+        allowed += ["--labels"] if path.suffix == ".npy" else []
         if wrong := [flag for flag, value in given.items() if value is not None and flag not in allowed]:
             raise UserError(f"{wrong[0]} does not go with {path}: it is for {', '.join(config_names('encoder'))}")
 
         from ssl_bench import evaluate as commands
 
         if path.suffix in FEATURES:
-            commands.evaluate_file(path, options.labels, options.data, options.out, options.devices, rest)
+            out = options.out or "runs"
+            commands.evaluate_file(path, options.labels, options.data, out, options.devices, rest)
         else:
             commands.evaluate_run(path, options.devices, rest)
         return
+    if options.labels:
+        raise UserError(f"--labels does not go with {encoder}: it is for features in a .npy file")
     if not options.data:
         raise UserError(f"--data is missing: give one of {', '.join(config_names('data'))}")
     if (encoder == "timm") != bool(model):

@@ -139,10 +139,6 @@ def write_record(record: Record, result: Result, subject: Subject, seconds: dict
     on_gpu = subject.device.type == "cuda"
     peak = torch.cuda.max_memory_allocated(subject.device) / 2**20 if on_gpu else peak_memory_mb()
     record.peak_memory_mb = max(record.peak_memory_mb, peak)
-    for name, source in list(record.scored.items()):
-        if source.split()[0] in result.failed:
-            record.metrics.pop(name, None)
-            del record.scored[name]
     record.metrics |= {name: float(f"{value:.9g}") for name, value in result.metrics.items()}
     record.scored |= {name: f"{source} {(commit() or '')[:7]}".strip() for name, source in result.sources.items()}
     record.failed = {name: why for name, why in record.failed.items() if name not in result.seconds} | result.failed

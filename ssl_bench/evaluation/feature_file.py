@@ -69,7 +69,7 @@ def _arrays(path: Path) -> dict[str, "Tensor | np.ndarray"]:
             with np.load(path, allow_pickle=False) as file:
                 return dict(file)
         return {"features": np.load(path, mmap_mode="c", allow_pickle=False)}
-    except (OSError, ValueError, BadZipFile, SafetensorError) as error:
+    except (OSError, EOFError, ValueError, BadZipFile, SafetensorError) as error:
         raise UserError(f"cannot read {path}: {str(error).splitlines()[0]}") from error
 
 
@@ -80,11 +80,18 @@ def _pair(
     missing = [name for name in (f"{split}features", f"{split}labels") if name not in arrays]
     if missing:
         known = ", ".join(sorted(arrays))
-        raise UserError(f"{path}: no {missing[0]} (it holds {known}); see `ssl-bench evaluate --help` for the names")
+        raise UserError(
+            f"{path}: no {missing[0]} (it holds {known}); see `ssl-bench evaluate --help` for the names, "
+            "and give the labels of a .npy with --labels"
+        )
     x, y = torch.as_tensor(arrays[f"{split}features"]).float(), np.asarray(arrays[f"{split}labels"])
     if x.ndim != 2 or y.ndim != 1:
         raise UserError(f"{path}: {split}features of shape {tuple(x.shape)} with labels of shape {y.shape}; "
                         "expected (images, features) and (images,)")  # fmt: skip
+    if y.dtype.kind == "f" and not np.isfinite(y).all():
+        raise UserError(f"{path}: {split}labels that are not finite; give -1 where an image has none")
+    if not len(x):
+        raise UserError(f"{path}: no {split}features; give some images")
     if len(x) != len(y):
         raise UserError(f"{path}: {len(x)} {split}features but {len(y)} {split}labels; give one label for each")
     bad = sum(int((~part.isfinite()).any(1).sum()) for part in x.split(4096))

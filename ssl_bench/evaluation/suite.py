@@ -30,6 +30,7 @@ from ssl_bench.evaluation.subject import Subject
 from ssl_bench.evaluation.svm import SVM
 from ssl_bench.evaluation.task import Task
 
+NOTHING = "no target has two classes in train and in test and a label in validation"
 RESIDENT_SHARE = 0.5
 """Of the free memory of a GPU: features that take more are read from their file block by block."""
 
@@ -94,7 +95,8 @@ class Evaluation:
     def __post_init__(self) -> None:
         for name in self.protocols or ():
             if name not in PROTOCOLS:
-                near = get_close_matches(name, PROTOCOLS, n=3, cutoff=0) or PROTOCOLS
+                near = get_close_matches(name, PROTOCOLS, n=3, cutoff=0) or list(PROTOCOLS)
+                near = ["generation"] if name in ("fid", "kid", "inception_score") else near
                 raise UserError(f"evaluation.protocols: no protocol {name!r}; nearest: {', '.join(near)}")
 
     def chosen(self, subject: Subject) -> list[str]:
@@ -123,8 +125,11 @@ class Evaluation:
             start = time.perf_counter()
             try:
                 protocol = getattr(self, name)
-                if name in LABELLED:
+                if name in (*LABELLED, "maps"):
                     _check(subject.features)
+                if name in LABELLED:
+                    if not groups:
+                        raise UserError(f"{NOTHING}: {', '.join(left_out)}")
                     found = {t: one for ts, task in groups for t, one in zip(ts, protocol(task), strict=True)}
                     figures = next(iter(found.values()), {}) if single else _by_target(found)
                 else:
@@ -139,8 +144,6 @@ class Evaluation:
 
 
 def _check(features: Features) -> None:
-    if all(bool((split.labels < 0).all()) for split in features[:3]):
-        raise UserError("no image has a label; only protocols that need none can be computed")
     x = features.train.features
     if all(torch.equal(x[:1].expand_as(part), part) for part in x.split(4096)):
         raise UserError(f"the features of all {len(x)} training images are the same: the encoder has collapsed")
