@@ -48,9 +48,18 @@ class TestAveraging:
         assert cell.se == pytest.approx(2 / 3**0.5, rel=1e-12)
         assert average([90.0]).se is None
 
-    @pytest.mark.parametrize("other", [{"setting": "b"}, {"commit": "c0ffee"}, {"epochs": 3}, {"data": "mnist"}])
-    def test_what_differs_in_more_than_its_seed_is_never_averaged(self, other: dict[str, str]) -> None:
-        tables = make_tables([record(), record(seed=1, **other)])
+    @pytest.mark.parametrize(
+        "other",
+        [
+            {"setting": "b"},
+            {"commit": "c0ffee"},
+            {"epochs": 3},
+            {"data": "mnist"},
+            {"scored": {"knn_5/accuracy": "knn 1a2b3c4d c0ffee"}},  # by other settings of its protocol, or later
+        ],
+    )
+    def test_what_differs_in_more_than_its_seed_is_never_averaged(self, other: dict[str, object]) -> None:
+        tables = make_tables([record(), record(seed=1, **other)])  # type: ignore[arg-type]
         assert [row.seeds for table in tables for row in table.rows] == [1, 1]
 
     def test_rows_of_one_method_say_what_they_differ_in(self) -> None:

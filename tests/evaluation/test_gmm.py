@@ -8,7 +8,8 @@ from sklearn.mixture import GaussianMixture
 from torch import Tensor
 
 from ssl_bench.errors import UserError
-from ssl_bench.evaluation.gmm import GMM, Family, Mixture, em, sample
+from ssl_bench.evaluation.gmm import GMM, sample
+from ssl_bench.evaluation.mixture import Family, Mixture, em
 from ssl_bench.evaluation.rows import Rows
 from ssl_bench.evaluation.task import Task
 from tests.evaluation.conftest import CPU, gaussians, rows, split, task

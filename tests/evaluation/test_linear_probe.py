@@ -10,7 +10,6 @@ from ssl_bench.evaluation.linear_probe import LinearProbe, fit
 from ssl_bench.evaluation.rows import Rows
 from ssl_bench.evaluation.task import Task
 from tests.evaluation.conftest import gaussians, split, task
-from tests.ranks import Ranks
 
 L2 = (1e-4, 1e-2, 1.0)
 
@@ -143,28 +142,6 @@ def test_a_class_that_train_lacks_is_not_predicted_and_one_image_is_enough(overl
         5,
     )
     assert LinearProbe(l2=L2)(lacking)[0]["linear_probe/accuracy"] == 0
-
-
-def given(train: int) -> Task:
-    x, y = gaussians(train + 1300, 12, 4, spread=2.0)
-    y = torch.stack([y, 3 - y, y // 2], 1)
-    first, second = slice(train, train + 100), slice(train + 100, None)
-    return task((x[:train], y[:train]), (x[first], y[first]), (x[second], y[second]), 4)
-
-
-def probe_and_weights(train: int) -> tuple[list[dict[str, float]], Tensor]:
-    of = given(train)
-    return LinearProbe()(of), fit(of, of.fitting, torch.full((1, 3), 1e-3, dtype=torch.float64))
-
-
-@pytest.mark.parametrize(("size", "train", "blocks"), [(2, 4700, 5), (3, 200, 1), (4, 2500, 3), (4, 4700, 5)])
-def test_any_number_of_ranks_gives_the_same_bits(size: int, train: int, blocks: int, ranks: Ranks) -> None:
-    # Some ranks have no block of the train split, or one has more than the others; validation has one block.
-    assert [len(part.slices()) for part in (given(train).train, given(train).test)] == [blocks, 2]
-    ((expected, weights),) = ranks(probe_and_weights, train, size=1)
-    for found, same in ranks(probe_and_weights, train, size=size):
-        assert found == expected
-        assert torch.equal(same, weights)
 
 
 @pytest.mark.parametrize("grid", [(), (0.0, 1.0), (-1.0,)])

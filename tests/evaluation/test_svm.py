@@ -9,7 +9,6 @@ from ssl_bench.evaluation.rows import Rows
 from ssl_bench.evaluation.svm import SVM, fit
 from ssl_bench.evaluation.task import Task
 from tests.evaluation.conftest import gaussians, split, task
-from tests.ranks import Ranks
 
 
 def standardised(task: Task, *splits: Rows) -> tuple[Tensor, Tensor]:
@@ -127,28 +126,6 @@ def test_one_image_of_a_class_is_enough() -> None:
     x = torch.tensor([[-1.0, 0], [1, 0], [-1, 1], [1, 1], [0, 9]])
     y = torch.tensor([0, 1, 0, 1, 2])
     assert SVM(c=(1.0,))(task((x, y), (x, y), (x, y), 4))[0]["svm/accuracy"] == 100
-
-
-def given(train: int) -> Task:
-    x, y = gaussians(train + 1300, 12, 4, spread=2.0)
-    y = torch.stack([y, 3 - y, y // 2], 1)
-    first, second = slice(train, train + 100), slice(train + 100, None)
-    return task((x[:train], y[:train]), (x[first], y[first]), (x[second], y[second]), 4)
-
-
-def svm_and_weights(train: int) -> tuple[list[dict[str, float]], Tensor]:
-    of = given(train)
-    return SVM()(of), fit(of, of.fitting, torch.full((1, 3), 1e-2, dtype=torch.float64))
-
-
-@pytest.mark.parametrize(("size", "train", "blocks"), [(2, 4700, 5), (3, 200, 1), (4, 2500, 3), (4, 4700, 5)])
-def test_any_number_of_ranks_gives_the_same_bits(size: int, train: int, blocks: int, ranks: Ranks) -> None:
-    # Some ranks have no block of the train split, or one has more than the others; validation has one block.
-    assert [len(part.slices()) for part in (given(train).train, given(train).test)] == [blocks, 2]
-    ((expected, weights),) = ranks(svm_and_weights, train, size=1)
-    for found, same in ranks(svm_and_weights, train, size=size):
-        assert found == expected
-        assert torch.equal(same, weights)
 
 
 @pytest.mark.parametrize("grid", [(), (0.0, 1.0), (-1.0,)])
