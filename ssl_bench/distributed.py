@@ -1,6 +1,6 @@
 """Every collective of the suite. In a process of its own each is the identity."""
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, TypeVar
@@ -78,6 +78,40 @@ def gather_rows(x: Tensor) -> Tensor:
     padded = x.new_zeros(max(counts), *x.shape[1:])
     padded[: len(x)] = x.detach()
     return torch.cat([part[:n] for part, n in zip(all_gather(padded), counts, strict=True)])
+
+
+class _Gather(torch.autograd.Function):
+    @staticmethod
+    def forward(ctx: Any, x: Tensor) -> Tensor:
+        ctx.rows = len(x)
+        return all_gather(x).flatten(0, 1)
+
+    @staticmethod
+    def backward(ctx: Any, gradient: Tensor) -> Tensor:  # type: ignore[override]
+        return all_reduce_sum(gradient)[ctx.rows * rank() : ctx.rows * (rank() + 1)]
+
+
+def gather(x: Tensor) -> Tensor:
+    """Rows ``(n, ...)`` of every rank, one after the other: ``(W n, ...)``, the same on every rank, with gradients.
+
+    A row's gradient is the sum of what every rank's loss makes of it. So where each rank computes one loss of the
+    gathered rows and parameter gradients are then averaged over ranks, as DistributedDataParallel and
+    `average_gradients` do, they are those of that loss in a single process: nothing is to be scaled. Every rank must
+    have the same number of rows.
+    """
+    return _Gather.apply(x) if running() else x  # type: ignore[no-any-return,no-untyped-call]
+
+
+def average_gradients(parameters: Iterable[Tensor]) -> None:
+    """Replace the gradients of parameters by their mean over ranks; those without one must be the same everywhere."""
+    gradients = [p.grad for p in parameters if p.grad is not None]
+    if not running() or not gradients:
+        return
+    flat = torch.cat([gradient.flatten() for gradient in gradients])
+    dist.all_reduce(flat)
+    flat /= world_size()
+    for gradient, mean in zip(gradients, flat.split([g.numel() for g in gradients]), strict=True):
+        gradient.copy_(mean.view_as(gradient))
 
 
 def share_out(jobs: Sequence[Callable[[], T]]) -> list[T]:

@@ -1,0 +1,197 @@
+"""Training of a generator against a discriminator: who steps when, averages, precision and ranks."""
+
+import copy
+from collections.abc import Callable
+from contextlib import nullcontext
+from typing import Any
+
+import torch
+from lightning.pytorch.strategies import ParallelStrategy
+from lightning.pytorch.utilities.types import OptimizerLRScheduler
+from torch import Generator, Tensor, nn
+from torch.optim.swa_utils import update_bn
+
+from ssl_bench.data.types import Batch
+from ssl_bench.data.views import Views
+from ssl_bench.distributed import average_gradients
+from ssl_bench.errors import UserError
+from ssl_bench.methods.base import Method, OptimizerFactory
+from ssl_bench.networks.ema import move_average
+
+GeneratorNetwork = Callable[[int, tuple[int, ...]], nn.Module]
+DiscriminatorNetwork = Callable[[tuple[int, ...], int], nn.Module]
+Part = dict[str, Tensor]
+Terms = dict[str, Tensor]
+SETTLING = 32
+"""Batches that the averaged generator's BatchNorm statistics are estimated from (BigGAN's standing statistics)."""
+
+
+class Adversarial(Method):
+    """Base of the methods that train a generator and a discriminator.
+
+    A batch is one step of the discriminator; with every `n_dis`-th the generator makes one after it. `global_step`
+    counts batches, as for every other method, so the generator has made ``ceil(global_step / n_dis)`` steps. Gradients
+    are averaged over `accumulate` parts of the batch and over ranks, each network's alone: no network ever sees the
+    gradient of the other's loss. Exponential moving averages of both networks are kept; that of the discriminator is
+    scored, that of the generator draws.
+
+    A subclass writes `discriminator_loss` and `generator_loss`, and where both need the same of the real images,
+    `prepare` and `finish`. Each is called without gradients of the other network being computed.
+
+    Args:
+        image_shape: shape of one image; the command line takes it from the data.
+        generator: given (latent_dim, image_shape), returns the network from latents to images in [-1, 1].
+        discriminator: given (image_shape, outputs), returns the network with `feature_dim`, `features(x)`, which are
+            scored, and `forward(x)`, their head's outputs.
+        outputs: of the discriminator.
+        latent_dim: length of the generator's standard normal input.
+        n_dis: steps of the discriminator, each on a batch of its own, for one of the generator.
+        accumulate: equal parts a batch is worked through in, to save memory. Losses that compare the images of a
+            batch compare those of a part.
+        ema: decay of the averages, per step of the network.
+        generator_optimizer: as `optimizer`, which is then the discriminator's.
+        **kwargs: optimizer, schedule and decay_all, see `Method`; schedule and decay_all hold for both networks.
+    """
+
+    def __init__(
+        self,
+        image_shape: tuple[int, ...],
+        generator: GeneratorNetwork,
+        discriminator: DiscriminatorNetwork,
+        outputs: int,
+        latent_dim: int = 128,
+        n_dis: int = 1,
+        accumulate: int = 1,
+        ema: float = 0.99,
+        generator_optimizer: OptimizerFactory | None = None,
+        **kwargs: Any,
+    ):
+        super().__init__(**kwargs)
+        if min(n_dis, accumulate, latent_dim) < 1 or not 0 <= ema < 1:
+            raise UserError(
+                f"{type(self).__name__}: n_dis {n_dis}, accumulate {accumulate}, latent_dim {latent_dim}, ema {ema}: "
+                "expected positive numbers and ema in [0, 1)"
+            )
+        self.automatic_optimization = False
+        self.image_shape, self.latent_dim = tuple(image_shape), latent_dim
+        self.generator = generator(latent_dim, self.image_shape)
+        self.discriminator = discriminator(self.image_shape, outputs)
+        self.generator_ema = copy.deepcopy(self.generator).requires_grad_(False).eval()
+        self.discriminator_ema = copy.deepcopy(self.discriminator).requires_grad_(False).eval()
+        self.feature_dim = int(self.discriminator.feature_dim)  # type: ignore[arg-type]
+        self.n_dis, self.accumulate, self.ema = n_dis, accumulate, ema
+        self.make_generator_optimizer = generator_optimizer or self.make_optimizer
+        self.step = 0
+        """`global_step` when the batch came."""
+
+    def encode(self, x: Tensor) -> Tensor:
+        """The averaged discriminator's backbone: ``(N, C, H, W)`` in [-1, 1] to ``(N, feature_dim)``."""
+        return self.discriminator_ema.features(x).float()  # type: ignore[operator,no-any-return]
+
+    def latents(self, n: int, generator: Generator | None = None) -> Tensor:
+        """Latents ``(n, latent_dim)`` of the prior, drawn by `generator`."""
+        device = self.device if generator is None else generator.device
+        return torch.randn(n, self.latent_dim, generator=generator, device=device).to(self.device)
+
+    def decode(self, z: Tensor) -> Tensor:
+        """What the averaged generator makes of latents: images ``(n, C, H, W)`` in [0, 1], or points ``(n, D)``."""
+        x = self.generator_ema(z).float()
+        return (x + 1) / 2 if len(self.image_shape) == 3 else x
+
+    def sample(self, n: int, generator: Generator | None = None) -> Tensor:
+        """n images ``(n, C, H, W)`` in [0, 1], or points ``(n, D)``, of the averaged generator."""
+        return self.decode(self.latents(n, generator))
+
+    def prepare(self, real: Tensor) -> Part:
+        """What the losses are given of real images ``(N, ...)``: those, and what both need, computed once."""
+        return {"real": real}
+
+    def discriminator_loss(self, part: Part) -> Terms:
+        """Scalar terms by name; ``loss`` is what the discriminator minimises."""
+        raise TypeError(f"{type(self).__name__} must define discriminator_loss(part)")
+
+    def generator_loss(self, part: Part) -> Terms:
+        """Scalar terms by name; ``generator_loss`` is what the generator minimises."""
+        raise TypeError(f"{type(self).__name__} must define generator_loss(part)")
+
+    def finish(self, parts: list[Part]) -> None:
+        """What is to be kept of a batch, after the steps on it."""
+
+    def due(self, every: int) -> bool:
+        """Whether a regulariser that is evaluated lazily is, on this batch: with `every` times its weight."""
+        return self.step % every == 0
+
+    def fakes(self, n: int) -> Tensor:
+        """n images of the generator that is trained, in [-1, 1]."""
+        return self.generator(torch.randn(n, self.latent_dim, device=self.device))  # type: ignore[no-any-return]
+
+    def training_step(self, batch: Batch, batch_idx: int) -> Terms:
+        """A step of the discriminator and, where it is its turn, one of the generator; each view is an image."""
+        self.step = self.global_step
+        parts = [self.prepare(part) for part in batch.images.flatten(0, 1).chunk(self.accumulate)]
+        terms = self.descend(0, self.discriminator_loss, "loss", parts)
+        if self.step % self.n_dis == 0:
+            terms |= self.descend(1, self.generator_loss, "generator_loss", parts)
+            move_average(self.generator_ema, self.generator, self.ema)
+        move_average(self.discriminator_ema, self.discriminator, self.ema)
+        self.finish(parts)
+        schedulers = self.lr_schedulers() or []
+        for scheduler in schedulers if isinstance(schedulers, list) else [schedulers]:
+            scheduler.step()  # type: ignore[call-arg]
+        self.report(terms, self.step)
+        return terms
+
+    def descend(self, which: int, loss: Callable[[Part], Terms], name: str, parts: list[Part]) -> Terms:
+        """One optimizer's step along the mean over parts and ranks of a loss; returns the terms' means over parts."""
+        optimizer = self.optimizers()[which]  # type: ignore[index]
+        strategy = self.trainer.strategy
+        # Averaging here and not in DistributedDataParallel, which waits for the gradients of all networks at once.
+        quiet = strategy.block_backward_sync() if isinstance(strategy, ParallelStrategy) else nullcontext()
+        means: Terms = {}
+        with self.toggled_optimizer(optimizer), quiet:
+            optimizer.zero_grad()
+            for part in parts:
+                terms = loss(part)
+                self.manual_backward(terms[name] / len(parts))
+                for key, value in terms.items():
+                    means[key] = means.get(key, 0) + value.detach() / len(parts)
+            average_gradients(p for group in optimizer.param_groups for p in group["params"])
+            if which == 0:
+                optimizer.step()
+            else:  # past Lightning's wrapper, which would count it as a step of its own
+                strategy.optimizer_step(optimizer.optimizer, closure=lambda: None)
+        return means
+
+    def configure_optimizers(self) -> OptimizerLRScheduler:
+        """The discriminator's optimizer and the generator's, each scheduled per batch."""
+        optimizers = [
+            self.make_optimizer(self.parameter_groups(self.discriminator)),
+            self.make_generator_optimizer(self.parameter_groups(self.generator)),
+        ]
+        return optimizers, [scheduler for o in optimizers if (scheduler := self.make_scheduler(o)) is not None]
+
+    def train(self, mode: bool = True) -> "Adversarial":
+        """Switch the networks that are trained; the averages stay in evaluation mode."""
+        super().train(mode)
+        self.generator_ema.eval()
+        self.discriminator_ema.eval()
+        return self
+
+    def on_fit_start(self) -> None:
+        """Refuse views that the generator's images cannot be compared with."""
+        if isinstance(self.views, Views) and len(self.image_shape) == 3:
+            ends = self.views.from_image(torch.tensor([0.0, 1.0]).view(2, 1, 1, 1).expand(2, *self.image_shape))
+            if not torch.allclose(ends, ends.new_tensor([-1.0, 1.0]).view(2, 1, 1, 1).expand_as(ends)):
+                raise UserError(
+                    f"{type(self).__name__}: views lie in [{ends.min():.2f}, {ends.max():.2f}] and generated images in "
+                    "[-1, 1]: end the recipe with `normalize: {mean: 0.5, std: 0.5}`"
+                )
+
+    def on_train_batch_end(self, outputs: Any, batch: Any, batch_idx: int) -> None:
+        """Before an epoch ends, and its checkpoint is written, make the averaged generator fit to draw."""
+        if self.trainer.is_last_batch or self.global_step == self.trainer.max_steps:
+            self.settle(len(batch.images.flatten(0, 1)))
+
+    def settle(self, batch_size: int) -> None:
+        """Estimate the averaged generator's BatchNorm statistics: those of its images, not of the trained one's."""
+        update_bn((self.latents(batch_size) for _ in range(SETTLING)), self.generator_ema)
