@@ -1,0 +1,32 @@
+"""Self-attention between the places of a feature map."""
+
+import torch
+from torch import Tensor, nn
+
+
+class SelfAttention(nn.Module):
+    """Non-local block of SAGAN (Zhang et al. 2019) as in BigGAN: ``(N, C, H, W)`` to the same shape.
+
+    Keys and values are max-pooled by two; the output is added with a learned gain that starts at 0. The networks
+    that use it normalise its weights spectrally. Written out, since the fused kernels of attention have no second
+    derivative, which gradient penalties need.
+
+    Args:
+        channels: C; queries and keys have C // 8 channels, values C // 2.
+    """
+
+    def __init__(self, channels: int):
+        super().__init__()
+        narrow, half = max(1, channels // 8), max(1, channels // 2)
+        self.query = nn.Conv2d(channels, narrow, 1, bias=False)
+        self.key = nn.Sequential(nn.Conv2d(channels, narrow, 1, bias=False), nn.MaxPool2d(2))
+        self.value = nn.Sequential(nn.Conv2d(channels, half, 1, bias=False), nn.MaxPool2d(2))
+        self.output = nn.Conv2d(half, channels, 1, bias=False)
+        self.gain = nn.Parameter(torch.zeros(()))
+
+    def forward(self, x: Tensor) -> Tensor:
+        """``(N, C, H, W)`` with even H and W to the same shape."""
+        query, key, value = (part(x).flatten(2) for part in (self.query, self.key, self.value))
+        weights = (query.transpose(1, 2) @ key).softmax(-1)  # (N, HW, HW / 4)
+        attended = (value @ weights.transpose(1, 2)).unflatten(2, x.shape[2:])
+        return x + self.gain * self.output(attended)  # type: ignore[no-any-return]

@@ -1,0 +1,90 @@
+"""The structural GAN's discriminator: a ResNet-18 in which no image sees another."""
+
+import math
+from typing import Literal
+
+from torch import Tensor, nn
+
+from ssl_bench.errors import UserError
+from ssl_bench.networks.spectral import normalize_spectrally
+
+Norm = Literal["group", "spectral"]
+
+
+class GroupNormResNet(nn.Module):
+    """ResNet-18 with average pooling, GroupNorm and ELU: ``(N, C, H, W) -> (N, outputs)``.
+
+    Structural Adversarial Objectives, appendix A.1, and its release. Up to 64 px there are four stages and the last
+    three halve the image (32 -> 4, 28 -> 3, 8 -> 1); above, the first stage is doubled and all five halve it
+    (128 -> 4). 11.49 M parameters at 32 px with 128 outputs.
+
+    Args:
+        image_shape: (C, H, W) of one input; H and W 8 or more.
+        outputs: length of one output.
+        width: channels of the first stage; 8 times as many come out of the backbone. 64 is the published network.
+        norm: ``group``, or ``spectral``: every weight spectrally normalised and no GroupNorm (the paper's ablation).
+
+    Raises:
+        UserError: the images are smaller, or no images.
+    """
+
+    def __init__(self, image_shape: tuple[int, ...], outputs: int, width: int = 64, norm: Norm = "group"):
+        super().__init__()
+        if len(image_shape) != 3 or min(image_shape[1:]) < 8:
+            raise UserError(f"GroupNormResNet takes images (C, H, W) of 8 px or more, not {tuple(image_shape)}")
+        large = max(image_shape[1:]) > 64
+        stages = [(1, 2), (1, 2), (2, 2), (4, 2), (8, 2)] if large else [(1, 1), (2, 2), (4, 2), (8, 2)]
+        layers: list[nn.Module] = [nn.Conv2d(image_shape[0], width, 3, padding=1, bias=False), nn.ELU()]
+        channels = width
+        for multiple, stride in stages:
+            layers += [
+                PooledBlock(channels, multiple * width, stride, norm),
+                PooledBlock(multiple * width, multiple * width, 1, norm),
+            ]
+            channels = multiple * width
+        self.backbone = nn.Sequential(*layers, nn.AdaptiveAvgPool2d(1), nn.Flatten())
+        self.feature_dim = channels
+        self.head = nn.Sequential(nn.Linear(channels, channels), nn.ELU(), nn.Linear(channels, outputs))
+        for module in self.modules():
+            if isinstance(module, nn.Conv2d):
+                nn.init.kaiming_normal_(module.weight, mode="fan_out", nonlinearity="relu")
+        if norm == "spectral":
+            normalize_spectrally(self)
+
+    def features(self, x: Tensor) -> Tensor:
+        """The backbone, which is scored: ``(N, C, H, W) -> (N, feature_dim)``."""
+        return self.backbone(x)  # type: ignore[no-any-return]
+
+    def forward(self, x: Tensor) -> Tensor:
+        """``(N, C, H, W) -> (N, outputs)``."""
+        return self.head(self.features(x))  # type: ignore[no-any-return]
+
+
+class PooledBlock(nn.Module):
+    """Average pooling and two 3x3 convolutions, the second normalised; a normalised 1x1 shortcut to a new shape."""
+
+    def __init__(self, inputs: int, outputs: int, stride: int, norm: Norm):
+        super().__init__()
+        self.pool = nn.AvgPool2d(stride) if stride > 1 else nn.Identity()
+        self.residual = nn.Sequential(
+            nn.Conv2d(inputs, outputs, 3, padding=1, bias=False),
+            nn.ELU(),
+            nn.Conv2d(outputs, outputs, 3, padding=1, bias=False),
+            normalization(outputs, norm),
+        )
+        self.shortcut: nn.Module = nn.Identity()
+        if stride > 1 or inputs != outputs:
+            self.shortcut = nn.Sequential(nn.Conv2d(inputs, outputs, 1, bias=False), normalization(outputs, norm))
+        self.activation = nn.ELU()
+
+    def forward(self, x: Tensor) -> Tensor:
+        """``(N, inputs, H, W) -> (N, outputs, H // stride, W // stride)``."""
+        x = self.pool(x)
+        return self.activation(self.residual(x) + self.shortcut(x))  # type: ignore[no-any-return]
+
+
+def normalization(channels: int, norm: Norm) -> nn.Module:
+    """GroupNorm of 16 channels per group; of fewer groups, down to one, where 16 does not divide the channels."""
+    if norm == "spectral":
+        return nn.Identity()
+    return nn.GroupNorm(math.gcd(channels, max(1, channels // 16)), channels)
