@@ -18,6 +18,7 @@ from lightning.pytorch.utilities import rank_zero_only
 from ssl_bench import tracking
 from ssl_bench.callbacks.finite import StopWhenNotFinite
 from ssl_bench.callbacks.progress import EpochLine
+from ssl_bench.callbacks.samples import SampleGrid
 from ssl_bench.callbacks.seeding import EpochSeed
 from ssl_bench.callbacks.stopwatch import Stopwatch
 from ssl_bench.distributed import stopping_together
@@ -95,7 +96,7 @@ def fit(run: Run, config: Namespace, folder: Path) -> Trainer:
         **config.trainer.as_dict(),
         default_root_dir=folder,
         logger=loggers(config, folder),
-        callbacks=[Stopwatch(), EpochSeed(config.seed), StopWhenNotFinite(), *watchers, checkpoint],
+        callbacks=[Stopwatch(), EpochSeed(config.seed), StopWhenNotFinite(), *watchers, SampleGrid(folder), checkpoint],
         enable_progress_bar=sys.stdout.isatty(),
         enable_model_summary=False,
         use_distributed_sampler=False,

@@ -1,15 +1,17 @@
 """Pictures of a run: what went in, what came out, how the loss fell. Those of its features are evaluation/maps.py's."""
 
 import csv
+from math import pi
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import torch
 from matplotlib.figure import Figure
 from torch import Tensor
+from torch.nn.functional import pad
 
 from ssl_bench.drawing import canvas, save, show_row
-from ssl_bench.methods.base import Generative, Reconstructive
+from ssl_bench.methods.base import Generative, Latent, Reconstructive
 
 if TYPE_CHECKING:
     from ssl_bench.experiment import Run
@@ -56,7 +58,7 @@ def loss_curves(logs: Path) -> Figure | None:
 
 
 def image_sheets(run: "Run", device: torch.device) -> dict[str, Figure | None]:
-    """Sheets of the first test images: their views, their reconstructions, and samples of the method."""
+    """Sheets of the first test images, their views and reconstructions; and of samples, and what lies between some."""
     images = next(iter(run.data.batches("test", SHOWN))).images.to(device)
     plain, views = run.views.plain(images), run.views(images)
     originals = run.views.to_image(plain)
@@ -66,8 +68,29 @@ def image_sheets(run: "Run", device: torch.device) -> dict[str, Figure | None]:
     if isinstance(run.method, Reconstructive):
         sheets["reconstructions"] = sheet([originals, run.method.reconstruct(plain)], ["image", "reconstruction"])
     if isinstance(run.method, Generative):
-        sheets["samples"] = sheet(list(run.method.sample(SHOWN * SHOWN).split(SHOWN)), [""] * SHOWN)
+        sheets["samples"] = square(run.method.sample(SHOWN**2, torch.Generator().manual_seed(0)))
+    if isinstance(run.method, Latent):
+        start, end = run.method.latents(2 * SHOWN, torch.Generator().manual_seed(0)).split(SHOWN)
+        sheets["interpolation"] = square(run.method.decode(between(start, end, SHOWN).flatten(0, 1)))
     return sheets
+
+
+def between(start: Tensor, end: Tensor, steps: int) -> Tensor:
+    """Latents on the way from standard normal ones to others, ends included: ``(n, L)`` twice to ``(n, steps, L)``.
+
+    Spherical interpolation (White 2016, arXiv 1609.04468) at the right angle that independent latents of many
+    dimensions make: every step is standard normal itself, where those of a straight line are too short.
+    """
+    angle = torch.linspace(0, pi / 2, steps, device=start.device).unsqueeze(1)
+    return angle.cos() * start.unsqueeze(1) + angle.sin() * end.unsqueeze(1)
+
+
+def square(images: Tensor) -> Figure:
+    """A sheet of ``SHOWN**2`` images ``(n, C, H, W)`` in [0, 1], row by row."""
+    rows = pad(images, (0, 0, 0, 1), value=1).unflatten(0, (SHOWN, SHOWN))
+    figure = canvas(SHOWN, SHOWN)
+    show_row(rows.permute(1, 2, 0, 3, 4).flatten(2, 3), "", figure.subplots())  # a column as one tall image
+    return figure
 
 
 def sheet(rows: list[Tensor], labels: list[str]) -> Figure:

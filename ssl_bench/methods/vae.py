@@ -96,9 +96,16 @@ class VAE(Method):
 
     def sample(self, n: int, generator: Generator | None = None) -> Tensor:
         """n images ``(n, C, H, W)`` in [0, 1] from latents of the prior."""
+        return self.decode(self.latents(n, generator))
+
+    def latents(self, n: int, generator: Generator | None = None) -> Tensor:
+        """n standard normal latents ``(n, latent_dim)``."""
         device = self.device if generator is None else generator.device
-        noise = torch.randn(n, self.feature_dim, generator=generator, device=device).to(self.device)
-        return self.decoder(self.prior_latents(noise)).float().sigmoid()  # type: ignore[no-any-return]
+        return torch.randn(n, self.feature_dim, generator=generator, device=device).to(self.device)
+
+    def decode(self, z: Tensor) -> Tensor:
+        """Images ``(n, C, H, W)`` in [0, 1]: the decoder where the prior has standard normal latents z."""
+        return self.decoder(self.prior_latents(z)).float().sigmoid()  # type: ignore[no-any-return]
 
     def prior_latents(self, noise: Tensor) -> Tensor:
         """Latents of the prior from standard normal noise ``(n, latent_dim)``."""

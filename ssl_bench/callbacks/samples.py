@@ -1,0 +1,54 @@
+"""What a generative method draws as it learns: the same latents again and again."""
+
+import sys
+from pathlib import Path
+
+import torch
+from lightning import Callback, LightningModule, Trainer
+from lightning.pytorch.loggers import WandbLogger
+
+from ssl_bench.drawing import save
+from ssl_bench.figures import SHOWN, square
+from ssl_bench.methods.base import Generative
+
+GRIDS = 10
+"""Grids that a run leaves, at most."""
+
+
+class SampleGrid(Callback):
+    """Draw 64 samples from fixed noise at most ten times in a run, ``figures/samples_epoch<NNNN>.png``; not of points.
+
+    A run without a last epoch has one of every epoch. The first rank draws at the end of an epoch, after the hooks that
+    follow its last batch; the run's random numbers and what is in training mode stay as they are. A grid that cannot
+    be drawn is said so, and stops no run.
+
+    Args:
+        folder: the run folder.
+    """
+
+    def __init__(self, folder: Path):
+        self.folder = folder
+
+    def on_train_epoch_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        """Draw if it is time to, and show it in wandb too."""
+        epoch, epochs = trainer.current_epoch + 1, max(1, trainer.max_epochs or 1)
+        due = epoch == epochs or epoch % -(-epochs // GRIDS) == 0
+        if not due or not trainer.is_global_zero or not isinstance(pl_module, Generative):
+            return
+        training = [module for module in pl_module.modules() if module.training]
+        device = pl_module.device
+        try:
+            with torch.random.fork_rng([device] if device.type == "cuda" else []), torch.no_grad():
+                images = pl_module.eval().sample(SHOWN**2, torch.Generator().manual_seed(0))
+            if images.ndim != 4:
+                return
+            (self.folder / "figures").mkdir(exist_ok=True)
+            path = save(square(images), self.folder / "figures" / f"samples_epoch{epoch:04d}.png")
+            for logger in trainer.loggers:
+                if isinstance(logger, WandbLogger):
+                    logger.log_image("samples", [str(path)], step=trainer.global_step)
+        except Exception as error:
+            print(f"samples of epoch {epoch}: {type(error).__name__}: {error}", file=sys.stderr)
+        finally:
+            for module in training:
+                module.training = True
