@@ -45,6 +45,12 @@ def show_row(row: Tensor, label: str, ax: Axes) -> None:
     ax.set_ylabel(label, rotation=0, ha="right", va="center", fontsize=8)
 
 
+def show_grid(images: Tensor, ax: Axes) -> None:
+    """Rows of images ``(rows, columns, C, H, W)`` in [0, 1], with a pixel of white after each."""
+    columns = torch.nn.functional.pad(images, (0, 0, 0, 1), value=1).permute(1, 2, 0, 3, 4).flatten(2, 3)
+    show_row(columns, "", ax)  # each column is one tall image
+
+
 def scatter(maps: dict[str, Tensor], labels: Tensor, classes: Sequence[str], title: str) -> Figure:
     """Points in the plane coloured by class.
 

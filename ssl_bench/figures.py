@@ -8,9 +8,8 @@ from typing import TYPE_CHECKING
 import torch
 from matplotlib.figure import Figure
 from torch import Tensor
-from torch.nn.functional import pad
 
-from ssl_bench.drawing import canvas, save, show_row
+from ssl_bench.drawing import canvas, save, show_grid, show_row
 from ssl_bench.methods.base import Generative, Latent, Reconstructive
 
 if TYPE_CHECKING:
@@ -87,9 +86,8 @@ def between(start: Tensor, end: Tensor, steps: int) -> Tensor:
 
 def square(images: Tensor) -> Figure:
     """A sheet of ``SHOWN**2`` images ``(n, C, H, W)`` in [0, 1], row by row."""
-    rows = pad(images, (0, 0, 0, 1), value=1).unflatten(0, (SHOWN, SHOWN))
     figure = canvas(SHOWN, SHOWN)
-    show_row(rows.permute(1, 2, 0, 3, 4).flatten(2, 3), "", figure.subplots())  # a column as one tall image
+    show_grid(images.unflatten(0, (SHOWN, SHOWN)), figure.subplots())
     return figure
 
 

@@ -1,4 +1,4 @@
-"""Figures: loss curves over sessions, sheets of images, and the shapes of drawing.py."""
+"""Figures: loss curves over sessions, sheets of images, ways between latents, and the shapes of drawing.py."""
 
 from pathlib import Path
 
@@ -8,7 +8,7 @@ import torch
 from matplotlib.figure import Figure
 
 from ssl_bench import drawing
-from ssl_bench.figures import loss_curves, sheet
+from ssl_bench.figures import between, loss_curves, sheet, square
 
 
 def log(folder: Path, session: int, *rows: str) -> None:
@@ -45,6 +45,29 @@ def test_a_sheet_has_a_row_of_images_for_each_label(channels: int) -> None:
     assert dark.shape == bright.shape == (4, 8 * 5, 3)  # a pixel of white after each image
     assert dark[:, :4].max() == 0
     assert bright.min() == dark[:, 4].min() == 1
+
+
+def test_a_square_has_its_images_row_by_row() -> None:
+    images = torch.arange(64.0).view(64, 1, 1, 1).expand(-1, 3, 2, 2) / 64
+    (ax,) = square(images).axes
+    picture = torch.as_tensor(ax.images[0].get_array())[..., 0]
+    assert picture.shape == (8 * 3, 8 * 3)
+    assert torch.equal(picture[::3, ::3].flatten(), images[:, 0, 0, 0])
+    assert picture[2::3].min() == picture[:, 2::3].min() == 1
+
+
+def test_steps_between_latents_end_at_both_and_are_standard_normal_all_the_way() -> None:
+    start, end = torch.randn(2, 20_000, 3, generator=torch.Generator().manual_seed(0))
+    way = between(start, end, 5)
+    torch.testing.assert_close(way[:, 0], start)
+    torch.testing.assert_close(way[:, -1], end)
+    torch.testing.assert_close(way.std(0), torch.ones(5, 3), atol=0.03, rtol=0)
+
+
+def test_between_perpendicular_latents_lies_the_arc_of_a_circle() -> None:
+    way = between(torch.tensor([[3.0, 0.0]]), torch.tensor([[0.0, 3.0]]), 4)[0]
+    torch.testing.assert_close(way.norm(dim=1), torch.full((4,), 3.0))
+    torch.testing.assert_close((way[1:] * way[:-1]).sum(1) / 9, torch.full((3,), 30.0).deg2rad().cos())
 
 
 def test_a_picture_is_there_whole_or_not_at_all(tmp_path: Path) -> None:
