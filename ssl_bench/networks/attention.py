@@ -25,8 +25,8 @@ class SelfAttention(nn.Module):
         self.gain = nn.Parameter(torch.zeros(()))
 
     def forward(self, x: Tensor) -> Tensor:
-        """``(N, C, H, W)`` with even H and W to the same shape."""
+        """``(N, C, H, W)``, H and W 2 or more, to the same shape."""
         query, key, value = (part(x).flatten(2) for part in (self.query, self.key, self.value))
-        weights = (query.transpose(1, 2) @ key).softmax(-1)  # (N, HW, HW / 4)
+        weights = (query.transpose(1, 2) @ key).softmax(-1)  # (N, H W, H W / 4)
         attended = (value @ weights.transpose(1, 2)).unflatten(2, x.shape[2:])
         return x + self.gain * self.output(attended)  # type: ignore[no-any-return]

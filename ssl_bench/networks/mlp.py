@@ -1,4 +1,4 @@
-"""Fully connected encoder and decoder."""
+"""Fully connected networks: encoder and decoder, generator and discriminator."""
 
 import itertools
 import math
@@ -6,11 +6,11 @@ import math
 from torch import Tensor, nn
 
 
-def mlp(*widths: int) -> nn.Sequential:
-    """Linear layers of these widths with ReLU between them."""
+def mlp(*widths: int, activation: type[nn.Module] = nn.ReLU) -> nn.Sequential:
+    """Linear layers of these widths with an activation between them."""
     layers: list[nn.Module] = []
     for inputs, outputs in itertools.pairwise(widths):
-        layers += [nn.Linear(inputs, outputs), nn.ReLU()]
+        layers += [nn.Linear(inputs, outputs), activation()]
     return nn.Sequential(*layers[:-1])
 
 
@@ -49,3 +49,51 @@ class MLPDecoder(nn.Module):
     def forward(self, z: Tensor) -> Tensor:
         """``(N, inputs) -> (N, *image_shape)``."""
         return self.layers(z).unflatten(1, self.image_shape)  # type: ignore[no-any-return]
+
+
+class MLPDiscriminator(nn.Module):
+    """Images or points ``(N, ...)`` to vectors ``(N, outputs)``: the structural GAN's discriminator for the plane.
+
+    The paper does not give the networks of its double spiral; ELU and the head are those of its image discriminator.
+
+    Args:
+        image_shape: shape of one input.
+        outputs: length of one output.
+        hidden: widths of the hidden layers; the last is the backbone's output, which is scored.
+    """
+
+    def __init__(self, image_shape: tuple[int, ...], outputs: int, hidden: tuple[int, ...] = (128, 128, 128)):
+        super().__init__()
+        self.feature_dim = hidden[-1]
+        self.backbone = nn.Sequential(nn.Flatten(), *mlp(math.prod(image_shape), *hidden, activation=nn.ELU), nn.ELU())
+        self.head = mlp(self.feature_dim, self.feature_dim, outputs, activation=nn.ELU)
+
+    def features(self, x: Tensor) -> Tensor:
+        """The backbone: ``(N, *image_shape) -> (N, feature_dim)``."""
+        return self.backbone(x)  # type: ignore[no-any-return]
+
+    def forward(self, x: Tensor) -> Tensor:
+        """``(N, *image_shape) -> (N, outputs)``."""
+        return self.head(self.features(x))  # type: ignore[no-any-return]
+
+
+class MLPGenerator(nn.Module):
+    """Latents ``(N, latent_dim)`` to images in [-1, 1], or to points anywhere: ``(N, *image_shape)``.
+
+    Args:
+        latent_dim: length of one latent.
+        image_shape: shape of one output; ``(C, H, W)`` is an image, anything else a point.
+        hidden: widths of the hidden layers, each followed by ReLU.
+    """
+
+    def __init__(self, latent_dim: int, image_shape: tuple[int, ...], hidden: tuple[int, ...] = (128, 128, 128)):
+        super().__init__()
+        self.layers = nn.Sequential(
+            mlp(latent_dim, *hidden, math.prod(image_shape)),
+            nn.Unflatten(1, tuple(image_shape)),
+            nn.Tanh() if len(image_shape) == 3 else nn.Identity(),
+        )
+
+    def forward(self, z: Tensor) -> Tensor:
+        """``(N, latent_dim) -> (N, *image_shape)``."""
+        return self.layers(z)  # type: ignore[no-any-return]
