@@ -67,6 +67,11 @@ def subject_of(run: Run, config: dict[str, Any], folder: Path, device: torch.dev
             yield Batch(pictures, batch.labels.to(device), batch.ids.to(device))
 
     @torch.inference_mode()
+    def encode(pictures: Tensor) -> Tensor:
+        with torch.autocast(device.type, dtype=autocast, enabled=autocast is not None):
+            return method.encode(run.views.from_image(pictures)).float()
+
+    @torch.inference_mode()
     def sample(n: int, generator: Generator) -> Tensor:
         assert isinstance(method, Generative)
         return method.sample(n, generator).float()
@@ -83,6 +88,7 @@ def subject_of(run: Run, config: dict[str, Any], folder: Path, device: torch.dev
         data="-".join([names(config)[1], "x".join(map(str, run.views.output_shape)), data_hash(config)]),
         images=images,
         image_shape=run.views.output_shape,
+        encode=encode,
         sample=sample if isinstance(method, Generative) else None,
         reconstruct=reconstruct if isinstance(method, Reconstructive) else None,
         augmented=tuple(passes),

@@ -6,5 +6,5 @@ why this file imports nothing.
 """
 
 LABELLED = ("linear_probe", "linear_probe_sgd", "svm", "mlp_probe", "knn", "kmeans", "gmm")
-LABEL_FREE = ("rank", "reconstruction", "posthoc_reconstruction", "generation", "maps")
+LABEL_FREE = ("rank", "reconstruction", "posthoc_reconstruction", "generation", "memorisation", "maps")
 PROTOCOLS = LABELLED + LABEL_FREE

@@ -12,8 +12,9 @@ from torch import Generator, Tensor
 
 from ssl_bench.data.cache import cache_root
 from ssl_bench.data.types import Split
-from ssl_bench.distributed import all_reduce_min, gather_rows, rank, share
+from ssl_bench.distributed import all_reduce_min, gather_rows, rank
 from ssl_bench.errors import UserError
+from ssl_bench.evaluation.drawn import drawn
 from ssl_bench.evaluation.extractor import EXTRACTORS, Extractor
 from ssl_bench.evaluation.frechet import Statistics, Sums, frechet_distance, inception_score, kernel_distance
 from ssl_bench.evaluation.subject import Subject
@@ -21,8 +22,6 @@ from ssl_bench.files import replacing
 
 KEPT = 10_000
 """Real images, chosen at random, whose features are kept for the kernel distance, which draws its subsets from them."""
-SLACK = 1e-3
-"""How far outside [0, 1] rounding may carry a generated image."""
 
 
 @dataclass(frozen=True)
@@ -92,28 +91,14 @@ class Generation:
 
     def _fakes(self, subject: Subject, extractor: Extractor) -> tuple[Statistics, Tensor, Tensor]:
         """Statistics, features and logits of all generated images, in order, the same in every process."""
-        assert subject.sample is not None
         sums = Sums(extractor.dim, subject.device)
         features = [torch.empty(0, extractor.dim, device=subject.device)]
         logits = [torch.empty(0, extractor.classes, device=subject.device)]
-        sound = torch.ones((), device=subject.device)
-        starts = range(0, self.images, self.batch_size)
-        for i in share(len(starts)):
-            n = min(self.batch_size, self.images - starts[i])
-            images = subject.sample(n, Generator(subject.device).manual_seed(_seed_of(self.seed, i)))
-            within = (images >= -SLACK) & (images <= 1 + SLACK)  # not where they are not finite
-            if images.shape != (n, *subject.image_shape) or not within.all():
-                sound.zero_()
-                break
-            x, y = extractor(images.clamp(0, 1))
+        for _, images in drawn(subject, self.images, self.batch_size, self.seed):
+            x, y = extractor(images)
             sums.add(x)
             features.append(x)
             logits.append(y)
-        if not all_reduce_min(sound):
-            raise UserError(
-                f"sample(n) must give n images of shape {subject.image_shape}, finite and in [0, 1], and did not; "
-                "the method has diverged, or its sample is wrong"
-            )
         return sums.statistics(), gather_rows(torch.cat(features)), gather_rows(torch.cat(logits))
 
     def _reals(self, subject: Subject, extractor: Extractor) -> tuple[Statistics, Tensor]:
@@ -152,11 +137,6 @@ class Generation:
             with replacing(path) as temporary:
                 save_file({name: tensor.cpu() for name, tensor in tensors.items()}, temporary)
         return statistics, some
-
-
-def _seed_of(seed: int, batch: int) -> int:
-    """A hash of both, since torch's CPU generator takes no notice of a seed's upper 32 bits."""
-    return int.from_bytes(hashlib.sha256(f"{seed} {batch}".encode()).digest()[:7])
 
 
 def _read(path: Path, device: torch.device) -> tuple[Statistics, Tensor] | None:

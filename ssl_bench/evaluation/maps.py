@@ -73,7 +73,7 @@ class Maps:
         if not self.applies(subject):
             raise UserError("maps: features of 1 dimension; a picture needs 2 or more")
         (sheet,) = share_out([lambda: self.neighbours(subject)])
-        pictures = _fetch(subject, "test", sheet[:, 0]), _fetch(subject, "train", sheet[:, 1:].flatten())
+        pictures = fetch(subject, "test", sheet[:, 0]), fetch(subject, "train", sheet[:, 1:].flatten())
         (problem,) = share_out([lambda: self.draw(subject, sheet, *pictures)])
         if problem:
             raise UserError(f"maps: {problem}")
@@ -198,18 +198,22 @@ def _class_accuracies(x: Tensor, y: Tensor, subject: Subject, train_labels: Tens
     return drawing.bars(accuracy, names, 100 * right.mean().item(), title)
 
 
-def _fetch(subject: Subject, split: Split, ids: Tensor) -> dict[int, Tensor]:
+def fetch(subject: Subject, split: Split, ids: Tensor) -> dict[int, Tensor]:
     """Images by id, on the CPU and small, in every process; none where there are none, or points in their place."""
     found: dict[int, Tensor] = {}
-    wanted, last = set(ids.tolist()), int(ids.max())
+    wanted = set(ids.tolist())
+    last = max(wanted, default=-1)
     for batch in subject.images(split) if subject.images is not None else ():
         if batch.images.ndim != 4 or int(batch.ids[0]) > last:
             break
         for row, i in enumerate(batch.ids.tolist()):
             if i in wanted:
-                image = batch.images[row : row + 1].float()
-                if max(image.shape[2:]) > WIDEST:
-                    image = F.interpolate(image, size=(WIDEST, WIDEST), mode="area")
-                found[i] = image[0].cpu()
+                found[i] = small(batch.images[row : row + 1])[0]
     parts = share_out([lambda: found] * world_size())
     return {i: image for part in parts for i, image in part.items()}
+
+
+def small(images: Tensor) -> Tensor:
+    """Images ``(n, C, H, W)`` for a sheet: on the CPU, and shrunk where they are large."""
+    large = max(images.shape[2:]) > WIDEST
+    return (F.interpolate(images.float(), size=(WIDEST, WIDEST), mode="area") if large else images.float()).cpu()

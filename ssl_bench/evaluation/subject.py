@@ -24,6 +24,7 @@ class Subject:
         images: a split's un-augmented images, float ``(n, C, H, W)`` in [0, 1] on the device, in batches, with
             their ids: this process's part of them only, in order; parts follow one another in rank order.
         image_shape: (C, H, W) of one of them, or (D,) of points; empty where there are none.
+        encode: images in [0, 1] to features as `features` are, float32 ``(n, d)``.
         sample: of a generative method, n images ``(n, C, H, W)`` in [0, 1] drawn by a generator on the device.
         reconstruct: of a method with a decoder, images in [0, 1] to their reconstructions in [0, 1].
         augmented: features of augmented images, one for every pass that was asked for, in the order of `features`.
@@ -35,6 +36,7 @@ class Subject:
     data: str = ""
     images: Callable[[Split], Iterator[Batch]] | None = None
     image_shape: tuple[int, ...] = ()
+    encode: Callable[[Tensor], Tensor] | None = None
     sample: Callable[[int, Generator], Tensor] | None = None
     reconstruct: Callable[[Tensor], Tensor] | None = None
     augmented: tuple[Features, ...] = ()

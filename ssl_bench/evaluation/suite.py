@@ -21,6 +21,7 @@ from ssl_bench.evaluation.knn import KNN
 from ssl_bench.evaluation.linear_probe import LinearProbe
 from ssl_bench.evaluation.linear_probe_sgd import LinearProbeSGD
 from ssl_bench.evaluation.maps import Maps
+from ssl_bench.evaluation.memorisation import Memorisation
 from ssl_bench.evaluation.mlp_probe import MLPProbe
 from ssl_bench.evaluation.posthoc_reconstruction import PosthocReconstruction
 from ssl_bench.evaluation.rank import Rank
@@ -73,6 +74,7 @@ class Evaluation:
         gmm: settings of the Gaussian mixture.
         posthoc_reconstruction: settings of a decoder trained on frozen features; only when chosen.
         generation: settings of FID, KID and inception score, of generative methods; on a CPU only when chosen.
+        memorisation: settings of the distances from generated to training images.
         maps: settings of the pictures.
     """
 
@@ -90,6 +92,7 @@ class Evaluation:
     reconstruction: Reconstruction = field(default_factory=Reconstruction, init=False)  # no settings
     posthoc_reconstruction: PosthocReconstruction = field(default_factory=PosthocReconstruction)
     generation: Generation = field(default_factory=Generation)
+    memorisation: Memorisation = field(default_factory=Memorisation)
     maps: Maps = field(default_factory=Maps)
 
     def __post_init__(self) -> None:

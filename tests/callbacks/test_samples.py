@@ -45,7 +45,7 @@ class Painter(Method):
         self.drawn.append(torch.randn(n, 3, generator=generator))
         y = self.network(self.drawn[-1])
         self.modes.append((self.training, self.network[1].training, torch.is_grad_enabled(), y.dtype))
-        return y.sigmoid().view(n, *self.shape)
+        return torch.sigmoid(y).view(n, *self.shape)
 
 
 class Mute(Method):
