@@ -35,6 +35,7 @@ for message in (
     ".*overridden `.*transfer.*` in `LightningModule`",  # as meant: the method makes the views
     ".*isinstance.treespec, LeafSpec.. is deprecated",  # Lightning's own
     ".*does not have many workers",  # a batch is one gather: workers would only be slower
+    ".*module.s. in eval mode at the start of training",  # averages always are
     ".*number of training batches .* is smaller than the logging interval",
 ):
     warnings.filterwarnings("ignore", message)

@@ -18,11 +18,15 @@ from ssl_bench.distributed import (
     all_gather,
     all_reduce_min,
     all_reduce_sum,
+    average_gradients,
     barrier,
+    gather,
     gather_rows,
+    rank,
     share,
     share_out,
     stopping_together,
+    world_size,
 )
 from ssl_bench.errors import RunError, UserError
 from tests.ranks import Ranks
@@ -31,6 +35,7 @@ COLLECTIVES: dict[Callable[[Tensor], Tensor], list[Any]] = {  # of [0, 10] on ra
     all_reduce_min: [0, 8],
     all_reduce_sum: [3, 27],
     all_gather: [[0, 10], [1, 9], [2, 8]],
+    gather: [0, 10, 1, 9, 2, 8],
     gather_rows: [0, 10, 1, 9, 2, 8],
 }
 
@@ -48,7 +53,7 @@ def test_every_rank_has_the_same_and_keeps_its_argument(ranks: Ranks, collective
         assert x.tolist() == [rank, 10 - rank]
 
 
-@pytest.mark.parametrize("collective", [all_reduce_min, all_reduce_sum, gather_rows])
+@pytest.mark.parametrize("collective", [all_reduce_min, all_reduce_sum, gather, gather_rows])
 def test_in_a_process_of_its_own_each_is_the_identity(collective: Callable[[Tensor], Tensor]) -> None:
     assert collective(torch.tensor([3, 4])).tolist() == [3, 4]
 
@@ -61,6 +66,22 @@ def uneven_rows() -> Tensor:
 def test_rows_may_be_uneven_and_none(ranks: Ranks) -> None:
     for rows in ranks(uneven_rows, size=3):
         assert rows.tolist() == [[1, 1], [2, 2], [2, 2]]
+
+
+def gradient_of_all_pairs(rows: Tensor) -> Tensor:
+    """Of a loss that no rank can compute from its own rows, with respect to a weight that every rank has."""
+    weight = torch.tensor([1.0, 2.0], requires_grad=True)
+    z = gather(rows.chunk(world_size())[rank()] * weight)
+    (z @ z.T).sin().mean().backward()
+    average_gradients([weight, torch.zeros(1, requires_grad=True)])
+    assert weight.grad is not None
+    return weight.grad
+
+
+def test_gathered_rows_carry_the_gradient_of_one_process(ranks: Ranks) -> None:
+    rows = torch.arange(12.0).view(6, 2)
+    for gradient in ranks(gradient_of_all_pairs, rows, size=3):
+        torch.testing.assert_close(gradient, gradient_of_all_pairs(rows))
 
 
 def my_share(count: int) -> list[int]:

@@ -10,9 +10,18 @@ from ssl_bench.data.module import DataModule
 from ssl_bench.distributed import gather, rank, world_size
 from ssl_bench.errors import UserError
 from ssl_bench.losses.jacobian import jacobian_norm, jacobian_penalty
-from ssl_bench.losses.structural import gaussian_distance, nearest, neighbour_similarity, norm_hinge
+from ssl_bench.losses.structural import (
+    Covariance,
+    bhattacharyya,
+    jensen_shannon,
+    nearest,
+    neighbour_similarity,
+    norm_hinge,
+)
 from ssl_bench.methods.adversarial import Adversarial, DiscriminatorNetwork, GeneratorNetwork, Part, Terms
 from ssl_bench.networks.queue import FeatureQueue
+
+DISTANCES = {"jensen_shannon": jensen_shannon, "bhattacharyya": bhattacharyya}
 
 
 def with_jacobian(network: nn.Module, x: Tensor, power_iterations: int) -> tuple[Tensor, Tensor]:
@@ -63,7 +72,7 @@ class StructuralGAN(Adversarial):
         discriminator: DiscriminatorNetwork,
         embedding_dim: int = 128,
         distance: Literal["jensen_shannon", "bhattacharyya"] = "jensen_shannon",
-        covariance: Literal["full", "diagonal"] = "full",
+        covariance: Covariance = "full",
         ridge: float = 0.5,
         global_batch: bool = False,
         neighbours: int = 1,
@@ -85,7 +94,8 @@ class StructuralGAN(Adversarial):
                 f"{queue_size}, weights {cluster_weight}, {smoothness_weight}, ridge {ridge}: expected whole numbers "
                 "above 0, and weights and ridge of 0 or more"
             )
-        self.distance, self.covariance, self.ridge, self.global_batch = distance, covariance, ridge, global_batch
+        self.distance = DISTANCES[distance]
+        self.covariance, self.ridge, self.global_batch = covariance, ridge, global_batch
         self.neighbours, self.fake_neighbours = neighbours, fake_neighbours
         self.cluster_weight, self.smoothness_weight = cluster_weight, smoothness_weight
         self.norm_weight, self.norm_side = norm_weight, norm_side
@@ -125,8 +135,8 @@ class StructuralGAN(Adversarial):
 
     def pool(self, part: Part, z_real: Tensor) -> tuple[Tensor, Tensor]:
         """Keys and values of the real images that can be neighbours: the batch's, with gradients, then the queue's."""
-        keys = torch.cat([self.all_ranks(part["keys"]), self.queue.keys])
-        return keys, torch.cat([self.all_ranks(z_real), self.queue.values])
+        keys = torch.cat([self.all_ranks(part["keys"]), self.queue["keys"]])
+        return keys, torch.cat([self.all_ranks(z_real), self.queue["values"]])
 
     def similarity_real(self, part: Part, z_real: Tensor) -> Tensor:
         """Mean similarity of real images with their nearest others, Eq. 6."""
@@ -142,8 +152,10 @@ class StructuralGAN(Adversarial):
 
     def gaussian(self, z_real: Tensor, z_fake: Tensor) -> tuple[Tensor, Terms]:
         """The distance between the Gaussians, and the log determinants it is made of."""
-        both = self.all_ranks(z_real), self.all_ranks(z_fake)
-        return gaussian_distance(*both, self.distance, covariance=self.covariance, ridge=self.ridge)
+        distance, determinants = self.distance(
+            self.all_ranks(z_real), self.all_ranks(z_fake), self.covariance, self.ridge
+        )
+        return distance, {f"log_determinant_{name}": value for name, value in determinants._asdict().items()}
 
     def discriminator_loss(self, part: Part) -> Terms:
         """Eq. 8 as the discriminator minimises it."""
@@ -169,8 +181,8 @@ class StructuralGAN(Adversarial):
             terms["similarity_real"] = self.similarity_real(part, z_real)
             terms["similarity_fake"] = self.similarity_fake(part, z_real, z_fake, fake)
             loss = loss + self.cluster_weight * (terms["similarity_fake"] - terms["similarity_real"])
-        terms |= {"loss": loss, "distance": distance, "norm": e[: len(real)].norm(dim=1).mean()}
-        return terms | determinants
+        norm = e[: len(real)].norm(dim=1).mean()
+        return determinants | terms | {"distance": distance, "norm": norm, "loss": loss}
 
     def generator_loss(self, part: Part) -> Terms:
         """Eq. 8 as the generator minimises it: the distance, and from its images' real neighbours."""
@@ -189,4 +201,4 @@ class StructuralGAN(Adversarial):
         """Queue the real images of all ranks: keys of before this batch's steps, embeddings of after them."""
         if self.queue is not None:
             for part in parts:
-                self.queue.enqueue(gather(part["keys"]), gather(part["values"]))
+                self.queue.enqueue(keys=gather(part["keys"]), values=gather(part["values"]))

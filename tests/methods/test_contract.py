@@ -1,27 +1,48 @@
 """What every method of the suite must do, on digits with tiny networks: a new config is tested by being there."""
 
 import copy
+import importlib
+import math
+from collections.abc import Callable
 from pathlib import Path
+from typing import cast
 
 import pytest
 import torch
 from torch import nn
-from torch.nn.parallel import DistributedDataParallel
 
+from ssl_bench import distributed
 from ssl_bench.config_files import config_names, stack
 from ssl_bench.data.types import Batch
 from ssl_bench.experiment import Run, build, load_method, resolve
+from ssl_bench.methods.adversarial import Adversarial
 from ssl_bench.methods.base import Generative, Method, Reconstructive
+from ssl_bench.methods.structural_gan import StructuralGAN
+from ssl_bench.methods.vae import VAE
 from tests.ranks import Ranks
 
 METHODS = sorted(config_names("method"))
-TINY = ["--method.encoder.hidden=[32]", "--method.decoder.hidden=[32]", "--method.latent_dim=4"]
+TINY = {
+    VAE: ["--method.encoder.hidden=[32]", "--method.decoder.hidden=[32]", "--method.latent_dim=4"],
+    Adversarial: [
+        "--method.discriminator.width=16", "--method.generator.width=4", "--method.latent_dim=4",
+        "--data.batch_size=32", "--trainer.precision=32-true",
+    ],
+    StructuralGAN: ["--method.embedding_dim=8", "--method.queue_size=64", "--method.global_batch=true"],
+}  # fmt: skip
+"""Small networks, and what makes ranks equal one process, for every kind of method."""
 FEW_STEPS = ["--trainer.max_epochs=2", "--trainer.limit_train_batches=3", "--trainer.accelerator=cpu"]
+
+
+def tiny_flags(name: str) -> list[str]:
+    module, _, cls = resolve(stack(name, "digits", None)).method.class_path.rpartition(".")
+    method = getattr(importlib.import_module(module), cls)
+    return [flag for kind, flags in TINY.items() if issubclass(method, kind) for flag in flags]
 
 
 def tiny(name: str, *flags: str) -> Run:
     torch.manual_seed(0)
-    run = build(resolve([*stack(name, "digits", None), *TINY, *flags]))
+    run = build(resolve([*stack(name, "digits", None), *tiny_flags(name), *flags]))
     run.data.setup()
     return run
 
@@ -32,10 +53,19 @@ def views_of(run: Run, images: int) -> Batch:
     return batch._replace(images=run.views(batch.images))
 
 
-def loss_of(method: Method, batch: Batch) -> torch.Tensor:
-    loss = method.training_step(batch, 0)
-    assert isinstance(loss, torch.Tensor)
-    return loss
+def losses_of(method: Method) -> dict[str, Callable[[Batch], torch.Tensor]]:
+    """What each of a method's networks minimises, by the network's name; of most methods it is all one."""
+    if isinstance(method, Adversarial):
+        return {
+            "discriminator": lambda batch: method.discriminator_loss(method.prepare(batch.images[0]))["loss"],
+            "generator": lambda batch: method.generator_loss(method.prepare(batch.images[0]))["generator_loss"],
+        }
+    return {"": lambda batch: cast("torch.Tensor", method.training_step(batch, 0))}
+
+
+def trained(method: Method, network: str) -> dict[str, nn.Parameter]:
+    """Parameters of that network which are trained."""
+    return {name: p for name, p in method.get_submodule(network).named_parameters() if p.requires_grad}
 
 
 @pytest.fixture(params=METHODS)
@@ -59,30 +89,33 @@ def test_encode_does_not_depend_on_the_rest_of_the_batch(run: Run) -> None:
 
 
 def test_one_step_gives_every_parameter_a_finite_gradient(run: Run) -> None:
-    loss = loss_of(run.method, views_of(run, 8))
-    loss.backward()
-    for name, parameter in run.method.named_parameters():
-        assert parameter.grad is not None, name
-        assert parameter.grad.isfinite().all(), name
+    for network, loss in losses_of(run.method).items():
+        loss(views_of(run, 8)).backward()
+        for name, parameter in trained(run.method, network).items():
+            assert parameter.grad is not None, name
+            assert parameter.grad.isfinite().all(), name
 
 
-def test_over_fits_a_few_images(run: Run) -> None:
+def test_each_network_over_fits_a_few_images(run: Run) -> None:
     batch = views_of(run, 4)
-    optimizer = torch.optim.Adam(run.method.parameters(), 3e-3)
-    losses = []
-    for _ in range(150):
-        loss = loss_of(run.method, batch)
-        optimizer.zero_grad()
-        loss.backward()
-        optimizer.step()
-        losses.append(loss.item())
-    assert sum(losses[-10:]) / 10 < losses[0] - 0.5 * abs(losses[0])
+    for network, loss_of in losses_of(run.method).items():
+        optimizer = torch.optim.Adam(trained(run.method, network).values(), 3e-3)
+        losses = []
+        for _ in range(150):
+            loss = loss_of(batch)
+            optimizer.zero_grad()
+            loss.backward()
+            optimizer.step()
+            losses.append(loss.item())
+        assert sum(losses[-10:]) / 10 < losses[0] - 0.5 * abs(losses[0]), network
 
 
 def test_optimizer_holds_every_parameter_once_and_spares_norms_and_biases_decay(run: Run) -> None:
-    groups = run.method.parameter_groups(run.method)
+    run.method.decay_all = False
+    networks = [run.method.get_submodule(name) for name in losses_of(run.method)]
+    groups = [group for network in networks for group in run.method.parameter_groups(network)]
     ids = [id(p) for group in groups for p in group["params"]]
-    assert sorted(ids) == sorted(id(p) for p in run.method.parameters())
+    assert sorted(ids) == sorted(id(p) for p in run.method.parameters() if p.requires_grad)
     assert all((group.get("weight_decay") == 0.0) == (p.ndim <= 1) for group in groups for p in group["params"])
 
 
@@ -107,7 +140,9 @@ def test_a_resumed_run_equals_the_uninterrupted_one(name: str, tmp_path: Path) -
     for folder, sessions in {"once": [2], "resumed": [1, 2]}.items():
         for epochs in sessions:
             torch.manual_seed(0)
-            config = resolve([*stack(name, "digits", None), *TINY, *FEW_STEPS, f"--trainer.max_epochs={epochs}"])
+            config = resolve(
+                [*stack(name, "digits", None), *tiny_flags(name), *FEW_STEPS, f"--trainer.max_epochs={epochs}"]
+            )
             make_folder(tmp_path / folder, {})
             torch.manual_seed(0)
             run = build(config)
@@ -121,54 +156,53 @@ def test_a_resumed_run_equals_the_uninterrupted_one(name: str, tmp_path: Path) -
         assert torch.equal(value, weights[1][key]), key
 
 
-class Step(nn.Module):
-    """A training step as a forward pass, which is what DistributedDataParallel synchronises."""
+def without_noise(rank: int = 0, size: int = 1) -> pytest.MonkeyPatch:
+    """Random numbers that a batch and its parts share, each rank its rows of them; BatchNorm of fixed statistics."""
 
-    def __init__(self, method: Method):
-        super().__init__()
-        self.method = method
+    def rows(*shape: int) -> torch.Tensor:
+        n, *rest = shape
+        return torch.linspace(-1.5, 1.5, size * n * math.prod(rest)).sin().view(size * n, *rest)[rank::size]
 
-    def forward(self, batch: Batch) -> torch.Tensor:
-        return loss_of(self.method, batch)
-
-
-def without_noise() -> pytest.MonkeyPatch:
-    """Latents at their means, so that a batch and its halves draw the same."""
     patch = pytest.MonkeyPatch()
     patch.setattr("ssl_bench.methods.vae.reparameterize", lambda mean, log_variance: mean)
+    patch.setattr(Adversarial, "fakes", lambda self, n: self.generator.eval()(rows(n, self.latent_dim)))
+    patch.setattr("ssl_bench.losses.jacobian.torch.randn", lambda shape, **_: rows(*shape))
     return patch
 
 
-def gradients_on_rank(name: str) -> dict[str, torch.Tensor]:
-    rank, size = torch.distributed.get_rank(), torch.distributed.get_world_size()
+def gradients(name: str) -> dict[str, torch.Tensor]:
+    """Of all losses, on this rank's part of one batch, averaged over ranks."""
+    rank, size = distributed.rank(), distributed.world_size()
     run = tiny(name)
     batch = views_of(run, 8)
     share = Batch(batch.images[:, rank::size], batch.labels[rank::size], batch.ids[rank::size])
-    patch = without_noise()
-    step = DistributedDataParallel(Step(run.method))  # a name of its own: backward needs it alive
-    step(share).backward()
+    patch = without_noise(rank, size)
+    found = {}
+    for network, loss in losses_of(run.method).items():
+        run.method.zero_grad()
+        loss(share).backward()
+        distributed.average_gradients(trained(run.method, network).values())
+        found |= {f"{network}.{name}": p.grad.clone() for name, p in trained(run.method, network).items()}  # type: ignore[union-attr]
     patch.undo()
-    return {key: p.grad.clone() for key, p in run.method.named_parameters() if p.grad is not None}
+    return found
 
 
 @pytest.mark.parametrize("name", METHODS)
 def test_two_ranks_equal_one(name: str, ranks: Ranks) -> None:
-    run = tiny(name)
-    patch = without_noise()
-    loss_of(run.method, views_of(run, 8)).backward()
-    patch.undo()
-    for on_rank in ranks(gradients_on_rank, name):
-        for key, parameter in run.method.named_parameters():
-            torch.testing.assert_close(on_rank[key], parameter.grad, rtol=1e-5, atol=1e-5, msg=key)
+    alone = gradients(name)
+    for on_rank in ranks(gradients, name):
+        for key, gradient in alone.items():
+            torch.testing.assert_close(on_rank[key], gradient, rtol=1e-5, atol=1e-5, msg=key)
 
 
 @pytest.mark.parametrize("name", METHODS)
-def test_bfloat16_autocast_gives_nearly_the_same_loss(name: str) -> None:
+def test_bfloat16_autocast_gives_nearly_the_same_losses(name: str) -> None:
     run = tiny(name)
     batch = views_of(run, 64)
     twin = copy.deepcopy(run.method)
-    torch.manual_seed(0)
-    loss = loss_of(run.method, batch)
-    torch.manual_seed(0)
-    with torch.autocast("cpu", torch.bfloat16):
-        torch.testing.assert_close(loss_of(twin, batch), loss, rtol=0.02, atol=0.0)
+    for network, loss in losses_of(run.method).items():
+        torch.manual_seed(0)
+        exact = loss(batch)
+        torch.manual_seed(0)
+        with torch.autocast("cpu", torch.bfloat16):
+            torch.testing.assert_close(losses_of(twin)[network](batch), exact, rtol=0.02, atol=0.02)

@@ -1,0 +1,234 @@
+"""One iteration of the structural GAN beside the same mathematics as its authors released it, alternated in one run.
+
+    python benchmarks/structural_gan.py                      prints the table
+    python benchmarks/structural_gan.py --write              and keeps it in benchmarks/results/structural_gan.md
+    python benchmarks/structural_gan.py --device cuda --batch 512 --compile
+
+An iteration is the discriminator's step with the Jacobian's term, the generator's, both averages and the queue, with
+the paper's networks on 32-px images (what they show does not matter to a clock). The released formulation is written
+down below from the facts about that code; it goes through the same training step, so that only the formulation differs.
+Losses and gradients of both are compared before the clock starts.
+"""
+
+import argparse
+import datetime
+import logging
+import platform
+import statistics
+import time
+import warnings
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import torch
+import torch.nn.functional as F
+from lightning import Callback, LightningModule, Trainer
+from torch import Tensor
+from torch.autograd import grad
+from torch.func import functional_call, jvp, vmap
+from torch.utils.data import DataLoader
+
+from ssl_bench.data.types import Batch
+from ssl_bench.files import replacing
+from ssl_bench.losses.jacobian import jacobian_penalty, unit
+from ssl_bench.losses.structural import norm_hinge
+from ssl_bench.methods.adversarial import Part, Terms
+from ssl_bench.methods.structural_gan import StructuralGAN
+from ssl_bench.networks.biggan_deep import BigGANDeepGenerator
+from ssl_bench.networks.discriminator import GroupNormResNet
+
+STEPS = 4
+"""Timed in each round, after one that is not: a whole period of the lazy regulariser."""
+
+
+class AsReleased(StructuralGAN):
+    """The released formulation: more passes, the same losses and gradients."""
+
+    def discriminator_loss(self, part: Part) -> Terms:
+        """D once for the losses and J^T u, once more for the JVP, which is made per sample; then J^T u with a graph."""
+        real = part["real"]
+        with torch.no_grad():
+            fake = self.fakes(len(real))
+        x = torch.cat([real, fake]).requires_grad_()
+        e = self.discriminator(x)
+        u = torch.randn(e.shape, device=e.device)
+        v = unit(grad(e, x, u, retain_graph=True)[0])
+        weights = {name: p.detach() for name, p in self.discriminator.named_parameters()}
+
+        def of_one(image: Tensor) -> Tensor:
+            return functional_call(self.discriminator, weights, (image.unsqueeze(0),)).squeeze(0)
+
+        with torch.no_grad():
+            u = F.normalize(vmap(lambda image, tangent: jvp(of_one, (image,), (tangent,))[1])(x.detach(), v))
+        (pulled,) = grad(e, x, u, create_graph=True)
+        sigma = (pulled * v).flatten(1).sum(1)
+        z_real, z_fake = F.normalize(e).chunk(2)
+        part["values"] = z_real.detach()
+        smoothness = jacobian_penalty(sigma) + self.norm_weight * norm_hinge(e[: len(real)])
+        similarity = self.similarity_fake(part, z_real, z_fake, fake) - self.similarity_real(part, z_real)
+        distance, _ = self.gaussian(z_real, z_fake)
+        loss = self.smoothness_weight * smoothness - distance + self.cluster_weight * similarity
+        return {"loss": loss, "jacobian_norm": sigma.mean()}
+
+    def generator_loss(self, part: Part) -> Terms:
+        """Keys of the real images once more, and back-propagation through D(real) and D's weights, to no use."""
+        part["keys"] = self.keys(part["real"])
+        self.discriminator.requires_grad_(True)
+        z_real = F.normalize(self.discriminator(part["real"]))
+        part["values"] = z_real.detach()
+        fake = self.fakes(len(z_real))
+        z_fake = F.normalize(self.discriminator(fake))
+        similarity = self.similarity_fake(part, z_real, z_fake, fake)
+        return {"generator_loss": self.gaussian(z_real, z_fake)[0] - self.cluster_weight * similarity}
+
+
+def method(formulation: type[StructuralGAN] = StructuralGAN, **settings: Any) -> StructuralGAN:
+    """The paper's networks and optimizers, the same weights in every call."""
+    torch.manual_seed(0)
+    adam = {"lr": 2e-4, "betas": (0.5, 0.999), "fused": True}
+    return formulation(
+        (3, 32, 32),
+        BigGANDeepGenerator,
+        GroupNormResNet,
+        optimizer=partial(torch.optim.AdamW, weight_decay=0.1, **adam),  # type: ignore[arg-type]
+        generator_optimizer=partial(torch.optim.Adam, **adam),  # type: ignore[arg-type]
+        **settings,
+    )
+
+
+class Clock(Callback):
+    """Seconds of the steps after the first."""
+
+    def __init__(self) -> None:
+        self.seconds = 0.0
+
+    def on_train_batch_start(self, trainer: Trainer, pl_module: LightningModule, batch: Any, batch_idx: int) -> None:
+        """Start after the first step."""
+        if batch_idx == 1:
+            self.seconds = -self.now()
+
+    def on_train_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        """Stop."""
+        self.seconds += self.now()
+
+    def now(self) -> float:
+        """The time when the device has done what it was given."""
+        if torch.cuda.is_available():
+            torch.cuda.synchronize()
+        return time.perf_counter()
+
+
+class Case:
+    """A method that goes on training, a few timed steps at a time."""
+
+    def __init__(
+        self, gan: StructuralGAN, device: str, batch: int, precision: str = "32-true", last: bool = False,
+        compiled: bool = False,
+    ):  # fmt: skip
+        self.gan, self.device, self.precision = gan, device, precision
+        if last:
+            gan.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+        if compiled:
+            for network in (gan.generator, gan.discriminator, gan.discriminator_ema):
+                network.compile()
+        gan.settle = lambda batch_size: None  # type: ignore[method-assign]  # once an epoch, not part of a step
+        images = torch.rand(batch, 3, 32, 32, generator=torch.Generator().manual_seed(1)) * 2 - 1
+        self.batches = [Batch(images.unsqueeze(0), torch.zeros(batch), torch.arange(batch))] * (STEPS + 1)
+
+    def __call__(self) -> tuple[float, float]:
+        """Seconds per step, and the most memory in MB (of a GPU, else 0)."""
+        if self.device == "cuda":
+            torch.cuda.reset_peak_memory_stats()
+        clock = Clock()
+        trainer = Trainer(
+            accelerator="gpu" if self.device == "cuda" else "cpu", devices=1, precision=self.precision,  # type: ignore[arg-type]
+            max_epochs=1, callbacks=[clock], logger=False, enable_checkpointing=False, enable_progress_bar=False,
+            enable_model_summary=False,
+        )  # fmt: skip
+        trainer.fit(self.gan, DataLoader(self.batches, batch_size=None))  # type: ignore[arg-type]
+        memory = torch.cuda.max_memory_allocated() / 2**20 if self.device == "cuda" else 0.0
+        return clock.seconds / STEPS, memory
+
+
+def deviation(batch: int) -> dict[str, float]:
+    """Largest relative differences of losses and of parameter gradients between the formulations, float32."""
+    images = torch.rand(batch, 3, 32, 32, generator=torch.Generator().manual_seed(1)) * 2 - 1
+    found: list[dict[str, tuple[Tensor, list[Tensor]]]] = []
+    for gan in (method(AsReleased), method()):
+        losses: dict[str, tuple[Tensor, list[Tensor]]] = {}
+        for network, loss_of, name in (
+            (gan.discriminator, gan.discriminator_loss, "loss"),
+            (gan.generator, gan.generator_loss, "generator_loss"),
+        ):
+            torch.manual_seed(2)
+            loss = loss_of(gan.prepare(images))[name]
+            losses[name] = loss.detach(), list(grad(loss, list(network.parameters())))
+        found.append(losses)
+    theirs, ours = found
+    differences = {}
+    for name in theirs:
+        differences[name] = float(((ours[name][0] - theirs[name][0]) / theirs[name][0]).abs())
+        pairs = zip(ours[name][1], theirs[name][1], strict=True)
+        difference = torch.stack([(mine - other).norm() for mine, other in pairs]).norm()
+        differences[f"gradient of {name}"] = float(difference / torch.stack([g.norm() for g in theirs[name][1]]).norm())
+    return differences
+
+
+def main() -> None:
+    """Compare, time and print."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--rounds", type=int, default=3)
+    parser.add_argument("--batch", type=int, default=32, help="images of a step")
+    parser.add_argument("--device", choices=("cpu", "cuda"), default="cpu")
+    parser.add_argument("--compile", action="store_true", help="add cases through torch.compile")
+    parser.add_argument("--write", action="store_true")
+    options = parser.parse_args()
+    warnings.filterwarnings("ignore")
+    for name in ("lightning.pytorch", "lightning.fabric"):
+        logging.getLogger(name).setLevel(logging.ERROR)
+    differences = deviation(options.batch)
+    make = partial(Case, device=options.device, batch=options.batch)
+    mixed: dict[str, Any] = {"precision": "bf16-mixed", "last": True}
+    cases = {
+        "as released": make(method(AsReleased)),
+        "ssl_bench": make(method()),
+        "ssl_bench, channels_last": make(method(), last=True),
+        "ssl_bench, channels_last and bf16": make(method(), **mixed),
+        "ssl_bench, Jacobian every 4th step": make(method(lazy=4)),
+        "ssl_bench, Jacobian every 4th step, channels_last and bf16": make(method(lazy=4), **mixed),
+    }
+    if options.compile:
+        cases["ssl_bench, channels_last, bf16, compiled"] = make(method(), compiled=True, **mixed)
+    results: dict[str, list[tuple[float, float]]] = {name: [] for name in cases}
+    for _ in range(options.rounds):
+        for name, case in cases.items():
+            results[name].append(case())
+    seconds = {name: statistics.median(time for time, _ in values) for name, values in results.items()}
+    lines = [
+        "| iteration | seconds (median) | min to max | images/s | speed-up | GPU memory, MB |",
+        "|---|---|---|---|---|---|",
+    ]
+    for name, values in results.items():
+        low, high = min(values)[0], max(values)[0]
+        lines.append(
+            f"| {name} | {seconds[name]:.3f} | {low:.3f} to {high:.3f} | {options.batch / seconds[name]:.1f} | "
+            f"{seconds['as released'] / seconds[name]:.2f}x | {max(memory for _, memory in values):.0f} |"
+        )
+    where = torch.cuda.get_device_name() if options.device == "cuda" else f"{torch.get_num_threads()} CPU threads"
+    agreement = ", ".join(f"{name} {value:.1e}" for name, value in differences.items())
+    text = (
+        f"# Structural GAN, one iteration\n\n`python benchmarks/structural_gan.py --batch {options.batch} --device "
+        f"{options.device} --rounds {options.rounds} --write`, {datetime.date.today()}, {platform.machine()}, {where}, "
+        f"torch {torch.__version__}; {options.rounds} rounds of {STEPS} steps, alternated.\n\n" + "\n".join(lines)
+        + f"\n\nRelative difference of ssl_bench and the released formulation, float32: {agreement}.\n"
+    )  # fmt: skip
+    print(text)
+    if options.write:
+        name = "structural_gan" if options.device == "cpu" else f"structural_gan-{options.device}"
+        with replacing(Path(__file__).parent / "results" / f"{name}.md") as file:
+            file.write_text(text, encoding="utf-8")
+
+
+if __name__ == "__main__":
+    main()
