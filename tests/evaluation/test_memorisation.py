@@ -69,7 +69,7 @@ def test_images_unlike_all_others_are_farther(tmp_path: Path) -> None:
 def test_the_ratio_is_of_median_distances_between_features_of_unit_length(tmp_path: Path) -> None:
     subject = replace(drawing(tmp_path, UNSEEN, 0.3), encode=lambda images: 7 * images.flatten(1))
     ratio = Memorisation(images=100)(subject)["memorisation/distance_ratio"]
-    [(_, images)] = memorisation.drawn(subject, 100, 100, 0)
+    [(_, images)] = drawn(subject, 100, 100, 0)
     chosen = torch.randperm(300, generator=Generator().manual_seed(0))[:100]
     index = NearestNeighbors(n_neighbors=1).fit(torch.nn.functional.normalize(SEEN.flatten(1)))
     generated, real = (
