@@ -89,7 +89,7 @@ def scatter(z: Tensor, about: Tensor, covariance: Covariance, ridge: float) -> T
 
 
 def log_determinant(covariance: Tensor) -> Tensor:
-    """Log determinant of ``(p, p)``, or of a diagonal ``(p,)``; NaN, not an error, if there is none."""
+    """Log determinant of ``(p, p)``, or of a diagonal ``(p,)``; not finite, and no error, if that is not positive."""
     if covariance.ndim == 1:
         return covariance.log().sum()
     factor, failed = torch.linalg.cholesky_ex(covariance)
