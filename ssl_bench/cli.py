@@ -99,6 +99,8 @@ def list_names() -> None:
         "experiments": config_names("experiment"),
     }
     table = Table(box=None, show_header=False, pad_edge=False)
+    table.add_column(no_wrap=True)  # a name that is cut short cannot be typed
+    table.add_column()
     for room, names in rooms.items():
         table.add_row(f"[bold]{room}[/bold]", end_section=False)
         for name, line in names.items():

@@ -11,6 +11,7 @@ from torch import Tensor
 
 from ssl_bench.drawing import canvas, save, show_grid, show_row
 from ssl_bench.methods.base import Generative, Latent, Reconstructive
+from ssl_bench.plane_figure import planar, plane
 
 if TYPE_CHECKING:
     from ssl_bench.experiment import Run
@@ -29,6 +30,7 @@ def draw(folder: Path, run: "Run", device: torch.device) -> list[Path]:
         figures: dict[str, Figure | None] = {
             "loss": loss_curves(folder / "logs"),
             **(image_sheets(run, device) if len(run.data.image_shape) == 3 else {}),
+            "plane": plane(run, device) if planar(run) else None,
         }
     return [save(figure, folder / "figures" / f"{name}.png") for name, figure in figures.items() if figure is not None]
 

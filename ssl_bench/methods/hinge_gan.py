@@ -3,6 +3,7 @@
 from typing import Any
 
 import torch
+from torch import Tensor
 
 from ssl_bench.errors import UserError
 from ssl_bench.losses.adversarial import hinge_discriminator, hinge_generator
@@ -25,6 +26,8 @@ class HingeGAN(Adversarial):
         **kwargs: see `Adversarial`.
     """
 
+    jacobian_norm: Tensor
+
     def __init__(
         self,
         image_shape: tuple[int, ...],
@@ -39,6 +42,7 @@ class HingeGAN(Adversarial):
         if smoothness_weight < 0 or lazy < 1:
             raise UserError(f"HingeGAN: smoothness_weight {smoothness_weight}, lazy {lazy}: expected >= 0 and >= 1")
         self.smoothness_weight, self.lipschitz, self.lazy = smoothness_weight, lipschitz, lazy
+        self.register_buffer("jacobian_norm", torch.zeros(()))
 
     def discriminator_loss(self, part: Part) -> Terms:
         """Hinge loss and, where it is due, the penalty."""
@@ -46,15 +50,19 @@ class HingeGAN(Adversarial):
         with torch.no_grad():
             fake = self.fakes(len(real))
         x = torch.cat([real, fake.to(real.dtype)])
-        if not (self.smoothness_weight and self.due(self.lazy)):
-            on_real, on_fake = self.discriminator(x).float().chunk(2)
-            return {"loss": hinge_discriminator(on_real, on_fake), "real": on_real.mean(), "fake": on_fake.mean()}
-        # A Jacobian of one row: the first power iteration has its norm exactly.
-        outputs, sigma = with_jacobian(self.discriminator, x, 1)
+        penalty = x.new_zeros(())
+        if self.smoothness_weight and self.due(self.lazy):
+            # A Jacobian of one row: the first power iteration has its norm exactly.
+            outputs, sigma = with_jacobian(self.discriminator, x, 1)
+            penalty = self.lazy * self.smoothness_weight * jacobian_penalty(sigma, self.lipschitz)
+            self.jacobian_norm.copy_(sigma.detach().mean())
+        else:
+            outputs = self.discriminator(x).float()
         on_real, on_fake = outputs.chunk(2)
-        penalty = self.lazy * self.smoothness_weight * jacobian_penalty(sigma, self.lipschitz)
-        loss = hinge_discriminator(on_real, on_fake) + penalty
-        return {"loss": loss, "real": on_real.mean(), "fake": on_fake.mean(), "jacobian_norm": sigma.mean()}
+        terms = {"real": on_real.mean(), "fake": on_fake.mean()}
+        if self.smoothness_weight:
+            terms["jacobian_norm"] = self.jacobian_norm.clone()  # between lazy steps the last one
+        return terms | {"loss": hinge_discriminator(on_real, on_fake) + penalty}
 
     def generator_loss(self, part: Part) -> Terms:
         """Hinge loss of the generator."""

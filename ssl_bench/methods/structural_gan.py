@@ -65,6 +65,8 @@ class StructuralGAN(Adversarial):
         **kwargs: see `Adversarial`.
     """
 
+    jacobian_norm: Tensor
+
     def __init__(
         self,
         image_shape: tuple[int, ...],
@@ -100,6 +102,7 @@ class StructuralGAN(Adversarial):
         self.cluster_weight, self.smoothness_weight = cluster_weight, smoothness_weight
         self.norm_weight, self.norm_side = norm_weight, norm_side
         self.lipschitz, self.power_iterations, self.lazy = lipschitz, power_iterations, lazy
+        self.register_buffer("jacobian_norm", torch.zeros(()))
         self.queue = FeatureQueue(queue_size, keys=self.feature_dim, values=embedding_dim) if cluster_weight else None
 
     def on_fit_start(self) -> None:
@@ -168,10 +171,11 @@ class StructuralGAN(Adversarial):
         if self.smoothness_weight and self.due(self.lazy):
             e, sigma = with_jacobian(self.discriminator, x, self.power_iterations)
             smoothness = self.lazy * jacobian_penalty(sigma, self.lipschitz)
-            terms["jacobian_norm"] = sigma.mean()
+            self.jacobian_norm.copy_(sigma.detach().mean())
         else:
             e = self.discriminator(x).float()
         if self.smoothness_weight:
+            terms["jacobian_norm"] = self.jacobian_norm.clone()  # between lazy steps the last one
             smoothness = smoothness + self.norm_weight * norm_hinge(e[: len(real)], self.norm_side)
         z_real, z_fake = F.normalize(e).chunk(2)
         part["values"] = z_real.detach()
