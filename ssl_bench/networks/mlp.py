@@ -54,23 +54,38 @@ class MLPDecoder(nn.Module):
 class MLPDiscriminator(nn.Module):
     """Images or points ``(N, ...)`` to vectors ``(N, outputs)``: the structural GAN's discriminator for the plane.
 
-    The paper does not give the networks of its double spiral; ELU and the head are those of its image discriminator.
+    The paper does not give the networks of its double spiral; ELU, the head and Kaiming-normal weights are those of its
+    image discriminator.
 
     Args:
         image_shape: shape of one input.
         outputs: length of one output.
         hidden: widths of the hidden layers; the last is the backbone's output, which is scored.
+        scale: what inputs are multiplied by. The first layer's biases are uniform in 1.5 * scale on either side of 0,
+            so that its kinks lie all over data of unit variance.
     """
 
-    def __init__(self, image_shape: tuple[int, ...], outputs: int, hidden: tuple[int, ...] = (128, 128, 128)):
+    def __init__(
+        self,
+        image_shape: tuple[int, ...],
+        outputs: int,
+        hidden: tuple[int, ...] = (128, 128, 128),
+        scale: float = 1.0,
+    ):
         super().__init__()
+        self.scale = scale
         self.feature_dim = hidden[-1]
         self.backbone = nn.Sequential(nn.Flatten(), *mlp(math.prod(image_shape), *hidden, activation=nn.ELU), nn.ELU())
         self.head = mlp(self.feature_dim, self.feature_dim, outputs, activation=nn.ELU)
+        layers = [module for module in self.backbone if isinstance(module, nn.Linear)]
+        for layer in layers:
+            nn.init.kaiming_normal_(layer.weight)
+            nn.init.zeros_(layer.bias)
+        nn.init.uniform_(layers[0].bias, -1.5 * scale, 1.5 * scale)
 
     def features(self, x: Tensor) -> Tensor:
         """The backbone: ``(N, *image_shape) -> (N, feature_dim)``."""
-        return self.backbone(x)  # type: ignore[no-any-return]
+        return self.backbone(self.scale * x)  # type: ignore[no-any-return]
 
     def forward(self, x: Tensor) -> Tensor:
         """``(N, *image_shape) -> (N, outputs)``."""
@@ -83,13 +98,17 @@ class MLPGenerator(nn.Module):
     Args:
         latent_dim: length of one latent.
         image_shape: shape of one output; ``(C, H, W)`` is an image, anything else a point.
-        hidden: widths of the hidden layers, each followed by ReLU.
+        hidden: widths of the hidden layers, each followed by BatchNorm and ReLU as in the image generators.
     """
 
     def __init__(self, latent_dim: int, image_shape: tuple[int, ...], hidden: tuple[int, ...] = (128, 128, 128)):
         super().__init__()
+        layers: list[nn.Module] = []
+        for inputs, outputs in itertools.pairwise((latent_dim, *hidden)):
+            layers += [nn.Linear(inputs, outputs), nn.BatchNorm1d(outputs), nn.ReLU()]
         self.layers = nn.Sequential(
-            mlp(latent_dim, *hidden, math.prod(image_shape)),
+            *layers,
+            nn.Linear(hidden[-1], math.prod(image_shape)),
             nn.Unflatten(1, tuple(image_shape)),
             nn.Tanh() if len(image_shape) == 3 else nn.Identity(),
         )
