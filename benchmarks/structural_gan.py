@@ -57,7 +57,8 @@ class AsReleased(StructuralGAN):
         weights = {name: p.detach() for name, p in self.discriminator.named_parameters()}
 
         def of_one(image: Tensor) -> Tensor:
-            return functional_call(self.discriminator, weights, (image.unsqueeze(0),)).squeeze(0)
+            e: Tensor = functional_call(self.discriminator, weights, (image.unsqueeze(0),))
+            return e.squeeze(0)
 
         with torch.no_grad():
             u = F.normalize(vmap(lambda image, tangent: jvp(of_one, (image,), (tangent,))[1])(x.detach(), v))
@@ -128,7 +129,7 @@ class Case:
     ):  # fmt: skip
         self.gan, self.device, self.precision = gan, device, precision
         if last:
-            gan.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+            gan.to(memory_format=torch.channels_last)
         if compiled:
             for network in (gan.generator, gan.discriminator, gan.discriminator_ema):
                 network.compile()

@@ -87,7 +87,7 @@ class _Gather(torch.autograd.Function):
         return all_gather(x).flatten(0, 1)
 
     @staticmethod
-    def backward(ctx: Any, gradient: Tensor) -> Tensor:  # type: ignore[override]
+    def backward(ctx: Any, gradient: Tensor) -> Tensor:
         return all_reduce_sum(gradient)[ctx.rows * rank() : ctx.rows * (rank() + 1)]
 
 
@@ -99,7 +99,7 @@ def gather(x: Tensor) -> Tensor:
     `average_gradients` do, they are those of that loss in a single process: nothing is to be scaled. Every rank must
     have the same number of rows.
     """
-    return _Gather.apply(x) if running() else x  # type: ignore[no-any-return,no-untyped-call]
+    return _Gather.apply(x) if running() else x
 
 
 def average_gradients(parameters: Iterable[Tensor]) -> None:

@@ -9,6 +9,7 @@ from torch import Tensor
 from ssl_bench.distributed import all_reduce_min
 from ssl_bench.errors import RunError
 
+
 class StopWhenNotFinite(Callback):
     """Stop before a checkpoint holds weights that a non-finite loss, or a term of it, has touched.
 
@@ -34,9 +35,8 @@ class StopWhenNotFinite(Callback):
             self.check(trainer)
         finite = torch.stack([parameter.isfinite().all() for parameter in pl_module.parameters()]).all()
         if not all_reduce_min(finite.int()):
-            raise RunError(
-                f"weights are not finite at step {trainer.global_step} (epoch {trainer.current_epoch}); {self.help(trainer)}"
-            )
+            step, epoch = trainer.global_step, trainer.current_epoch
+            raise RunError(f"weights are not finite at step {step} (epoch {epoch}); {self.help(trainer)}")
 
     def check(self, trainer: Trainer) -> None:
         """Raise on every rank if any has seen such a value; what is named is the first in the order it was returned."""

@@ -95,7 +95,7 @@ class Adversarial(Method):
 
     def decode(self, z: Tensor) -> Tensor:
         """What the averaged generator makes of latents: images ``(n, C, H, W)`` in [0, 1], or points ``(n, D)``."""
-        x = self.generator_ema(z).float()
+        x: Tensor = self.generator_ema(z).float()
         return (x + 1) / 2 if len(self.image_shape) == 3 else x
 
     def sample(self, n: int, generator: Generator | None = None) -> Tensor:

@@ -138,6 +138,7 @@ class StructuralGAN(Adversarial):
 
     def pool(self, part: Part, z_real: Tensor) -> tuple[Tensor, Tensor]:
         """Keys and values of the real images that can be neighbours: the batch's, with gradients, then the queue's."""
+        assert self.queue is not None
         keys = torch.cat([self.all_ranks(part["keys"]), self.queue["keys"]])
         return keys, torch.cat([self.all_ranks(z_real), self.queue["values"]])
 

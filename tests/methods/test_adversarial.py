@@ -138,7 +138,10 @@ def without_noise(rank: int, size: int) -> pytest.MonkeyPatch:
     patch.setattr(Adversarial, "fakes", lambda self, n: self.generator.eval()(rows(n, self.latent_dim)))
     patch.setattr(Adversarial, "settle", lambda self, batch_size: None)
     draw = torch.randn
-    directions = lambda *shape, **how: torch.ones(shape[0]) if isinstance(shape[0], torch.Size) else draw(*shape, **how)
+
+    def directions(*shape: Any, **how: Any) -> Tensor:  # of the Jacobian's norm; latents are drawn as ever
+        return torch.ones(shape[0]) if isinstance(shape[0], torch.Size) else draw(*shape, **how)
+
     patch.setattr("ssl_bench.losses.jacobian.torch.randn", directions)
     return patch
 

@@ -177,7 +177,7 @@ def gradients(name: str) -> dict[str, torch.Tensor]:
     batch = views_of(run, 8)
     share = Batch(batch.images[:, rank::size], batch.labels[rank::size], batch.ids[rank::size])
     patch = without_noise(rank, size)
-    found = {}
+    found: dict[str, torch.Tensor] = {}
     for network, loss in losses_of(run.method).items():
         run.method.zero_grad()
         loss(share).backward()
