@@ -87,7 +87,18 @@ def make_folder(folder: Path, config: dict[str, Any]) -> None:
 
 
 def fit(run: Run, config: Namespace, folder: Path) -> Trainer:
-    """Train, from the last checkpoint where there is one; the checkpoint of the last epoch is always written."""
+    """Train, from the last checkpoint where there is one; the checkpoint of the last epoch is always written.
+
+    Raises:
+        UserError: gradients of a method that steps its optimizers itself are to be clipped or accumulated.
+    """
+    if not run.method.automatic_optimization:
+        for key, usual in {"gradient_clip_val": None, "accumulate_grad_batches": 1}.items():
+            if config.trainer[key] not in (usual, 0):
+                raise UserError(
+                    f"--trainer.{key} {config.trainer[key]}: {names(plain(config))[0]} steps its optimizers itself and "
+                    "cannot take it; leave it out (--method.accumulate N works through a batch in N parts)"
+                )
     run.method.views = run.views
     if config.channels_last:
         run.method.to(memory_format=torch.channels_last)

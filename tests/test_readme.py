@@ -60,7 +60,7 @@ def workplace(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]
 RUN_HERE = [
     c
     for c in COMMANDS
-    if re.search(r"ssl-bench|make bench", c) and re.search("digits|photos", c) and "torchrun" not in c
+    if re.search(r"ssl-bench|make bench", c) and re.search("digits|photos|spiral", c) and "torchrun" not in c
 ]
 SCORED = [c for c in COMMANDS if re.search(r"evaluate (?!runs)", c) and c not in RUN_HERE]
 RESOLVED = [c for c in COMMANDS if re.search(r"make bench .*DATA|srun|parquet|--experiment", c) and c not in RUN_HERE]

@@ -232,6 +232,8 @@ def test_a_killed_run_goes_on_loss_by_loss(tmp_path: Path) -> None:
         (["--views.recipe=identity"], r"views lie in \[0.00, 1.00\] and generated images in \[-1, 1\]"),
         (["--method.ema=1"], r"ema 1.0: expected"),
         (["--method.lazy=0"], r"lazy 0"),
+        (["--trainer.gradient_clip_val=1"], r"gradient_clip_val 1.*steps its optimizers itself"),
+        (["--trainer.accumulate_grad_batches=2"], r"accumulate_grad_batches 2.*--method.accumulate"),
     ],
 )
 def test_what_cannot_be_trained_is_refused_before_it_starts(

@@ -1,0 +1,93 @@
+"""The structural GAN on two spirals, seed by seed: does it tell the arms apart, and does it draw them?
+
+    python benchmarks/double_spiral.py            prints the table
+    python benchmarks/double_spiral.py --write    and keeps it in benchmarks/results/double_spiral.md
+
+Every run is `ssl-bench bench --method structural_gan --data double_spiral`. K-means on raw coordinates and on the
+untrained backbone stand beside its figures; samples count as drawn if they are within 3 standard deviations of the
+noise of an arm, and an arm is covered where test points have a sample within 3.
+"""
+
+import argparse
+import datetime
+import statistics
+import tempfile
+import time
+from pathlib import Path
+
+import torch
+
+from ssl_bench.cli import main as ssl_bench
+from ssl_bench.data.spiral import NOISE, POINTS, SCALE, distance_to_arms, double_spiral
+from ssl_bench.experiment import load_method
+from ssl_bench.files import replacing
+from ssl_bench.methods.base import Generative
+from ssl_bench.results import Record
+
+PROTOCOLS = "--evaluation.protocols=[kmeans,knn,linear_probe]"
+
+
+def run(out: Path, seed: int, flags: list[str]) -> dict[str, float]:
+    """K-means of one seed in percent, samples near an arm and arms near a sample in percent, and seconds."""
+    start = time.perf_counter()
+    command = ["bench", "--method=structural_gan", "--data=double_spiral", f"--seed={seed}", f"--out={out}", PROTOCOLS]
+    if ssl_bench([*command, *flags]) != 0:
+        raise SystemExit("the run ended with an error")
+    seconds = time.perf_counter() - start
+    (folder,) = out.glob(f"*-s{seed}-*")
+    method = load_method(folder)
+    assert isinstance(method, Generative)
+    with torch.no_grad():
+        samples = method.sample(5000, torch.Generator().manual_seed(0))
+    test, _ = double_spiral(POINTS["test"], 1)
+    gaps = torch.cdist(test, samples).amin(1) * SCALE / NOISE
+    metrics = Record.read(folder).metrics
+    return {
+        "K-means": metrics["kmeans/accuracy"],
+        "linear probe": metrics["linear_probe/accuracy"],
+        "samples within 3 sd": 100 * (distance_to_arms(samples) <= 3).double().mean().item(),
+        "test points within 3 sd of a sample": 100 * (gaps <= 3).double().mean().item(),
+        "seconds": seconds,
+    }
+
+
+def main() -> None:
+    """Run the seeds and print."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--seeds", type=int, default=5)
+    parser.add_argument("--lazy", type=int, nargs="+", default=[1, 4], help="settings of --method.lazy")
+    parser.add_argument("--write", action="store_true")
+    options, flags = parser.parse_known_args()
+    lines: list[str] = []
+    with tempfile.TemporaryDirectory() as folder:
+        out = Path(folder)
+        raw_command = ["evaluate", "pixels", "--data=double_spiral", f"--out={out / 'raw'}", PROTOCOLS]
+        assert ssl_bench(raw_command) == 0
+        raw = Record.read(next((out / "raw").iterdir())).metrics
+        for lazy in options.lazy:
+            rows = [run(out / str(lazy), seed, [f"--method.lazy={lazy}", *flags]) for seed in range(options.seeds)]
+            lines += [
+                f"\nJacobian's term on every {lazy}. batch:\n" if lazy > 1 else "\nJacobian's term on every batch:\n"
+            ]
+            lines += ["| seed | " + " | ".join(rows[0]) + " |", "|---" * (1 + len(rows[0])) + "|"]
+            lines += [
+                f"| {seed} | " + " | ".join(f"{v:.1f}" for v in row.values()) + " |" for seed, row in enumerate(rows)
+            ]
+            means = {key: statistics.mean(row[key] for row in rows) for key in rows[0]}
+            lines += ["| mean | " + " | ".join(f"{v:.1f}" for v in means.values()) + " |"]
+        untrained = run(out / "untrained", 0, ["--epochs=0"])
+    text = (
+        f"# Structural GAN on two spirals\n\n`python benchmarks/double_spiral.py --seeds {options.seeds} --write"
+        f"{' ' + ' '.join(flags) if flags else ''}`, {datetime.date.today()}, {torch.get_num_threads()} CPU threads, "
+        f"torch {torch.__version__}. Figures in percent.\n\nK-means on raw coordinates {raw['kmeans/accuracy']:.1f}, "
+        f"on the untrained backbone {untrained['K-means']:.1f}; linear probe {raw['linear_probe/accuracy']:.1f} and "
+        f"{untrained['linear probe']:.1f}.\n" + "\n".join(lines) + "\n"
+    )
+    print(text)
+    if options.write:
+        with replacing(Path(__file__).parent / "results" / "double_spiral.md") as file:
+            file.write_text(text, encoding="utf-8")
+
+
+if __name__ == "__main__":
+    main()

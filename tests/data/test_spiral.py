@@ -1,0 +1,18 @@
+"""The double spiral's noise-free arms."""
+
+import torch
+
+from ssl_bench.data.spiral import NOISE, SCALE, distance_to_arms, double_spiral
+
+
+def test_nearly_all_points_are_within_three_deviations_of_an_arm() -> None:
+    points, _ = double_spiral(2000, seed=0)
+    assert (distance_to_arms(points) <= 3).double().mean() > 0.99
+    assert (distance_to_arms(points) <= 1).double().mean() < 0.75  # of a normal distance: 0.68
+
+
+def test_the_distance_is_in_deviations_of_the_noise() -> None:
+    innermost = torch.tensor([[0.0, -1.5 * torch.pi / SCALE]])  # where an arm begins, running along x
+    away = torch.tensor([[0.0, 4 * NOISE / SCALE]])
+    assert distance_to_arms(innermost).item() < 0.2
+    torch.testing.assert_close(distance_to_arms(innermost + away), torch.tensor([4.0]), rtol=0.05, atol=0.0)
