@@ -147,8 +147,8 @@ def norm_hinge(e: Tensor, side: Literal["below", "above"] = "below") -> Tensor:
     """What embeddings ``(N, p)`` pay, on average, for norms on one side of 1.
 
     ``below``: max(1 - ||e||, 0)^2, as released. ``above``: max(||e|| - 1, 0), the paper's Eq. 7. The Jacobian's norm is
-    held down by shrinking e, and the gradient of z = e / ||e|| grows as 1 / ||e||: only ``below`` keeps e from
-    collapsing.
+    held down by shrinking e, and the gradient of z = e / ||e|| grows as 1 / ||e||: there only ``below`` keeps e from
+    collapsing. Where the Jacobian's target is far above its value the pull is the other way, and ``above`` bounds e.
     """
     norm = torch.linalg.vector_norm(precise(e), dim=1)
     return F.relu(1 - norm).square().mean() if side == "below" else F.relu(norm - 1).mean()

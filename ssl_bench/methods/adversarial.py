@@ -11,19 +11,22 @@ from lightning.pytorch.utilities.types import OptimizerLRScheduler
 from torch import Generator, Tensor, nn
 from torch.optim.swa_utils import update_bn
 
+from ssl_bench.data.module import DataModule
 from ssl_bench.data.types import Batch
 from ssl_bench.data.views import Views
-from ssl_bench.distributed import average_gradients
+from ssl_bench.distributed import average_gradients, world_size
 from ssl_bench.errors import UserError
 from ssl_bench.methods.base import Method, OptimizerFactory
 from ssl_bench.networks.ema import move_average
+from ssl_bench.networks.spectral import converge_spectral_norm
 
 GeneratorNetwork = Callable[[int, tuple[int, ...]], nn.Module]
 DiscriminatorNetwork = Callable[[tuple[int, ...], int], nn.Module]
 Part = dict[str, Tensor]
+"""The real images of (a part of) a batch, and what a method keeps of them from `prepare` to `finish`."""
 Terms = dict[str, Tensor]
-SETTLING = 32
-"""Batches that the averaged generator's BatchNorm statistics are estimated from (BigGAN's standing statistics)."""
+STANDING_BATCHES = 32
+"""That the averaged generator's BatchNorm statistics are estimated from (BigGAN's standing statistics)."""
 
 
 class Adversarial(Method):
@@ -36,7 +39,8 @@ class Adversarial(Method):
     scored, that of the generator draws.
 
     A subclass writes `discriminator_loss` and `generator_loss`, and where both need the same of the real images,
-    `prepare` and `finish`. Each is called without gradients of the other network being computed.
+    `prepare` and `finish`. Each loss is called with the other network's parameters frozen. Terms that a batch does not
+    have, the generator's between its turns or a lazy regulariser's, are logged as they were last.
 
     Args:
         image_shape: shape of one image; the command line takes it from the data.
@@ -82,7 +86,9 @@ class Adversarial(Method):
         self.n_dis, self.accumulate, self.ema = n_dis, accumulate, ema
         self.make_generator_optimizer = generator_optimizer or self.make_optimizer
         self.step = 0
-        """`global_step` when the batch came."""
+        """`global_step` when the batch came: the discriminator's step raises it before the generator's turn."""
+        self.latest: Terms = {}
+        """Every term as it was last."""
 
     def encode(self, x: Tensor) -> Tensor:
         """The averaged discriminator's backbone: ``(N, C, H, W)`` in [-1, 1] to ``(N, feature_dim)``."""
@@ -115,7 +121,7 @@ class Adversarial(Method):
         raise TypeError(f"{type(self).__name__} must define generator_loss(part)")
 
     def finish(self, parts: list[Part]) -> None:
-        """What is to be kept of a batch, after the steps on it."""
+        """Keep what later batches need of this one, after the steps on it."""
 
     def due(self, every: int) -> bool:
         """Whether a regulariser that is evaluated lazily is, on this batch: with `every` times its weight."""
@@ -124,6 +130,11 @@ class Adversarial(Method):
     def fakes(self, n: int) -> Tensor:
         """n images of the generator that is trained, in [-1, 1]."""
         return self.generator(torch.randn(n, self.latent_dim, device=self.device))  # type: ignore[no-any-return]
+
+    def with_fakes(self, real: Tensor) -> Tensor:
+        """Real images, then as many generated ones without gradients: ``(2 N, ...)``."""
+        with torch.no_grad():
+            return torch.cat([real, self.fakes(len(real)).to(real.dtype)])
 
     def training_step(self, batch: Batch, batch_idx: int) -> Terms:
         """A step of the discriminator and, where it is its turn, one of the generator; each view is an image."""
@@ -138,7 +149,8 @@ class Adversarial(Method):
         schedulers = self.lr_schedulers() or []
         for scheduler in schedulers if isinstance(schedulers, list) else [schedulers]:
             scheduler.step()  # type: ignore[call-arg]
-        self.report(terms, self.step)
+        self.latest |= terms
+        self.report(self.latest, self.step)
         return terms
 
     def descend(self, which: int, loss: Callable[[Part], Terms], name: str, parts: list[Part]) -> Terms:
@@ -177,8 +189,31 @@ class Adversarial(Method):
         self.discriminator_ema.eval()
         return self
 
+    def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
+        """Keep the terms' last values, so that a resumed run logs what the uninterrupted one does."""
+        super().on_save_checkpoint(checkpoint)
+        checkpoint["latest"] = {name: value.cpu() for name, value in self.latest.items()}
+
+    def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
+        """Take them up again."""
+        super().on_load_checkpoint(checkpoint)
+        self.latest = {name: value.to(self.device) for name, value in checkpoint["latest"].items()}
+
+    def images_at_a_time(self) -> int:
+        """Real images in a part of a batch of this process; known once the trainer has its data."""
+        data, number = self.trainer.datamodule, getattr(self.views, "number", 1)  # type: ignore[attr-defined]
+        available = (len(data.split("train")) + len(data.split("validation"))) // world_size()
+        return int(min(data.batch_size, available) * number) // self.accumulate
+
     def on_fit_start(self) -> None:
-        """Refuse views that the generator's images cannot be compared with."""
+        """Refuse views that generated images cannot be compared with, and batches that have no equal parts."""
+        if isinstance(data := self.trainer.datamodule, DataModule):  # type: ignore[attr-defined]
+            batch, part = data.batch_size * getattr(self.views, "number", 1), self.images_at_a_time()
+            if batch % self.accumulate or part < 2:
+                raise UserError(
+                    f"{type(self).__name__}: a batch of {batch} images in {self.accumulate} parts: give a "
+                    "--data.batch_size that --method.accumulate divides into parts of 2 or more, and as many images"
+                )
         if isinstance(self.views, Views) and len(self.image_shape) == 3:
             ends = self.views.from_image(torch.tensor([0.0, 1.0]).view(2, 1, 1, 1).expand(2, *self.image_shape))
             if not torch.allclose(ends, ends.new_tensor([-1.0, 1.0]).view(2, 1, 1, 1).expand_as(ends)):
@@ -189,9 +224,16 @@ class Adversarial(Method):
 
     def on_train_batch_end(self, outputs: Any, batch: Any, batch_idx: int) -> None:
         """Before an epoch ends, and its checkpoint is written, make the averaged generator fit to draw."""
-        if self.trainer.is_last_batch or self.global_step == self.trainer.max_steps:
+        trainer = self.trainer
+        if trainer.is_last_batch or trainer.should_stop or trainer.global_step == trainer.max_steps:
             self.settle(len(batch.images.flatten(0, 1)))
 
     def settle(self, batch_size: int) -> None:
-        """Estimate the averaged generator's BatchNorm statistics: those of its images, not of the trained one's."""
-        update_bn((self.latents(batch_size) for _ in range(SETTLING)), self.generator_ema)
+        """Estimate what belongs to averaged weights and was copied from the trained ones.
+
+        The generator's BatchNorm statistics, of its own images, and both networks' spectral norms. Until then, during
+        an epoch, the averaged discriminator has the trained one's singular vectors, which nearly fit.
+        """
+        for network in (self.generator_ema, self.discriminator_ema):
+            converge_spectral_norm(network)
+        update_bn((self.latents(batch_size) for _ in range(STANDING_BATCHES)), self.generator_ema)

@@ -2,14 +2,10 @@
 
 from typing import Any
 
-import torch
-from torch import Tensor
-
 from ssl_bench.errors import UserError
 from ssl_bench.losses.adversarial import hinge_discriminator, hinge_generator
-from ssl_bench.losses.jacobian import jacobian_penalty
+from ssl_bench.losses.jacobian import jacobian_norm, jacobian_penalty
 from ssl_bench.methods.adversarial import Adversarial, DiscriminatorNetwork, GeneratorNetwork, Part, Terms
-from ssl_bench.methods.structural_gan import with_jacobian
 
 
 class HingeGAN(Adversarial):
@@ -26,8 +22,6 @@ class HingeGAN(Adversarial):
         **kwargs: see `Adversarial`.
     """
 
-    jacobian_norm: Tensor
-
     def __init__(
         self,
         image_shape: tuple[int, ...],
@@ -39,30 +33,27 @@ class HingeGAN(Adversarial):
         **kwargs: Any,
     ):
         super().__init__(image_shape, generator, discriminator, 1, **kwargs)
-        if smoothness_weight < 0 or lazy < 1:
-            raise UserError(f"HingeGAN: smoothness_weight {smoothness_weight}, lazy {lazy}: expected >= 0 and >= 1")
+        least = {"smoothness_weight": (smoothness_weight, 0), "lipschitz": (lipschitz, 0), "lazy": (lazy, 1)}
+        for name, (value, bound) in least.items():
+            if value < bound:
+                raise UserError(f"hinge_gan: {name} {value}: give {bound} or more")
         self.smoothness_weight, self.lipschitz, self.lazy = smoothness_weight, lipschitz, lazy
-        self.register_buffer("jacobian_norm", torch.zeros(()))
 
     def discriminator_loss(self, part: Part) -> Terms:
         """Hinge loss and, where it is due, the penalty."""
-        real = part["real"]
-        with torch.no_grad():
-            fake = self.fakes(len(real))
-        x = torch.cat([real, fake.to(real.dtype)])
+        x = self.with_fakes(part["real"])
+        terms: Terms = {}
         penalty = x.new_zeros(())
         if self.smoothness_weight and self.due(self.lazy):
             # A Jacobian of one row: the first power iteration has its norm exactly.
-            outputs, sigma = with_jacobian(self.discriminator, x, 1)
+            outputs, sigma = jacobian_norm(self.discriminator.forward, x)
             penalty = self.lazy * self.smoothness_weight * jacobian_penalty(sigma, self.lipschitz)
-            self.jacobian_norm.copy_(sigma.detach().mean())
+            terms["jacobian_norm"] = sigma.mean()
         else:
             outputs = self.discriminator(x).float()
         on_real, on_fake = outputs.chunk(2)
-        terms = {"real": on_real.mean(), "fake": on_fake.mean()}
-        if self.smoothness_weight:
-            terms["jacobian_norm"] = self.jacobian_norm.clone()  # between lazy steps the last one
-        return terms | {"loss": hinge_discriminator(on_real, on_fake) + penalty}
+        loss = hinge_discriminator(on_real, on_fake) + penalty
+        return terms | {"real": on_real.mean(), "fake": on_fake.mean(), "loss": loss}
 
     def generator_loss(self, part: Part) -> Terms:
         """Hinge loss of the generator."""

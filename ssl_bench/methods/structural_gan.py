@@ -4,7 +4,7 @@ from typing import Any, Literal
 
 import torch
 import torch.nn.functional as F
-from torch import Tensor, nn
+from torch import Tensor
 
 from ssl_bench.data.module import DataModule
 from ssl_bench.distributed import gather, rank, world_size
@@ -12,6 +12,7 @@ from ssl_bench.errors import UserError
 from ssl_bench.losses.jacobian import jacobian_norm, jacobian_penalty
 from ssl_bench.losses.structural import (
     Covariance,
+    LogDeterminants,
     bhattacharyya,
     jensen_shannon,
     nearest,
@@ -24,23 +25,15 @@ from ssl_bench.networks.queue import FeatureQueue
 DISTANCES = {"jensen_shannon": jensen_shannon, "bhattacharyya": bhattacharyya}
 
 
-def with_jacobian(network: nn.Module, x: Tensor, power_iterations: int) -> tuple[Tensor, Tensor]:
-    """Outputs ``(N, p)`` of a network and its Jacobian's spectral norm ``(N,)`` at each x, both with gradients.
-
-    The norm is computed in float32; in mixed precision that takes a pass of its own, else the outputs come with it.
-    """
-    outputs, sigma = jacobian_norm(network, x, power_iterations)
-    return (network(x).float() if torch.is_autocast_enabled(x.device.type) else outputs), sigma
-
-
 class StructuralGAN(Adversarial):
     """Structural adversarial objectives for self-supervised representation learning (arXiv 2310.00357, Eq. 8).
 
     The discriminator maps images to embeddings e, and z = e / ||e||. It maximises a distance between Gaussians fitted
     to the z of real and of generated images (Eq. 2 to 5) and the similarity of a real image to its nearest neighbours,
     and minimises that of a generated one to its nearest real images (Eq. 6), while the spectral norm of its Jacobian
-    is held near a target and the norm of e above 1 (Eq. 7). The generator plays against it in the first and in the
-    last but one. Defaults are what the authors released where that is not wrong; the options below name the rest.
+    is held near a target and the norm of e above 1 (Eq. 7). The generator minimises the distance and maximises its
+    images' similarity with their neighbours; it has no part in the terms of the Jacobian and of the norm. Defaults are
+    what the authors released, but for a neighbour that it passes over (`fake_neighbours`).
 
     Args:
         image_shape: shape of one image; the command line takes it from the data.
@@ -65,8 +58,6 @@ class StructuralGAN(Adversarial):
         **kwargs: see `Adversarial`.
     """
 
-    jacobian_norm: Tensor
-
     def __init__(
         self,
         image_shape: tuple[int, ...],
@@ -90,28 +81,30 @@ class StructuralGAN(Adversarial):
         **kwargs: Any,
     ):
         super().__init__(image_shape, generator, discriminator, embedding_dim, **kwargs)
-        if min(neighbours, power_iterations, lazy, queue_size) < 1 or min(cluster_weight, smoothness_weight, ridge) < 0:
-            raise UserError(
-                f"StructuralGAN: neighbours {neighbours}, power_iterations {power_iterations}, lazy {lazy}, queue_size "
-                f"{queue_size}, weights {cluster_weight}, {smoothness_weight}, ridge {ridge}: expected whole numbers "
-                "above 0, and weights and ridge of 0 or more"
-            )
+        least = {
+            "embedding_dim": (embedding_dim, 1), "neighbours": (neighbours, 1), "queue_size": (queue_size, 1),
+            "power_iterations": (power_iterations, 1), "lazy": (lazy, 1), "ridge": (ridge, 0),
+            "cluster_weight": (cluster_weight, 0), "smoothness_weight": (smoothness_weight, 0),
+            "norm_weight": (norm_weight, 0), "lipschitz": (lipschitz, 0),
+        }  # fmt: skip
+        for name, (value, bound) in least.items():
+            if value < bound:
+                raise UserError(f"structural_gan: {name} {value}: give {bound} or more")
         self.distance = DISTANCES[distance]
         self.covariance, self.ridge, self.global_batch = covariance, ridge, global_batch
         self.neighbours, self.fake_neighbours = neighbours, fake_neighbours
         self.cluster_weight, self.smoothness_weight = cluster_weight, smoothness_weight
         self.norm_weight, self.norm_side = norm_weight, norm_side
         self.lipschitz, self.power_iterations, self.lazy = lipschitz, power_iterations, lazy
-        self.register_buffer("jacobian_norm", torch.zeros(()))
         self.queue = FeatureQueue(queue_size, keys=self.feature_dim, values=embedding_dim) if cluster_weight else None
 
     def on_fit_start(self) -> None:
         """Refuse batches that have too few neighbours or do not fit into the queue, before training starts."""
         super().on_fit_start()
-        if self.queue is None or not isinstance(data := self.trainer.datamodule, DataModule):  # type: ignore[attr-defined]
+        if self.queue is None or not isinstance(self.trainer.datamodule, DataModule):  # type: ignore[attr-defined]
             return
-        number = getattr(self.views, "number", 1)
-        part, batch = data.batch_size * number // self.accumulate, data.batch_size * number * world_size()
+        part = self.images_at_a_time()
+        batch = part * self.accumulate * world_size()
         if part < self.neighbours + 1:
             raise UserError(
                 f"structural_gan: {part} images at a time have no {self.neighbours} neighbours each: give "
@@ -129,7 +122,10 @@ class StructuralGAN(Adversarial):
 
     def prepare(self, real: Tensor) -> Part:
         """The images and their keys: the averaged backbone's features, the same for both networks' steps."""
-        return {"real": real} | ({} if self.queue is None else {"keys": self.keys(real)})
+        if self.queue is None:
+            return {"real": real}
+        keys = self.keys(real)
+        return {"real": real, "keys": keys, "pool": self.all_ranks(keys)}
 
     @torch.no_grad()
     def keys(self, x: Tensor) -> Tensor:
@@ -137,73 +133,72 @@ class StructuralGAN(Adversarial):
         return self.encode(x)
 
     def pool(self, part: Part, z_real: Tensor) -> tuple[Tensor, Tensor]:
-        """Keys and values of the real images that can be neighbours: the batch's, with gradients, then the queue's."""
+        """Keys and z of the real images that can be neighbours: the batch's, with gradients, then the queue's."""
         assert self.queue is not None
-        keys = torch.cat([self.all_ranks(part["keys"]), self.queue["keys"]])
-        return keys, torch.cat([self.all_ranks(z_real), self.queue["values"]])
+        return torch.cat([part["pool"], self.queue["keys"]]), torch.cat([z_real, self.queue["values"]])
 
-    def similarity_real(self, part: Part, z_real: Tensor) -> Tensor:
+    def similarity_real(self, part: Part, z: Tensor, keys: Tensor, values: Tensor) -> Tensor:
         """Mean similarity of real images with their nearest others, Eq. 6."""
-        keys, values = self.pool(part, z_real)
-        own = torch.arange(len(z_real), device=z_real.device) + (rank() * len(z_real) if self.global_batch else 0)
-        return neighbour_similarity(z_real, values, nearest(part["keys"], keys, self.neighbours, exclude=own))
+        own = torch.arange(len(z), device=z.device) + (rank() * len(z) if self.global_batch else 0)
+        return neighbour_similarity(z, values, nearest(part["keys"], keys, self.neighbours, exclude=own))
 
-    def similarity_fake(self, part: Part, z_real: Tensor, z_fake: Tensor, fake: Tensor) -> Tensor:
+    def similarity_fake(self, fake: Tensor, z: Tensor, keys: Tensor, values: Tensor) -> Tensor:
         """Mean similarity of generated images with their nearest real ones, Eq. 6."""
-        keys, values = self.pool(part, z_real)
         skip = self.fake_neighbours == "released"
-        return neighbour_similarity(z_fake, values, nearest(self.keys(fake), keys, self.neighbours, skip_first=skip))
-
-    def gaussian(self, z_real: Tensor, z_fake: Tensor) -> tuple[Tensor, Terms]:
-        """The distance between the Gaussians, and the log determinants it is made of."""
-        distance, determinants = self.distance(
-            self.all_ranks(z_real), self.all_ranks(z_fake), self.covariance, self.ridge
-        )
-        return distance, {f"log_determinant_{name}": value for name, value in determinants._asdict().items()}
+        return neighbour_similarity(z, values, nearest(self.keys(fake), keys, self.neighbours, skip_first=skip))
 
     def discriminator_loss(self, part: Part) -> Terms:
         """Eq. 8 as the discriminator minimises it."""
-        real = part["real"]
-        with torch.no_grad():
-            fake = self.fakes(len(real))
-        x = torch.cat([real, fake.to(real.dtype)])
+        n = len(part["real"])
+        x = self.with_fakes(part["real"])
         terms: Terms = {}
         smoothness = x.new_zeros(())
         if self.smoothness_weight and self.due(self.lazy):
-            e, sigma = with_jacobian(self.discriminator, x, self.power_iterations)
+            # `forward`: a compiled network can be differentiated only once. In float32 whatever the precision; as it
+            # gives e with it, a pass in lower precision would be one more.
+            e, sigma = jacobian_norm(self.discriminator.forward, x, self.power_iterations)
             smoothness = self.lazy * jacobian_penalty(sigma, self.lipschitz)
-            self.jacobian_norm.copy_(sigma.detach().mean())
+            terms["jacobian_norm"] = sigma.mean()
         else:
             e = self.discriminator(x).float()
         if self.smoothness_weight:
-            terms["jacobian_norm"] = self.jacobian_norm.clone()  # between lazy steps the last one
-            smoothness = smoothness + self.norm_weight * norm_hinge(e[: len(real)], self.norm_side)
+            smoothness = smoothness + self.norm_weight * norm_hinge(e[:n], self.norm_side)
         z_real, z_fake = F.normalize(e).chunk(2)
         part["values"] = z_real.detach()
-        distance, determinants = self.gaussian(z_real, z_fake)
+        every_real = self.all_ranks(z_real)
+        distance, determinants = self.distance(every_real, self.all_ranks(z_fake), self.covariance, self.ridge)
         loss = self.smoothness_weight * smoothness - distance
         if self.queue is not None:
-            terms["similarity_real"] = self.similarity_real(part, z_real)
-            terms["similarity_fake"] = self.similarity_fake(part, z_real, z_fake, fake)
+            pool = self.pool(part, every_real)
+            terms["similarity_real"] = self.similarity_real(part, z_real, *pool)
+            terms["similarity_fake"] = self.similarity_fake(x[n:], z_fake, *pool)
             loss = loss + self.cluster_weight * (terms["similarity_fake"] - terms["similarity_real"])
-        norm = e[: len(real)].norm(dim=1).mean()
-        return determinants | terms | {"distance": distance, "norm": norm, "loss": loss}
+        terms |= {"distance": distance, "norm": e[:n].norm(dim=1).mean(), "loss": loss}
+        return named(determinants, "") | terms
 
     def generator_loss(self, part: Part) -> Terms:
-        """Eq. 8 as the generator minimises it: the distance, and from its images' real neighbours."""
-        real = part["real"]
+        """Eq. 8 as the generator minimises it."""
         with torch.no_grad():
-            z_real = F.normalize(self.discriminator(real).float())
+            z_real = F.normalize(self.discriminator(part["real"]).float())
         part["values"] = z_real
-        fake = self.fakes(len(real))
+        fake = self.fakes(len(z_real))
         z_fake = F.normalize(self.discriminator(fake).float())
-        loss, _ = self.gaussian(z_real, z_fake)
+        every_real = self.all_ranks(z_real)
+        loss, determinants = self.distance(every_real, self.all_ranks(z_fake), self.covariance, self.ridge)
         if self.queue is not None:
-            loss = loss - self.cluster_weight * self.similarity_fake(part, z_real, z_fake, fake)
-        return {"generator_loss": loss}
+            loss = loss - self.cluster_weight * self.similarity_fake(fake, z_fake, *self.pool(part, every_real))
+        return named(determinants, "generator_") | {"generator_loss": loss}
 
     def finish(self, parts: list[Part]) -> None:
-        """Queue the real images of all ranks: keys of before this batch's steps, embeddings of after them."""
+        """Queue all ranks' real images: keys of the averages before this batch, z as the last loss had them.
+
+        That is the generator's, after the discriminator's step; between the generator's turns the discriminator's.
+        """
         if self.queue is not None:
             for part in parts:
                 self.queue.enqueue(keys=gather(part["keys"]), values=gather(part["values"]))
+
+
+def named(determinants: LogDeterminants, prefix: str) -> Terms:
+    """Log determinants as terms of a loss, so that one that is not finite is named."""
+    return {f"{prefix}log_determinant_{name}": value for name, value in determinants._asdict().items()}

@@ -33,6 +33,10 @@ class GroupNormResNet(nn.Module):
         if len(image_shape) != 3 or min(image_shape[1:]) < 8:
             raise UserError(f"GroupNormResNet takes images (C, H, W) of 8 px or more, not {tuple(image_shape)}")
         large = max(image_shape[1:]) > 64
+        if large and min(image_shape[1:]) < 32:
+            raise UserError(
+                f"GroupNormResNet halves images above 64 px five times: give 32 px or more, not {image_shape}"
+            )
         stages = [(1, 2), (1, 2), (2, 2), (4, 2), (8, 2)] if large else [(1, 1), (2, 2), (4, 2), (8, 2)]
         layers: list[nn.Module] = [nn.Conv2d(image_shape[0], width, 3, padding=1, bias=False), nn.ELU()]
         channels = width

@@ -54,8 +54,8 @@ class MLPDecoder(nn.Module):
 class MLPDiscriminator(nn.Module):
     """Images or points ``(N, ...)`` to vectors ``(N, outputs)``: the structural GAN's discriminator for the plane.
 
-    The paper does not give the networks of its double spiral; ELU, the head and Kaiming-normal weights are those of its
-    image discriminator.
+    The paper does not give the networks of its double spiral; ELU and the head are those of its image
+    discriminator; weights are Kaiming-normal.
 
     Args:
         image_shape: shape of one input.

@@ -1,7 +1,9 @@
 """Spectral normalisation of a whole network."""
 
+import torch
 from torch import nn
 from torch.nn.utils.parametrizations import spectral_norm
+from torch.nn.utils.parametrize import is_parametrized
 
 
 def normalize_spectrally(network: nn.Module) -> None:
@@ -13,3 +15,19 @@ def normalize_spectrally(network: nn.Module) -> None:
     for module in list(network.modules()):
         if isinstance(module, (nn.Conv2d, nn.Linear)):
             spectral_norm(module, eps=1e-6)
+
+
+@torch.no_grad()
+def converge_spectral_norm(network: nn.Module, iterations: int = 32) -> None:
+    """Run the power iterations of spectrally normalised weights that were set and not trained, such as averages.
+
+    In evaluation they are divided by what the vectors of the iteration find; with vectors of other weights that is less
+    than the largest singular value. Leaves the network in the mode it was in.
+    """
+    for module in network.modules():
+        if is_parametrized(module, "weight"):
+            mode = module.training
+            module.train()
+            for _ in range(iterations):
+                _ = module.weight  # in training each look at it is an iteration
+            module.train(mode)

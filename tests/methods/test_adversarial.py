@@ -74,6 +74,15 @@ def test_a_lazy_regulariser_is_evaluated_on_every_kth_batch_across_epochs(tmp_pa
     assert len(set(logged)) == 3
 
 
+def test_the_generators_loss_is_logged_as_it_was_last_between_its_turns(tmp_path: Path) -> None:
+    trained(
+        tmp_path, "--method.n_dis=2", "--trainer.log_every_n_steps=2"
+    )  # logged steps are 1 and 3, its turns 0 and 2
+    logged = [float(row["train/generator_loss"]) for row in losses(tmp_path)]
+    assert len(logged) == 2
+    assert all(math.isfinite(loss) for loss in logged)
+
+
 def test_the_average_is_exponential_and_copies_buffers() -> None:
     torch.manual_seed(0)
     network, average = nn.BatchNorm1d(3), nn.BatchNorm1d(3)
@@ -105,6 +114,23 @@ def test_the_averaged_generator_has_the_statistics_of_its_own_images(tmp_path: P
     assert (mean - seen[0].mean((0, 2, 3))).abs().max() < 0.1 * std.max()  # type: ignore[operator]
     torch.testing.assert_close(std, seen[0].std((0, 2, 3)), rtol=0.1, atol=1e-3)
     assert load_method(tmp_path).state_dict().keys() == method.state_dict().keys()
+
+
+def test_a_run_that_is_stopped_within_an_epoch_is_fit_to_draw(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    settled: list[int] = []
+    monkeypatch.setattr(Adversarial, "settle", lambda self, batch_size: settled.append(self.global_step))
+    trained(tmp_path, "--trainer.max_steps=3")
+    assert settled == [3]
+    trained(tmp_path / "timed", "--trainer.max_time=00:00:00:00")
+    assert settled[1:] == [1]
+
+
+def test_averaged_weights_are_divided_by_their_own_spectral_norm(tmp_path: Path) -> None:
+    flags = ["--method.discriminator.norm=spectral", "--method.optimizer.lr=0.1", "--method.ema=0.5"]
+    method, _ = trained(tmp_path, *flags)
+    layers = [m for m in method.discriminator_ema.modules() if isinstance(m, nn.Conv2d | nn.Linear)]
+    norms = torch.stack([torch.linalg.svdvals(layer.weight.detach().flatten(1))[0] for layer in layers])
+    torch.testing.assert_close(norms, torch.ones(len(norms)), rtol=0.05, atol=0.0)
 
 
 def test_neither_network_sees_the_gradient_of_the_others_loss(tmp_path: Path) -> None:
@@ -230,6 +256,7 @@ def test_a_killed_run_goes_on_loss_by_loss(tmp_path: Path) -> None:
         (["--data.batch_size=3", "--method.neighbours=3"], r"3 images at a time have no 3 neighbours each"),
         (["--method.queue_size=10"], r"a queue of 10 is shorter than the batch of 64"),
         (["--views.recipe=identity"], r"views lie in \[0.00, 1.00\] and generated images in \[-1, 1\]"),
+        (["--data.batch_size=10", "--method.accumulate=4"], r"a batch of 10 images in 4 parts"),
         (["--method.ema=1"], r"ema 1.0: expected"),
         (["--method.lazy=0"], r"lazy 0"),
         (["--trainer.gradient_clip_val=1"], r"gradient_clip_val 1.*steps its optimizers itself"),
