@@ -59,10 +59,10 @@ def bench(arguments: list[str], fit_only: bool = False) -> None:
         if first:
             print(f"run before, at commit {Record.read(folder).commit}: delete {folder} to run it again")
     else:
-        if first:
-            make_folder(folder, resolved)
         seed_everything(config.seed, workers=True, verbose=False)
         run = build(config)
+        if first:
+            make_folder(folder, resolved)
         trainer = fit(run, config, folder)
         first = trainer.is_global_zero
         if not fit_only:

@@ -19,7 +19,7 @@ FEATURES = (".safetensors", ".npz", ".npy")
 KEYS = """Every other key of the configuration is a flag too, after the stacked files (data, method, experiment):
   ssl-bench bench --method simvae --data mnist --method.sigma2 0.1 --trainer.precision bf16-mixed
   ssl-bench bench --method simvae --data mnist --print_config     all keys with their values
-  ssl-bench bench --data mnist --method.help ssl_bench.methods.simvae.SimVAE     what each means
+  ssl-bench bench --method simvae --data mnist --method.help ssl_bench.methods.simvae.SimVAE     what each means
   ssl-bench bench --config runs/RUN/config.yaml     a recorded run once more"""
 
 
@@ -189,7 +189,8 @@ def main(argv: list[str] | None = None) -> int:
         print(f"ssl-bench: {error}", file=sys.stderr)
         return 2 if isinstance(error, UserError) else 1
     except (KeyboardInterrupt, SystemExit) as interruption:  # Lightning turns the first into the second
-        if isinstance(interruption, SystemExit) and interruption.code in (None, 0):
+        terminated = type(interruption).__name__ == "SIGTERMException"  # Lightning's, a SystemExit without a code
+        if isinstance(interruption, SystemExit) and interruption.code in (None, 0) and not terminated:
             return 0
         print("ssl-bench: interrupted; the same command goes on from the last checkpoint", file=sys.stderr)
         return 1

@@ -46,12 +46,16 @@ def loss_curves(logs: Path) -> Figure | None:
             session = list(csv.DictReader(lines))
         if session:
             rows = [row for row in rows if int(row["step"]) < int(session[0]["step"])] + session
-    names = [name for name in (rows[0] if rows else ()) if name.startswith("train/")]
+    names = list(dict.fromkeys(name for row in rows for name in row if name.startswith("train/")))
     if not names:
         return None
-    figure = canvas(3.2 * len(names), 2.6)
-    for name, ax in zip(names, figure.subplots(1, len(names), squeeze=False)[0], strict=True):
-        points = [(int(row["step"]), float(row[name])) for row in rows if row[name]]
+    across, down = min(4, len(names)), -(-len(names) // 4)
+    figure = canvas(3.2 * across, 2.6 * down)
+    panels = figure.subplots(down, across, squeeze=False).flatten()
+    for ax in panels[len(names) :]:
+        ax.set_visible(False)
+    for name, ax in zip(names, panels, strict=False):
+        points = [(int(row["step"]), float(row[name])) for row in rows if row.get(name)]
         ax.plot(*zip(*points, strict=True), linewidth=1)
         ax.set(title=name.removeprefix("train/").replace("_", " "), xlabel="step")
         ax.spines[["top", "right"]].set_visible(False)

@@ -80,6 +80,9 @@ class Adversarial(Method):
         self.image_shape, self.latent_dim = tuple(image_shape), latent_dim
         self.generator = generator(latent_dim, self.image_shape)
         self.discriminator = discriminator(self.image_shape, outputs)
+        if not hasattr(self.discriminator, "feature_dim") or not hasattr(self.discriminator, "features"):
+            kind = type(self.discriminator).__name__
+            raise UserError(f"{type(self).__name__}: discriminator {kind}: give one with feature_dim and features(x)")
         self.generator_ema = copy.deepcopy(self.generator).requires_grad_(False).eval()
         self.discriminator_ema = copy.deepcopy(self.discriminator).requires_grad_(False).eval()
         self.feature_dim = int(self.discriminator.feature_dim)  # type: ignore[arg-type]

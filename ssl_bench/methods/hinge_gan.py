@@ -36,7 +36,7 @@ class HingeGAN(Adversarial):
         least = {"smoothness_weight": (smoothness_weight, 0), "lipschitz": (lipschitz, 0), "lazy": (lazy, 1)}
         for name, (value, bound) in least.items():
             if value < bound:
-                raise UserError(f"hinge_gan: {name} {value}: give {bound} or more")
+                raise UserError(f"HingeGAN: {name} {value}: give {bound} or more")
         self.smoothness_weight, self.lipschitz, self.lazy = smoothness_weight, lipschitz, lazy
 
     def discriminator_loss(self, part: Part) -> Terms:

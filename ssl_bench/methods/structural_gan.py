@@ -80,7 +80,6 @@ class StructuralGAN(Adversarial):
         lazy: int = 1,
         **kwargs: Any,
     ):
-        super().__init__(image_shape, generator, discriminator, embedding_dim, **kwargs)
         least = {
             "embedding_dim": (embedding_dim, 1), "neighbours": (neighbours, 1), "queue_size": (queue_size, 1),
             "power_iterations": (power_iterations, 1), "lazy": (lazy, 1), "ridge": (ridge, 0),
@@ -89,8 +88,9 @@ class StructuralGAN(Adversarial):
         }  # fmt: skip
         for name, (value, bound) in least.items():
             if value < bound:
-                raise UserError(f"structural_gan: {name} {value}: give {bound} or more")
-        self.distance = DISTANCES[distance]
+                raise UserError(f"StructuralGAN: {name} {value}: give {bound} or more")
+        super().__init__(image_shape, generator, discriminator, embedding_dim, **kwargs)
+        self.distance, self.embedding_dim = DISTANCES[distance], embedding_dim
         self.covariance, self.ridge, self.global_batch = covariance, ridge, global_batch
         self.neighbours, self.fake_neighbours = neighbours, fake_neighbours
         self.cluster_weight, self.smoothness_weight = cluster_weight, smoothness_weight
@@ -101,18 +101,26 @@ class StructuralGAN(Adversarial):
     def on_fit_start(self) -> None:
         """Refuse batches that have too few neighbours or do not fit into the queue, before training starts."""
         super().on_fit_start()
-        if self.queue is None or not isinstance(self.trainer.datamodule, DataModule):  # type: ignore[attr-defined]
+        if not isinstance(self.trainer.datamodule, DataModule):  # type: ignore[attr-defined]
             return
-        part = self.images_at_a_time()
+        part, dim = self.images_at_a_time(), self.embedding_dim
+        fitted = part * world_size() if self.global_batch else part
+        if self.ridge == 0 and self.covariance == "full" and fitted <= dim:
+            raise UserError(
+                f"StructuralGAN: {fitted} images have no determinant of a {dim} x {dim} covariance: give "
+                f"--method.ridge 0.5, --method.covariance diagonal or more than {dim} images at a time"
+            )
+        if self.queue is None:
+            return
         batch = part * self.accumulate * world_size()
         if part < self.neighbours + 1:
             raise UserError(
-                f"structural_gan: {part} images at a time have no {self.neighbours} neighbours each: give "
+                f"StructuralGAN: {part} images at a time have no {self.neighbours} neighbours each: give "
                 f"--data.batch_size, over --method.accumulate, of {self.neighbours + 1} or more"
             )
         if batch > self.queue.size:
             raise UserError(
-                f"structural_gan: a queue of {self.queue.size} is shorter than the batch of {batch} images in "
+                f"StructuralGAN: a queue of {self.queue.size} is shorter than the batch of {batch} images in "
                 f"{world_size()} processes: give --method.queue_size {batch} or more, or a smaller --data.batch_size"
             )
 

@@ -30,6 +30,8 @@ class BigGANGenerator(nn.Module):
 
     def __init__(self, latent_dim: int, image_shape: tuple[int, ...], width: int = 64):
         super().__init__()
+        if width < 1:
+            raise UserError(f"BigGANGenerator: width {width}: give 1 or more")
         bottom, multiples = arrangement(image_shape)
         channels = [width * multiple for multiple in multiples]
         layers: list[nn.Module] = [
@@ -71,6 +73,8 @@ class BigGANDiscriminator(nn.Module):
 
     def __init__(self, image_shape: tuple[int, ...], outputs: int, width: int = 64):
         super().__init__()
+        if width < 1:
+            raise UserError(f"BigGANDiscriminator: width {width}: give 1 or more")
         if len(image_shape) != 3 or min(image_shape[1:]) < 8:
             raise UserError(f"BigGANDiscriminator takes images (C, H, W) of 8 px or more, not {tuple(image_shape)}")
         size = min(image_shape[1:])

@@ -52,6 +52,8 @@ class BigGANDeepGenerator(nn.Module):
 
     def __init__(self, latent_dim: int, image_shape: tuple[int, ...], width: int = 128):
         super().__init__()
+        if width < 1:
+            raise UserError(f"BigGANDeepGenerator: width {width}: give 1 or more")
         bottom, multiples = arrangement(image_shape)
         channels = [width * multiple for multiple in multiples]
         self.latent = nn.Linear(latent_dim, latent_dim)

@@ -30,6 +30,8 @@ class GroupNormResNet(nn.Module):
 
     def __init__(self, image_shape: tuple[int, ...], outputs: int, width: int = 64, norm: Norm = "group"):
         super().__init__()
+        if width < 1:
+            raise UserError(f"GroupNormResNet: width {width}: give 1 or more")
         if len(image_shape) != 3 or min(image_shape[1:]) < 8:
             raise UserError(f"GroupNormResNet takes images (C, H, W) of 8 px or more, not {tuple(image_shape)}")
         large = max(image_shape[1:]) > 64

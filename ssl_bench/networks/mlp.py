@@ -5,6 +5,8 @@ import math
 
 from torch import Tensor, nn
 
+from ssl_bench.errors import UserError
+
 
 def mlp(*widths: int, activation: type[nn.Module] = nn.ReLU) -> nn.Sequential:
     """Linear layers of these widths with an activation between them."""
@@ -73,6 +75,8 @@ class MLPDiscriminator(nn.Module):
         scale: float = 1.0,
     ):
         super().__init__()
+        if not hidden:
+            raise UserError("MLPDiscriminator: hidden []: give the width of one layer or more")
         self.scale = scale
         self.feature_dim = hidden[-1]
         self.backbone = nn.Sequential(nn.Flatten(), *mlp(math.prod(image_shape), *hidden, activation=nn.ELU), nn.ELU())
@@ -103,6 +107,8 @@ class MLPGenerator(nn.Module):
 
     def __init__(self, latent_dim: int, image_shape: tuple[int, ...], hidden: tuple[int, ...] = (128, 128, 128)):
         super().__init__()
+        if not hidden:
+            raise UserError("MLPGenerator: hidden []: give the width of one layer or more")
         layers: list[nn.Module] = []
         for inputs, outputs in itertools.pairwise((latent_dim, *hidden)):
             layers += [nn.Linear(inputs, outputs), nn.BatchNorm1d(outputs), nn.ReLU()]

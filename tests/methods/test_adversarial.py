@@ -17,6 +17,7 @@ from torch import Tensor, nn
 
 from ssl_bench import distributed
 from ssl_bench.bench import fit, make_folder
+from ssl_bench.callbacks.finite import StopWhenNotFinite
 from ssl_bench.cli import main
 from ssl_bench.config_files import stack
 from ssl_bench.data.types import Batch
@@ -27,8 +28,9 @@ from tests.ranks import Ranks
 
 SMALL = [
     "--method.discriminator.width=16", "--method.generator.width=4", "--method.latent_dim=4", "--data.batch_size=64",
-    "--method.embedding_dim=8", "--method.queue_size=300", "--trainer.precision=32-true", "--trainer.accelerator=cpu",
-    "--trainer.max_epochs=1", "--trainer.limit_train_batches=4", "--trainer.log_every_n_steps=1",
+    "--method.lazy=1", "--method.embedding_dim=8", "--method.queue_size=300", "--trainer.precision=32-true",
+    "--trainer.accelerator=cpu", "--trainer.max_epochs=1", "--trainer.limit_train_batches=4",
+    "--trainer.log_every_n_steps=1",
 ]  # fmt: skip
 
 
@@ -121,8 +123,20 @@ def test_a_run_that_is_stopped_within_an_epoch_is_fit_to_draw(tmp_path: Path, mo
     monkeypatch.setattr(Adversarial, "settle", lambda self, batch_size: settled.append(self.global_step))
     trained(tmp_path, "--trainer.max_steps=3")
     assert settled == [3]
-    trained(tmp_path / "timed", "--trainer.max_time=00:00:00:00")
-    assert settled[1:] == [1]
+
+
+def test_a_run_that_runs_out_of_time_within_an_epoch_is_fit_to_draw(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    settled: list[int] = []
+    monkeypatch.setattr(Adversarial, "settle", lambda self, batch_size: settled.append(self.global_step))
+
+    def stop(self: StopWhenNotFinite, trainer: Trainer, *arguments: Any) -> None:  # as Lightning's timer does
+        trainer.should_stop = trainer.global_step == 2
+
+    monkeypatch.setattr(StopWhenNotFinite, "on_train_batch_end", stop)
+    trained(tmp_path)
+    assert settled == [2]
 
 
 def test_averaged_weights_are_divided_by_their_own_spectral_norm(tmp_path: Path) -> None:
@@ -258,7 +272,9 @@ def test_a_killed_run_goes_on_loss_by_loss(tmp_path: Path) -> None:
         (["--views.recipe=identity"], r"views lie in \[0.00, 1.00\] and generated images in \[-1, 1\]"),
         (["--data.batch_size=10", "--method.accumulate=4"], r"a batch of 10 images in 4 parts"),
         (["--method.ema=1"], r"ema 1.0: expected"),
-        (["--method.lazy=0"], r"lazy 0"),
+        (["--method.lazy=0"], r"lazy 0: give 1 or more"),
+        (["--method.ridge=0", "--method.embedding_dim=64"], r"64 images have no determinant of a 64 x 64 covariance"),
+        (["--method.discriminator.width=0"], r"GroupNormResNet: width 0: give 1 or more"),
         (["--trainer.gradient_clip_val=1"], r"gradient_clip_val 1.*steps its optimizers itself"),
         (["--trainer.accumulate_grad_batches=2"], r"accumulate_grad_batches 2.*--method.accumulate"),
     ],
