@@ -1,6 +1,7 @@
 """From names and flags to a configuration: stacking, hashing, errors, and what every experiment file resolves to."""
 
 import sys
+from contextlib import nullcontext
 from pathlib import Path
 from typing import Any
 
@@ -12,6 +13,7 @@ from ssl_bench.config_files import config_names, stack
 from ssl_bench.data.types import Batch
 from ssl_bench.errors import UserError
 from ssl_bench.experiment import build, config_hash, names, plain, resolve, run_folder
+from tests.methods.test_contract import losses_of
 
 SNAPSHOT = Path(__file__).parent / "resolved_experiments.yaml"
 EXPERIMENTS = sorted(config_names("experiment"))
@@ -47,16 +49,18 @@ def test_every_experiment_is_named_after_its_method_and_data(experiment: str) ->
 
 
 @pytest.mark.parametrize("experiment", EXPERIMENTS)
-def test_every_experiment_takes_a_step_at_its_full_size(experiment: str) -> None:
+def test_every_experiment_takes_a_step_at_its_full_size(experiment: str, monkeypatch: pytest.MonkeyPatch) -> None:
     """On the meta device, which computes shapes and nothing else."""
+    monkeypatch.setattr(torch, "autocast", lambda *_, **__: nullcontext())  # which meta does not know
     with torch.device("meta"):
         run = build(resolve(stack(None, None, experiment)))
-        views = torch.rand(run.views.number, 2, *run.data.image_shape)
-        loss = run.method.training_step(Batch(views, torch.zeros(2), torch.arange(2)), 0)
+        run.method.to("meta")
+        views = torch.rand(run.views.number, 4, *run.views.output_shape)
+        batch = Batch(views, torch.zeros(4), torch.arange(4))
+        losses = {network: loss(batch) for network, loss in losses_of(run.method).items()}
         features = run.method.encode(views[0])
-    assert isinstance(loss, torch.Tensor)
-    assert loss.shape == ()
-    assert features.shape == (2, run.method.feature_dim)
+    assert all(loss.shape == () for loss in losses.values())
+    assert features.shape == (4, run.method.feature_dim)
 
 
 def test_files_are_stacked_in_order_and_flags_come_last() -> None:
