@@ -29,6 +29,13 @@ STANDING_BATCHES = 32
 """That the averaged generator's BatchNorm statistics are estimated from (BigGAN's standing statistics)."""
 
 
+def at_least(bound: float, method: type[Method], **settings: float) -> None:
+    """Refuse the first of a method's settings that is below the bound, by its name."""
+    for name, value in settings.items():
+        if value < bound:
+            raise UserError(f"{method.__name__}: {name} {value}: give {bound} or more")
+
+
 class Adversarial(Method):
     """Base of the methods that train a generator and a discriminator.
 
@@ -71,11 +78,9 @@ class Adversarial(Method):
         **kwargs: Any,
     ):
         super().__init__(**kwargs)
-        if min(n_dis, accumulate, latent_dim) < 1 or not 0 <= ema < 1:
-            raise UserError(
-                f"{type(self).__name__}: n_dis {n_dis}, accumulate {accumulate}, latent_dim {latent_dim}, ema {ema}: "
-                "expected positive numbers and ema in [0, 1)"
-            )
+        at_least(1, type(self), n_dis=n_dis, accumulate=accumulate, latent_dim=latent_dim, outputs=outputs)
+        if not 0 <= ema < 1:
+            raise UserError(f"{type(self).__name__}: ema {ema}: give 0 or more and less than 1")
         self.automatic_optimization = False
         self.image_shape, self.latent_dim = tuple(image_shape), latent_dim
         self.generator = generator(latent_dim, self.image_shape)
@@ -202,17 +207,17 @@ class Adversarial(Method):
         super().on_load_checkpoint(checkpoint)
         self.latest = {name: value.to(self.device) for name, value in checkpoint["latest"].items()}
 
-    def images_at_a_time(self) -> int:
-        """Real images in a part of a batch of this process; known once the trainer has its data."""
+    def images_of_a_batch(self) -> int:
+        """Real images in a batch of this process, views counted; known once the trainer has its data."""
         data, number = self.trainer.datamodule, getattr(self.views, "number", 1)  # type: ignore[attr-defined]
         available = (len(data.split("train")) + len(data.split("validation"))) // world_size()
-        return int(min(data.batch_size, available) * number) // self.accumulate
+        return int(min(data.batch_size, available) * number)
 
     def on_fit_start(self) -> None:
         """Refuse views that generated images cannot be compared with, and batches that have no equal parts."""
-        if isinstance(data := self.trainer.datamodule, DataModule):  # type: ignore[attr-defined]
-            batch, part = data.batch_size * getattr(self.views, "number", 1), self.images_at_a_time()
-            if batch % self.accumulate or part < 2:
+        if isinstance(self.trainer.datamodule, DataModule):  # type: ignore[attr-defined]
+            batch = self.images_of_a_batch()
+            if batch % self.accumulate or batch < 2 * self.accumulate:
                 raise UserError(
                     f"{type(self).__name__}: a batch of {batch} images in {self.accumulate} parts: give a "
                     "--data.batch_size that --method.accumulate divides into parts of 2 or more, and as many images"

@@ -2,10 +2,9 @@
 
 from typing import Any
 
-from ssl_bench.errors import UserError
 from ssl_bench.losses.adversarial import hinge_discriminator, hinge_generator
 from ssl_bench.losses.jacobian import jacobian_norm, jacobian_penalty
-from ssl_bench.methods.adversarial import Adversarial, DiscriminatorNetwork, GeneratorNetwork, Part, Terms
+from ssl_bench.methods.adversarial import Adversarial, DiscriminatorNetwork, GeneratorNetwork, Part, Terms, at_least
 
 
 class HingeGAN(Adversarial):
@@ -32,11 +31,9 @@ class HingeGAN(Adversarial):
         lazy: int = 1,
         **kwargs: Any,
     ):
+        at_least(0, type(self), smoothness_weight=smoothness_weight, lipschitz=lipschitz)
+        at_least(1, type(self), lazy=lazy)
         super().__init__(image_shape, generator, discriminator, 1, **kwargs)
-        least = {"smoothness_weight": (smoothness_weight, 0), "lipschitz": (lipschitz, 0), "lazy": (lazy, 1)}
-        for name, (value, bound) in least.items():
-            if value < bound:
-                raise UserError(f"HingeGAN: {name} {value}: give {bound} or more")
         self.smoothness_weight, self.lipschitz, self.lazy = smoothness_weight, lipschitz, lazy
 
     def discriminator_loss(self, part: Part) -> Terms:

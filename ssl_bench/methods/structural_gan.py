@@ -19,7 +19,7 @@ from ssl_bench.losses.structural import (
     neighbour_similarity,
     norm_hinge,
 )
-from ssl_bench.methods.adversarial import Adversarial, DiscriminatorNetwork, GeneratorNetwork, Part, Terms
+from ssl_bench.methods.adversarial import Adversarial, DiscriminatorNetwork, GeneratorNetwork, Part, Terms, at_least
 from ssl_bench.networks.queue import FeatureQueue
 
 DISTANCES = {"jensen_shannon": jensen_shannon, "bhattacharyya": bhattacharyya}
@@ -80,15 +80,15 @@ class StructuralGAN(Adversarial):
         lazy: int = 1,
         **kwargs: Any,
     ):
-        least = {
-            "embedding_dim": (embedding_dim, 1), "neighbours": (neighbours, 1), "queue_size": (queue_size, 1),
-            "power_iterations": (power_iterations, 1), "lazy": (lazy, 1), "ridge": (ridge, 0),
-            "cluster_weight": (cluster_weight, 0), "smoothness_weight": (smoothness_weight, 0),
-            "norm_weight": (norm_weight, 0), "lipschitz": (lipschitz, 0),
-        }  # fmt: skip
-        for name, (value, bound) in least.items():
-            if value < bound:
-                raise UserError(f"StructuralGAN: {name} {value}: give {bound} or more")
+        counts = {
+            "neighbours": neighbours,
+            "queue_size": queue_size,
+            "power_iterations": power_iterations,
+            "lazy": lazy,
+        }
+        at_least(1, type(self), embedding_dim=embedding_dim, **counts)
+        weights = {"cluster_weight": cluster_weight, "smoothness_weight": smoothness_weight, "norm_weight": norm_weight}
+        at_least(0, type(self), ridge=ridge, lipschitz=lipschitz, **weights)
         super().__init__(image_shape, generator, discriminator, embedding_dim, **kwargs)
         self.distance, self.embedding_dim = DISTANCES[distance], embedding_dim
         self.covariance, self.ridge, self.global_batch = covariance, ridge, global_batch
@@ -103,7 +103,7 @@ class StructuralGAN(Adversarial):
         super().on_fit_start()
         if not isinstance(self.trainer.datamodule, DataModule):  # type: ignore[attr-defined]
             return
-        part, dim = self.images_at_a_time(), self.embedding_dim
+        part, dim = self.images_of_a_batch() // self.accumulate, self.embedding_dim
         fitted = part * world_size() if self.global_batch else part
         if self.ridge == 0 and self.covariance == "full" and fitted <= dim:
             raise UserError(
@@ -112,7 +112,7 @@ class StructuralGAN(Adversarial):
             )
         if self.queue is None:
             return
-        batch = part * self.accumulate * world_size()
+        batch = self.images_of_a_batch() * world_size()
         if part < self.neighbours + 1:
             raise UserError(
                 f"StructuralGAN: {part} images at a time have no {self.neighbours} neighbours each: give "
