@@ -133,4 +133,5 @@ def test_wandb_has_the_grid_too(tmp_path: Path, monkeypatch: pytest.MonkeyPatch)
     monkeypatch.setattr(WandbLogger, "log_hyperparams", lambda self, params: None)
     wandb = WandbLogger(save_dir=tmp_path, mode="disabled")
     fit(Painter(), tmp_path, 1, logger=[CSVLogger(tmp_path), wandb])
+    wandb.experiment.finish()  # a run that is left open is the one that the next test's logger would go on with
     assert logged == [("samples", [str(tmp_path / "figures" / "samples_epoch0001.png")], 2)]
