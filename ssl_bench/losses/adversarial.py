@@ -1,7 +1,27 @@
 """Adversarial losses of a discriminator's logits, averaged over the batch; none touches another rank."""
 
+from collections.abc import Callable
+from typing import Literal
+
+import torch
 from torch import Tensor
 from torch.nn import functional as F
+
+AdversarialLoss = Literal["non_saturating", "hinge", "wasserstein"]
+
+
+def non_saturating_discriminator(real_logits: Tensor, fake_logits: Tensor) -> Tensor:
+    """What the discriminator minimises: -mean log s(D(x)) - mean log(1 - s(D(G(z)))), s the logistic function.
+
+    Goodfellow et al. 2014 (arXiv 1406.2661, Eq. 1), negated: the value function is what the discriminator maximises.
+    Raj & Samala (Eq. 2 and 3) print it with the generator's sign.
+    """
+    return F.softplus(-real_logits).mean() + F.softplus(fake_logits).mean()
+
+
+def non_saturating_generator(fake_logits: Tensor) -> Tensor:
+    """What the generator minimises: -mean log s(D(G(z))), whose gradient stays where D is sure (section 3)."""
+    return F.softplus(-fake_logits).mean()
 
 
 def hinge_discriminator(real_logits: Tensor, fake_logits: Tensor) -> Tensor:
@@ -16,3 +36,43 @@ def hinge_discriminator(real_logits: Tensor, fake_logits: Tensor) -> Tensor:
 def hinge_generator(fake_logits: Tensor) -> Tensor:
     """Loss that the generator minimises against the hinge: -mean D(G(z)), a scalar (Eq. 17 of Miyato et al.)."""
     return -fake_logits.mean()
+
+
+def wasserstein_discriminator(real_logits: Tensor, fake_logits: Tensor) -> Tensor:
+    """What the critic minimises: mean D(G(z)) - mean D(x), minus its estimate of the Wasserstein distance.
+
+    Arjovsky et al. 2017 (arXiv 1701.07875, Eq. 2 and 3). It is one only if D is 1-Lipschitz, which spectral norms or
+    `gradient_penalty` see to; weight normalisation does not.
+    """
+    return fake_logits.mean() - real_logits.mean()
+
+
+def gradient_penalty(discriminator: Callable[[Tensor], Tensor], real: Tensor, fake: Tensor) -> Tensor:
+    """Mean squared distance from 1 of the norm of D's gradient at points between real and generated images, a scalar.
+
+    Gulrajani et al. 2017 (arXiv 1704.00028, Eq. 3), whose weight is 10. Each pair has one point, uniform on the line.
+
+    Args:
+        discriminator: images ``(N, ...)`` to logits ``(N,)`` or ``(N, 1)``; no image sees another.
+        real: images ``(N, ...)``.
+        fake: as many generated ones, without gradients.
+    """
+    share = torch.rand((len(real), *(1 for _ in real.shape[1:])), device=real.device)
+    between = torch.lerp(real, fake, share.to(real.dtype)).requires_grad_()
+    # Penalties on gradients lose what they measure in half precision.
+    with torch.autocast(real.device.type, enabled=False):
+        (gradient,) = torch.autograd.grad(discriminator(between.float()).sum(), between, create_graph=True)
+    norm: Tensor = gradient.float().flatten(1).norm(dim=1)
+    return (norm - 1).square().mean()
+
+
+DISCRIMINATOR_LOSSES: dict[AdversarialLoss, Callable[[Tensor, Tensor], Tensor]] = {
+    "non_saturating": non_saturating_discriminator,
+    "hinge": hinge_discriminator,
+    "wasserstein": wasserstein_discriminator,
+}
+GENERATOR_LOSSES: dict[AdversarialLoss, Callable[[Tensor], Tensor]] = {
+    "non_saturating": non_saturating_generator,
+    "hinge": hinge_generator,
+    "wasserstein": hinge_generator,  # -mean D(G(z)) is the critic's opponent too
+}

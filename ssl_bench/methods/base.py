@@ -1,6 +1,7 @@
 """What every method is to the rest of the suite."""
 
 from collections.abc import Callable, Iterable
+from functools import partial
 from typing import Any, Protocol, runtime_checkable
 
 import torch
@@ -52,6 +53,15 @@ class Reconstructive(Protocol):
 
     def reconstruct(self, x: Tensor) -> Tensor:
         """Reconstructions of x, same shape, in [0, 1]."""
+        ...
+
+
+@runtime_checkable
+class Layered(Protocol):
+    """A method whose encoder has layers that are worth scoring one by one."""
+
+    def encode_layers(self, x: Tensor) -> list[Tensor]:
+        """Features of every layer, the first one's first: x as for `encode`, to ``(N, d_l)`` each."""
         ...
 
 
@@ -121,8 +131,11 @@ class Method(LightningModule):
         """The schedule over this run, to be stepped after every batch; none where the rate is constant."""
         if self.schedule == Schedule():
             return None
-        steps, epochs = int(self.trainer.estimated_stepping_batches), self.trainer.max_epochs or 1
-        return LambdaLR(optimizer, lambda step: self.schedule.factor(step, steps, epochs))
+        return LambdaLR(optimizer, partial(self.schedule.factor, **self.run_length()))
+
+    def run_length(self) -> dict[str, int]:
+        """Steps and epochs of this run, as `Schedule.factor` is told them."""
+        return {"steps": int(self.trainer.estimated_stepping_batches), "epochs": self.trainer.max_epochs or 1}
 
     def configure_gradient_clipping(
         self, optimizer: Optimizer, gradient_clip_val: float | None = None, gradient_clip_algorithm: str | None = None

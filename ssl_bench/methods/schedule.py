@@ -13,7 +13,8 @@ class Schedule:
 
     Args:
         kind: ``constant``; ``cosine`` and ``linear`` go from 1 to `end`; ``step`` multiplies by `gamma` at each
-            milestone; ``exponential_epoch`` and ``exponential_step`` multiply by `gamma` after each epoch or step.
+            milestone; ``exponential_epoch`` and ``exponential_step`` multiply by `gamma` after each epoch or step;
+            ``exponential`` comes down by `gamma` in an epoch too, a little at every step of it.
         warmup: fraction of the run over which the factor rises linearly from 0 to 1; ``cosine`` and ``linear`` follow
             it, milestones and exponents count from the start of the run.
         end: last factor of ``cosine`` and ``linear``.
@@ -21,7 +22,9 @@ class Schedule:
         gamma: what ``step`` and the exponentials multiply by.
     """
 
-    kind: Literal["constant", "cosine", "linear", "step", "exponential_epoch", "exponential_step"] = "constant"
+    kind: Literal["constant", "cosine", "linear", "step", "exponential", "exponential_epoch", "exponential_step"] = (
+        "constant"
+    )
     warmup: float = 0.0
     end: float = 0.0
     milestones: tuple[float, ...] = (0.6, 0.75, 0.9)
@@ -49,6 +52,8 @@ class Schedule:
                 return 1 - (1 - self.end) * progress
             case "step":
                 return self.gamma ** sum(step >= milestone * steps for milestone in self.milestones)
+            case "exponential":
+                return math.pow(self.gamma, step * epochs / steps)
             case "exponential_epoch":
                 return self.gamma ** (step * epochs // steps)
             case "exponential_step":

@@ -7,29 +7,21 @@ from torch.nn import functional as F
 
 from ssl_bench.errors import UserError
 from ssl_bench.networks.attention import SelfAttention
+from ssl_bench.networks.doubling import doublings
 from ssl_bench.networks.spectral import normalize_spectrally
 
 
 def arrangement(image_shape: tuple[int, ...]) -> tuple[int, list[int]]:
     """The size of the first feature map and the channels before each doubling and at the end, in units of ``ch``.
 
-    Images are 4 to 7 px doubled up to five times, so 8, 16, 28, 32, 64 and 128 px among others. 32 px is the
-    published CIFAR arrangement, 64 and 128 px those of ImageNet (Brock et al. 2019, appendix B); sizes between have
-    the stages of the one below, smaller ones fewer stages of the CIFAR arrangement.
+    32 px is the published CIFAR arrangement, 64 and 128 px those of ImageNet (Brock et al. 2019, appendix B); sizes
+    between have the stages of the one below, smaller ones fewer stages of the CIFAR arrangement.
 
     Raises:
-        UserError: not such a square image.
+        UserError: a size that cannot be drawn, see `doublings`.
     """
-    if len(image_shape) == 3 and image_shape[1] == image_shape[2]:
-        for stages in range(1, 6):
-            bottom, rest = divmod(image_shape[1], 2**stages)
-            if rest == 0 and 4 <= bottom <= 7:
-                multiples = {4: [16, 16, 8, 4, 2], 5: [16, 16, 8, 4, 2, 1]}
-                return bottom, multiples.get(stages, [4] * (stages + 1))
-    raise UserError(
-        f"BigGAN draws square images (C, H, H) of 4 to 7 px doubled up to five times, such as 8, 28, 32, 64 and 128, "
-        f"not {tuple(image_shape)}"
-    )
+    bottom, stages = doublings(image_shape)
+    return bottom, {4: [16, 16, 8, 4, 2], 5: [16, 16, 8, 4, 2, 1]}.get(stages, [4] * (stages + 1))
 
 
 class BigGANDeepGenerator(nn.Module):

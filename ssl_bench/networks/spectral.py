@@ -6,15 +6,15 @@ from torch.nn.utils.parametrizations import spectral_norm
 from torch.nn.utils.parametrize import is_parametrized
 
 
-def normalize_spectrally(network: nn.Module) -> None:
+def normalize_spectrally(network: nn.Module, eps: float = 1e-6) -> None:
     """Divide the weight of every convolution and linear layer by its largest singular value (Miyato et al. 2018).
 
-    One power iteration per forward pass in training, none in evaluation; eps 1e-6 as in the structural GAN's release.
-    To be called after the weights were initialised, since the vectors of the iteration start from them.
+    One power iteration per forward pass in training, none in evaluation; eps as in the structural GAN's release. To be
+    called after the weights were initialised, since the vectors of the iteration start from them.
     """
     for module in list(network.modules()):
         if isinstance(module, (nn.Conv2d, nn.Linear)):
-            spectral_norm(module, eps=1e-6)
+            spectral_norm(module, eps=eps)
 
 
 @torch.no_grad()

@@ -17,6 +17,7 @@ from ssl_bench.data.types import Batch
 from ssl_bench.experiment import Run, build, load_method, resolve
 from ssl_bench.methods.adversarial import Adversarial
 from ssl_bench.methods.base import Generative, Method, Reconstructive
+from ssl_bench.methods.hinge_gan import HingeGAN
 from ssl_bench.methods.structural_gan import StructuralGAN
 from ssl_bench.methods.vae import VAE
 from tests.ranks import Ranks
@@ -26,9 +27,12 @@ TINY = {
     VAE: ["--method.encoder.hidden=[32]", "--method.decoder.hidden=[32]", "--method.latent_dim=4"],
     Adversarial: [
         "--method.discriminator.width=16", "--method.generator.width=4", "--method.latent_dim=4",
-        "--method.lazy=1", "--data.batch_size=32", "--trainer.precision=32-true",
+        "--data.batch_size=32", "--trainer.precision=32-true",
     ],
-    StructuralGAN: ["--method.embedding_dim=8", "--method.queue_size=64", "--method.global_batch=true"],
+    HingeGAN: ["--method.lazy=1"],
+    StructuralGAN: [
+        "--method.lazy=1", "--method.embedding_dim=8", "--method.queue_size=64", "--method.global_batch=true",
+    ],
 }  # fmt: skip
 """Small networks, and what makes ranks equal one process, for every kind of method."""
 FEW_STEPS = ["--trainer.max_epochs=2", "--trainer.limit_train_batches=3", "--trainer.accelerator=cpu"]

@@ -1,0 +1,43 @@
+"""The rotation task (Gidaris et al. 2018, arXiv 1803.07728): which quarter turn was an image given?"""
+
+from typing import Literal
+
+import torch
+from torch import Tensor
+
+TURNS = 4
+Orientations = Literal["all", "one"]
+
+
+def quarter_turn(images: Tensor, turns: int) -> Tensor:
+    """Images ``(N, C, H, H)`` turned counterclockwise by ``turns`` times 90 degrees; exactly, pixels only move."""
+    return images.rot90(turns, (2, 3))
+
+
+def turned(images: Tensor, orientations: Orientations) -> tuple[Tensor, Tensor, Tensor]:
+    """The rotation task of a batch, upright images left to the batch itself: they are encoded there anyway.
+
+    A quarter of the batch's size for each of the four orientations, so that the task costs 3/4 N further images:
+
+    - ``all``: the batch's last quarter in every orientation, as in the self-supervised GAN (Chen et al. 2019, arXiv
+      1811.11212, and its release compare_gan).
+    - ``one``: every image in one orientation, the first quarter upright, the second turned once, ... as in mimicry.
+
+    Args:
+        images: upright images ``(N, C, H, H)``, N at least 4; where 4 does not divide N, the task takes 4 floor(N / 4).
+        orientations: which.
+
+    Returns:
+        The turned images ``(3 q, C, H, H)``, q = floor(N / 4), once, twice and three times; the indices ``(q,)`` of the
+        batch's images that are the task's upright ones; and the labels ``(4 q,)``, 0 to 3, of the upright, then the
+        turned ones.
+    """
+    quarter = len(images) // TURNS
+    upright = torch.arange(quarter, device=images.device)
+    if orientations == "all":
+        upright = upright + len(images) - quarter
+        parts = [images[len(images) - quarter :]] * TURNS
+    else:
+        parts = list(images[: TURNS * quarter].split(quarter))
+    moved = torch.cat([quarter_turn(part, turns) for turns, part in enumerate(parts) if turns])
+    return moved, upright, torch.arange(TURNS, device=images.device).repeat_interleave(quarter)

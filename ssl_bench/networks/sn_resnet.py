@@ -1,0 +1,235 @@
+"""Generator and discriminator of SNGAN and SSGAN (Miyato et al. 2018, Chen et al. 2019), in both published families.
+
+Residual networks after Miyato et al. (arXiv 1802.05957, Table 4), as mimicry and compare_gan have them:
+
+| | mimicry | compare_gan |
+|---|---|---|
+| doubling | bilinear, then 3x3 convolution | zeros between pixels, then 3x3 convolution |
+| shortcuts | 1x1, where size or channels change | 3x3, always |
+| first block of D | no ReLU before it | ReLU before it, as before every other |
+| pooling of D | sum | mean |
+| images of the networks | in [-1, 1] | in [0, 1] |
+| start | Xavier-uniform, residual convolutions with gain sqrt 2 | N(0, 0.02), biases 0 |
+
+mimicry's ReLUs overwrite their input, so that its shortcuts see it after the ReLU; here, as in the paper, before.
+"""
+
+import itertools
+import math
+from typing import Literal
+
+from torch import Tensor, nn
+from torch.nn.utils.parametrizations import weight_norm
+
+from ssl_bench.errors import UserError
+from ssl_bench.networks.doubling import doublings
+from ssl_bench.networks.spectral import normalize_spectrally
+
+Family = Literal["mimicry", "compare_gan"]
+WeightNorm = Literal["spectral", "weight", "none"]
+
+
+class SNResNetGenerator(nn.Module):
+    """Latents to images in [-1, 1]: ``(N, latent_dim) -> (N, C, H, H)``. At 32 px 4.28 M (mimicry) or 5.85 M weights.
+
+    Below 64 px all blocks have `width` channels; from there on they fall to it, from 16 times as many (mimicry) or 8.
+    Its weights are not normalised in either family.
+
+    Args:
+        latent_dim: length of one latent.
+        image_shape: (C, H, H) of one image, see `doublings`.
+        width: channels of the last block; by default the published 256, from 64 px on 64.
+        family: see above.
+
+    Raises:
+        UserError: a size it cannot draw.
+    """
+
+    def __init__(
+        self, latent_dim: int, image_shape: tuple[int, ...], width: int | None = None, family: Family = "mimicry"
+    ):
+        super().__init__()
+        bottom, ups = doublings(image_shape)
+        width = checked(width, type(self), 64 if ups > 3 else 256)
+        multiples = [1] * (ups + 1)
+        if ups > 3:  # compare_gan has five blocks at 64 px too, the last of which does not double
+            large = {"mimicry": [16, 16, 8, 4, 2, 1][5 - ups :], "compare_gan": [8, 8, 4, 4, 2, 1]}
+            multiples = large[family]
+        channels = [width * multiple for multiple in multiples]
+        self.layers = nn.Sequential(
+            nn.Linear(latent_dim, channels[0] * bottom**2),
+            nn.Unflatten(1, (channels[0], bottom, bottom)),
+            *(
+                GeneratorBlock(inputs, outputs, up=block < ups, family=family)
+                for block, (inputs, outputs) in enumerate(itertools.pairwise(channels))
+            ),
+            nn.BatchNorm2d(channels[-1]),
+            nn.ReLU(),
+            nn.Conv2d(channels[-1], image_shape[0], 3, padding=1),
+        )
+        self.family = family
+        initialize(self, family)
+
+    def forward(self, z: Tensor) -> Tensor:
+        """``(N, latent_dim) -> (N, C, H, H)`` in [-1, 1]."""
+        y: Tensor = self.layers(z)
+        return y.tanh() if self.family == "mimicry" else 2 * y.sigmoid() - 1
+
+
+class SNResNetDiscriminator(nn.Module):
+    """Images in [-1, 1] to a few numbers, ``(N, C, H, W) -> (N, outputs)``; 1.05 M or 1.48 M weights at 32 px.
+
+    Below 64 px there are four blocks of `width` channels, the first two of which halve the image; from there on five
+    (mimicry; six at 128 px, the last without halving) or six (compare_gan), from `width` to 16 or 8 times as many.
+
+    Args:
+        image_shape: (C, H, W) of one image; H and W 8 or more.
+        outputs: length of one output.
+        width: channels of the first block; by default the published 128, from 64 px on 64.
+        norm: of every convolution and linear layer's weight: by its ``spectral`` norm, ``weight`` normalisation
+            (Salimans & Kingma 2016), or ``none``.
+        family: see above.
+
+    Attributes:
+        layer_dims: length of each block's pooled features.
+
+    Raises:
+        UserError: the images are smaller, or no images.
+    """
+
+    def __init__(
+        self,
+        image_shape: tuple[int, ...],
+        outputs: int,
+        width: int | None = None,
+        norm: WeightNorm = "spectral",
+        family: Family = "mimicry",
+    ):
+        super().__init__()
+        if len(image_shape) != 3 or min(image_shape[1:]) < 8:
+            raise UserError(f"SNResNetDiscriminator takes images (C, H, W) of 8 px or more, not {tuple(image_shape)}")
+        size = min(image_shape[1:])
+        width = checked(width, type(self), 64 if size >= 64 else 128)
+        if size < 64:
+            multiples, downs = [1, 1, 1, 1], 2
+        elif family == "compare_gan":
+            multiples, downs = [1, 2, 4, 4, 8, 8], 6
+        else:
+            multiples, downs = [1, 2, 4, 8, 16, *([16] if size >= 128 else [])], 5
+        self.layer_dims = [width * multiple for multiple in multiples]
+        self.blocks = nn.ModuleList(
+            DiscriminatorBlock(inputs, outputs_, down=block < downs, first=block == 0, family=family)
+            for block, (inputs, outputs_) in enumerate(itertools.pairwise([image_shape[0], *self.layer_dims]))
+        )
+        self.feature_dim = self.layer_dims[-1]
+        self.head = nn.Linear(self.feature_dim, outputs)
+        self.family = family
+        initialize(self, family)
+        if norm == "spectral":
+            normalize_spectrally(self, eps=1e-12)
+        elif norm == "weight":
+            for module in list(self.modules()):
+                if isinstance(module, (nn.Conv2d, nn.Linear)):
+                    weight_norm(module)
+
+    def layers(self, x: Tensor) -> list[Tensor]:
+        """What comes out of each block, after ReLU and pooling: one ``(N, layer_dims[l])`` a block."""
+        found, x = [], self._input(x)
+        for block in self.blocks:
+            x = block(x)
+            found.append(self._pool(x))
+        return found
+
+    def features(self, x: Tensor, layer: int | None = None) -> Tensor:
+        """Features ``(N, layer_dims[layer - 1])`` of a block, of the last one where none is given."""
+        x = self._input(x)
+        for block in self.blocks[:layer]:
+            x = block(x)
+        return self._pool(x)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """``(N, C, H, W) -> (N, outputs)``."""
+        return self.head(self.features(x))  # type: ignore[no-any-return]
+
+    def _input(self, x: Tensor) -> Tensor:
+        return x if self.family == "mimicry" else (x + 1) / 2
+
+    def _pool(self, x: Tensor) -> Tensor:
+        return x.relu().sum((2, 3)) if self.family == "mimicry" else x.relu().mean((2, 3))
+
+
+class GeneratorBlock(nn.Module):
+    """BatchNorm, ReLU, doubling and 3x3 convolution; BatchNorm, ReLU, 3x3 convolution; a shortcut beside them."""
+
+    def __init__(self, inputs: int, outputs: int, up: bool, family: Family):
+        super().__init__()
+        self.norm1, self.norm2 = nn.BatchNorm2d(inputs), nn.BatchNorm2d(outputs)
+        self.conv2 = nn.Conv2d(outputs, outputs, 3, padding=1)
+        if family == "mimicry":
+            double = nn.Upsample(scale_factor=2, mode="bilinear") if up else nn.Identity()
+            self.conv1: nn.Module = nn.Sequential(double, nn.Conv2d(inputs, outputs, 3, padding=1))
+            # A 1x1 convolution commutes with interpolation, and has a quarter of the work before it.
+            self.shortcut: nn.Module = nn.Identity()
+            if up or inputs != outputs:
+                self.shortcut = nn.Sequential(nn.Conv2d(inputs, outputs, 1), double)
+        else:
+            self.conv1, self.shortcut = (unpooling(inputs, outputs, up) for _ in range(2))
+
+    def forward(self, x: Tensor) -> Tensor:
+        """``(N, inputs, H, W) -> (N, outputs, H, W)``, twice the size if ``up``."""
+        y = self.conv1(self.norm1(x).relu())
+        return self.conv2(self.norm2(y).relu()) + self.shortcut(x)  # type: ignore[no-any-return]
+
+
+class DiscriminatorBlock(nn.Module):
+    """ReLU, 3x3 convolution, ReLU, 3x3 convolution and, to halve the image, average pooling; a shortcut beside them."""
+
+    def __init__(self, inputs: int, outputs: int, down: bool, first: bool, family: Family):
+        super().__init__()
+        mimicry = family == "mimicry"
+        hidden = inputs if mimicry and not first else outputs
+        self.activation = nn.Identity() if mimicry and first else nn.ReLU()
+        self.conv1 = nn.Conv2d(inputs, hidden, 3, padding=1)
+        self.conv2 = nn.Conv2d(hidden, outputs, 3, padding=1)
+        self.pool = nn.AvgPool2d(2) if down else nn.Identity()
+        if not mimicry:
+            self.shortcut: nn.Module = nn.Sequential(nn.Conv2d(inputs, outputs, 3, padding=1), self.pool)
+        elif down or inputs != outputs:
+            # As in the generator: before pooling the 1x1 convolution would have four times the work.
+            self.shortcut = nn.Sequential(self.pool, nn.Conv2d(inputs, outputs, 1))
+        else:
+            self.shortcut = nn.Identity()
+
+    def forward(self, x: Tensor) -> Tensor:
+        """``(N, inputs, H, W) -> (N, outputs, H, W)``, half the size if ``down``."""
+        y = self.conv2(self.conv1(self.activation(x)).relu())
+        return self.pool(y) + self.shortcut(x)  # type: ignore[no-any-return]
+
+
+def unpooling(inputs: int, outputs: int, up: bool) -> nn.Module:
+    """A 3x3 convolution; of the image with zeros after each pixel and row if ``up``, which is a transposed one."""
+    if up:
+        return nn.ConvTranspose2d(inputs, outputs, 3, stride=2, padding=1, output_padding=1)
+    return nn.Conv2d(inputs, outputs, 3, padding=1)
+
+
+def checked(width: int | None, network: type[nn.Module], published: int) -> int:
+    """The width, or the published one."""
+    if width is not None and width < 1:
+        raise UserError(f"{network.__name__}: width {width}: give 1 or more")
+    return width or published
+
+
+def initialize(network: nn.Module, family: Family) -> None:
+    """Start all weights as the family does."""
+    residual = {m for b in network.modules() if isinstance(b, (GeneratorBlock, DiscriminatorBlock))
+                for part in (b.conv1, b.conv2) for m in part.modules()}  # fmt: skip
+    for module in network.modules():
+        if not isinstance(module, (nn.Conv2d, nn.ConvTranspose2d, nn.Linear)):
+            continue
+        if family == "mimicry":
+            nn.init.xavier_uniform_(module.weight, math.sqrt(2) if module in residual else 1.0)
+        else:
+            nn.init.normal_(module.weight, std=0.02)
+            assert module.bias is not None
+            nn.init.zeros_(module.bias)
