@@ -15,6 +15,7 @@ from ssl_bench.networks.biggan import BigGANDiscriminator, BigGANGenerator
 from ssl_bench.networks.biggan_deep import BigGANDeepGenerator
 from ssl_bench.networks.discriminator import GroupNormResNet
 from ssl_bench.networks.mlp import MLPDiscriminator, MLPGenerator
+from ssl_bench.networks.sn_resnet import SNResNetDiscriminator, SNResNetGenerator
 
 Factory = Callable[..., nn.Module]
 SHAPES = [(1, 8, 8), (3, 16, 16), (1, 28, 28), (3, 32, 32), (3, 64, 64), (3, 128, 128)]
@@ -23,11 +24,17 @@ DISCRIMINATORS: dict[str, Factory] = {
     "spectral norm": partial(GroupNormResNet, width=4, norm="spectral"),
     "BigGAN": partial(BigGANDiscriminator, width=4),
     "MLP": partial(MLPDiscriminator, hidden=(5, 6)),
+    "mimicry": partial(SNResNetDiscriminator, width=4),
+    "compare_gan": partial(SNResNetDiscriminator, width=4, family="compare_gan"),
+    "weight norm": partial(SNResNetDiscriminator, width=4, norm="weight"),
+    "no norm": partial(SNResNetDiscriminator, width=4, norm="none"),
 }
 GENERATORS: dict[str, Factory] = {
     "BigGAN-deep": partial(BigGANDeepGenerator, width=4),
     "BigGAN": partial(BigGANGenerator, width=4),
     "MLP": partial(MLPGenerator, hidden=(5, 6)),
+    "mimicry": partial(SNResNetGenerator, width=4),
+    "compare_gan": partial(SNResNetGenerator, width=4, family="compare_gan"),
 }
 discriminators = pytest.mark.parametrize("factory", DISCRIMINATORS.values(), ids=DISCRIMINATORS)
 generators = pytest.mark.parametrize("factory", GENERATORS.values(), ids=GENERATORS)
@@ -165,6 +172,8 @@ def test_layout_of_convolutions_changes_nothing(example: tuple[nn.Module, Tensor
 SPECTRAL = {
     "group norm D": (DISCRIMINATORS["spectral norm"], False),
     "BigGAN D": (DISCRIMINATORS["BigGAN"], False),
+    "mimicry D": (DISCRIMINATORS["mimicry"], False),
+    "compare_gan D": (DISCRIMINATORS["compare_gan"], False),
     "BigGAN-deep G": (GENERATORS["BigGAN-deep"], True),
     "BigGAN G": (GENERATORS["BigGAN"], True),
 }
@@ -195,14 +204,14 @@ def test_normalised_weights_have_norm_one_after_some_steps(factory: Factory, dra
     torch.testing.assert_close(torch.stack(norms), torch.ones(len(norms)), rtol=0.1, atol=0)
 
 
-@pytest.mark.parametrize("network", [GroupNormResNet, BigGANDiscriminator])
+@pytest.mark.parametrize("network", [GroupNormResNet, BigGANDiscriminator, SNResNetDiscriminator])
 @pytest.mark.parametrize("shape", [(2,), (3, 7, 32)])
 def test_discriminators_say_what_they_take(network: Factory, shape: tuple[int, ...]) -> None:
     with pytest.raises(UserError, match=r"images \(C, H, W\) of 8 px or more"):
         network(shape, 7)
 
 
-@pytest.mark.parametrize("network", [BigGANDeepGenerator, BigGANGenerator])
+@pytest.mark.parametrize("network", [BigGANDeepGenerator, BigGANGenerator, SNResNetGenerator])
 @pytest.mark.parametrize("shape", [(2,), (3, 32, 64), (3, 30, 30), (3, 4, 4), (3, 256, 256)])
 def test_generators_say_what_they_draw(network: Factory, shape: tuple[int, ...]) -> None:
     with pytest.raises(UserError, match="such as 8, 28, 32, 64 and 128"):
