@@ -57,12 +57,13 @@ def gradient_penalty(discriminator: Callable[[Tensor], Tensor], real: Tensor, fa
         real: images ``(N, ...)``.
         fake: as many generated ones, without gradients.
     """
-    share = torch.rand((len(real), *(1 for _ in real.shape[1:])), device=real.device)
-    between = torch.lerp(real, fake, share.to(real.dtype)).requires_grad_()
     # Penalties on gradients lose what they measure in half precision.
+    dtype = torch.promote_types(real.dtype, torch.float32)
+    share = torch.rand((len(real), *(1 for _ in real.shape[1:])), dtype=dtype, device=real.device)
+    between = torch.lerp(real.to(dtype), fake.to(dtype), share).requires_grad_()
     with torch.autocast(real.device.type, enabled=False):
-        (gradient,) = torch.autograd.grad(discriminator(between.float()).sum(), between, create_graph=True)
-    norm: Tensor = gradient.float().flatten(1).norm(dim=1)
+        (gradient,) = torch.autograd.grad(discriminator(between).sum(), between, create_graph=True)
+    norm: Tensor = gradient.flatten(1).norm(dim=1)
     return (norm - 1).square().mean()
 
 

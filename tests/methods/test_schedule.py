@@ -39,6 +39,17 @@ def test_schedule_is_torchs(schedule: Schedule, theirs: list[float]) -> None:
     assert [schedule.factor(step, STEPS, EPOCHS) for step in range(STEPS)] == pytest.approx(theirs)
 
 
+def test_exponential_is_the_rule_of_every_epoch_spread_over_its_steps() -> None:
+    """Against torch's decay by a step's share of gamma: where an epoch ends both rules are at the same place."""
+    spread, by_epoch = Schedule("exponential", gamma=0.5), Schedule("exponential_epoch", gamma=0.5)
+    factors = [spread.factor(step, STEPS, EPOCHS) for step in range(STEPS + 1)]
+    assert factors[:-1] == pytest.approx(rates(lambda o: ExponentialLR(o, 0.5 ** (EPOCHS / STEPS))))
+    at_epochs = range(0, STEPS + 1, STEPS // EPOCHS)
+    assert [factors[step] for step in at_epochs] == pytest.approx([0.5**epoch for epoch in range(EPOCHS + 1)])
+    assert [factors[step] for step in at_epochs] == [by_epoch.factor(step, STEPS, EPOCHS) for step in at_epochs]
+    assert all(factors[step] <= by_epoch.factor(step, STEPS, EPOCHS) for step in range(STEPS))
+
+
 def test_warm_up_rises_linearly_and_meets_the_schedule() -> None:
     schedule = Schedule("cosine", warmup=0.25)
     factors = [schedule.factor(step, STEPS, EPOCHS) for step in range(STEPS)]
