@@ -28,15 +28,22 @@ class Ranks:
 
     def __call__(self, function: Callable[..., Any], *arguments: Any, size: int = 2) -> list[Any]:
         """Results of all ranks, in order; an exception on any rank is raised here with that rank's traceback."""
+        try:
+            results = self.call(function, arguments, size)
+        except (EOFError, BrokenPipeError):  # gloo could not connect them, as happens on a busy machine: once more
+            self.kill()
+            results = self.call(function, arguments, size)
+        for rank, (_, error) in enumerate(results):
+            assert error is None, f"rank {rank} of {size}: {error}"
+        return [result for result, _ in results]
+
+    def call(self, function: Callable[..., Any], arguments: tuple[Any, ...], size: int) -> list[tuple[Any, str | None]]:
         while len(self.processes) < size:
             self.start()
         self.calls += 1
         for rank, connection in enumerate(self.connections[:size]):
             connection.send((function, arguments, rank, size, str(self.meetings / str(self.calls))))
-        results = [connection.recv() for connection in self.connections[:size]]
-        for rank, (_, error) in enumerate(results):
-            assert error is None, f"rank {rank} of {size}: {error}"
-        return [result for result, _ in results]
+        return [connection.recv() for connection in self.connections[:size]]
 
     def start(self) -> None:
         context = get_context("spawn")
@@ -45,6 +52,12 @@ class Ranks:
         process.start()
         self.connections.append(ours)
         self.processes.append(process)
+
+    def kill(self) -> None:
+        for process in self.processes:
+            process.kill()
+        self.connections.clear()
+        self.processes.clear()
 
     def close(self) -> None:
         for connection in self.connections:

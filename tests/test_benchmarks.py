@@ -1,9 +1,90 @@
-"""What a benchmark compares must be the same mathematics."""
+"""What a benchmark compares must be the same mathematics, on the same images."""
 
+import pytest
+import torch
+from torch import Tensor
+
+from benchmarks.forgetting import VARIANTS, figure, measure, table
 from benchmarks.structural_gan import TOLERANCE, deviation
+from ssl_bench.data.module import Contents, DataModule
+from ssl_bench.data.types import Target
+from ssl_bench.methods.ssgan import SSGAN
 
 
 def test_the_structural_gan_has_the_losses_and_gradients_of_the_released_formulation() -> None:
     differences = deviation(batch=4, width=8)
     assert len(differences) == 4
     assert max(differences.values()) < TOLERANCE
+
+
+class Levels(DataModule):
+    """Images of one grey level each, 100 times their class."""
+
+    name, image_shape, mean, std, licence = "levels", (1, 8, 8), (0.5,), (0.3,), "none"
+
+    def read(self) -> Contents:
+        labels = torch.arange(90) % 3
+        images = (100 * labels).byte().view(-1, 1, 1, 1).expand(-1, *self.image_shape).contiguous()
+        return Contents(images, labels, (Target("level", ("black", "grey", "white")),), torch.arange(90))
+
+
+def test_the_forgetting_toy_shifts_between_classes_and_shows_both_variants_the_same(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    judge, logits_of = SSGAN.judge, SSGAN.logits
+    spied: tuple[list[tuple[Tensor, Tensor]], ...] = ([], [])
+    examined: list[Tensor] = []
+
+    def spy(self: SSGAN, x: Tensor, task: Tensor | None) -> tuple[Tensor, dict[str, Tensor]]:
+        weights = torch.cat([weights.detach().flatten() for weights in self.discriminator.parameters()])
+        if self.training:
+            spied[task is not None].append((level(x), weights))
+        return judge(self, x, task)
+
+    def examine(self: SSGAN, x: Tensor) -> Tensor:
+        if not self.training:
+            examined.append(level(x))
+        return logits_of(self, x)
+
+    monkeypatch.setattr(SSGAN, "judge", spy)
+    monkeypatch.setattr(SSGAN, "logits", examine)
+    flags = ["--data.batch_size=8", "--method.discriminator.width=4", "--method.generator.width=4"]
+    _, found, turns = measure(
+        f"{__name__}.Levels", flags, repeats=2, iterations=4, points=2, count=6, device=torch.device("cpu")
+    )
+    assert turns.shape == (len(VARIANTS), 2)
+    assert found.shape == (len(VARIANTS), 2, 6, 3)  # variants, seeds, two cycles of three classes, 1 + points
+
+    (vanilla, plain), (rotation, helped) = ([torch.stack(v) for v in zip(*seen, strict=True)] for seen in spied)
+    assert torch.equal(vanilla, rotation)
+    assert torch.equal(plain[::24], helped[::24])  # the start of each seed
+    assert not torch.equal(plain[0], plain[24])
+    assert not torch.equal(plain[1:24], helped[1:24])
+
+    task = torch.arange(6).repeat_interleave(4).repeat(2).unsqueeze(1) % 3
+    assert (vanilla[:, ::2] == task).all()
+    assert (vanilla[:, 1::2] != task).all()
+    task = torch.arange(6).repeat_interleave(3).repeat(4).unsqueeze(1) % 3
+    assert (torch.stack(examined)[:, :3] == task).all()
+    assert (torch.stack(examined)[:, 3:] != task).all()
+
+
+def level(x: Tensor) -> Tensor:
+    """The class of images of `Levels` in [-1, 1]."""
+    return ((x[:, 0, 0, 0] + 1) * 255 / 200).round().long()
+
+
+def test_the_forgetting_toy_s_table_and_figure_are_of_its_cycles() -> None:
+    found = torch.zeros(2, 3, 4, 3, dtype=torch.float64)  # two classes, so two tasks a cycle
+    found[1, :, 2:] = torch.tensor([1.0, 2.0, 3.0]).view(3, 1, 1)  # rotation helps, in the second cycle only
+    found[:, :, 0, 0] = 99.0  # of the untrained network
+    rows = {line.split(" | ")[0]: line.split(" | ")[1:] for line in table(found).splitlines()[2:]}
+    assert rows["| cycle 1, after a shift"][:3] == ["0.0 / 0.0 / 0.0", "0.0 / 0.0 / 0.0", "+0.0 / +0.0 / +0.0"]
+    assert rows["| cycle 2, all measurements"][1:] == ["1.0 / 2.0 / 3.0", "+1.0 / +2.0 / +3.0", "+2.00", "0.58 |"]
+    assert rows["| end of the last task"][1:] == rows["| cycle 2, all measurements"][1:]
+
+    for panel, values in zip(figure(found, iterations=10).axes, found, strict=True):
+        curve, _, second_cycle = panel.lines
+        assert second_cycle.get_xdata() == [20, 20]
+        assert torch.as_tensor(curve.get_xdata()).tolist() == [0, 5, 10, 10, 15, 20, 20, 25, 30, 30, 35, 40]
+        assert torch.equal(torch.as_tensor(curve.get_ydata()), values.mean(0).flatten())

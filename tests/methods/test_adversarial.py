@@ -28,15 +28,18 @@ from tests.ranks import Ranks
 
 SMALL = [
     "--method.discriminator.width=16", "--method.generator.width=4", "--method.latent_dim=4", "--data.batch_size=64",
-    "--method.lazy=1", "--method.embedding_dim=8", "--method.queue_size=300", "--trainer.precision=32-true",
-    "--trainer.accelerator=cpu", "--trainer.max_epochs=1", "--trainer.limit_train_batches=4",
-    "--trainer.log_every_n_steps=1",
+    "--trainer.precision=32-true", "--trainer.accelerator=cpu", "--trainer.max_epochs=1",
+    "--trainer.limit_train_batches=4", "--trainer.log_every_n_steps=1",
 ]  # fmt: skip
+OF_METHOD = {
+    "structural_gan": ["--method.lazy=1", "--method.embedding_dim=8", "--method.queue_size=300"],
+    "hinge_gan": ["--method.lazy=1"],
+    "ssgan": ["--method.alpha_schedule.kind=linear"],
+}
 
 
 def small(*flags: str, name: str = "structural_gan") -> tuple[Run, Any]:
-    flags_of = [flag for flag in SMALL if name == "structural_gan" or ("embedding" not in flag and "queue" not in flag)]
-    config = resolve([*stack(name, "digits", None), *flags_of, *flags])
+    config = resolve([*stack(name, "digits", None), *SMALL, *OF_METHOD[name], *flags])
     torch.manual_seed(0)
     return build(config), config
 
@@ -198,7 +201,7 @@ def weights_after_training(folder: Path, batch_size: int, *flags: str, name: str
     return {name: p.detach().clone() for name, p in method.named_parameters()}
 
 
-PARITY = {"structural_gan": ["--method.global_batch=true"], "hinge_gan": []}
+PARITY = {"structural_gan": ["--method.global_batch=true"], "hinge_gan": [], "ssgan": ["--method.orientations=one"]}
 
 
 @pytest.mark.parametrize("name", PARITY)
@@ -246,9 +249,10 @@ main(sys.argv[1:])
 """
 
 
-def test_a_killed_run_goes_on_loss_by_loss(tmp_path: Path) -> None:
+@pytest.mark.parametrize("name", ["structural_gan", "ssgan"])
+def test_a_killed_run_goes_on_loss_by_loss(tmp_path: Path, name: str) -> None:
     """Killed in the middle of its second epoch, it does that epoch again and ends where the undisturbed run does."""
-    command = ["fit", "--method=structural_gan", "--data=digits", *SMALL, "--trainer.max_epochs=3"]
+    command = ["fit", f"--method={name}", "--data=digits", *SMALL, *OF_METHOD[name], "--trainer.max_epochs=3"]
     script = tmp_path / "killed.py"
     script.write_text(KILLED, encoding="utf-8")
     killed = subprocess.run(
@@ -257,7 +261,7 @@ def test_a_killed_run_goes_on_loss_by_loss(tmp_path: Path) -> None:
     assert killed.returncode == -signal.SIGKILL
     for out in ("killed", "whole"):
         assert main([*command, f"--out={tmp_path / out}"]) == 0
-    (resumed,), (whole,) = ((tmp_path / out).glob("structural_gan*") for out in ("killed", "whole"))
+    (resumed,), (whole,) = ((tmp_path / out).glob(f"{name}-*") for out in ("killed", "whole"))
     with (resumed / "logs" / "version_1" / "metrics.csv").open(encoding="utf-8") as lines:
         assert list(csv.DictReader(lines)) == losses(whole)[4:]
     weights = load_method(whole).state_dict()
@@ -282,7 +286,8 @@ def test_a_killed_run_goes_on_loss_by_loss(tmp_path: Path) -> None:
 def test_what_cannot_be_trained_is_refused_before_it_starts(
     tmp_path: Path, capsys: pytest.CaptureFixture[str], flags: list[str], message: str
 ) -> None:
-    assert main(["fit", "--method=structural_gan", "--data=digits", *SMALL, *flags, f"--out={tmp_path}"]) == 2
+    command = ["fit", "--method=structural_gan", "--data=digits", *SMALL, *OF_METHOD["structural_gan"], *flags]
+    assert main([*command, f"--out={tmp_path}"]) == 2
     assert re.search(message, capsys.readouterr().err)
 
 
@@ -293,7 +298,8 @@ def test_a_covariance_that_is_no_number_is_named_with_its_step(
     monkeypatch.setattr(
         Adversarial, "fakes", lambda self, n: fakes(self, n) * (float("nan") if self.step == 2 else 1.0)
     )
-    assert main(["fit", "--method=structural_gan", "--data=digits", *SMALL, f"--out={tmp_path}"]) == 1
+    command = ["fit", "--method=structural_gan", "--data=digits", *SMALL, *OF_METHOD["structural_gan"]]
+    assert main([*command, f"--out={tmp_path}"]) == 1
     assert "fake" in (error := capsys.readouterr().err)
     assert "not finite at step 3 (epoch 0)" in error
 
