@@ -48,22 +48,17 @@ def batches(labels: Tensor, iterations: int, batch: int, generator: torch.Genera
 
     Positives and negatives alternate, since the rotation task turns the batch's last quarter.
     """
-    classes = int(labels.max()) + 1
-    return torch.stack(
-        [
-            torch.stack(
-                [
-                    rows[torch.randint(len(rows), (iterations, batch // 2), generator=generator)]
-                    for rows in halves(labels, task % classes)
-                ],
-                -1,
-            ).flatten(1)
-            for task in range(CYCLES * classes)
+    classes, found = int(labels.max()) + 1, []
+    for task in range(CYCLES * classes):
+        drawn = [
+            rows[torch.randint(len(rows), (iterations, batch // 2), generator=generator)]
+            for rows in halves(labels, task % classes)
         ]
-    )
+        found.append(torch.stack(drawn, -1).flatten(1))
+    return torch.stack(found)
 
 
-def test_images(run: Run, count: int, device: torch.device) -> list[Tensor]:
+def held_out(run: Run, count: int, device: torch.device) -> list[Tensor]:
     """For each class `count` images at most, the first half of which are of it: ``(n, C, H, W)`` for the network."""
     labels, generator = run.data.labels("test"), torch.Generator().manual_seed(0)
     found = []
@@ -126,7 +121,7 @@ def measure(
         run.data.setup()
         generator = torch.Generator().manual_seed(seed)
         steps = batches(run.data.labels("train"), iterations, run.data.batch_size, generator)
-        tests = test_images(run, count, device)
+        tests = held_out(run, count, device)
         for rotation, name in enumerate(VARIANTS):
             start, method = time.perf_counter(), copy.deepcopy(run.method)
             rows[rotation].append(train(run, method, steps, tests, points, bool(rotation)))
@@ -138,18 +133,17 @@ def measure(
 
 def table(found: Tensor) -> str:
     """Markdown: accuracy of each seed, and the paired difference with its standard error over the seeds."""
-    cycles = found.unflatten(2, (CYCLES, -1)).unbind(2)
     rows: dict[str, Tensor] = {}
-    for number, cycle in enumerate(cycles, 1):
+    for number, cycle in enumerate(found.unflatten(2, (CYCLES, -1)).unbind(2), 1):
         rows[f"cycle {number}, all measurements"] = cycle[..., 1:].mean((2, 3))
         rows[f"cycle {number}, at its tasks' ends"] = cycle[..., -1].mean(2)
-        # Before its first task the network is not trained.
-        rows[f"cycle {number}, after a shift"] = cycle[:, :, 1 if number == 1 else 0 :, 0].mean(2)
+        untrained = int(number == 1)  # before the first task
+        rows[f"cycle {number}, just after a shift"] = cycle[:, :, untrained:, 0].mean(2)
+    rows["cycle 2 less cycle 1, all measurements"] = (
+        rows["cycle 2, all measurements"] - rows["cycle 1, all measurements"]
+    )
     rows["end of the last task"] = found[..., -1, -1]
-    lines = [
-        f"| accuracy in % | {' | '.join(VARIANTS)} | difference, each seed | mean | standard error |",
-        "|---" * 6 + "|",
-    ]
+    lines = [f"| accuracy in % | {' | '.join(VARIANTS)} | difference | its mean | standard error |", "|---" * 6 + "|"]
     for name, values in rows.items():
         gains = values[1] - values[0]
         cells = [*map(seeds, values), seeds(gains, "+"), f"{gains.mean():+.2f}"]
@@ -165,7 +159,7 @@ def seeds(values: Tensor, sign: str = "") -> str:
 
 def figure(found: Tensor, iterations: int) -> Figure:
     """Accuracy as training goes, its mean and standard deviation over the seeds: a panel for each variant."""
-    tasks, points = found.shape[2], found.shape[3]
+    tasks, points = found.shape[2:]
     x = (torch.arange(tasks)[:, None] * iterations + torch.linspace(0, iterations, points)).flatten()
     picture = canvas(9, 3)
     panels = picture.subplots(1, len(VARIANTS), sharey=True)
