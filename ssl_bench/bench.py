@@ -17,6 +17,7 @@ from lightning.pytorch.utilities import rank_zero_only
 
 from ssl_bench import tracking
 from ssl_bench.callbacks.finite import StopWhenNotFinite
+from ssl_bench.callbacks.generation_curve import GenerationCurve
 from ssl_bench.callbacks.progress import EpochLine
 from ssl_bench.callbacks.samples import SampleGrid
 from ssl_bench.callbacks.seeding import EpochSeed
@@ -103,12 +104,14 @@ def fit(run: Run, config: Namespace, folder: Path) -> Trainer:
     if config.channels_last:
         run.method.to(memory_format=torch.channels_last)
     checkpoint = ModelCheckpoint(folder / "checkpoints", filename="last", enable_version_counter=False)
-    watchers: list[Callback] = [RichProgressBar() if sys.stdout.isatty() else EpochLine()]
+    watchers: list[Callback] = [RichProgressBar() if sys.stdout.isatty() else EpochLine(), SampleGrid(folder)]
+    if run.curve.every:
+        watchers.append(GenerationCurve(run, plain(config), folder))
     trainer = Trainer(
         **config.trainer.as_dict(),
         default_root_dir=folder,
         logger=loggers(config, folder),
-        callbacks=[Stopwatch(), EpochSeed(config.seed), StopWhenNotFinite(), *watchers, SampleGrid(folder), checkpoint],
+        callbacks=[Stopwatch(), EpochSeed(config.seed), StopWhenNotFinite(), *watchers, checkpoint],
         enable_progress_bar=sys.stdout.isatty(),
         enable_model_summary=False,
         use_distributed_sampler=False,

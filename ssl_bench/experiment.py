@@ -59,6 +59,26 @@ class Reference:
     metrics: dict[str, float] = field(default_factory=dict)
 
 
+@dataclass(frozen=True)
+class Curve:
+    """Generated images against real ones as a generative method learns, by the extractor of evaluation.generation.
+
+    Frechet distance and inception score before the first step and after epochs. The distance falls as there are more
+    images, so that it is comparable with those of as many only: by 2,000 it is above the record's by 10,000.
+
+    Args:
+        every: epochs from one to the next; the last is measured too. 0 leaves them out.
+        images: generated images of one; real ones are all of those of evaluation.generation, encoded once.
+    """
+
+    every: int = 0
+    images: int = 2000
+
+    def __post_init__(self) -> None:
+        if self.every < 0 or self.images < 10:
+            raise UserError(f"curve: every {self.every}, images {self.images}: give 0 or more, and 10 or more")
+
+
 def make_parser() -> ArgumentParser:
     """The schema of a run."""
     parser = ArgumentParser(prog="ssl-bench bench", exit_on_error=False, allow_abbrev=False)
@@ -72,6 +92,7 @@ def make_parser() -> ArgumentParser:
     parser.add_subclass_arguments(Method, "method", required=True)
     parser.add_class_arguments(Trainer, "trainer", instantiate=False, skip=OURS)
     parser.add_argument("--evaluation", type=Evaluation, default=Evaluation())
+    parser.add_argument("--curve", type=Curve, default=Curve())
     parser.add_argument("--reference", type=Reference, default=Reference())
     parser.set_defaults({"trainer.log_every_n_steps": 50, "trainer.max_epochs": 100, "views.recipe": "identity"})
     parser.link_arguments("seed", "data.init_args.seed")
@@ -135,9 +156,11 @@ def plain(config: Namespace) -> dict[str, Any]:
 def config_hash(config: dict[str, Any], *, seed: bool = True) -> str:
     """Eight hex digits of what decides a run's result: not where it is written, not what it or a paper calls it.
 
-    A root that is given counts, since for folders and parquet files it is the data set; by its absolute path.
+    A root that is given counts, since for folders and parquet files it is the data set; by its absolute path. A curve
+    counts where there is one, so that a run without is not taken for it.
     """
     left_out = {"out", "reference", "names"} | (set() if seed else {"seed"})
+    left_out |= set() if config.get("curve", {}).get("every") else {"curve"}
     decisive = {key: value for key, value in config.items() if key not in left_out}
     arguments = config["data"].get("init_args", {})
     if arguments.get("root"):
@@ -167,6 +190,7 @@ class Run:
     views: Views
     method: Method
     evaluation: Evaluation
+    curve: Curve = field(default_factory=Curve)
 
 
 def build(config: Namespace) -> Run:
@@ -184,7 +208,7 @@ def build(config: Namespace) -> Run:
     if "image_shape" in config.method.init_args:
         chosen.setdefault("init_args", {})["image_shape"] = list(objects.views.output_shape)
     objects.method.config = chosen
-    return Run(objects.data, objects.views, objects.method, objects.evaluation)
+    return Run(objects.data, objects.views, objects.method, objects.evaluation, objects.curve)
 
 
 def load_method(path: str | Path) -> Method:

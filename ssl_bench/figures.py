@@ -29,6 +29,7 @@ def draw(folder: Path, run: "Run", device: torch.device) -> list[Path]:
         torch.manual_seed(0)
         figures: dict[str, Figure | None] = {
             "loss": loss_curves(folder / "logs"),
+            "generation": generation_curve(folder / "logs"),
             **(image_sheets(run, device) if len(run.data.image_shape) == 3 else {}),
             "plane": plane(run, device) if planar(run) else None,
         }
@@ -36,30 +37,58 @@ def draw(folder: Path, run: "Run", device: torch.device) -> list[Path]:
 
 
 def loss_curves(logs: Path) -> Figure | None:
-    """Every logged figure against the step; none where nothing was logged.
+    """Every figure of training against the step; none where nothing was logged."""
+    curves = logged(logs, "train/")
+    if not curves:
+        return None
+    across, down = min(4, len(curves)), -(-len(curves) // 4)
+    figure = canvas(3.2 * across, 2.6 * down)
+    panels = figure.subplots(down, across, squeeze=False).flatten()
+    for ax in panels[len(curves) :]:
+        ax.set_visible(False)
+    for (name, points), ax in zip(curves.items(), panels, strict=False):
+        ax.plot(*zip(*points, strict=True), linewidth=1)
+        ax.set(title=name.replace("_", " "), xlabel="step")
+        ax.spines[["top", "right"]].set_visible(False)
+    return figure
+
+
+def generation_curve(logs: Path) -> Figure | None:
+    """Frechet distance of generated images against the step; none where it was not measured."""
+    curves = {name: points for name, points in logged(logs, "generation/").items() if name.startswith(("fid", "fd_"))}
+    if not curves:
+        return None
+    figure = canvas(5, 3.4)
+    ax = figure.subplots()
+    for name, points in curves.items():
+        ax.plot(*zip(*points, strict=True), marker=".", label=distance_name(name))
+    ax.set(xlabel="step", ylabel="Frechet distance", ylim=(0, None))
+    ax.legend(frameon=False)
+    ax.spines[["top", "right"]].set_visible(False)
+    return figure
+
+
+def distance_name(figure: str) -> str:
+    """What an axis calls a Frechet distance, so that nobody takes a stand-in's for FID: ``fd_pixels``, ``fid``."""
+    return "FID" if figure == "fid" else f"Frechet distance ({figure.removeprefix('fd_')})"
+
+
+def logged(logs: Path, prefix: str) -> dict[str, list[tuple[int, float]]]:
+    """Steps and values of every logged figure whose name begins with the prefix, by the rest of its name.
 
     A resumed run has a log for each session; what a session did after its last checkpoint was done again by the next.
     """
     rows: list[dict[str, str]] = []
     for file in sorted(logs.glob("*/metrics.csv"), key=lambda file: int(file.parent.name.removeprefix("version_"))):
         with file.open(encoding="utf-8") as lines:
-            session = list(csv.DictReader(lines))
+            session = [row for row in csv.DictReader(lines) if any(row[n] for n in row if n.startswith(prefix))]
         if session:
             rows = [row for row in rows if int(row["step"]) < int(session[0]["step"])] + session
-    names = list(dict.fromkeys(name for row in rows for name in row if name.startswith("train/")))
-    if not names:
-        return None
-    across, down = min(4, len(names)), -(-len(names) // 4)
-    figure = canvas(3.2 * across, 2.6 * down)
-    panels = figure.subplots(down, across, squeeze=False).flatten()
-    for ax in panels[len(names) :]:
-        ax.set_visible(False)
-    for name, ax in zip(names, panels, strict=False):
-        points = [(int(row["step"]), float(row[name])) for row in rows if row.get(name)]
-        ax.plot(*zip(*points, strict=True), linewidth=1)
-        ax.set(title=name.removeprefix("train/").replace("_", " "), xlabel="step")
-        ax.spines[["top", "right"]].set_visible(False)
-    return figure
+    names = dict.fromkeys(name for row in rows for name in row if name.startswith(prefix))
+    return {
+        name.removeprefix(prefix): [(int(row["step"]), float(row[name])) for row in rows if row.get(name)]
+        for name in names
+    }
 
 
 def image_sheets(run: "Run", device: torch.device) -> dict[str, Figure | None]:

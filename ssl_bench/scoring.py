@@ -6,6 +6,7 @@ import shlex
 import sys
 import time
 from collections.abc import Iterator
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -17,16 +18,49 @@ from ssl_bench import tracking
 from ssl_bench.data.types import Batch, Split
 from ssl_bench.data.views import Views, read_recipe
 from ssl_bench.distributed import barrier, rank
-from ssl_bench.evaluation.features import extract
+from ssl_bench.evaluation.features import SPLITS, Features, FeatureSplit, by_columns, extract
 from ssl_bench.evaluation.subject import Subject
 from ssl_bench.evaluation.suite import Result
 from ssl_bench.experiment import Run, config_hash, names
 from ssl_bench.figures import draw
-from ssl_bench.methods.base import Generative, Method, Reconstructive
+from ssl_bench.methods.base import Generative, Layered, Method, Reconstructive
 from ssl_bench.results import Record, commit, peak_memory_mb
 
 AUTOCAST = {"bf16-mixed": torch.bfloat16, "16-mixed": torch.float16}
 BATCH_SIZE = 256
+
+
+def pictures_of(run: Run, config: dict[str, Any], folder: Path, device: torch.device) -> Subject:
+    """What the protocols that look at images, real and generated ones, need of a run; features are of no width.
+
+    Args:
+        run: the objects; the data are set up.
+        config: the resolved configuration that the run folder is of.
+        folder: the run folder.
+        device: where the images are wanted. The method is where it is and in the mode that it is in.
+    """
+    method, data = run.method, run.data
+
+    def images(split: Split) -> Iterator[Batch]:
+        for batch in data.batches(split, BATCH_SIZE, shared=True):
+            pictures = run.views.to_image(run.views.plain(batch.images.to(device, non_blocking=True)))
+            yield Batch(pictures, batch.labels.to(device), batch.ids.to(device))
+
+    @torch.no_grad()  # and no inference mode, whose tensors training could not go on with
+    def sample(n: int, generator: Generator) -> Tensor:
+        assert isinstance(method, Generative)
+        return method.sample(n, generator).float().to(device)
+
+    none = {split: FeatureSplit(torch.empty(len(data.labels(split)), 0), data.labels(split)) for split in SPLITS}
+    return Subject(
+        Features(**none, targets=data.targets),
+        device,
+        folder,
+        data="-".join([names(config)[1], "x".join(map(str, run.views.output_shape)), data_hash(config)]),
+        images=images,
+        image_shape=run.views.output_shape,
+        sample=sample if isinstance(method, Generative) else None,
+    )
 
 
 def subject_of(run: Run, config: dict[str, Any], folder: Path, device: torch.device) -> Subject:
@@ -61,38 +95,47 @@ def subject_of(run: Run, config: dict[str, Any], folder: Path, device: torch.dev
         for number in range(run.evaluation.augmented_passes)
     ]
 
-    def images(split: Split) -> Iterator[Batch]:
-        for batch in run.data.batches(split, BATCH_SIZE, shared=True):
-            pictures = run.views.to_image(run.views.plain(batch.images.to(device, non_blocking=True)))
-            yield Batch(pictures, batch.labels.to(device), batch.ids.to(device))
-
     @torch.inference_mode()
     def encode(pictures: Tensor) -> Tensor:
         with torch.autocast(device.type, dtype=autocast, enabled=autocast is not None):
             return method.encode(run.views.from_image(pictures)).float()
 
     @torch.inference_mode()
-    def sample(n: int, generator: Generator) -> Tensor:
-        assert isinstance(method, Generative)
-        return method.sample(n, generator).float()
-
-    @torch.inference_mode()
     def reconstruct(pictures: Tensor) -> Tensor:
         assert isinstance(method, Reconstructive)
         return method.reconstruct(run.views.from_image(pictures)).float()
 
-    return Subject(
-        features,
-        device,
-        folder,
-        data="-".join([names(config)[1], "x".join(map(str, run.views.output_shape)), data_hash(config)]),
-        images=images,
-        image_shape=run.views.output_shape,
+    return replace(
+        pictures_of(run, config, folder, device),
+        features=features,
         encode=encode,
-        sample=sample if isinstance(method, Generative) else None,
         reconstruct=reconstruct if isinstance(method, Reconstructive) else None,
         augmented=tuple(passes),
+        layers=layers_of(run, folder / "features" / "layers", f"{key} layers", device, autocast),
     )
+
+
+def layers_of(
+    run: Run, folder: Path, key: str, device: torch.device, autocast: torch.dtype | None
+) -> tuple[Features, ...]:
+    """Features of each layer of a run's method, encoded in one pass or read; none where they are not wanted."""
+    method = run.method
+    if not (run.evaluation.layers and isinstance(method, Layered)):
+        return ()
+    few = next(iter(run.data.batches("test", 2))).images.to(device)
+    with torch.inference_mode():
+        widths = [layer.shape[1] for layer in method.encode_layers(run.views.plain(few))]
+    if len(widths) < 2:
+        return ()
+
+    def encode(images: Tensor) -> Tensor:
+        return torch.cat(method.encode_layers(images), 1)
+
+    def transform(images: Tensor, ids: Tensor) -> Tensor:
+        return run.views.plain(images)
+
+    side_by_side = extract(encode, run.data, transform, folder, key=key, device=device, autocast=autocast)
+    return by_columns(side_by_side, widths)
 
 
 def score(run: Run, config: dict[str, Any], folder: Path, device: torch.device) -> None:

@@ -7,6 +7,7 @@ import torch
 from lightning import Callback, LightningModule, Trainer
 from lightning.pytorch.loggers import WandbLogger
 
+from ssl_bench.callbacks.aside import aside
 from ssl_bench.drawing import save
 from ssl_bench.figures import SHOWN, square
 from ssl_bench.methods.base import Generative
@@ -35,11 +36,9 @@ class SampleGrid(Callback):
         due = epoch == epochs or epoch % -(-epochs // GRIDS) == 0
         if not due or not trainer.is_global_zero or not isinstance(pl_module, Generative):
             return
-        training = [module for module in pl_module.modules() if module.training]
-        device = pl_module.device
         try:
-            with torch.random.fork_rng([device] if device.type == "cuda" else []), torch.no_grad():
-                images = pl_module.eval().sample(SHOWN**2, torch.Generator().manual_seed(0))
+            with aside(pl_module):
+                images = pl_module.sample(SHOWN**2, torch.Generator().manual_seed(0))
             if images.ndim != 4:
                 return
             (self.folder / "figures").mkdir(exist_ok=True)
@@ -49,6 +48,3 @@ class SampleGrid(Callback):
                     logger.log_image("samples", [str(path)], step=trainer.global_step)
         except Exception as error:
             print(f"samples of epoch {epoch}: {type(error).__name__}: {error}", file=sys.stderr)
-        finally:
-            for module in training:
-                module.training = True

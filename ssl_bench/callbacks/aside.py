@@ -1,0 +1,24 @@
+"""Looking at a method in the middle of its training, which goes on as if nobody had."""
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+import torch
+from lightning import LightningModule
+
+
+@contextmanager
+def aside(method: LightningModule) -> Iterator[None]:
+    """Evaluation mode without gradients; then modes, buffers and random numbers are again what they were."""
+    training = [module for module in method.modules() if module.training]
+    buffers = list(method.buffers())
+    kept = [buffer.clone() for buffer in buffers]
+    try:
+        with torch.random.fork_rng([method.device] if method.device.type == "cuda" else []), torch.no_grad():
+            method.eval()
+            yield
+    finally:
+        for module in training:
+            module.training = True
+        for buffer, value in zip(buffers, kept, strict=True):
+            buffer.copy_(value)
