@@ -19,12 +19,15 @@ def turned(images: Tensor, orientations: Orientations) -> tuple[Tensor, Tensor, 
 
     A quarter of the batch's size for each of the four orientations, so that the task costs 3/4 N further images:
 
-    - ``all``: the batch's last quarter in every orientation, as in the self-supervised GAN (Chen et al. 2019, arXiv
-      1811.11212, and its release compare_gan).
-    - ``one``: every image in one orientation, the first quarter upright, the second turned once, ... as in mimicry.
+    - ``all``: every fourth image in every orientation, as in the self-supervised GAN (Chen et al. 2019, arXiv
+      1811.11212, and its release compare_gan, which takes the batch's last quarter).
+    - ``one``: image i in one orientation, turned i mod 4 times (mimicry: 4 i / N times).
+
+    Which images are taken does not depend on N, so that processes with a part of a batch each take those of the whole,
+    if 4 divides the parts.
 
     Args:
-        images: upright images ``(N, C, H, H)``, N at least 4; where 4 does not divide N, the task takes 4 floor(N / 4).
+        images: upright images ``(N, C, H, H)``, N at least 4; of a rest that is not divided by 4 none is taken.
         orientations: which.
 
     Returns:
@@ -33,11 +36,9 @@ def turned(images: Tensor, orientations: Orientations) -> tuple[Tensor, Tensor, 
         turned ones.
     """
     quarter = len(images) // TURNS
-    upright = torch.arange(quarter, device=images.device)
-    if orientations == "all":
-        upright = upright + len(images) - quarter
-        parts = [images[len(images) - quarter :]] * TURNS
-    else:
-        parts = list(images[: TURNS * quarter].split(quarter))
-    moved = torch.cat([quarter_turn(part, turns) for turns, part in enumerate(parts) if turns])
+    firsts = [0] * TURNS if orientations == "all" else range(TURNS)
+    moved = torch.cat(
+        [quarter_turn(images[first : TURNS * quarter : TURNS], turns) for turns, first in enumerate(firsts) if turns]
+    )
+    upright = torch.arange(0, TURNS * quarter, TURNS, device=images.device)
     return moved, upright, torch.arange(TURNS, device=images.device).repeat_interleave(quarter)

@@ -35,7 +35,7 @@ class SSGAN(Adversarial):
         generator: see `Adversarial`.
         discriminator: see `Adversarial`; with `head`, of whose kind the rotation task has one of its own.
         loss: the adversarial loss.
-        orientations: ``all`` of the batch's last quarter (Chen et al.), or ``one`` of every image (mimicry).
+        orientations: ``all`` of every fourth image (Chen et al.), or ``one`` of every image (mimicry).
         alpha: weight of the rotation task of generated images, for the generator.
         alpha_schedule: a factor on alpha over the run; ``{kind: linear}`` anneals it to 0, as the papers suggest for
             the sake of convergence to the data's distribution.

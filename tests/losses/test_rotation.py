@@ -35,8 +35,8 @@ def test_every_label_is_the_turn_of_its_image(images: torch.Tensor, orientations
     assert len(moved) == 3 * quarter
     assert labels.tolist() == [turn for turn in range(4) for _ in range(quarter)]
     for number, (image, label) in enumerate(zip(torch.cat([batch[upright], moved]), labels, strict=True)):
-        # compare_gan turns the end of the batch in all ways, mimicry the image i of 4 q by i / q quarters.
-        source = count - quarter + number % quarter if orientations == "all" else number
+        turn, place = divmod(number, quarter)
+        source = 4 * place if orientations == "all" else 4 * place + turn
         assert torch.equal(image, rotate(batch[source], 90.0 * label.item()))
 
 
@@ -45,4 +45,16 @@ def test_gradients_reach_the_images_that_are_turned(images: torch.Tensor, orient
     moved, _, _ = turned(images.requires_grad_(), orientations)
     (gradient,) = torch.autograd.grad(moved.sum(), images)
     reached = gradient.flatten(1)[:, 0]
-    assert reached.tolist() == ([0] * 8 + [3] * 2 if orientations == "all" else [0] * 2 + [1] * 6 + [0] * 2)
+    assert reached.tolist() == ([3, 0, 0, 0] * 2 + [0, 0] if orientations == "all" else [0, 1, 1, 1] * 2 + [0, 0])
+
+
+@pytest.mark.parametrize("orientations", ["all", "one"])
+def test_parts_of_a_batch_are_turned_as_the_whole_is(images: torch.Tensor, orientations: Orientations) -> None:
+    def turns_of(batch: torch.Tensor) -> dict[bytes, list[int]]:
+        moved, upright, labels = turned(batch, orientations)
+        found: dict[bytes, list[int]] = {}
+        for image, label in zip(torch.cat([batch[upright], moved]), labels.tolist(), strict=True):
+            found.setdefault(quarter_turn(image.unsqueeze(0), -label).numpy().tobytes(), []).append(label)
+        return found
+
+    assert turns_of(images[:8]) == turns_of(images[:4]) | turns_of(images[4:8])

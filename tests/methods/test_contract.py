@@ -165,12 +165,15 @@ def without_noise(rank: int = 0, size: int = 1) -> pytest.MonkeyPatch:
 
     def rows(*shape: int) -> torch.Tensor:
         n, *rest = shape
-        return torch.linspace(-1.5, 1.5, size * n * math.prod(rest)).sin().view(size * n, *rest)[rank::size]
+        return torch.linspace(-1.5, 1.5, size * n * math.prod(rest)).sin().view(size, n, *rest)[rank]
 
     patch = pytest.MonkeyPatch()
     patch.setattr("ssl_bench.methods.vae.reparameterize", lambda mean, log_variance: mean)
     patch.setattr(Adversarial, "fakes", lambda self, n: self.generator.eval()(rows(n, self.latent_dim)))
-    patch.setattr("ssl_bench.losses.jacobian.torch.randn", lambda shape, **_: rows(*shape))
+    # Of real images and, the same, of generated ones.
+    patch.setattr(
+        "ssl_bench.losses.jacobian.torch.randn", lambda shape, **_: rows(shape[0] // 2, *shape[1:]).repeat(2, 1)
+    )
     return patch
 
 
@@ -179,7 +182,8 @@ def gradients(name: str) -> dict[str, torch.Tensor]:
     rank, size = distributed.rank(), distributed.world_size()
     run = tiny(name)
     batch = views_of(run, 8)
-    share = Batch(batch.images[:, rank::size], batch.labels[rank::size], batch.ids[rank::size])
+    part = slice(rank * 8 // size, (rank + 1) * 8 // size)  # in a block, as the sampler has it
+    share = Batch(batch.images[:, part], batch.labels[part], batch.ids[part])
     patch = without_noise(rank, size)
     found: dict[str, torch.Tensor] = {}
     for network, loss in losses_of(run.method).items():

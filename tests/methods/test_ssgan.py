@@ -39,11 +39,10 @@ def logits(gan: SSGAN, x: Tensor) -> Tensor:
 
 def rotation_by_hand(gan: SSGAN, images: Tensor, orientations: Orientations) -> Tensor:
     """-mean log Q(R = r | x^r), image by image."""
-    q = len(images) // 4
-    pairs = [(x, r) for x in images[-q:] for r in range(4)] if orientations == "all" else [
-        (x, i // q) for i, x in enumerate(images)
-    ]  # fmt: skip
-    turned = [(x.rot90(r, (1, 2)), r) for x, r in pairs]
+    every = orientations == "all"
+    turned = [
+        (x.rot90(r, (1, 2)), r) for i, x in enumerate(images) for r in range(4) if (i if every else i - r) % 4 == 0
+    ]
     return -torch.stack([gan.discriminator(x.unsqueeze(0))[0, 1:].log_softmax(0)[r] for x, r in turned]).mean()
 
 
