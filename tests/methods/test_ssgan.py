@@ -22,7 +22,7 @@ from ssl_bench.networks.sn_resnet import SNResNetDiscriminator, SNResNetGenerato
 N, SHAPE = 8, (1, 8, 8)
 
 
-def method(discriminator: Any = None, **settings: Any) -> SSGAN:
+def method(discriminator: Any = None, **settings: Any) -> Any:
     torch.manual_seed(0)
     return SSGAN(
         SHAPE,
@@ -33,11 +33,12 @@ def method(discriminator: Any = None, **settings: Any) -> SSGAN:
     )
 
 
-def logits(gan: SSGAN, x: Tensor) -> Tensor:
-    return gan.discriminator(x)[:, 0]
+def logits(gan: Any, x: Tensor) -> Tensor:
+    outputs: Tensor = gan.discriminator(x)
+    return outputs[:, 0]
 
 
-def rotation_by_hand(gan: SSGAN, images: Tensor, orientations: Orientations) -> Tensor:
+def rotation_by_hand(gan: Any, images: Tensor, orientations: Orientations) -> Tensor:
     """-mean log Q(R = r | x^r), image by image."""
     every = orientations == "all"
     turned = [
@@ -92,9 +93,9 @@ def test_real_rotations_train_the_discriminator_and_generated_ones_the_generator
     assert set(gan.generator_loss(part)) >= {"rotation_fake", "rotation_accuracy_fake"}
     gan.discriminator_loss(part)["rotation_real"].backward()
     assert all(p.grad is None for p in gan.generator.parameters())
-    assert gan.discriminator.rotation.weight.grad.any()  # type: ignore[union-attr]
+    assert gan.discriminator.rotation.weight.grad.any()
     gan.generator_loss(part)["rotation_fake"].backward()
-    assert all(p.grad is not None and p.grad.any() for p in gan.generator.layers[-1].parameters())  # type: ignore[union-attr]
+    assert all(p.grad is not None and p.grad.any() for p in gan.generator.layers[-1].parameters())
 
 
 def test_without_the_task_it_is_sngan_and_looks_at_no_turned_image(real: Tensor, fake: Tensor) -> None:
@@ -140,19 +141,19 @@ def test_the_penalty_is_added_with_its_weight(real: Tensor, fake: Tensor) -> Non
 
 def test_rotation_accuracy_is_in_percent_of_the_turned_images(real: Tensor) -> None:
     gan = method()
-    nn.init.zeros_(gan.discriminator.rotation.weight)  # type: ignore[arg-type]
+    nn.init.zeros_(gan.discriminator.rotation.weight)
     with torch.no_grad():
-        gan.discriminator.rotation.bias.copy_(torch.tensor([0.0, 0.0, 1.0, 0.0]))  # type: ignore[union-attr]
+        gan.discriminator.rotation.bias.copy_(torch.tensor([0.0, 0.0, 1.0, 0.0]))
     assert gan.discriminator_loss(gan.prepare(real))["rotation_accuracy_real"] == 25
 
 
 def test_the_rotation_head_is_of_the_discriminators_kind_and_normalised_by_itself() -> None:
     torch.manual_seed(0)
-    network = RotationDiscriminator(partial(SNResNetDiscriminator, width=4), SHAPE)
+    network: Any = RotationDiscriminator(partial(SNResNetDiscriminator, width=4), SHAPE)
     for _ in range(50):
         network(torch.rand(2, *SHAPE))
     for head in (network.network.head, network.rotation):
-        norm = torch.linalg.svdvals(head.weight.detach())[0]  # type: ignore[union-attr]
+        norm = torch.linalg.svdvals(head.weight.detach())[0]
         torch.testing.assert_close(norm, torch.tensor(1.0), rtol=1e-3, atol=0.0)
     deep = RotationDiscriminator(partial(GroupNormResNet, width=4), SHAPE)
     assert isinstance(deep.rotation, nn.Sequential)

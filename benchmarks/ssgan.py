@@ -1,0 +1,246 @@
+"""One cycle of SSGAN, a step of the discriminator and one of the generator, beside mimicry's formulation of it.
+
+    python benchmarks/ssgan.py                      prints the tables
+    python benchmarks/ssgan.py --write              and keeps them in benchmarks/results/ssgan.md
+    python benchmarks/ssgan.py --device cuda --batch 512 --write
+
+mimicry (its package no longer imports beside today's torch) passes real, generated and turned images through the
+discriminator one after the other, turns all four quarters of the batch, and in the generator's step also computes
+gradients of the discriminator's weights, which nobody uses. That is written down below; networks (the published ones of
+32 px), losses and optimizers are the same. Losses and gradients of both are compared before the clock starts, and the
+losses of mixed precision after 200 cycles with those of float32 on handwritten digits.
+"""
+
+import argparse
+import datetime
+import platform
+import statistics
+import time
+import warnings
+from collections.abc import Callable
+from contextlib import AbstractContextManager, nullcontext
+from functools import partial
+from pathlib import Path
+
+import torch
+from sklearn.datasets import load_digits
+from torch import Tensor
+from torch.nn import functional as F
+
+from ssl_bench.files import replacing
+from ssl_bench.losses.adversarial import hinge_discriminator, hinge_generator
+from ssl_bench.methods.adversarial import Part, Terms
+from ssl_bench.methods.ssgan import SSGAN
+from ssl_bench.networks.sn_resnet import SNResNetDiscriminator, SNResNetGenerator
+from ssl_bench.networks.spectral import converge_spectral_norm
+
+TOLERANCE = 1e-4
+CYCLES, LAST = 200, 50
+"""Of the comparison of precisions, and how many of the last their losses are the mean of."""
+
+
+class Mimicry(SSGAN):
+    """mimicry's formulation: a pass for every kind of image."""
+
+    def task(self, images: Tensor) -> Tensor:
+        """Cross-entropy of the turns of a batch of which each image is turned, the upright quarter encoded again."""
+        turns = torch.arange(len(images), device=images.device) % 4
+        turned = torch.stack([image.rot90(int(turn), (1, 2)) for image, turn in zip(images, turns, strict=True)])
+        return F.cross_entropy(self.discriminator(turned)[:, 1:].float(), turns)
+
+    def discriminator_loss(self, part: Part) -> Terms:
+        """Three passes."""
+        real = part["real"]
+        fake = self.fakes(len(real)).detach()
+        loss = hinge_discriminator(self.logits(real), self.logits(fake))
+        return {"loss": loss + self.beta * self.task(real)}
+
+    def generator_loss(self, part: Part) -> Terms:
+        """Two passes, and gradients of the discriminator too."""
+        self.discriminator.requires_grad_(True)
+        fake = self.fakes(len(part["real"]))
+        return {"generator_loss": hinge_generator(self.logits(fake)) + self.alpha * self.task(fake)}
+
+
+def method(formulation: type[SSGAN] = SSGAN, width: int = 128, channels: int = 3, seed: int = 0) -> SSGAN:
+    """Networks of a width of the discriminator, the generator's twice that, as published; from the same start."""
+    torch.manual_seed(seed)
+    return formulation(
+        (channels, 32, 32),
+        partial(SNResNetGenerator, width=2 * width),
+        partial(SNResNetDiscriminator, width=width),
+        loss="hinge",
+        orientations="one",
+    )
+
+
+class Case:
+    """A method that goes on training on the same batch."""
+
+    def __init__(self, gan: SSGAN, device: str = "cpu", bf16: bool = False, last: bool = False, compiled: bool = False):
+        self.gan, self.device, self.bf16 = gan.to(device), device, bf16
+        self.layout = torch.channels_last if last else torch.contiguous_format
+        gan.to(memory_format=self.layout)
+        if compiled:
+            gan.generator.compile()
+            gan.discriminator.compile()
+        adam = partial(torch.optim.Adam, lr=2e-4, betas=(0.0, 0.9), fused=True)
+        self.steps = (
+            (gan.discriminator, gan.generator, gan.discriminator_loss, "loss", adam(gan.discriminator.parameters())),
+            (gan.generator, gan.discriminator, gan.generator_loss, "generator_loss", adam(gan.generator.parameters())),
+        )
+
+    def cycle(self, real: Tensor) -> Terms:
+        """A step of the discriminator, then one of the generator, each with the other's parameters frozen."""
+        real, terms = real.to(self.device).contiguous(memory_format=self.layout), {}
+        for network, other, loss_of, name, optimizer in self.steps:
+            network.requires_grad_(True)
+            other.requires_grad_(False)
+            with autocast(self.device) if self.bf16 else nullcontext():
+                terms[name] = loss_of({"real": real})[name]
+            optimizer.zero_grad()
+            other.zero_grad()
+            terms[name].backward()
+            optimizer.step()
+        return terms
+
+    def seconds(self, real: Tensor, cycles: int) -> float:
+        """Of a cycle, after one that is not timed."""
+        self.cycle(real)
+        synchronize(self.device)
+        start = time.perf_counter()
+        for _ in range(cycles):
+            self.cycle(real)
+        synchronize(self.device)
+        return (time.perf_counter() - start) / cycles
+
+
+def autocast(device: str) -> AbstractContextManager[None]:
+    """bfloat16 where it is safe."""
+    return torch.autocast(device, torch.bfloat16)
+
+
+def synchronize(device: str) -> None:
+    """Wait until the device has done what it was given."""
+    if device == "cuda":
+        torch.cuda.synchronize()
+
+
+def deviation(batch: int, width: int) -> dict[str, float]:
+    """Relative differences of losses and gradients between the formulations, float32.
+
+    With converged spectral norms that no pass moves on: each in training is a power iteration, of which one formulation
+    has three for the other's one.
+    """
+    real = torch.rand(batch, 3, 32, 32, generator=torch.Generator().manual_seed(1)) * 2 - 1
+    found: list[list[Tensor]] = []
+    for formulation in (Mimicry, SSGAN):
+        gan = method(formulation, width)
+        converge_spectral_norm(gan.discriminator)
+        gan.eval()
+        values: list[Tensor] = []
+        for network, loss_of, name in (
+            (gan.discriminator, gan.discriminator_loss, "loss"), (gan.generator, gan.generator_loss, "generator_loss"),
+        ):  # fmt: skip
+            torch.manual_seed(2)
+            loss = loss_of({"real": real})[name]
+            gradient = torch.autograd.grad(loss, list(network.parameters()))
+            values += [loss.detach(), torch.cat([g.flatten() for g in gradient])]
+        found.append(values)
+    names = ["D's loss", "its gradient", "G's loss", "its gradient "]
+    return {
+        name: float((ours - theirs).norm() / theirs.norm()) for name, theirs, ours in zip(names, *found, strict=True)
+    }
+
+
+def losses_after_cycles(width: int, seeds: int, batch: int, device: str) -> dict[str, list[dict[str, float]]]:
+    """Mean losses of the last cycles on handwritten digits, float32 and mixed precision, for each seed."""
+    pixels = torch.from_numpy(load_digits().images).float().unsqueeze(1) / 8 - 1
+    images = F.interpolate(pixels, size=(32, 32))
+    found: dict[str, list[dict[str, float]]] = {}
+    for name, mixed in {"float32": False, "bf16 and channels_last": True}.items():
+        found[name] = []
+        for seed in range(seeds):
+            case = Case(method(width=width, channels=1, seed=seed), device, bf16=mixed, last=mixed)
+            order = torch.Generator().manual_seed(seed)
+            history = [
+                {key: float(value.detach()) for key, value in case.cycle(images[rows]).items()}
+                for rows in (torch.randint(len(images), (batch,), generator=order) for _ in range(CYCLES))
+            ]
+            found[name].append({key: statistics.mean(one[key] for one in history[-LAST:]) for key in history[0]})
+    return found
+
+
+def precision_table(found: dict[str, list[dict[str, float]]]) -> str:
+    """Losses of each precision over the seeds, and their mean difference beside float32's spread over the seeds."""
+    lines = ["| loss | float32 (sd over seeds) | bf16 and channels_last (sd) | mean difference |", "|---|---|---|---|"]
+    exact, mixed = found.values()
+    for key in exact[0]:
+        a, b = [one[key] for one in exact], [one[key] for one in mixed]
+        spread = " | ".join(f"{statistics.mean(x):.3f} ({statistics.stdev(x):.3f})" for x in (a, b))
+        lines.append(f"| {key.replace('_', ' ')} | {spread} | {statistics.mean(b) - statistics.mean(a):+.3f} |")
+    return "\n".join(lines)
+
+
+def main() -> None:
+    """Compare, time and print."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--rounds", type=int, default=3)
+    parser.add_argument("--cycles", type=int, default=2, help="timed in each round")
+    parser.add_argument("--batch", type=int, default=64, help="images of a step")
+    parser.add_argument("--seeds", type=int, default=3, help="of the comparison of precisions")
+    parser.add_argument("--narrow", type=int, default=16, help="width of the discriminator in that comparison")
+    parser.add_argument("--device", choices=("cpu", "cuda"), default="cpu")
+    parser.add_argument("--compile", action="store_true", help="add a case through torch.compile")
+    parser.add_argument("--write", action="store_true")
+    options = parser.parse_args()
+    warnings.filterwarnings("ignore")
+    # What is called float32 is: no TF32 in convolutions, which is torch's default, nor in products.
+    torch.backends.cudnn.allow_tf32 = torch.backends.cuda.matmul.allow_tf32 = False
+    differences = deviation(options.batch, 32)
+    if max(differences.values()) > TOLERANCE:
+        raise SystemExit(f"the formulations differ: {differences}")
+    make: Callable[..., Case] = partial(Case, device=options.device)
+    cases = {
+        "mimicry's formulation": make(method(Mimicry)),
+        "ssl_bench": make(method()),
+        "ssl_bench, channels_last": make(method(), last=True),
+        "ssl_bench, channels_last and bf16": make(method(), last=True, bf16=True),
+    }
+    if options.compile:
+        cases["ssl_bench, channels_last, bf16, compiled"] = make(method(), last=True, bf16=True, compiled=True)
+    real = torch.rand(options.batch, 3, 32, 32, generator=torch.Generator().manual_seed(1)) * 2 - 1
+    results: dict[str, list[float]] = {name: [] for name in cases}
+    for _ in range(options.rounds):
+        for name, case in cases.items():
+            results[name].append(case.seconds(real, options.cycles))
+    theirs = statistics.median(results["mimicry's formulation"])
+    lines = ["| cycle | seconds (median) | min to max | images/s | speed-up |", "|---|---|---|---|---|"]
+    for name, values in results.items():
+        middle = statistics.median(values)
+        lines.append(
+            f"| {name} | {middle:.3f} | {min(values):.3f} to {max(values):.3f} | {options.batch / middle:.1f} | "
+            f"{theirs / middle:.2f}x |"
+        )
+    found = losses_after_cycles(options.narrow, options.seeds, options.batch, options.device)
+    where = torch.cuda.get_device_name() if options.device == "cuda" else f"{torch.get_num_threads()} CPU threads"
+    agreement = ", ".join(f"{name.strip()} {value:.1e}" for name, value in differences.items())
+    text = (
+        f"# SSGAN, one cycle\n\n`python benchmarks/ssgan.py --batch {options.batch} --device {options.device} --rounds "
+        f"{options.rounds} --cycles {options.cycles} --write`, {datetime.date.today()}, {platform.machine()}, {where}, "
+        f"torch {torch.__version__}; {options.rounds} rounds of {options.cycles} cycles, alternated"
+        f"{'; not yet measured on a GPU' if options.device == 'cpu' else ''}. A cycle is a step of each network, "
+        f"of the published widths (128 and 256) at 32 px.\n\n" + "\n".join(lines)
+        + f"\n\nRelative difference of the formulations, float32, widths 32 and 64: {agreement}.\n\n"
+        f"Losses, mean of the last {LAST} of {CYCLES} cycles on handwritten digits, {options.seeds} seeds, widths "
+        f"{options.narrow} and {2 * options.narrow}:\n\n{precision_table(found)}\n"
+    )  # fmt: skip
+    print(text)
+    if options.write:
+        name = "ssgan" if options.device == "cpu" else f"ssgan-{options.device}"
+        with replacing(Path(__file__).parent / "results" / f"{name}.md") as file:
+            file.write_text(text, encoding="utf-8")
+
+
+if __name__ == "__main__":
+    main()
