@@ -1,0 +1,105 @@
+"""Distances against steps: when they are measured, and that a run with them is the run without."""
+
+from pathlib import Path
+
+import pytest
+import torch
+from torch import Generator, Tensor
+
+from ssl_bench.bench import fit, make_folder
+from ssl_bench.callbacks.generation_curve import GenerationCurve
+from ssl_bench.cli import main
+from ssl_bench.config_files import stack
+from ssl_bench.errors import UserError
+from ssl_bench.evaluation.extractor import EXTRACTORS, Extractor
+from ssl_bench.experiment import build, config_hash, load_method, plain, resolve
+from ssl_bench.figures import logged
+from ssl_bench.methods.base import Method
+from ssl_bench.results import Record
+
+SMALL = [
+    "--method.discriminator.width=4", "--method.generator.width=4", "--method.latent_dim=4", "--data.batch_size=64",
+    "--trainer.precision=32-true", "--trainer.accelerator=cpu", "--trainer.limit_train_batches=3",
+    "--trainer.log_every_n_steps=1", "--curve.images=50", "--evaluation.generation.batch_size=20",
+]  # fmt: skip
+FIGURES = {"fd_pixels", "inception_score_pixels", "inception_score_pixels_sd"}
+
+
+def pixels(weights: Path | None, device: torch.device) -> Extractor:
+    """An extractor whose features are random projections of the pixels."""
+    projections = torch.randn(192, 12, generator=Generator().manual_seed(0))
+
+    def network(images: Tensor) -> tuple[Tensor, Tensor]:
+        features = images.flatten(1).float() / 255 @ projections
+        return features, features
+
+    return Extractor("pixels", "fd_pixels", "kd_pixels", "inception_score_pixels", 12, 12, network)
+
+
+@pytest.fixture(autouse=True)
+def fake_extractor(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    monkeypatch.setitem(EXTRACTORS, "inception", pixels)
+    monkeypatch.setenv("SSL_BENCH_CACHE", str(tmp_path / "cache"))
+
+
+def trained(folder: Path, *flags: str, method: str = "ssgan") -> dict[str, list[tuple[int, float]]]:
+    """Trains, or goes on; returns the run's curves."""
+    config = resolve([*stack(method, "digits", None), *SMALL, *flags])
+    torch.manual_seed(0)
+    run = build(config)
+    make_folder(folder, plain(config))
+    fit(run, config, folder)
+    return logged(folder / "logs", "generation/")
+
+
+def steps(curves: dict[str, list[tuple[int, float]]]) -> list[int]:
+    return [step for step, _ in curves["fd_pixels"]]
+
+
+def test_it_is_measured_before_the_first_step_after_every_nth_epoch_and_after_the_last(tmp_path: Path) -> None:
+    curves = trained(tmp_path, "--curve.every=2", "--trainer.max_epochs=3")
+    assert set(curves) == FIGURES
+    assert steps(curves) == [0, 2 * 3, 3 * 3]
+    assert all(distance > 0 for _, distance in curves["fd_pixels"])
+
+
+@pytest.mark.parametrize("method", ["ssgan", "hinge_gan"])
+def test_a_run_with_a_curve_is_the_run_without(method: str, tmp_path: Path) -> None:
+    measured = trained(tmp_path / "with", "--curve.every=1", "--trainer.max_epochs=2", method=method)
+    assert steps(measured) == [0, 3, 6]
+    assert trained(tmp_path / "without", "--trainer.max_epochs=2", method=method) == {}
+    weights = load_method(tmp_path / "without").state_dict()
+    for name, value in load_method(tmp_path / "with").state_dict().items():
+        assert torch.equal(value, weights[name]), name
+
+
+def test_the_last_distance_is_that_of_the_checkpoint(tmp_path: Path) -> None:
+    flags = [*SMALL, f"--out={tmp_path / 'runs'}", "--trainer.max_epochs=1", "--curve.every=1"]
+    protocol = ["--evaluation.protocols=[generation]", "--evaluation.generation.images=50"]
+    assert main(["bench", "--method=ssgan", "--data=digits", *flags, *protocol]) == 0
+    (folder,) = (tmp_path / "runs").iterdir()
+    last = logged(folder / "logs", "generation/")["fd_pixels"][-1]
+    assert last == (3, pytest.approx(Record.read(folder).metrics["fd_pixels"], rel=1e-5))
+    assert (folder / "figures" / "generation.png").is_file()
+
+
+def test_no_curve_changes_no_hash_and_a_curve_is_another_run() -> None:
+    files = stack("ssgan", "digits", None)
+    config = plain(resolve(files))
+    before = {key: value for key, value in config.items() if key != "curve"}
+    assert config_hash(config) == config_hash(before) == config_hash(plain(resolve([*files, "--curve.images=99"])))
+    assert config_hash(config) != config_hash(plain(resolve([*files, "--curve.every=1"])))
+
+
+@pytest.mark.parametrize("wrong", ["--curve.every=-1", "--curve.images=9"])
+def test_numbers_that_are_none_are_refused(wrong: str) -> None:
+    with pytest.raises(UserError, match="curve: every"):
+        build(resolve([*stack("ssgan", "digits", None), wrong]))
+
+
+def test_a_method_that_draws_nothing_is_refused(tmp_path: Path) -> None:
+    config = resolve([*stack("ssgan", "digits", None), "--curve.every=1"])
+    run = build(config)
+    run.method = Method()
+    with pytest.raises(UserError, match="Method draws no images"):
+        GenerationCurve(run, plain(config), tmp_path)
