@@ -18,12 +18,12 @@ from ssl_bench import tracking
 from ssl_bench.data.types import Batch, Split
 from ssl_bench.data.views import Views, read_recipe
 from ssl_bench.distributed import barrier, rank
-from ssl_bench.evaluation.features import SPLITS, Features, FeatureSplit, extract
+from ssl_bench.evaluation.features import SPLITS, Features, FeatureSplit, by_columns, extract
 from ssl_bench.evaluation.subject import Subject
 from ssl_bench.evaluation.suite import Result
 from ssl_bench.experiment import Run, config_hash, names
 from ssl_bench.figures import draw
-from ssl_bench.methods.base import Generative, Method, Reconstructive
+from ssl_bench.methods.base import Generative, Layered, Method, Reconstructive
 from ssl_bench.results import Record, commit, peak_memory_mb
 
 AUTOCAST = {"bf16-mixed": torch.bfloat16, "16-mixed": torch.float16}
@@ -111,7 +111,31 @@ def subject_of(run: Run, config: dict[str, Any], folder: Path, device: torch.dev
         encode=encode,
         reconstruct=reconstruct if isinstance(method, Reconstructive) else None,
         augmented=tuple(passes),
+        layers=layers_of(run, folder / "features" / "layers", f"{key} layers", device, autocast),
     )
+
+
+def layers_of(
+    run: Run, folder: Path, key: str, device: torch.device, autocast: torch.dtype | None
+) -> tuple[Features, ...]:
+    """Features of each layer of a run's method, encoded in one pass or read; none where they are not wanted."""
+    method = run.method
+    if not (run.evaluation.layers and isinstance(method, Layered)):
+        return ()
+    few = next(iter(run.data.batches("test", 2))).images.to(device)
+    with torch.inference_mode():
+        widths = [layer.shape[1] for layer in method.encode_layers(run.views.plain(few))]
+    if len(widths) < 2:
+        return ()
+
+    def encode(images: Tensor) -> Tensor:
+        return torch.cat(method.encode_layers(images), 1)
+
+    def transform(images: Tensor, ids: Tensor) -> Tensor:
+        return run.views.plain(images)
+
+    side_by_side = extract(encode, run.data, transform, folder, key=key, device=device, autocast=autocast)
+    return by_columns(side_by_side, widths)
 
 
 def score(run: Run, config: dict[str, Any], folder: Path, device: torch.device) -> None:

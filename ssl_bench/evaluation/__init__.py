@@ -5,6 +5,6 @@ A new protocol is one file here, its name in :data:`LABELLED` or :data:`LABEL_FR
 why this file imports nothing.
 """
 
-LABELLED = ("linear_probe", "linear_probe_sgd", "svm", "mlp_probe", "knn", "kmeans", "gmm")
+LABELLED = ("linear_probe", "layer_probe", "linear_probe_sgd", "svm", "mlp_probe", "knn", "kmeans", "gmm")
 LABEL_FREE = ("rank", "reconstruction", "posthoc_reconstruction", "generation", "memorisation", "maps")
 PROTOCOLS = LABELLED + LABEL_FREE

@@ -2,7 +2,7 @@
 
 import hashlib
 import json
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 from typing import NamedTuple, Protocol, get_args
 
@@ -128,6 +128,14 @@ def extract(
     if result is None:
         raise UserError(f"{folder}: features changed while they were written; give each run its own folder")
     return result
+
+
+def by_columns(features: Features, widths: Sequence[int]) -> tuple[Features, ...]:
+    """Features that were encoded side by side as features apart, of these widths; they share the memory."""
+    train, validation, test = (
+        [FeatureSplit(part, labels) for part in x.split(list(widths), 1)] for x, labels in features[:3]
+    )
+    return tuple(Features(*parts, features.targets) for parts in zip(train, validation, test, strict=True))
 
 
 def _encode_split(

@@ -3,7 +3,7 @@
 from bisect import bisect_right
 from dataclasses import dataclass
 from math import cos, pi, sqrt
-from typing import ClassVar, Literal
+from typing import Literal
 
 import torch
 from torch import Generator, Tensor
@@ -11,6 +11,7 @@ from torch import Generator, Tensor
 from ssl_bench.distributed import share_out
 from ssl_bench.errors import UserError
 from ssl_bench.evaluation.minibatches import minibatches
+from ssl_bench.evaluation.subject import Subject
 from ssl_bench.evaluation.task import Task, accuracy
 
 
@@ -30,9 +31,6 @@ class LinearProbeSGD:
     None of them decays weights or standardises features, so figures depend on the features' scale, which
     `linear_probe`'s do not.
 
-    Attributes:
-        by_default: whether it is run where nobody has chosen protocols: a paper's convention, and slow.
-
     Args:
         optimizer: sgd, with momentum, or adam.
         learning_rate: at the start.
@@ -47,8 +45,6 @@ class LinearProbeSGD:
             as they are.
         seed: of the initial weights and the order of the images; the global random state is left alone.
     """
-
-    by_default: ClassVar[bool] = False
 
     optimizer: Literal["sgd", "adam"] = "sgd"
     learning_rate: float = 30.0
@@ -78,6 +74,10 @@ class LinearProbeSGD:
         for name, least in (("epochs", 1), ("batch_size", 1), ("passes", 0)):
             if getattr(self, name) < least:
                 refuse(name, f"a whole number of at least {least}")
+
+    def applies(self, subject: Subject) -> bool:
+        """Never of itself: it is a paper's convention, and slow."""
+        return False
 
     def __call__(self, task: Task) -> list[dict[str, float]]:
         """``linear_probe_sgd/accuracy`` in percent on test."""

@@ -28,6 +28,7 @@ class Subject:
         sample: of a generative method, n images ``(n, C, H, W)`` in [0, 1] drawn by a generator on the device.
         reconstruct: of a method with a decoder, images in [0, 1] to their reconstructions in [0, 1].
         augmented: features of augmented images, one for every pass that was asked for, in the order of `features`.
+        layers: features of each layer of the encoder, the first one's first; none where it has not two or more.
     """
 
     features: Features
@@ -40,6 +41,7 @@ class Subject:
     sample: Callable[[int, Generator], Tensor] | None = None
     reconstruct: Callable[[Tensor], Tensor] | None = None
     augmented: tuple[Features, ...] = ()
+    layers: tuple[Features, ...] = ()
 
 
 class LabelFreeProtocol(Protocol):

@@ -2,7 +2,7 @@
 
 import hashlib
 import time
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from difflib import get_close_matches
 from typing import NamedTuple
 
@@ -12,12 +12,13 @@ from torch import Tensor
 from ssl_bench.data.types import Target
 from ssl_bench.distributed import world_size
 from ssl_bench.errors import UserError
-from ssl_bench.evaluation import LABEL_FREE, LABELLED, PROTOCOLS
+from ssl_bench.evaluation import LABELLED, PROTOCOLS
 from ssl_bench.evaluation.features import Features
 from ssl_bench.evaluation.generation import Generation
 from ssl_bench.evaluation.gmm import GMM
 from ssl_bench.evaluation.kmeans import KMeans
 from ssl_bench.evaluation.knn import KNN
+from ssl_bench.evaluation.layer_probe import LayerProbe
 from ssl_bench.evaluation.linear_probe import LinearProbe
 from ssl_bench.evaluation.linear_probe_sgd import LinearProbeSGD
 from ssl_bench.evaluation.maps import Maps
@@ -65,7 +66,7 @@ class Evaluation:
         passes: augmented passes over all images to encode, for `rank`'s alignment; those that `linear_probe_sgd` asks
             for are encoded in any case.
         augmentation: recipe of the augmented passes.
-        linear_probe: settings of the linear probe.
+        linear_probe: settings of the linear probe, and of `layer_probe`'s.
         linear_probe_sgd: settings of the linear probe trained as papers do it; only when chosen.
         svm: settings of the support vector machine.
         mlp_probe: settings of the MLP probe.
@@ -82,6 +83,7 @@ class Evaluation:
     passes: int = 0
     augmentation: str = "probe"
     linear_probe: LinearProbe = field(default_factory=LinearProbe)
+    layer_probe: LayerProbe = field(init=False)
     linear_probe_sgd: LinearProbeSGD = field(default_factory=LinearProbeSGD)
     svm: SVM = field(default_factory=SVM)
     mlp_probe: MLPProbe = field(default_factory=MLPProbe)
@@ -96,6 +98,7 @@ class Evaluation:
     maps: Maps = field(default_factory=Maps)
 
     def __post_init__(self) -> None:
+        object.__setattr__(self, "layer_probe", LayerProbe(self.linear_probe))
         for name in self.protocols or ():
             if name not in PROTOCOLS:
                 near = get_close_matches(name, PROTOCOLS, n=3, cutoff=0) or list(PROTOCOLS)
@@ -106,13 +109,17 @@ class Evaluation:
         """Names of the protocols that a call runs."""
         if self.protocols is not None:
             return list(self.protocols)
-        labelled = [name for name in LABELLED if getattr(getattr(self, name), "by_default", True)]
-        return labelled + [name for name in LABEL_FREE if getattr(self, name).applies(subject)]
+        return [name for name in PROTOCOLS if getattr(getattr(self, name), "applies", lambda _: True)(subject)]
 
     @property
     def augmented_passes(self) -> int:
         """How many augmented passes the chosen protocols need."""
         return max(self.passes, self.linear_probe_sgd.passes if "linear_probe_sgd" in (self.protocols or ()) else 0)
+
+    @property
+    def layers(self) -> bool:
+        """Whether layers are to be encoded, where the encoder has some."""
+        return self.protocols is None or "layer_probe" in self.protocols
 
     def __call__(self, subject: Subject) -> Result:
         """Run the protocols on all targets. Called in every process of a group, it returns the same in each."""
@@ -159,7 +166,7 @@ def _by_target(found: dict[Target, dict[str, float]]) -> dict[str, float]:
     means = {
         key: sum(one[key] for one in binary) / len(binary)
         for key in (binary[0] if binary else ())
-        if key.endswith("/accuracy")
+        if "/accuracy" in key
     }
     return means | metrics
 
@@ -194,7 +201,8 @@ def tasks(subject: Subject) -> tuple[list[tuple[list[Target], Task]], tuple[str,
             alike.append(group := _Alike(labelled, [], []))
         group.targets.append(target)
         group.labels.append(labels)
-    splits, *augmented = (_on_device(one, device) for one in (features, *subject.augmented))
+    splits, *others = (_on_device(one, device) for one in (features, *subject.augmented, *subject.layers))
+    augmented, layers = others[: len(subject.augmented)], others[len(subject.augmented) :]
     shared: dict[str, dict[str, object]] = {}  # by the images, so that targets with other classes use it too
     result = []
     for labelled, targets, columns in alike:
@@ -204,15 +212,19 @@ def tasks(subject: Subject) -> tuple[list[tuple[list[Target], Task]], tuple[str,
             index = None if known[split].all() else known[split].nonzero().squeeze(1).to(source[split].device)
             return Rows(source[split], y[split], device, index)
 
-        task = Task(
-            rows(0, splits),
-            rows(1, splits),
-            rows(2, splits),
-            len(targets[0].classes),
-            shared.setdefault(str([part.numpy().tobytes() for part in labelled]), {}),
-            tuple((rows(0, one), rows(1, one)) for one in augmented),
+        images = str([part.numpy().tobytes() for part in labelled])
+        task, *by_layer = (
+            Task(
+                rows(0, source),
+                rows(1, source),
+                rows(2, source),
+                len(targets[0].classes),
+                shared.setdefault(f"{number} {images}", {}),
+            )
+            for number, source in enumerate((splits, *layers))
         )
-        result.append((targets, task))
+        passes = tuple((rows(0, one), rows(1, one)) for one in augmented)
+        result.append((targets, replace(task, augmented=passes, layers=tuple(by_layer))))
     return result, tuple(left_out)
 
 

@@ -39,6 +39,7 @@ class Task:
         shared: what :meth:`once` has kept.
         augmented: for every pass over augmented images that was asked for, its train and validation rows, with the
             images and labels of ``train`` and ``validation`` in the same order.
+        layers: the same task on the features of each layer of the encoder, the first one's first.
     """
 
     train: Rows
@@ -47,6 +48,7 @@ class Task:
     num_classes: int
     shared: dict[str, Any] = field(default_factory=dict)
     augmented: tuple[tuple[Rows, Rows], ...] = ()
+    layers: tuple["Task", ...] = ()
 
     @property
     def num_targets(self) -> int:
@@ -96,7 +98,10 @@ class Task:
 
 
 class LabelledProtocol(Protocol):
-    """A way to score features by labels: a frozen dataclass of its settings that maps a task to named figures."""
+    """A way to score features by labels: a frozen dataclass of its settings that maps a task to named figures.
+
+    Where nobody has chosen protocols it is computed, unless it has `applies` as label-free ones do, which then decides.
+    """
 
     def __call__(self, task: Task) -> list[dict[str, float]]:
         """Figures of each target by name, ``<protocol>/<figure>``; accuracies in percent. The same in every process."""

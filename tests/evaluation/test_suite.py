@@ -11,7 +11,7 @@ from torch import Tensor
 from ssl_bench.data.types import Target
 from ssl_bench.errors import UserError
 from ssl_bench.evaluation import LABEL_FREE, LABELLED, PROTOCOLS
-from ssl_bench.evaluation.features import Features, FeatureSplit
+from ssl_bench.evaluation.features import Features, FeatureSplit, by_columns
 from ssl_bench.evaluation.gmm import GMM
 from ssl_bench.evaluation.kmeans import KMeans
 from ssl_bench.evaluation.knn import KNN
@@ -38,7 +38,16 @@ QUICK = Evaluation(
 
 def protocol(name: str) -> LabelledProtocol:
     chosen: LabelledProtocol = getattr(QUICK, name)
-    return chosen
+    return (lambda task: chosen(layered(task))) if name == "layer_probe" else chosen
+
+
+def layered(task: Task) -> Task:
+    """With the first half of the features as the first layer, and all of them as the second."""
+    half = [
+        replace(rows, features=rows.features[:, : rows.dim // 2 + 1])
+        for rows in (task.train, task.validation, task.test)
+    ]
+    return replace(task, layers=(Task(half[0], half[1], half[2], task.num_classes), task))
 
 
 def subject(parts: Task, folder: Path, labels: list[Tensor] | None = None, targets: tuple[Target, ...] = ()) -> Subject:
@@ -46,7 +55,9 @@ def subject(parts: Task, folder: Path, labels: list[Tensor] | None = None, targe
     labels = labels or [split.y[:, 0] for split in splits]
     train, validation, test = (FeatureSplit(s.features, y) for s, y in zip(splits, labels, strict=True))
     digit = Target("digit", tuple("0123456789"))
-    return Subject(Features(train, validation, test, targets or (digit,)), CPU, folder)
+    features = Features(train, validation, test, targets or (digit,))
+    width = parts.train.dim
+    return Subject(features, CPU, folder, layers=by_columns(features, [width // 2, width - width // 2]))
 
 
 def blobs(counts: tuple[int, int, int] = (150, 30, 60)) -> Task:
@@ -74,7 +85,7 @@ class TestEveryLabelledProtocol:
     def test_scores_separated_classes_in_percent_under_its_own_name(self, name: str, separated: Task) -> None:
         (found,) = protocol(name)(separated)
         assert all(key.startswith(name) for key in found)
-        scores = [value for key, value in found.items() if key.endswith("/accuracy") and "_sd/" not in key]
+        scores = [value for key, value in found.items() if "/accuracy" in key and "_sd/" not in key]
         assert scores
         assert max(scores) == 100
         assert min(scores) == 100 or name == "kmeans"  # whose mean is over restarts, lucky or not
@@ -100,7 +111,7 @@ class TestEveryLabelledProtocol:
             if name in ("kmeans", "gmm"):  # clusters are matched with the labels there are
                 assert value == pytest.approx(honest[key])
             else:
-                assert value == (0 if key.endswith("/accuracy") else honest[key])
+                assert value == (0 if "/accuracy" in key else honest[key])
 
     def test_targets_together_are_scored_as_each_alone(self, name: str, digits: Task) -> None:
         def with_labels(columns: list[int]) -> Task:
@@ -115,7 +126,7 @@ class TestEveryLabelledProtocol:
         for column, found in enumerate(together):
             (alone,) = protocol(name)(with_labels([column]))
             for key, value in alone.items():
-                assert found[key] == pytest.approx(value, rel=1e-5, abs=0.51 if key.endswith("/accuracy") else 1e-5)
+                assert found[key] == pytest.approx(value, rel=1e-5, abs=0.51 if "/accuracy" in key else 1e-5)
 
     def test_copes_with_a_constant_feature_and_a_class_that_never_occurs(self, name: str, separated: Task) -> None:
         def widen(split: str) -> tuple[Tensor, Tensor]:
@@ -123,7 +134,7 @@ class TestEveryLabelledProtocol:
             return torch.cat([part.features, torch.full((len(part), 1), 0.1)], 1), part.y
 
         (found,) = protocol(name)(task(widen("train"), widen("validation"), widen("test"), 4))
-        best = max(value for key, value in found.items() if key.endswith("/accuracy"))
+        best = max(value for key, value in found.items() if "/accuracy" in key)
         # Four clusters for three classes split one of them.
         assert best == 100 if name not in ("kmeans", "gmm") else best > 60
 
@@ -144,7 +155,7 @@ def test_figures_do_not_depend_on_the_number_of_processes(
             assert failed == {}
             assert metrics == pytest.approx(expected, rel=1e-5)
             for key in expected:
-                if key.endswith("/accuracy"):  # so predictions are the same, one by one
+                if "/accuracy" in key:  # so predictions are the same, one by one
                     assert metrics[key] == pytest.approx(expected[key], rel=1e-12)
 
 
@@ -167,7 +178,8 @@ BAD = {"collapsed": (collapse, "are the same"), "small": (shrink, "")}
 def fail(name: str, bad: str, folder: Path) -> tuple[dict[str, str], dict[str, float]]:
     change, _ = BAD[bad]
     whole = subject(blobs(), folder)
-    result = replace(QUICK, protocols=(name, "rank"))(replace(whole, features=change(whole.features)))
+    bad_one = replace(whole, features=change(whole.features), layers=tuple(map(change, whole.layers)))
+    result = replace(QUICK, protocols=(name, "rank"))(bad_one)
     return result.failed, result.metrics
 
 
@@ -292,6 +304,12 @@ def test_passes_are_encoded_only_for_what_is_chosen() -> None:
     assert Evaluation(linear_probe_sgd=sgd).augmented_passes == 0
     assert Evaluation(linear_probe_sgd=sgd, protocols=("linear_probe_sgd",)).augmented_passes == 3
     assert Evaluation(passes=2).augmented_passes == 2
+
+
+def test_layers_are_encoded_only_for_what_is_chosen() -> None:
+    assert Evaluation().layers
+    assert Evaluation(protocols=("svm", "layer_probe")).layers
+    assert not Evaluation(protocols=("svm",)).layers
 
 
 def test_a_reason_of_one_process_alone_ends_it_in_a_group_and_is_recorded_without_one(
