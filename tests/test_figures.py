@@ -8,7 +8,7 @@ import torch
 from matplotlib.figure import Figure
 
 from ssl_bench import drawing
-from ssl_bench.figures import between, loss_curves, sheet, square
+from ssl_bench.figures import between, generation_curve, loss_curves, sheet, square
 
 
 def log(folder: Path, session: int, *rows: str) -> None:
@@ -34,6 +34,20 @@ def test_a_session_that_logged_nothing_changes_nothing(tmp_path: Path) -> None:
     log(tmp_path, 0, "0,9.0,1.0")
     log(tmp_path, 1)
     assert lines(loss_curves(tmp_path))[0] == [(0, 9)]
+
+
+def test_a_distance_is_drawn_under_its_extractors_name_and_one_that_a_resumed_run_did_not_repeat_stays(
+    tmp_path: Path,
+) -> None:
+    assert generation_curve(tmp_path) is None
+    for session, rows in enumerate((["0,,9.0,1.1", "0,5.0,,", "1,5.0,,", "2,,7.0,1.2"], ["2,4.0,,", "4,,3.0,1.3"])):
+        (tmp_path / f"version_{session}").mkdir()
+        head = "step,train/loss,generation/fd_pixels,generation/inception_score_pixels"
+        (tmp_path / f"version_{session}" / "metrics.csv").write_text("\n".join([head, *rows, ""]))
+    figure = generation_curve(tmp_path)
+    assert lines(figure) == [[(0, 9), (2, 7), (4, 3)]]
+    assert figure is not None
+    assert [text.get_text() for text in figure.axes[0].get_legend().get_texts()] == ["Frechet distance (pixels)"]
 
 
 @pytest.mark.parametrize("channels", [1, 3])

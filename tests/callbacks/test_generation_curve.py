@@ -1,5 +1,6 @@
 """Distances against steps: when they are measured, and that a run with them is the run without."""
 
+import csv
 from pathlib import Path
 
 import pytest
@@ -71,6 +72,26 @@ def test_a_run_with_a_curve_is_the_run_without(method: str, tmp_path: Path) -> N
     weights = load_method(tmp_path / "without").state_dict()
     for name, value in load_method(tmp_path / "with").state_dict().items():
         assert torch.equal(value, weights[name]), name
+
+
+def test_a_resumed_run_goes_on_with_the_curve_and_measures_nothing_twice(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def stop(self: object, trainer: object, *arguments: object) -> None:
+        if getattr(trainer, "current_epoch", 0) == 1:
+            raise RuntimeError("stop")
+
+    flags = ["--curve.every=1", "--trainer.max_epochs=2"]
+    whole = trained(tmp_path / "whole", *flags)
+    with monkeypatch.context() as patch:
+        patch.setattr("ssl_bench.callbacks.finite.StopWhenNotFinite.on_train_batch_start", stop)
+        with pytest.raises(RuntimeError, match="stop"):
+            trained(tmp_path / "parts", *flags)
+    assert steps(logged(tmp_path / "parts" / "logs", "generation/")) == [0, 3]
+    assert trained(tmp_path / "parts", *flags) == whole
+    sessions = sorted((tmp_path / "parts" / "logs").glob("*/metrics.csv"))
+    rows = [row for file in sessions for row in csv.DictReader(file.open(encoding="utf-8"))]
+    assert [int(row["step"]) for row in rows if row["generation/fd_pixels"]] == [0, 3, 6]
 
 
 def test_the_last_distance_is_that_of_the_checkpoint(tmp_path: Path) -> None:
