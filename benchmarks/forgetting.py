@@ -166,13 +166,16 @@ def figure(found: Tensor, iterations: int) -> Figure:
     for ax, values, (name, colour) in zip(panels, found.flatten(2), VARIANTS.items(), strict=True):
         mean = values.mean(0)
         spread = values.std(0) if len(values) > 1 else torch.zeros_like(mean)
-        ax.fill_between(x, mean - spread, mean + spread, color=colour, alpha=0.25, linewidth=0, label="± 1 sd, seeds")
-        ax.plot(x, mean, color=colour, linewidth=1.2, label="mean")
+        ax.fill_between(
+            x, mean - spread, mean + spread, color=colour, alpha=0.25, linewidth=0, label="± 1 sd of the seeds"
+        )
+        ax.plot(x, mean, color=colour, linewidth=1.2, label="mean of the seeds")
         ax.axhline(50, color="grey", linewidth=0.8, linestyle=":", label="chance")
         ax.axvline(tasks * iterations / CYCLES, color="black", linewidth=1, linestyle="--", label="second cycle begins")
         ax.set(title=name, xlabel="iteration", xlim=(0, tasks * iterations))
+        ax.locator_params(axis="x", nbins=5)
         ax.spines[["top", "right"]].set_visible(False)
-    panels[0].set_ylabel("test accuracy on the task in %")
+    panels[0].set_ylabel("test accuracy in %")
     handles, labels = panels[0].get_legend_handles_labels()
     picture.legend(handles, labels, loc="outside lower center", ncols=4, frameon=False, fontsize=8)
     return picture
