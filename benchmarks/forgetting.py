@@ -46,7 +46,7 @@ def halves(labels: Tensor, positive: int) -> tuple[Tensor, Tensor]:
 def batches(labels: Tensor, iterations: int, batch: int, generator: torch.Generator) -> Tensor:
     """The images of every step, int64 ``(CYCLES * classes, iterations, batch)``.
 
-    Positives and negatives alternate, since the rotation task turns the batch's last quarter.
+    Positives, then negatives: the rotation task turns every fourth image.
     """
     classes, found = int(labels.max()) + 1, []
     for task in range(CYCLES * classes):
@@ -54,7 +54,7 @@ def batches(labels: Tensor, iterations: int, batch: int, generator: torch.Genera
             rows[torch.randint(len(rows), (iterations, batch // 2), generator=generator)]
             for rows in halves(labels, task % classes)
         ]
-        found.append(torch.stack(drawn, -1).flatten(1))
+        found.append(torch.cat(drawn, 1))
     return torch.stack(found)
 
 
@@ -83,7 +83,7 @@ def train(run: Run, method: SSGAN, steps: Tensor, tests: list[Tensor], points: i
     """Accuracy on the task at hand in percent, ``(tasks, 1 + points)``, the first before its first step."""
     optimizer = method.make_optimizer(method.parameter_groups(method.discriminator))
     images, every = run.data.split("train"), steps.shape[1] // points
-    target = (torch.arange(steps.shape[2], device=tests[0].device) + 1).remainder(2).float()
+    target = (torch.arange(steps.shape[2], device=tests[0].device) < steps.shape[2] // 2).float()
     method.train()
     found = []
     for task, indices in enumerate(steps):
