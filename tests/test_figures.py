@@ -47,7 +47,9 @@ def test_a_distance_is_drawn_under_its_extractors_name_and_one_that_a_resumed_ru
     figure = generation_curve(tmp_path)
     assert lines(figure) == [[(0, 9), (2, 7), (4, 3)]]
     assert figure is not None
-    assert [text.get_text() for text in figure.axes[0].get_legend().get_texts()] == ["Frechet distance (pixels)"]
+    legend = figure.axes[0].get_legend()
+    assert legend is not None
+    assert [text.get_text() for text in legend.get_texts()] == ["Frechet distance (pixels)"]
 
 
 @pytest.mark.parametrize("channels", [1, 3])

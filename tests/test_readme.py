@@ -63,7 +63,11 @@ RUN_HERE = [
     if re.search(r"ssl-bench|make bench", c) and re.search("digits|photos|spiral", c) and "torchrun" not in c
 ]
 SCORED = [c for c in COMMANDS if re.search(r"evaluate (?!runs)", c) and c not in RUN_HERE]
-RESOLVED = [c for c in COMMANDS if re.search(r"make bench .*DATA|srun|parquet|--experiment|EXPERIMENT=", c) and c not in RUN_HERE]
+RESOLVED = [
+    c
+    for c in COMMANDS
+    if re.search(r"make bench .*DATA|srun|parquet|--experiment|EXPERIMENT=", c) and c not in RUN_HERE
+]
 
 
 @pytest.mark.parametrize("command", [c for c in RUN_HERE if "--devices 2" not in c])

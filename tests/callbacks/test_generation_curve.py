@@ -1,6 +1,7 @@
 """Distances against steps: when they are measured, and that a run with them is the run without."""
 
 import csv
+import os
 from pathlib import Path
 
 import pytest
@@ -17,6 +18,7 @@ from ssl_bench.experiment import build, config_hash, load_method, plain, resolve
 from ssl_bench.figures import logged
 from ssl_bench.methods.base import Method
 from ssl_bench.results import Record
+from tests.ranks import Ranks
 
 SMALL = [
     "--method.discriminator.width=4", "--method.generator.width=4", "--method.latent_dim=4", "--data.batch_size=64",
@@ -99,8 +101,9 @@ def test_the_last_distance_is_that_of_the_checkpoint(tmp_path: Path) -> None:
     protocol = ["--evaluation.protocols=[generation]", "--evaluation.generation.images=50"]
     assert main(["bench", "--method=ssgan", "--data=digits", *flags, *protocol]) == 0
     (folder,) = (tmp_path / "runs").iterdir()
-    last = logged(folder / "logs", "generation/")["fd_pixels"][-1]
-    assert last == (3, pytest.approx(Record.read(folder).metrics["fd_pixels"], rel=1e-5))
+    step, distance = logged(folder / "logs", "generation/")["fd_pixels"][-1]
+    assert step == 3
+    assert distance == pytest.approx(Record.read(folder).metrics["fd_pixels"], rel=1e-5)
     assert (folder / "figures" / "generation.png").is_file()
 
 
@@ -124,3 +127,18 @@ def test_a_method_that_draws_nothing_is_refused(tmp_path: Path) -> None:
     run.method = Method()
     with pytest.raises(UserError, match="Method draws no images"):
         GenerationCurve(run, plain(config), tmp_path)
+
+
+def on_rank(folder: Path) -> dict[str, list[tuple[int, float]]]:
+    EXTRACTORS["inception"] = pixels
+    os.environ["SSL_BENCH_CACHE"] = str(folder / "cache")
+    flags = ["--trainer.devices=2", "--trainer.strategy=ddp", "--data.batch_size=32"]
+    return trained(folder, "--curve.every=1", "--trainer.max_epochs=1", *flags)
+
+
+def test_ranks_measure_what_one_process_measures(ranks: Ranks, tmp_path: Path) -> None:
+    """Before the first step, where both have the same weights; BatchNorm's statistics are of half the batch."""
+    alone = trained(tmp_path / "one", "--curve.every=1", "--trainer.max_epochs=1", "--data.batch_size=32")
+    found, _ = ranks(on_rank, tmp_path / "two")
+    assert steps(found) == steps(alone) == [0, 3]
+    assert found["fd_pixels"][0][1] == pytest.approx(alone["fd_pixels"][0][1], rel=1e-4)
