@@ -6,7 +6,7 @@ import pytest
 import torch
 from torch import Tensor
 
-from benchmarks import ssgan, structural_gan
+from benchmarks import decay, ssgan, structural_gan
 from benchmarks.forgetting import VARIANTS, figure, measure, table
 from ssl_bench.data.module import Contents, DataModule
 from ssl_bench.data.types import Target
@@ -92,3 +92,17 @@ def test_the_forgetting_toy_s_table_and_figure_are_of_its_cycles() -> None:
         assert second_cycle.get_xdata() == [20, 20]
         assert torch.as_tensor(curve.get_xdata()).tolist() == [0, 5, 10, 10, 15, 20, 20, 25, 30, 30, 35, 40]
         assert torch.equal(torch.as_tensor(curve.get_ydata()), values.mean(0).flatten())
+
+
+def test_the_decays_table_and_figure_are_of_their_curves() -> None:
+    curves = {"EE": [[(0, 100.0), (10, 20.0)], [(0, 100.0), (10, 30.0)]], "EI": [[(0, 100.0), (10, 50.0)]] * 2}
+    rows = {line.split(" | ")[0]: line.split(" | ")[1:] for line in decay.table(curves).splitlines()}
+    assert rows["| step"] == ["EE", "EI |"]
+    assert rows["| 10"] == ["25.00 ± 7.07", "50.00 ± 0.00 |"]
+    assert rows["| start / end"] == ["4.17 ± 1.18", "2.00 ± 0.00 |"]
+    drawn = decay.figure(curves, "distance", "title").axes[0].lines
+    assert [torch.as_tensor(line.get_xydata()).tolist() for line in drawn[:2]] == [
+        [[0, 100], [10, 20]],
+        [[0, 100], [10, 30]],
+    ]
+    assert len(drawn) == 4
