@@ -1,12 +1,13 @@
 """Learning-rate decay per epoch (EE) against decay per iteration (EI): Frechet distance as SSGAN learns.
 
-    python benchmarks/decay.py --data mnist --epochs 10            prints the table
-    python benchmarks/decay.py --data mnist --epochs 10 --write    and keeps it and the figure in benchmarks/results
+    python benchmarks/decay.py --experiment ssgan-mnist            prints the table
+    python benchmarks/decay.py --experiment ssgan-mnist --write    and keeps it and the figure in benchmarks/results
 
 Figures 2 and 3 of "Self Supervised GANs via Auxiliary loss and Learning rate Decay" (Raj & Samala): the same gamma
 after every epoch or after every step; with --same_total also decay at every step by what EE decays in an epoch. Every
-run is `ssl-bench bench --method ssgan`, which takes other flags too: --curve.every N, --curve.images N,
---evaluation.generation.extractor NAME, --method.generator.width N. Runs that --out holds already are not repeated.
+run is `ssl-bench bench --experiment ...`, which takes other flags too: --epochs N, --curve.images N,
+--evaluation.generation.extractor efficientnet_lite0 (where there is no GPU). Runs that --out holds already are not
+repeated.
 """
 
 import argparse
@@ -25,7 +26,7 @@ from ssl_bench.cli import main as ssl_bench
 from ssl_bench.config_files import stack
 from ssl_bench.drawing import canvas, save
 from ssl_bench.experiment import plain, resolve, run_folder
-from ssl_bench.figures import distance_name, logged
+from ssl_bench.figures import DISTANCES, distance_name, logged
 from ssl_bench.files import replacing
 from ssl_bench.methods.schedule import Schedule
 
@@ -33,7 +34,7 @@ RESULTS = Path(__file__).parent / "results"
 
 
 class Decay(NamedTuple):
-    """A way to decay: its kind of schedule, and what a run with it is called, as the experiment files call it."""
+    """A way to decay: its kind of schedule, and what is added to the name of a run with it."""
 
     kind: str
     name: str
@@ -41,30 +42,34 @@ class Decay(NamedTuple):
 
 
 DECAYS = {
-    "EE": Decay("exponential_epoch", "ssgan", "tab:blue"),
-    "EI": Decay("exponential_step", "ssgan-ei", "tab:orange"),
-    "EI, same total": Decay("exponential", "ssgan-ei_same_total", "tab:green"),
+    "EE": Decay("exponential_epoch", "ee", "tab:blue"),
+    "EI": Decay("exponential_step", "ei", "tab:orange"),
+    "EI, same total": Decay("exponential", "ei_same_total", "tab:green"),
 }
 Curve = list[tuple[int, float]]
 """Steps and distances."""
 
 
-def run(data: str, decay: Decay, seed: int, settings: list[str]) -> Path:
+def run(experiment: str, decay: Decay, seed: int, settings: list[str]) -> Path:
     """Train, or find, the run with that decay; returns its folder."""
-    arguments = [f"--names.method={decay.name}", f"--method.schedule.kind={decay.kind}", f"--seed={seed}", *settings]
-    if ssl_bench(["bench", "--method=ssgan", f"--data={data}", *arguments]) != 0:
+    method, _, *variant = experiment.split("-")
+    arguments = [
+        f"--names.method={'-'.join([method, *variant, decay.name])}", f"--method.schedule.kind={decay.kind}",
+        f"--seed={seed}", "--reference.source=", "--reference.metrics={}", *settings,
+    ]  # fmt: skip
+    if ssl_bench(["bench", "--experiment", experiment, *arguments]) != 0:
         raise SystemExit("the run ended with an error")
-    return run_folder(plain(resolve([*stack("ssgan", data, None), *arguments])))
+    return run_folder(plain(resolve([*stack(None, None, experiment), *arguments])))
 
 
 def curve(folder: Path) -> tuple[str, Curve]:
     """Name of a run's Frechet distance, and the distances."""
-    curves = {name: one for name, one in logged(folder / "logs", "generation/").items() if name.startswith("f")}
+    curves = {name: one for name, one in logged(folder / "logs", "generation/").items() if name.startswith(DISTANCES)}
     return next(iter(curves.items()))
 
 
 def table(curves: dict[str, list[Curve]]) -> str:
-    """Distances at every step, mean and standard deviation over the seeds; then start over end, and over the least.
+    """Distances at every step, mean and standard deviation over the seeds; then start over end.
 
     Args:
         curves: of every decay, one for each seed, all at the same steps.
@@ -75,7 +80,6 @@ def table(curves: dict[str, list[Curve]]) -> str:
         [f"{step:,}", *(spread([one[i] for one in seeds]) for seeds in values.values())] for i, step in enumerate(steps)
     ]
     rows += [["start / end", *(spread([one[0] / one[-1] for one in seeds]) for seeds in values.values())]]
-    rows += [["start / least", *(spread([one[0] / min(one) for one in seeds]) for seeds in values.values())]]
     head = ["step", *curves]
     return "\n".join("| " + " | ".join(row) + " |" for row in (head, ["---"] * len(head), *rows))
 
@@ -106,8 +110,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter, allow_abbrev=False
     )
-    parser.add_argument("--data", default="mnist")
-    parser.add_argument("--epochs", type=int, default=10)
+    parser.add_argument("--experiment", default="ssgan-mnist")
     parser.add_argument("--gamma", type=float, default=0.99)
     parser.add_argument("--seeds", type=int, default=1)
     parser.add_argument("--same_total", action="store_true", help="EI of EE's total decay too")
@@ -115,36 +118,38 @@ def main() -> None:
     parser.add_argument("--write", action="store_true")
     options, flags = parser.parse_known_args()
     settings = [
-        f"--trainer.max_epochs={options.epochs}", f"--method.schedule.gamma={options.gamma}", f"--out={options.out}",
-        "--curve.every=1", "--evaluation.protocols=[knn]", *flags,
+        f"--method.schedule.gamma={options.gamma}", f"--out={options.out}", "--curve.every=1",
+        "--evaluation.protocols=[knn]", *flags,
     ]  # fmt: skip
     chosen = {name: decay for name, decay in DECAYS.items() if options.same_total or decay.kind != "exponential"}
     folders = {
-        name: [run(options.data, d, seed, settings) for seed in range(options.seeds)] for name, d in chosen.items()
+        name: [run(options.experiment, d, seed, settings) for seed in range(options.seeds)]
+        for name, d in chosen.items()
     }
     curves = {name: [curve(folder)[1] for folder in seeds] for name, seeds in folders.items()}
     figure_name = curve(folders["EE"][0])[0]
     config = yaml.safe_load((folders["EE"][0] / "config.yaml").read_text(encoding="utf-8"))
     images, reals = config["curve"]["images"], config["evaluation"]["generation"]["reals"]
+    data, epochs = options.experiment.split("-")[1], config["trainer"]["max_epochs"]
     steps = curves["EE"][0][-1][0]
     factors = ", ".join(
-        f"{Schedule(kind=decay.kind, gamma=options.gamma).factor(steps, steps, options.epochs):.2g} of {name}"  # type: ignore[arg-type]
+        f"{Schedule(kind=decay.kind, gamma=options.gamma).factor(steps - 1, steps, steps // epochs):.2g} of {name}"  # type: ignore[arg-type]
         for name, decay in chosen.items()
     )
     # Without what only this machine knows: where its runs and data are.
     command = re.sub(r" --out[= ]\S+", "", " " + " ".join(sys.argv[1:]))
     command = re.sub(r"(--data\.root[= ])\S*/(?=[^\s/])", r"\1", command)
     text = (
-        f"# SSGAN on {options.data}: decay per epoch (EE) and per iteration (EI)\n\n"
+        f"# SSGAN on {data}: decay per epoch (EE) and per iteration (EI)\n\n"
         f"`python benchmarks/decay.py{command}`, {datetime.date.today()}, torch {torch.__version__}.\n\n"
         f"{distance_name(figure_name)} of {images:,} generated images (by more images it is lower) against the {reals} "
-        f"images. An iteration is a step of the discriminator. Gamma {options.gamma}: the learning rate's factor in "
-        f"the end is {factors}. Seeds: {options.seeds}.\n\n{table(curves)}\n"
+        f"images. An iteration is a step of the discriminator. Gamma {options.gamma}: the learning rate's factor on "
+        f"the last step is {factors}. Seeds: {options.seeds}.\n\n{table(curves)}\n"
     )
     print(text)
     if options.write:
-        name = f"decay-{options.data}"
-        title = f"SSGAN on {options.data}, gamma {options.gamma}, {images:,} generated images"
+        name = f"decay-{data}"
+        title = f"SSGAN on {data}, gamma {options.gamma}, {images:,} generated images"
         save(figure(curves, distance_name(figure_name), title), RESULTS / f"{name}.png")
         with replacing(RESULTS / f"{name}.md") as file:
             file.write_text(f"{text}\n![Distance against steps]({name}.png)\n", encoding="utf-8")

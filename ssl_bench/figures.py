@@ -17,6 +17,8 @@ if TYPE_CHECKING:
     from ssl_bench.experiment import Run
 
 SHOWN = 8
+DISTANCES = ("fid", "fd_")
+"""What names of Frechet distances begin with."""
 
 
 def draw(folder: Path, run: "Run", device: torch.device) -> list[Path]:
@@ -55,7 +57,7 @@ def loss_curves(logs: Path) -> Figure | None:
 
 def generation_curve(logs: Path) -> Figure | None:
     """Frechet distance of generated images against the step; none where it was not measured."""
-    curves = {name: points for name, points in logged(logs, "generation/").items() if name.startswith(("fid", "fd_"))}
+    curves = {name: points for name, points in logged(logs, "generation/").items() if name.startswith(DISTANCES)}
     if not curves:
         return None
     figure = canvas(5, 3.4)

@@ -30,7 +30,7 @@ class Ranks:
         """Results of all ranks, in order; an exception on any rank is raised here with that rank's traceback."""
         try:
             results = self.call(function, arguments, size)
-        except (EOFError, BrokenPipeError):  # gloo could not connect them, as happens on a busy machine: once more
+        except ConnectionError:  # gloo could not connect them, as happens on a busy machine: once more
             self.kill()
             results = self.call(function, arguments, size)
         for rank, (_, error) in enumerate(results):
@@ -43,6 +43,11 @@ class Ranks:
         self.calls += 1
         for rank, connection in enumerate(self.connections[:size]):
             connection.send((function, arguments, rank, size, str(self.meetings / str(self.calls))))
+        try:
+            for connection in self.connections[:size]:
+                connection.recv()  # that it is connected
+        except EOFError as error:
+            raise ConnectionError("a group was not formed") from error
         return [connection.recv() for connection in self.connections[:size]]
 
     def start(self) -> None:
@@ -72,6 +77,7 @@ def serve(connection: Connection) -> None:
         function, arguments, rank, size, meeting = work
         os.environ |= {"RANK": str(rank), "LOCAL_RANK": str(rank), "WORLD_SIZE": str(size)}
         distributed.init_process_group("gloo", init_method=f"file://{meeting}", rank=rank, world_size=size)
+        connection.send("connected")
         try:
             connection.send((function(*arguments), None))
         except Exception:

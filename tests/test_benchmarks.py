@@ -83,9 +83,9 @@ def test_the_forgetting_toy_s_table_and_figure_are_of_its_cycles() -> None:
     found[:, :, 0, 0] = 99.0  # of the untrained network
     rows = {line.split(" | ")[0]: line.split(" | ")[1:] for line in table(found).splitlines()[2:]}
     assert rows["| cycle 1, just after a shift"][:3] == ["0.0 / 0.0 / 0.0", "0.0 / 0.0 / 0.0", "+0.0 / +0.0 / +0.0"]
-    assert rows["| cycle 2, all measurements"][1:] == ["1.0 / 2.0 / 3.0", "+1.0 / +2.0 / +3.0", "+2.00", "0.58 |"]
-    assert rows["| cycle 2 less cycle 1, all measurements"] == rows["| cycle 2, all measurements"]
-    assert rows["| end of the last task"][1:] == rows["| cycle 2, all measurements"][1:]
+    assert rows["| cycle 2, within its tasks"][1:] == ["1.0 / 2.0 / 3.0", "+1.0 / +2.0 / +3.0", "+2.00", "0.58 |"]
+    assert rows["| cycle 2 less cycle 1, within tasks"] == rows["| cycle 2, within its tasks"]
+    assert rows["| end of the last task"][1:] == rows["| cycle 2, within its tasks"][1:]
 
     for panel, values in zip(figure(found, iterations=10).axes, found, strict=True):
         curve, _, second_cycle = panel.lines

@@ -26,7 +26,7 @@ class LayerProbe:
         return bool(subject.layers)
 
     def __call__(self, task: Task) -> list[dict[str, float]]:
-        """``layer_probe/accuracy_<l>`` in percent on test, l = 1 the first layer, of each target.
+        """``layer_probe_<l>/accuracy`` in percent on test, l = 1 the first layer, of each target.
 
         Raises:
             UserError: the encoder has no layers.
@@ -37,6 +37,6 @@ class LayerProbe:
             )
         by_layer = [self.probe(layer) for layer in task.layers]
         return [
-            {f"layer_probe/accuracy_{number}": one["linear_probe/accuracy"] for number, one in enumerate(found, 1)}
+            {f"layer_probe_{number}/accuracy": one["linear_probe/accuracy"] for number, one in enumerate(found, 1)}
             for found in zip(*by_layer, strict=True)
         ]

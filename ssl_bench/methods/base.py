@@ -1,5 +1,6 @@
 """What every method is to the rest of the suite."""
 
+import math
 from collections.abc import Callable, Iterable
 from functools import partial
 from typing import Any, Protocol, runtime_checkable
@@ -134,8 +135,10 @@ class Method(LightningModule):
         return LambdaLR(optimizer, partial(self.schedule.factor, **self.run_length()))
 
     def run_length(self) -> dict[str, int]:
-        """Steps and epochs of this run, as `Schedule.factor` is told them."""
-        return {"steps": int(self.trainer.estimated_stepping_batches), "epochs": self.trainer.max_epochs or 1}
+        """Steps of this run and of an epoch, as `Schedule.factor` is told them."""
+        steps = int(self.trainer.estimated_stepping_batches)  # which finds out how many batches there are
+        batches, accumulated = self.trainer.num_training_batches, self.trainer.accumulate_grad_batches
+        return {"steps": steps, "of_epoch": math.ceil(batches / accumulated)}
 
     def configure_gradient_clipping(
         self, optimizer: Optimizer, gradient_clip_val: float | None = None, gradient_clip_algorithm: str | None = None

@@ -37,8 +37,8 @@ class Schedule:
                 f"schedule: warmup {self.warmup}, milestones {self.milestones}: expected fractions of the run"
             )
 
-    def factor(self, step: int, steps: int, epochs: int) -> float:
-        """The factor in effect at optimizer step `step` of `steps`, which are `epochs` epochs."""
+    def factor(self, step: int, steps: int, of_epoch: int) -> float:
+        """The factor in effect at optimizer step `step` of `steps`, of which an epoch has `of_epoch`."""
         warmup = self.warmup * steps
         if step < warmup:
             return (step + 1) / (math.ceil(warmup) + 1)
@@ -53,8 +53,8 @@ class Schedule:
             case "step":
                 return self.gamma ** sum(step >= milestone * steps for milestone in self.milestones)
             case "exponential":
-                return math.pow(self.gamma, step * epochs / steps)
+                return math.pow(self.gamma, step / of_epoch)
             case "exponential_epoch":
-                return self.gamma ** (step * epochs // steps)
+                return self.gamma ** (step // of_epoch)
             case "exponential_step":
                 return self.gamma**step

@@ -6,6 +6,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from ssl_bench.data.module import DataModule
 from ssl_bench.errors import UserError
 from ssl_bench.losses.adversarial import (
     DISCRIMINATOR_LOSSES,
@@ -74,7 +75,7 @@ class SSGAN(Adversarial):
         )
         self.discriminator_loss_of, self.generator_loss_of = DISCRIMINATOR_LOSSES[loss], GENERATOR_LOSSES[loss]
         self.orientations: Orientations = orientations
-        self.alpha, self.alpha_schedule, self.beta = alpha, alpha_schedule or Schedule(), beta
+        self.alpha, self.alpha_schedule, self.beta = alpha, alpha_schedule, beta
         self.penalty_weight, self.layer = penalty_weight, layer
         if layer is not None:
             dims = getattr(self.discriminator.network, "layer_dims", [])
@@ -116,7 +117,7 @@ class SSGAN(Adversarial):
         loss = self.generator_loss_of(logits)
         if self.alpha:
             annealing = self.alpha_schedule
-            factor = 1.0 if annealing == Schedule() else annealing.factor(self.step, **self.run_length())
+            factor = annealing.factor(self.step, **self.run_length()) if annealing else 1.0
             loss = loss + self.alpha * factor * terms["rotation_fake"]
         return terms | {"generator_loss": loss}
 
@@ -142,6 +143,8 @@ class SSGAN(Adversarial):
     def on_fit_start(self) -> None:
         """Refuse batches that are too small for a quarter of them to be turned."""
         super().on_fit_start()
+        if not self.beta or not isinstance(self.trainer.datamodule, DataModule):  # type: ignore[attr-defined]
+            return
         batch = self.images_of_a_batch()
         if batch < TURNS * self.accumulate:
             raise UserError(
@@ -166,7 +169,8 @@ class RotationDiscriminator(nn.Module):
         self.network = network(image_shape, 1)
         if not hasattr(self.network, "head"):
             raise UserError(f"SSGAN: discriminator {type(self.network).__name__}: give one with a head")
-        # A head of the same kind, with a norm of its own: one of five outputs would be divided by the norm of all five.
+        # The head of another such network: of the same kind, and with a norm of its own, since one head of five outputs
+        # would be divided by the norm of all five.
         self.rotation: nn.Module = network(image_shape, TURNS).head  # type: ignore[assignment]
         self.feature_dim = int(self.network.feature_dim)  # type: ignore[arg-type]
 

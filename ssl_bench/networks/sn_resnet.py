@@ -26,7 +26,7 @@ from ssl_bench.networks.doubling import doublings
 from ssl_bench.networks.spectral import normalize_spectrally
 
 Family = Literal["mimicry", "compare_gan"]
-WeightNorm = Literal["spectral", "weight", "none"]
+Norm = Literal["spectral", "weight", "none"]
 
 
 class SNResNetGenerator(nn.Module):
@@ -50,7 +50,7 @@ class SNResNetGenerator(nn.Module):
     ):
         super().__init__()
         bottom, ups = doublings(image_shape)
-        width = checked(width, type(self), 64 if ups > 3 else 256)
+        width = published_or(width, type(self), 64 if ups > 3 else 256)
         multiples = [1] * (ups + 1)
         if ups > 3:  # compare_gan has five blocks at 64 px too, the last of which does not double
             large = {"mimicry": [16, 16, 8, 4, 2, 1][5 - ups :], "compare_gan": [8, 8, 4, 4, 2, 1]}
@@ -102,14 +102,14 @@ class SNResNetDiscriminator(nn.Module):
         image_shape: tuple[int, ...],
         outputs: int,
         width: int | None = None,
-        norm: WeightNorm = "spectral",
+        norm: Norm = "spectral",
         family: Family = "mimicry",
     ):
         super().__init__()
         if len(image_shape) != 3 or min(image_shape[1:]) < 8:
             raise UserError(f"SNResNetDiscriminator takes images (C, H, W) of 8 px or more, not {tuple(image_shape)}")
         size = min(image_shape[1:])
-        width = checked(width, type(self), 64 if size >= 64 else 128)
+        width = published_or(width, type(self), 64 if size >= 64 else 128)
         if size < 64:
             multiples, downs = [1, 1, 1, 1], 2
         elif family == "compare_gan":
@@ -213,7 +213,7 @@ def unpooling(inputs: int, outputs: int, up: bool) -> nn.Module:
     return nn.Conv2d(inputs, outputs, 3, padding=1)
 
 
-def checked(width: int | None, network: type[nn.Module], published: int) -> int:
+def published_or(width: int | None, network: type[nn.Module], published: int) -> int:
     """The width, or the published one."""
     if width is not None and width < 1:
         raise UserError(f"{network.__name__}: width {width}: give 1 or more")

@@ -29,7 +29,7 @@ def subject(tmp_path: Path) -> Subject:
 
 def test_every_layer_is_scored_as_linear_probe_scores_its_features(subject: Subject) -> None:
     found = Evaluation(protocols=("layer_probe",))(subject).metrics
-    assert list(found) == [f"layer_probe/accuracy_{number}" for number in (1, 2, 3)]
+    assert list(found) == [f"layer_probe_{number}/accuracy" for number in (1, 2, 3)]
     for value, layer in zip(found.values(), subject.layers, strict=True):
         alone = Evaluation(protocols=("linear_probe",))(replace(subject, features=layer, layers=()))
         assert value == alone.metrics["linear_probe/accuracy"]
@@ -41,7 +41,7 @@ def test_the_probe_is_linear_probes_with_its_settings(subject: Subject) -> None:
     last = replace(subject, features=subject.layers[-1])
     expected = replace(weak, protocols=("linear_probe",))(last)
     found = weak(subject)
-    assert found.metrics["layer_probe/accuracy_3"] == expected.metrics["linear_probe/accuracy"]
+    assert found.metrics["layer_probe_3/accuracy"] == expected.metrics["linear_probe/accuracy"]
     assert found.sources != Evaluation(protocols=("layer_probe",))(subject).sources
 
 
@@ -61,7 +61,7 @@ def test_targets_have_figures_and_a_mean_of_each_layer(subject: Subject) -> None
     for number, layer in enumerate(many.layers, 1):
         alone = Evaluation(protocols=("linear_probe",))(replace(many, features=layer, layers=())).metrics
         for name in ("", "_odd", "_high"):
-            assert found[f"layer_probe/accuracy_{number}{name}"] == alone[f"linear_probe/accuracy{name}"]
+            assert found[f"layer_probe_{number}/accuracy{name}"] == alone[f"linear_probe/accuracy{name}"]
 
 
 def test_it_is_run_where_there_are_layers_and_says_so_where_there_are_none(subject: Subject) -> None:

@@ -17,7 +17,7 @@ from ssl_bench.methods.schedule import Schedule
 from ssl_bench.methods.ssgan import SSGAN, RotationDiscriminator
 from ssl_bench.networks.discriminator import GroupNormResNet
 from ssl_bench.networks.mlp import MLPDiscriminator
-from ssl_bench.networks.sn_resnet import SNResNetDiscriminator, SNResNetGenerator
+from ssl_bench.networks.sn_resnet import Norm, SNResNetDiscriminator, SNResNetGenerator
 
 N, SHAPE = 8, (1, 8, 8)
 
@@ -121,7 +121,7 @@ def test_the_task_costs_three_quarters_of_a_batch_of_further_images_in_one_pass(
 
 def test_alpha_is_annealed_over_the_run(real: Tensor, fake: Tensor, monkeypatch: pytest.MonkeyPatch) -> None:
     gan = method(alpha=0.5, alpha_schedule=Schedule("linear"))
-    monkeypatch.setattr(gan, "run_length", lambda: {"steps": 100, "epochs": 1})
+    monkeypatch.setattr(gan, "run_length", lambda: {"steps": 100, "of_epoch": 100})
     part = gan.prepare(real)
     for step, factor in {0: 1.0, 40: 0.6, 100: 0.0}.items():
         gan.step = step
@@ -137,6 +137,19 @@ def test_the_penalty_is_added_with_its_weight(real: Tensor, fake: Tensor) -> Non
         terms["loss"], terms["fake"] - terms["real"] + terms["rotation_real"] + 10 * terms["gradient_penalty"]
     )
     assert terms["gradient_penalty"] > 0
+
+
+@pytest.mark.parametrize("norm", ["spectral", "weight"])
+def test_the_penalty_s_gradient_reaches_normalised_weights_in_mixed_precision(norm: Norm, real: Tensor) -> None:
+    gan = method(partial(SNResNetDiscriminator, width=4, norm=norm), loss="wasserstein", penalty_weight=10.0)
+    gan.to(memory_format=torch.channels_last)
+    with torch.autocast("cpu", torch.bfloat16):
+        penalty = gan.discriminator_loss(gan.prepare(real))["gradient_penalty"]
+    assert penalty.dtype == torch.float32
+    penalty.backward()
+    weights = {name: p.grad for name, p in gan.discriminator.network.named_parameters() if "parametrizations" in name}
+    assert len(weights) == 11 * (2 if norm == "weight" else 1)  # eight convolutions, two shortcuts and the head
+    assert all(grad is not None and grad.isfinite().all() and grad.any() for grad in weights.values())
 
 
 def test_rotation_accuracy_is_in_percent_of_the_turned_images(real: Tensor) -> None:

@@ -14,9 +14,9 @@ from ssl_bench.networks.sn_resnet import (
     DiscriminatorBlock,
     Family,
     GeneratorBlock,
+    Norm,
     SNResNetDiscriminator,
     SNResNetGenerator,
-    WeightNorm,
 )
 
 families = pytest.mark.parametrize("family", get_args(Family))
@@ -182,7 +182,7 @@ def test_without_normalisation_no_weight_is_touched() -> None:
 
 
 @pytest.mark.parametrize("norm", ["weight", "none"])
-def test_mimicry_starts_by_xavier_with_a_gain_in_residual_branches(norm: WeightNorm) -> None:
+def test_mimicry_starts_by_xavier_with_a_gain_in_residual_branches(norm: Norm) -> None:
     discriminator = SNResNetDiscriminator((3, 32, 32), 64, norm=norm)
     generator = SNResNetGenerator(128, (3, 32, 32), width=64)
     for network in (discriminator, generator):
