@@ -83,6 +83,7 @@ class Evaluation:
     passes: int = 0
     augmentation: str = "probe"
     linear_probe: LinearProbe = field(default_factory=LinearProbe)
+    layer_probe: LayerProbe = field(init=False)
     linear_probe_sgd: LinearProbeSGD = field(default_factory=LinearProbeSGD)
     svm: SVM = field(default_factory=SVM)
     mlp_probe: MLPProbe = field(default_factory=MLPProbe)
@@ -97,6 +98,7 @@ class Evaluation:
     maps: Maps = field(default_factory=Maps)
 
     def __post_init__(self) -> None:
+        object.__setattr__(self, "layer_probe", LayerProbe(self.linear_probe))
         for name in self.protocols or ():
             if name not in PROTOCOLS:
                 near = get_close_matches(name, PROTOCOLS, n=3, cutoff=0) or list(PROTOCOLS)
@@ -108,11 +110,6 @@ class Evaluation:
         if self.protocols is not None:
             return list(self.protocols)
         return [name for name in PROTOCOLS if getattr(getattr(self, name), "applies", lambda _: True)(subject)]
-
-    @property
-    def layer_probe(self) -> LayerProbe:
-        """With the settings of the linear probe, so that their figures compare."""
-        return LayerProbe(self.linear_probe)
 
     @property
     def augmented_passes(self) -> int:
