@@ -117,6 +117,8 @@ def main() -> None:
     parser.add_argument("--out", default="runs", help="folder that run folders are made in")
     parser.add_argument("--write", action="store_true")
     options, flags = parser.parse_known_args()
+    if options.seeds < 1:
+        parser.error(f"--seeds {options.seeds}: give 1 or more")
     settings = [
         f"--method.schedule.gamma={options.gamma}", f"--out={options.out}", "--curve.every=1",
         "--evaluation.protocols=[knn]", *flags,

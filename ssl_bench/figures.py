@@ -64,7 +64,8 @@ def generation_curve(logs: Path) -> Figure | None:
     ax = figure.subplots()
     for name, points in curves.items():
         ax.plot(*zip(*points, strict=True), marker=".", label=distance_name(name))
-    ax.set(xlabel="step", ylabel="Frechet distance", ylim=(0, None))
+    ax.set(xlabel="step", ylabel="Frechet distance")
+    ax.set_ylim(0, 1.1 * max(value for points in curves.values() for _, value in points))
     ax.legend(frameon=False)
     ax.spines[["top", "right"]].set_visible(False)
     return figure

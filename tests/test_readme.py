@@ -158,6 +158,10 @@ def test_the_recorded_results_are_read_by_the_table(
     assert "fashion_mnist" in capsys.readouterr().out
 
 
+def test_nothing_is_left_to_be_filled_in() -> None:
+    assert "@@" not in README
+
+
 def test_what_the_readme_links_to_is_there() -> None:
     for link in re.findall(r"\]\(([^)]+)\)", README):
         assert (ROOT / link).exists(), link

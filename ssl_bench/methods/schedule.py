@@ -31,10 +31,14 @@ class Schedule:
     gamma: float = 0.1
 
     def __post_init__(self) -> None:
-        """Refuse fractions that are none."""
+        """Refuse fractions that are none, and rates that would rise or turn."""
         if not all(0 <= fraction <= 1 for fraction in (self.warmup, *self.milestones)):
             raise UserError(
                 f"schedule: warmup {self.warmup}, milestones {self.milestones}: expected fractions of the run"
+            )
+        if not 0 < self.gamma <= 1 or self.end < 0:
+            raise UserError(
+                f"schedule: gamma {self.gamma}, end {self.end}: give a gamma above 0 and at most 1, an end of 0 or more"
             )
 
     def factor(self, step: int, steps: int, of_epoch: int) -> float:

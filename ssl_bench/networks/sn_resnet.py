@@ -39,7 +39,7 @@ class SNResNetGenerator(nn.Module):
         latent_dim: length of one latent.
         image_shape: (C, H, H) of one image, see `doublings`.
         width: channels of the last block; by default the published 256, from 64 px on 64.
-        family: see above.
+        family: published layout and start, ``mimicry`` or ``compare_gan``; see the table in sn_resnet.py.
 
     Raises:
         UserError: a size it cannot draw.
@@ -88,7 +88,7 @@ class SNResNetDiscriminator(nn.Module):
         width: channels of the first block; by default the published 128, from 64 px on 64.
         norm: of every convolution and linear layer's weight: by its ``spectral`` norm, ``weight`` normalisation
             (Salimans & Kingma 2016), or ``none``.
-        family: see above.
+        family: published layout and start, ``mimicry`` or ``compare_gan``; see the table in sn_resnet.py.
 
     Attributes:
         layer_dims: length of each block's pooled features.

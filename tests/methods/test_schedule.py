@@ -60,6 +60,12 @@ def test_warm_up_rises_linearly_and_meets_the_schedule() -> None:
     assert factors[-1] < 0.01
 
 
+@pytest.mark.parametrize("wrong", [{"gamma": -1.0}, {"gamma": 0.0}, {"gamma": 2.0}, {"end": -0.1}])
+def test_rates_that_would_rise_or_turn_are_refused(wrong: dict[str, float]) -> None:
+    with pytest.raises(UserError, match="give a gamma above 0 and at most 1"):
+        Schedule("exponential", **wrong)  # type: ignore[arg-type]
+
+
 def test_fractions_outside_the_run_are_refused() -> None:
     with pytest.raises(UserError, match="expected fractions of the run"):
         Schedule(warmup=10)
