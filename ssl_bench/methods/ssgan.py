@@ -66,7 +66,7 @@ class SSGAN(Adversarial):
         at_least(0, type(self), alpha=alpha, beta=beta, penalty_weight=penalty_weight)
         if alpha and not beta:
             raise UserError(
-                f"SSGAN: alpha {alpha} with beta 0: nothing trains the head that alpha goes through; give a beta above 0, or alpha 0"
+                f"SSGAN: alpha {alpha} with beta 0: nothing trains the head it needs; give beta above 0, or alpha 0"
             )
         if len(image_shape) != 3 or image_shape[1] != image_shape[2]:
             raise UserError(f"SSGAN: images of shape {tuple(image_shape)} have no quarter turns: give square ones")

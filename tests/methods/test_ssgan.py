@@ -188,7 +188,7 @@ def test_a_discriminator_without_layers_has_one(real: Tensor) -> None:
 @pytest.mark.parametrize(
     ("settings", "message"),
     [
-        ({"beta": 0.0}, "nothing trains the head"),
+        ({"beta": 0.0}, "nothing trains the head it needs"),
         ({"alpha": -1.0}, "alpha -1.0: give 0 or more"),
         ({"layer": 5}, "layer 5: the discriminator has 4"),
         ({"discriminator": partial(GroupNormResNet, width=4), "layer": 1}, "the discriminator has 0"),
