@@ -4,6 +4,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+import torch
 from lightning import Callback, LightningModule, Trainer
 
 from ssl_bench.callbacks.aside import aside
@@ -57,6 +58,7 @@ class GenerationCurve(Callback):
             subject = pictures_of(self.run, self.config, self.folder, scoring_device(trainer.strategy.root_device))
             self.known = subject, self.protocol.extractor_for(subject)
         with aside(method):
+            torch.manual_seed(self.protocol.seed)  # of the latents that BatchNorm's statistics are estimated from
             if settle and isinstance(method, Adversarial):
                 method.settle(method.images_of_a_batch())
             for buffer in method.buffers():

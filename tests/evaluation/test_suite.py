@@ -11,7 +11,7 @@ from torch import Tensor
 from ssl_bench.data.types import Target
 from ssl_bench.errors import UserError
 from ssl_bench.evaluation import LABEL_FREE, LABELLED, PROTOCOLS
-from ssl_bench.evaluation.features import Features, FeatureSplit, by_columns
+from ssl_bench.evaluation.features import Features, FeatureSplit
 from ssl_bench.evaluation.gmm import GMM
 from ssl_bench.evaluation.kmeans import KMeans
 from ssl_bench.evaluation.knn import KNN
@@ -56,8 +56,7 @@ def subject(parts: Task, folder: Path, labels: list[Tensor] | None = None, targe
     train, validation, test = (FeatureSplit(s.features, y) for s, y in zip(splits, labels, strict=True))
     digit = Target("digit", tuple("0123456789"))
     features = Features(train, validation, test, targets or (digit,))
-    width = parts.train.dim
-    return Subject(features, CPU, folder, layers=by_columns(features, [width // 2, width - width // 2]))
+    return Subject(features, CPU, folder, layers=(features, features))
 
 
 def blobs(counts: tuple[int, int, int] = (150, 30, 60)) -> Task:
