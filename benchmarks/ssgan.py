@@ -241,7 +241,8 @@ def main() -> None:
     agreement = ", ".join(f"{name.strip()} {value:.1e}" for name, value in differences.items())
     text = (
         f"# SSGAN, one cycle\n\n`python benchmarks/ssgan.py --batch {options.batch} --device {options.device} --rounds "
-        f"{options.rounds} --cycles {options.cycles} --write`, {datetime.date.today()}, {platform.machine()}, {where}, "
+        f"{options.rounds} --cycles {options.cycles} --narrow {options.narrow} "
+        f"--write`, {datetime.date.today()}, {platform.machine()}, {where}, "
         f"torch {torch.__version__}; {options.rounds} rounds of {options.cycles} cycles, alternated"
         f"{'; not yet measured on a GPU' if options.device == 'cpu' else ''}. A cycle is a step of each network, "
         f"of the published widths (128 and 256) at 32 px.\n\n" + "\n".join(lines)

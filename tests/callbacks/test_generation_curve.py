@@ -141,4 +141,4 @@ def test_ranks_measure_what_one_process_measures(ranks: Ranks, tmp_path: Path) -
     alone = trained(tmp_path / "one", "--curve.every=1", "--trainer.max_epochs=1", "--data.batch_size=32")
     found, _ = ranks(on_rank, tmp_path / "two")
     assert steps(found) == steps(alone) == [0, 3]
-    assert found["fd_pixels"][0][1] == pytest.approx(alone["fd_pixels"][0][1], rel=1e-3)
+    assert found["fd_pixels"][0][1] == pytest.approx(alone["fd_pixels"][0][1], rel=1e-4)

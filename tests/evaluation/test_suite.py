@@ -11,7 +11,7 @@ from torch import Tensor
 from ssl_bench.data.types import Target
 from ssl_bench.errors import UserError
 from ssl_bench.evaluation import LABEL_FREE, LABELLED, PROTOCOLS
-from ssl_bench.evaluation.features import Features, FeatureSplit
+from ssl_bench.evaluation.features import Features, FeatureSplit, by_columns
 from ssl_bench.evaluation.gmm import GMM
 from ssl_bench.evaluation.kmeans import KMeans
 from ssl_bench.evaluation.knn import KNN
@@ -156,6 +156,21 @@ def test_figures_do_not_depend_on_the_number_of_processes(
             for key in expected:
                 if key.endswith("/accuracy"):  # so predictions are the same, one by one
                     assert metrics[key] == pytest.approx(expected[key], rel=1e-12)
+
+
+def scored_by_halves(parts: Task, folder: Path) -> dict[str, float]:
+    whole = subject(parts, folder)
+    halves = by_columns(whole.features, [parts.train.dim // 2, parts.train.dim - parts.train.dim // 2])
+    return replace(QUICK, protocols=("layer_probe",))(replace(whole, layers=halves)).metrics
+
+
+def test_unlike_layers_do_not_depend_on_the_number_of_processes(ranks: Ranks, digits: Task, tmp_path: Path) -> None:
+    """Half of the pixels are ill-conditioned: beside a process with as many threads as a rank, which is one."""
+    (expected,) = ranks(scored_by_halves, digits, tmp_path, size=1)
+    assert expected["layer_probe_1/accuracy"] != expected["layer_probe_2/accuracy"]
+    for size in (2, 3):
+        for metrics in ranks(scored_by_halves, digits, tmp_path, size=size):
+            assert metrics == pytest.approx(expected, rel=1e-12)
 
 
 def one_of(split: FeatureSplit, value: float) -> FeatureSplit:
