@@ -2,11 +2,9 @@
 
 import copy
 from collections.abc import Callable
-from contextlib import nullcontext
 from typing import Any
 
 import torch
-from lightning.pytorch.strategies import ParallelStrategy
 from lightning.pytorch.utilities.types import OptimizerLRScheduler
 from torch import Generator, Tensor, nn
 from torch.optim.swa_utils import update_bn
@@ -14,9 +12,10 @@ from torch.optim.swa_utils import update_bn
 from ssl_bench.data.module import DataModule
 from ssl_bench.data.types import Batch
 from ssl_bench.data.views import Views
-from ssl_bench.distributed import average_gradients, world_size
+from ssl_bench.distributed import world_size
 from ssl_bench.errors import UserError
 from ssl_bench.methods.base import Method, OptimizerFactory
+from ssl_bench.methods.descent import descend, step_schedules
 from ssl_bench.networks.ema import move_average
 from ssl_bench.networks.spectral import converge_spectral_norm
 
@@ -154,33 +153,14 @@ class Adversarial(Method):
             move_average(self.generator_ema, self.generator, self.ema)
         move_average(self.discriminator_ema, self.discriminator, self.ema)
         self.finish(parts)
-        schedulers = self.lr_schedulers() or []
-        for scheduler in schedulers if isinstance(schedulers, list) else [schedulers]:
-            scheduler.step()  # type: ignore[call-arg]
+        step_schedules(self)
         self.latest |= terms
         self.report(self.latest, self.step)
         return terms
 
     def descend(self, which: int, loss: Callable[[Part], Terms], name: str, parts: list[Part]) -> Terms:
         """One optimizer's step along the mean over parts and ranks of a loss; returns the terms' means over parts."""
-        optimizer = self.optimizers()[which]  # type: ignore[index]
-        strategy = self.trainer.strategy
-        # Averaging here and not in DistributedDataParallel, which waits for the gradients of all networks at once.
-        quiet = strategy.block_backward_sync() if isinstance(strategy, ParallelStrategy) else nullcontext()
-        means: Terms = {}
-        with self.toggled_optimizer(optimizer), quiet:
-            optimizer.zero_grad()
-            for part in parts:
-                terms = loss(part)
-                self.manual_backward(terms[name] / len(parts))
-                for key, value in terms.items():
-                    means[key] = means.get(key, 0) + value.detach() / len(parts)
-            average_gradients(p for group in optimizer.param_groups for p in group["params"])
-            if which == 0:
-                optimizer.step()
-            else:  # past Lightning's wrapper, which would count it as a step of its own
-                strategy.optimizer_step(optimizer.optimizer, closure=lambda: None)
-        return means
+        return descend(self, which, loss, name, parts)
 
     def configure_optimizers(self) -> OptimizerLRScheduler:
         """The discriminator's optimizer and the generator's, each scheduled per batch."""
@@ -215,6 +195,7 @@ class Adversarial(Method):
 
     def on_fit_start(self) -> None:
         """Refuse views that generated images cannot be compared with, and batches that have no equal parts."""
+        super().on_fit_start()
         if isinstance(self.trainer.datamodule, DataModule):  # type: ignore[attr-defined]
             batch = self.images_of_a_batch()
             if batch % self.accumulate or batch < 2 * self.accumulate:
