@@ -156,16 +156,20 @@ def plain(config: Namespace) -> dict[str, Any]:
 def config_hash(config: dict[str, Any], *, seed: bool = True) -> str:
     """Eight hex digits of what decides a run's result: not where it is written, not what it or a paper calls it.
 
-    A root that is given counts, since for folders and parquet files it is the data set; by its absolute path. A curve
-    counts where there is one, so that a run without is not taken for it.
+    A root that is given counts, since for folders and parquet files it is the data set; by its absolute path. A curve,
+    a part of the images and generated views count where there are any.
     """
     left_out = {"out", "reference", "names"} | (set() if seed else {"seed"})
     left_out |= set() if config.get("curve", {}).get("every") else {"curve"}
     decisive = {key: value for key, value in config.items() if key not in left_out}
-    arguments = config["data"].get("init_args", {})
+    decisive["views"] = {key: value for key, value in config["views"].items() if value or "generated" not in key}
+    arguments = dict(config["data"].get("init_args", {}))
     if arguments.get("root"):
-        root = str(Path(arguments["root"]).resolve())
-        decisive["data"] = {**config["data"], "init_args": {**arguments, "root": root}}
+        arguments["root"] = str(Path(arguments["root"]).resolve())
+    if not arguments.get("fit_images"):
+        arguments.pop("fit_images", None)
+    if "init_args" in config["data"]:
+        decisive["data"] = {**config["data"], "init_args": arguments}
     return hashlib.sha256(json.dumps(decisive, sort_keys=True).encode()).hexdigest()[:8]
 
 

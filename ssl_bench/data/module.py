@@ -91,6 +91,8 @@ class DataModule(LightningDataModule, ABC):
         seed: Fixes the order of the training images.
         num_workers: Loader processes; useful only where images are decoded as they are needed (imagenet).
         on_error: What to do with an image that cannot be read: stop, or leave it out and say how many were.
+        fit_images: Pretraining sees only so many of its images, the first of `fit_order`; 0 is all. Splits, and with
+            them every score, stay as they are.
 
     Attributes:
         name: As on the command line.
@@ -114,13 +116,17 @@ class DataModule(LightningDataModule, ABC):
         seed: int = 0,
         num_workers: int = 0,
         on_error: Literal["raise", "skip"] = "raise",
+        fit_images: int = 0,
     ) -> None:
         super().__init__()
+        if fit_images < 0:
+            raise UserError(f"data: fit_images {fit_images}: give a number of images, or 0 for all of them")
         self.root: Path = data_root(root)
         self.batch_size = batch_size
         self.seed = seed
         self.num_workers = num_workers
         self.on_error = on_error
+        self.fit_images = fit_images
         self.targets: tuple[Target, ...] = ()
         self._contents: Contents | None = None
         self._sets: dict[str, ImageSet] = {}
@@ -157,14 +163,34 @@ class DataModule(LightningDataModule, ABC):
             "fit": ImageSet(images, labels, torch.cat([train, validation])),
         }
 
-    def split(self, name: Split) -> ImageSet:
-        """The images of one split, in a stable order; call ``setup`` first."""
+    def split(self, name: Split | Literal["fit"]) -> ImageSet:
+        """The images of one split, in a stable order; call ``setup`` first. Pretraining sees those of split ``fit``."""
         return self._sets[name]
 
     def train_dataloader(self) -> DataLoader[Batch]:
         """Shuffled batches of the training and the validation images: pretraining sees both, and no labels."""
-        images = self._sets["fit"]
-        return self._loader(images, BatchSampler(images, self.batch_size, self.seed, images.device))
+        images, among = self._sets["fit"], self.fit_ids()
+        chosen = None if len(among) == len(images) else among
+        return self._loader(images, BatchSampler(images, self.batch_size, self.seed, images.device, among=chosen))
+
+    def fit_order(self) -> Tensor:
+        """All ids of the images of pretraining (split ``fit``) in an order that no option changes, int64 on the CPU.
+
+        What is made of some of them, a limited pretraining or generated views, is made of the first of this order, so
+        that fewer images are always among more.
+        """
+        return torch.randperm(len(self._sets["fit"]), generator=torch.Generator().manual_seed(SPLIT_SEED))
+
+    def fit_ids(self) -> Tensor:
+        """Ids of the images that pretraining sees, int64 ``(n,)`` on the CPU.
+
+        Raises:
+            UserError: There are fewer images than `fit_images`.
+        """
+        order = self.fit_order()
+        if self.fit_images > len(order):
+            raise UserError(f"{self.name}: fit_images {self.fit_images}: there are {len(order)} to train on")
+        return order[: self.fit_images or None]
 
     def labels(self, split: Split) -> Tensor:
         """Labels of a whole split by image id, int64 ``(N,)`` or ``(N, T)``, on the CPU."""

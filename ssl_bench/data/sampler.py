@@ -26,6 +26,7 @@ class BatchSampler(DistributedSampler[Tensor]):
         device: Where the index tensors live; the order itself is drawn on the CPU and is the same everywhere.
         num_replicas: Processes; those of ``torch.distributed`` by default, else 1.
         rank: This process, in [0, num_replicas).
+        among: Indices to sample from, int64 ``(n,)`` on the CPU; all by default.
 
     Raises:
         UserError: ``dataset`` has fewer images than there are processes.
@@ -39,6 +40,7 @@ class BatchSampler(DistributedSampler[Tensor]):
         device: torch.device | None = None,
         num_replicas: int | None = None,
         rank: int | None = None,
+        among: Tensor | None = None,
     ) -> None:
         running = dist.is_available() and dist.is_initialized()
         world = num_replicas or (dist.get_world_size() if running else 1)
@@ -46,11 +48,12 @@ class BatchSampler(DistributedSampler[Tensor]):
         super().__init__(dataset, world, rank, seed=seed)  # type: ignore[arg-type]
         if batch_size < 1:
             raise UserError(f"batch_size is {batch_size}, expected 1 or more: set --data.batch_size")
-        if len(dataset) < world:
-            raise UserError(f"{len(dataset)} training images for {world} processes: use more images or fewer")
-        self.batch_size = min(batch_size, len(dataset) // world)
-        self.steps = len(dataset) // (world * self.batch_size)
-        self.size = len(dataset)
+        self.among = among
+        self.size = len(dataset) if among is None else len(among)
+        if self.size < world:
+            raise UserError(f"{self.size} training images for {world} processes: use more images or fewer")
+        self.batch_size = min(batch_size, self.size // world)
+        self.steps = self.size // (world * self.batch_size)
         self.device = device
 
     def __len__(self) -> int:
@@ -63,5 +66,6 @@ class BatchSampler(DistributedSampler[Tensor]):
         mixed = random.Random(f"{self.seed},{self.epoch}").getrandbits(32)
         order = torch.randperm(self.size, generator=torch.Generator().manual_seed(mixed))
         order = order[: self.steps * self.num_replicas * self.batch_size]
+        order = order if self.among is None else self.among[order]
         shard = order.view(self.steps, self.num_replicas, self.batch_size)[:, self.rank]
         yield from shard.to(self.device).unbind()

@@ -19,6 +19,10 @@ from ssl_bench.data.transforms import Flip, HorizontalFlip, Normalize, Threshold
 from ssl_bench.errors import UserError
 
 Steps = list[str | dict[str, dict[str, Any] | None]]
+Source = Callable[[Tensor, Tensor], Tensor]
+"""What makes views of another kind: images ``(N, C, H, W)`` and their ids ``(N,)`` to ``(J, N, C, H, W)``, uint8 or
+float in [0, 1], on the images' device. Where it has a method ``start(method)``, that is called once before training, to
+refuse data that it does not suit or to take hold of the encoder."""
 Step = Transform | Crop
 
 # Bytes of float images that a thread of a CPU works on at a time, which with their temporaries stay in its cache.
@@ -105,8 +109,9 @@ def fuse(steps: list[Step], height: int, width: int) -> list[Transform]:
 class Views:
     """J random views of each image, each view of each image with its own random parameters.
 
-    Everything happens in batches on the images' device, with that device's global generator. Any callable
-    ``(images, ids) -> views`` can stand in for it, for instance one that reads generated views from a cache.
+    Everything happens in batches on the images' device, with that device's global generator. Views of another source,
+    such as a cache of generated ones or a diffusion model, follow the recipe's (Han et al., "Constructive
+    Assimilation": its A1 is one view of each, A2 two of the recipe and one generated).
     """
 
     def __init__(
@@ -114,6 +119,8 @@ class Views:
         recipe: str | Steps,
         number: int = 1,
         compile: bool = False,
+        generated: Source | None = None,
+        generated_recipe: str | Steps | None = None,
         *,
         image_shape: tuple[int, ...],
         mean: tuple[float, ...],
@@ -126,6 +133,8 @@ class Views:
             number: J, how many views of each image.
             compile: apply the recipe through torch.compile: seconds at the first batch, then about twice as
                 fast. On a CPU it needs a C++ compiler.
+            generated: makes further views of the images and their ids: see `Source`.
+            generated_recipe: applied to each of those; by default the recipe's normalisation alone.
             image_shape: ``(C, H, W)`` of the images, or ``(D,)`` of points.
             mean: of each channel of the data set, in [0, 1].
             std: of each channel of the data set.
@@ -158,23 +167,56 @@ class Views:
             size = transform.size(*size)
         self.output_shape = (*self.image_shape[:-2], *size) if self._random else self.image_shape
         self._apply = torch.compile(_apply, fullgraph=True) if compile else _apply
+        self.generated = generated
+        if generated is None and generated_recipe is not None:
+            raise UserError("views: generated_recipe without generated: give a source of generated views too")
+        normalize = [entry for entry in read_recipe(recipe) if "normalize" in entry]
+        self._finish = (
+            Views(
+                normalize if generated_recipe is None else generated_recipe,
+                compile=compile,
+                image_shape=image_shape,
+                mean=mean,
+                std=std,
+            )
+            if generated
+            else None
+        )
+        if self._finish and self._finish.output_shape != self.output_shape:
+            raise UserError(
+                f"views: generated_recipe makes {self._finish.output_shape}, recipe {self.output_shape}: let both end "
+                "with the same size"
+            )
 
     def __call__(self, images: Tensor, ids: Tensor | None = None) -> Tensor:
         """Random views.
 
         Args:
             images: uint8 ``(N, C, H, W)``, float ``(N, C, H, W)`` in [0, 1], or float ``(N, D)`` points.
-            ids: the images' positions in their split; a recipe does not need them.
+            ids: the images' positions in their split; a recipe does not need them, a source of generated views may.
 
         Returns:
-            float32 ``(J, N, C, h, w)`` or ``(J, N, D)``.
+            float32 ``(J, N, C, h, w)`` or ``(J, N, D)``; generated views come last.
 
         Raises:
             UserError: the images are not of `image_shape`.
         """
         repeated = images.expand(self.number, *images.shape).flatten(0, 1)
         views = self._run(repeated, self._random, self._apply)
-        return views.view(self.number, len(images), *views.shape[1:])
+        views = views.view(self.number, len(images), *views.shape[1:])
+        if not self.generated or not self._finish:
+            return views
+        if ids is None:
+            raise UserError("views: generated views are of images that have ids: give them")
+        made = self.generated(images, ids)
+        finished = self._finish(made.flatten(0, 1))[0]
+        return torch.cat([views, finished.view(*made.shape[:2], *finished.shape[1:])])
+
+    def start(self, method: Any) -> None:
+        """Before training: let the source of generated views refuse data, or take hold of the encoder."""
+        start = getattr(self.generated, "start", None)
+        if start is not None:
+            start(method)
 
     def plain(self, images: Tensor) -> Tensor:
         """The input for evaluation: the recipe's deterministic steps only.

@@ -190,7 +190,7 @@ class Adversarial(Method):
     def images_of_a_batch(self) -> int:
         """Real images in a batch of this process, views counted; known once the trainer has its data."""
         data, number = self.trainer.datamodule, getattr(self.views, "number", 1)  # type: ignore[attr-defined]
-        available = (len(data.split("train")) + len(data.split("validation"))) // world_size()
+        available = len(data.fit_ids()) // world_size()
         return int(min(data.batch_size, available) * number)
 
     def on_fit_start(self) -> None:

@@ -109,6 +109,12 @@ class Method(LightningModule):
         """Make the views where the images are: on the device, a batch at a time."""
         return batch if self.views is None else batch._replace(images=self.views(batch.images, batch.ids))
 
+    def on_fit_start(self) -> None:
+        """Let a source of generated views refuse the data, or take hold of the encoder, before a long run."""
+        start = getattr(self.views, "start", None)
+        if start is not None:
+            start(self)
+
     def parameter_groups(self, module: nn.Module) -> list[dict[str, Any]]:
         """Parameters of a module, norms and biases apart when they are spared weight decay."""
         parameters = [p for p in module.parameters() if p.requires_grad]

@@ -1,9 +1,9 @@
-"""ResNet encoder of torchvision's basic blocks with a width and a stem to choose."""
+"""ResNet encoder of torchvision's blocks with a width and a stem to choose."""
 
 from typing import Literal
 
 from torch import Tensor, nn
-from torchvision.models.resnet import BasicBlock
+from torchvision.models.resnet import BasicBlock, Bottleneck
 
 
 class ResNetEncoder(nn.Module):
@@ -11,9 +11,10 @@ class ResNetEncoder(nn.Module):
 
     Args:
         image_shape: (C, H, W) of one input.
-        outputs: length of one output; 0 ends at the pooled features, 8 * width of them.
+        outputs: length of one output; 0 ends at the pooled features, `backbone_dim`: 8 * width, or 32 * width.
         width: channels of the first stage; each later stage doubles them. 64 is the published network.
-        blocks: basic blocks per stage.
+        blocks: blocks per stage.
+        bottleneck: blocks with a bottleneck in place of basic ones; with `blocks` (3, 4, 6, 3) it is ResNet-50.
         stem: ``small`` for 32-px images (3x3, stride 1, no pooling), ``imagenet`` for larger ones (7x7, stride 2,
             then max pooling).
     """
@@ -24,6 +25,7 @@ class ResNetEncoder(nn.Module):
         outputs: int,
         width: int = 64,
         blocks: tuple[int, ...] = (2, 2, 2, 2),
+        bottleneck: bool = False,
         stem: Literal["small", "imagenet"] = "small",
     ):
         super().__init__()
@@ -36,11 +38,12 @@ class ResNetEncoder(nn.Module):
         if stem == "imagenet":
             layers.append(nn.MaxPool2d(3, stride=2, padding=1))
         channels = width
+        kind = Bottleneck if bottleneck else BasicBlock
         for stage, count in enumerate(blocks):
             for block in range(count):
                 stride = 2 if stage > 0 and block == 0 else 1
-                layers.append(residual_block(channels, width * 2**stage, stride))
-                channels = width * 2**stage
+                layers.append(residual_block(kind, channels, width * 2**stage, stride))
+                channels = width * 2**stage * kind.expansion
         self.backbone = nn.Sequential(*layers, nn.AdaptiveAvgPool2d(1), nn.Flatten())
         self.backbone_dim = channels
         self.head = nn.Linear(channels, outputs) if outputs else nn.Identity()
@@ -53,10 +56,10 @@ class ResNetEncoder(nn.Module):
         return self.head(self.backbone(x))  # type: ignore[no-any-return]
 
 
-def residual_block(inputs: int, outputs: int, stride: int) -> BasicBlock:
-    """A basic block, with a 1x1 convolution and BatchNorm on the shortcut where the shape changes."""
-    shortcut = None
+def residual_block(kind: type[BasicBlock | Bottleneck], inputs: int, width: int, stride: int) -> nn.Module:
+    """A block, with a 1x1 convolution and BatchNorm on the shortcut where the shape changes."""
+    shortcut, outputs = None, width * kind.expansion
     if stride != 1 or inputs != outputs:
         convolution = nn.Conv2d(inputs, outputs, 1, stride=stride, bias=False)
         shortcut = nn.Sequential(convolution, nn.BatchNorm2d(outputs))
-    return BasicBlock(inputs, outputs, stride, shortcut)
+    return kind(inputs, width, stride, shortcut)  # type: ignore[no-any-return]

@@ -1,0 +1,79 @@
+"""What methods share that compare the embeddings of several views of an image."""
+
+from collections.abc import Callable
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from ssl_bench.data.types import Batch
+from ssl_bench.data.views import Views
+from ssl_bench.errors import UserError
+from ssl_bench.methods.base import Method
+
+Backbone = Callable[[tuple[int, ...], int], nn.Module]
+Projector = Callable[[int], nn.Module]
+
+
+class MultiView(Method):
+    """Base of the methods with a backbone and a projector over views.
+
+    The first two views of an image are a pair; further ones, such as generated views, are positives that A2 of
+    "Constructive Assimilation" (Han et al.) aligns with both. Its A1 is a pair of one expert and one generated view.
+
+    Args:
+        image_shape: shape of one view; the command line takes it from the data.
+        backbone: given (image_shape, 0), returns the network ``(N, C, H, W) -> (N, backbone_dim)``.
+        projector: given the backbone's number of features, returns the head over them.
+        alpha: weight of the alignment of further views; 0.5 in the paper.
+        together: pass all views through the networks in one batch, so that BatchNorm's statistics are of them all (as
+            released for CIFAR-100 and Tiny-ImageNet), or each kind of view apart (as released for CIFAR-10).
+        **kwargs: optimizer, schedule and decay_all, see `Method`.
+    """
+
+    def __init__(
+        self,
+        image_shape: tuple[int, ...],
+        backbone: Backbone,
+        projector: Projector,
+        alpha: float = 0.5,
+        together: bool = False,
+        **kwargs: Any,
+    ):
+        super().__init__(**kwargs)
+        if alpha < 0:
+            raise UserError(f"{type(self).__name__}: alpha {alpha}: give 0 or more")
+        self.backbone = backbone(tuple(image_shape), 0)
+        self.feature_dim = int(self.backbone.backbone_dim)  # type: ignore[arg-type]
+        self.projector = projector(self.feature_dim)
+        self.alpha, self.together = alpha, together
+
+    def encode(self, x: Tensor) -> Tensor:
+        """The backbone before the projector: ``(N, C, H, W)`` normalised to ``(N, feature_dim)``."""
+        return self.backbone(x).float()  # type: ignore[no-any-return]
+
+    def embed(self, x: Tensor) -> Tensor:
+        """Projections ``(N, d)`` in float32 of images ``(N, C, H, W)``."""
+        return self.projector(self.backbone(x)).float()  # type: ignore[no-any-return]
+
+    def embed_views(self, views: Tensor) -> Tensor:
+        """Projections ``(J, N, d)`` in float32 of views ``(J, N, C, H, W)``."""
+        if self.together:
+            return self.embed(views.flatten(0, 1)).view(*views.shape[:2], -1)
+        return torch.stack([self.embed(view) for view in views])
+
+    def objective(self, embeddings: Tensor) -> dict[str, Tensor]:
+        """Scalar terms by name of projections ``(J, N, d)``, of which ``loss`` is minimised."""
+        raise TypeError(f"{type(self).__name__} must define objective(embeddings)")
+
+    def training_step(self, batch: Batch, batch_idx: int) -> Tensor:
+        """The loss of a batch's views, a scalar."""
+        terms = self.objective(self.embed_views(batch.images))
+        self.report(terms)
+        return terms["loss"]
+
+    def on_fit_start(self) -> None:
+        """Refuse a single view, which has nothing to be compared with."""
+        super().on_fit_start()
+        if isinstance(self.views, Views) and self.views.number + (self.views.generated is not None) < 2:
+            raise UserError(f"{type(self).__name__}: one view of each image: give --views.number 2, or generated views")

@@ -1,0 +1,40 @@
+"""Heads between a backbone's features and what a contrastive loss compares."""
+
+import itertools
+
+from torch import Tensor, nn
+
+
+class ProjectionHead(nn.Module):
+    """Fully connected layers with ReLU between them: ``(N, inputs) -> (N, outputs)``.
+
+    The default is that of E-SSL's SimCLR, which "Constructive Assimilation" runs on CIFAR-10.
+
+    Args:
+        inputs: length of one feature vector.
+        outputs: length of one projection.
+        hidden: widths of the hidden layers.
+        norm: BatchNorm after every hidden layer, in place of its bias; False for SupContrast's.
+        norm_outputs: BatchNorm without scale and shift after the last layer too.
+    """
+
+    def __init__(
+        self,
+        inputs: int,
+        outputs: int = 2048,
+        hidden: tuple[int, ...] = (2048,),
+        norm: bool = True,
+        norm_outputs: bool = True,
+    ):
+        super().__init__()
+        layers: list[nn.Module] = []
+        for before, after in itertools.pairwise((inputs, *hidden)):
+            layers += [nn.Linear(before, after, bias=not norm), *([nn.BatchNorm1d(after)] if norm else []), nn.ReLU()]
+        layers.append(nn.Linear((inputs, *hidden)[-1], outputs, bias=not norm_outputs))
+        if norm_outputs:
+            layers.append(nn.BatchNorm1d(outputs, affine=False))
+        self.layers = nn.Sequential(*layers)
+
+    def forward(self, features: Tensor) -> Tensor:
+        """``(N, inputs) -> (N, outputs)``."""
+        return self.layers(features)  # type: ignore[no-any-return]
