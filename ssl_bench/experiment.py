@@ -24,6 +24,7 @@ from ssl_bench.data.views import Views, read_recipe
 from ssl_bench.errors import UserError
 from ssl_bench.evaluation.suite import Evaluation
 from ssl_bench.methods.base import Method
+from ssl_bench.methods.checkpoint import load_method as load_method  # where a run is, so is how to load it
 
 OURS = {"logger", "callbacks", "default_root_dir", "enable_checkpointing", "enable_progress_bar", "plugins",
         "enable_model_summary", "use_distributed_sampler", "reload_dataloaders_every_n_epochs", "profiler",
@@ -213,28 +214,3 @@ def build(config: Namespace) -> Run:
         chosen.setdefault("init_args", {})["image_shape"] = list(objects.views.output_shape)
     objects.method.config = chosen
     return Run(objects.data, objects.views, objects.method, objects.evaluation, objects.curve)
-
-
-def load_method(path: str | Path) -> Method:
-    """The method of a checkpoint, of the class it was trained as, in eval mode on the CPU.
-
-    Args:
-        path: a run folder or a checkpoint file.
-
-    Raises:
-        UserError: there is no checkpoint, or it is not one of this suite.
-    """
-    import torch
-
-    file = Path(path) / "checkpoints" / "last.ckpt" if Path(path).is_dir() else Path(path)
-    if not file.is_file():
-        raise UserError(f"no checkpoint at {file}: give a run folder or a .ckpt file that `ssl-bench fit` wrote")
-    checkpoint = torch.load(file, map_location="cpu", weights_only=True)
-    if not isinstance(checkpoint, dict) or not checkpoint.get("method"):
-        raise UserError(f"{file} does not say what method it is of: it was not written by this suite")
-    parser = ArgumentParser(exit_on_error=False)
-    parser.add_subclass_arguments(Method, "method", required=True)
-    method: Method = parser.instantiate(parser.parse_object({"method": checkpoint["method"]})).method
-    method.config = checkpoint["method"]
-    method.load_state_dict(checkpoint["state_dict"])
-    return method.eval()
