@@ -18,7 +18,9 @@ from ssl_bench.experiment import Run, build, load_method, resolve
 from ssl_bench.methods.adversarial import Adversarial
 from ssl_bench.methods.base import Generative, Method, Reconstructive
 from ssl_bench.methods.hinge_gan import HingeGAN
+from ssl_bench.methods.multi_view import MultiView
 from ssl_bench.methods.structural_gan import StructuralGAN
+from ssl_bench.methods.stylegan2 import StyleGAN2
 from ssl_bench.methods.vae import VAE
 from tests.ranks import Ranks
 
@@ -29,9 +31,15 @@ TINY = {
         "--method.discriminator.width=16", "--method.generator.width=4", "--method.latent_dim=4",
         "--data.batch_size=32", "--trainer.precision=32-true",
     ],
+    MultiView: ["--method.backbone.width=4", "--method.projector.outputs=16", "--method.projector.hidden=[16]"],
     HingeGAN: ["--method.lazy=1"],
     StructuralGAN: [
         "--method.lazy=1", "--method.embedding_dim=8", "--method.queue_size=64", "--method.global_batch=true",
+    ],
+    # Codes of the path's length are its own, and no two processes'.
+    StyleGAN2: [
+        "--method.generator.style_dim=8", "--method.generator.mapping_layers=2", "--method.path_weight=0",
+        "--method.r1_every=1", "--method.r1_weight=0.1",
     ],
 }  # fmt: skip
 """Small networks, and what makes ranks equal one process, for every kind of method."""
@@ -181,6 +189,9 @@ def gradients(name: str) -> dict[str, torch.Tensor]:
     """Of all losses, on this rank's part of one batch, averaged over ranks."""
     rank, size = distributed.rank(), distributed.world_size()
     run = tiny(name)
+    for module in run.method.modules():
+        if isinstance(module, nn.modules.batchnorm._BatchNorm):
+            module.eval()
     batch = views_of(run, 8)
     part = slice(rank * 8 // size, (rank + 1) * 8 // size)  # in a block, as the sampler has it
     share = Batch(batch.images[:, part], batch.labels[part], batch.ids[part])

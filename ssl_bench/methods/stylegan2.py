@@ -1,0 +1,120 @@
+"""StyleGAN2: a generator whose codes can be searched, perturbed and inverted."""
+
+from typing import Any
+
+import torch
+from torch import Generator, Tensor
+
+from ssl_bench.distributed import gather
+from ssl_bench.errors import UserError
+from ssl_bench.losses.adversarial import non_saturating_discriminator, non_saturating_generator
+from ssl_bench.losses.stylegan import path_lengths, r1
+from ssl_bench.methods.adversarial import Adversarial, DiscriminatorNetwork, GeneratorNetwork, Part, Terms, at_least
+
+PATH_DECAY = 0.99
+"""Of the moving average of path lengths."""
+
+
+class StyleGAN2(Adversarial):
+    """StyleGAN2 (Karras et al. 2020, arXiv 1912.04958): non-saturating loss, lazy R1 and path length, style mixing.
+
+    A lazy regulariser is added to the loss of every k-th batch with k times its weight, in the one step that the
+    network's optimizer makes of a batch. The paper makes a step of its own for it, k + 1 in k batches, and to make up
+    for them multiplies Adam's learning rate by c = k / (k + 1) and raises its betas to it (appendix B); here there is
+    nothing to make up for.
+
+    Args:
+        image_shape: (C, H, H) of one image; the command line takes it from the data.
+        generator: see `Adversarial`; with `mapping`, `synthesis`, `codes` and `mean_code`.
+        discriminator: see `Adversarial`.
+        r1_weight: gamma, of which R1 has a half; 0 leaves it out. By the paper's code 0.0002 H^2 / batch size is a
+            first guess.
+        r1_every: evaluate R1 on every such batch only, with as many times its weight.
+        path_weight: of the squared difference of path lengths from their mean; 0 leaves it out.
+        path_every: evaluate it on every such batch only, with as many times its weight. On half of the batch.
+        **kwargs: see `Adversarial`.
+
+    Raises:
+        UserError: a setting out of range, or a generator without those parts.
+    """
+
+    path_mean: Tensor
+
+    def __init__(
+        self,
+        image_shape: tuple[int, ...],
+        generator: GeneratorNetwork,
+        discriminator: DiscriminatorNetwork,
+        r1_weight: float = 10.0,
+        r1_every: int = 16,
+        path_weight: float = 2.0,
+        path_every: int = 4,
+        **kwargs: Any,
+    ):
+        at_least(0, type(self), r1_weight=r1_weight, path_weight=path_weight)
+        at_least(1, type(self), r1_every=r1_every, path_every=path_every)
+        super().__init__(image_shape, generator, discriminator, 1, **kwargs)
+        if missing := [name for name in ("mapping", "synthesis", "codes") if not hasattr(self.generator, name)]:
+            kind = type(self.generator).__name__
+            raise UserError(f"StyleGAN2: generator {kind} has no {missing[0]}: give a StyleGAN2Generator")
+        self.r1_weight, self.r1_every = r1_weight, r1_every
+        self.path_weight, self.path_every = path_weight, path_every
+        self.register_buffer("path_mean", torch.zeros(()))
+
+    @property
+    def n_latent(self) -> int:
+        """Codes that an image has."""
+        return self.generator.n_latent  # type: ignore[return-value]
+
+    @property
+    def style_dim(self) -> int:
+        """Length of a code."""
+        return self.generator.style_dim  # type: ignore[return-value]
+
+    def codes_of(self, z: Tensor) -> Tensor:
+        """Codes ``(N, n_latent, style_dim)`` of latents ``(N, latent_dim)`` by the averaged generator."""
+        return self.generator_ema.codes(z)  # type: ignore[operator,no-any-return]
+
+    def mean_code(self, n: int = 4096, generator: Generator | None = None) -> Tensor:
+        """Mean ``(style_dim,)`` of n codes, towards which codes are truncated; by default always the same."""
+        return self.generator_ema.mean_code(n, generator)  # type: ignore[operator,no-any-return]
+
+    def synthesize(self, codes: Tensor) -> Tensor:
+        """Images ``(N, C, H, W)`` of codes ``(N, n_latent, style_dim)``, about [0, 1], by the averaged generator.
+
+        Not clamped, so that codes have gradients everywhere; noise is fixed, so that the same code is the same image.
+        """
+        return (self.generator_ema.synthesis(codes).float() + 1) / 2  # type: ignore[operator,no-any-return]
+
+    def decode(self, z: Tensor) -> Tensor:
+        """What the averaged generator makes of latents: images ``(n, C, H, W)`` in [0, 1]."""
+        return self.synthesize(self.codes_of(z)).clamp(0, 1)
+
+    def discriminator_loss(self, part: Part) -> Terms:
+        """Non-saturating loss and, where it is due, R1. Real and generated images are told apart group by group."""
+        real, terms = part["real"], Terms()
+        with torch.no_grad():
+            fake = self.fakes(len(real))
+        if self.r1_weight and self.due(self.r1_every):
+            on_real, terms["r1"] = r1(self.discriminator.forward, real)
+        else:
+            on_real = self.discriminator(real).float()
+        on_fake = self.discriminator(fake).float()
+        loss = non_saturating_discriminator(on_real, on_fake)
+        if terms:
+            loss = loss + self.r1_every * self.r1_weight / 2 * terms["r1"]
+        return terms | {"real": on_real.mean(), "fake": on_fake.mean(), "loss": loss}
+
+    def generator_loss(self, part: Part) -> Terms:
+        """Non-saturating loss and, where it is due, path length."""
+        n = len(part["real"])
+        loss = non_saturating_generator(self.discriminator(self.fakes(n)).float())
+        if not self.path_weight or not self.due(self.path_every):
+            return {"generator_loss": loss}
+        codes = self.generator.codes(torch.randn((n + 1) // 2, self.latent_dim, device=self.device))  # type: ignore[operator]
+        lengths = path_lengths(self.generator.synthesis, codes)  # type: ignore[arg-type]
+        with torch.no_grad():
+            self.path_mean.lerp_(gather(lengths.detach()).mean(), 1 - PATH_DECAY)
+        penalty = (lengths - self.path_mean).square().mean()
+        terms = {"path_length": lengths.mean(), "path_penalty": penalty}
+        return terms | {"generator_loss": loss + self.path_every * self.path_weight * penalty}

@@ -1,0 +1,106 @@
+"""Layers of StyleGAN2's networks: equalised learning rates, and resampling with its low-pass filter.
+
+Weights start from N(0, 1) and are scaled when they are used, so that Adam, whose steps do not know a weight's scale,
+moves all layers at the same relative speed (Karras et al. 2017, arXiv 1710.10196, section 4.1).
+"""
+
+import math
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+
+def leaky(x: Tensor) -> Tensor:
+    """Leaky ReLU of slope 0.2 with gain sqrt 2, which keeps the variance of what is symmetric nearly as it is."""
+    return F.leaky_relu(x, 0.2) * math.sqrt(2)
+
+
+def pixel_norm(x: Tensor) -> Tensor:
+    """Every vector ``(N, D)`` scaled to a root mean square of 1."""
+    return x * (x.square().mean(1, keepdim=True) + 1e-8).rsqrt()
+
+
+class EqualizedLinear(nn.Module):
+    """Linear layer ``(N, inputs) -> (N, outputs)`` with an equalised learning rate.
+
+    Args:
+        inputs: length of an input.
+        outputs: length of an output.
+        bias: what the bias starts from.
+        multiplier: of the learning rate, of weight and bias alike.
+    """
+
+    def __init__(self, inputs: int, outputs: int, bias: float = 0.0, multiplier: float = 1.0):
+        super().__init__()
+        self.weight = nn.Parameter(torch.randn(outputs, inputs) / multiplier)
+        self.bias = nn.Parameter(torch.full((outputs,), bias / multiplier))
+        self.multiplier, self.scale = multiplier, multiplier / math.sqrt(inputs)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """``(N, inputs) -> (N, outputs)``."""
+        return F.linear(x, self.weight * self.scale, self.bias * self.multiplier)
+
+
+class EqualizedConv2d(nn.Module):
+    """Convolution of an odd kernel with an equalised learning rate, ``(N, inputs, H, W) -> (N, outputs, H, W)``.
+
+    Args:
+        inputs: channels.
+        outputs: channels.
+        kernel: side of the kernel.
+        bias: whether there is one.
+        down: halve the image, with the low-pass filter before it.
+    """
+
+    def __init__(self, inputs: int, outputs: int, kernel: int, bias: bool = True, down: bool = False):
+        super().__init__()
+        self.weight = nn.Parameter(torch.randn(outputs, inputs, kernel, kernel))
+        self.bias = nn.Parameter(torch.zeros(outputs)) if bias else None
+        self.scale = 1 / math.sqrt(inputs * kernel**2)
+        self.kernel, self.down = kernel, down
+        # What a 1x1 convolution is not to see need not be filtered either.
+        self.blur = Blur(1 + kernel // 2, stride=2 if kernel == 1 else 1) if down else nn.Identity()
+
+    def forward(self, x: Tensor) -> Tensor:
+        """``(N, inputs, H, W) -> (N, outputs, H, W)``, half the size if ``down``."""
+        stride, padding = (2 if self.kernel > 1 else 1, 0) if self.down else (1, self.kernel // 2)
+        return F.conv2d(self.blur(x), self.weight * self.scale, self.bias, stride, padding)
+
+
+class Blur(nn.Module):
+    """The low-pass filter [1, 3, 3, 1] of rows and columns, normalised: ``(N, C, H, W)``, 0 outside of the image.
+
+    A depthwise convolution is on a CPU as fast as, or faster than, the same by rows and columns, by box filters, by
+    interpolation or merged into the convolution beside it.
+
+    Args:
+        padding: on each side; the image grows by twice as much less 3.
+        stride: of the output.
+        gain: sum of the filter's coefficients; 4 after three of four pixels were filled with 0.
+    """
+
+    filter: Tensor
+
+    def __init__(self, padding: int, stride: int = 1, gain: float = 1.0):
+        super().__init__()
+        row = torch.tensor([1.0, 3.0, 3.0, 1.0]) / 8
+        self.register_buffer("filter", gain * torch.outer(row, row), persistent=False)
+        self.padding, self.stride = padding, stride
+
+    def forward(self, x: Tensor) -> Tensor:
+        """``(N, C, H, W) -> (N, C, H', W')``."""
+        each = self.filter.to(x.dtype).expand(x.shape[1], 1, 4, 4)
+        return F.conv2d(x, each, stride=self.stride, padding=self.padding, groups=x.shape[1])
+
+
+class Upsample(Blur):
+    """Twice the size, each pixel spread by the low-pass filter: ``(N, C, H, W) -> (N, C, 2 H, 2 W)``."""
+
+    def __init__(self) -> None:
+        super().__init__(padding=1, stride=2, gain=4.0)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """``(N, C, H, W) -> (N, C, 2 H, 2 W)``."""
+        each = self.filter.to(x.dtype).expand(x.shape[1], 1, 4, 4)
+        return F.conv_transpose2d(x, each, stride=self.stride, padding=self.padding, groups=x.shape[1])

@@ -1,0 +1,238 @@
+"""Generator and discriminator of StyleGAN2 (Karras et al. 2020, arXiv 1912.04958) in plain PyTorch.
+
+Configuration F: a mapping network, a synthesis network of modulated convolutions that adds up images of growing size
+(Fig. 7b), and a residual discriminator (Fig. 7c). Everything can be differentiated twice.
+"""
+
+import itertools
+import math
+
+import torch
+from torch import Generator, Tensor, nn
+
+from ssl_bench.errors import UserError
+from ssl_bench.networks.equalized import EqualizedConv2d, EqualizedLinear, Upsample, leaky, pixel_norm
+from ssl_bench.networks.modulated import StyledConv, ToImage
+
+SIZES = (8, 16, 32, 64, 128, 256)
+GROUP = 4
+"""Images whose standard deviation the discriminator is told, at most."""
+
+
+def stages(network: type[nn.Module], image_shape: tuple[int, ...], width: int, plateau: int) -> list[int]:
+    """Channels at 4 px, 8 px, ... up to the image's size.
+
+    Raises:
+        UserError: not a square image of such a size, or no channels.
+    """
+    if len(image_shape) != 3 or image_shape[1] != image_shape[2] or image_shape[1] not in SIZES:
+        known = ", ".join(map(str, SIZES))
+        raise UserError(f"{network.__name__}: images of shape {tuple(image_shape)}: give square ones of {known} px")
+    if width < 1 or plateau < 1:
+        raise UserError(f"{network.__name__}: width {width}, plateau {plateau}: give 1 or more of each")
+    sizes = [size for size in (4, *SIZES) if size <= image_shape[1]]
+    return [max(1, width * plateau // max(size, plateau)) for size in sizes]
+
+
+class StyleGAN2Generator(nn.Module):
+    """Latents to images of about [-1, 1]: ``(N, latent_dim) -> (N, C, H, H)``.
+
+    Args:
+        latent_dim: length of one latent.
+        image_shape: (C, H, H) of one image, H a power of two from 8 to 256.
+        width: channels up to `plateau` px; 512 is the published network.
+        plateau: size in px from which on channels halve with every doubling; 64 is the published network (for FFHQ;
+            the same as ``channel_multiplier 2``), 32 its smaller kind.
+        style_dim: length of one code.
+        mapping_layers: of the mapping network.
+        mixing: share of images that in training have codes of two latents, up to a random layer and from there on
+            (StyleGAN, section 3.1).
+
+    Attributes:
+        n_latent: codes that an image has, one for every convolution and one for the last image that is added up;
+            ``2 log2(H) - 2``.
+        style_dim: length of one code.
+        mapping: ``(N, latent_dim) -> (N, style_dim)``.
+        synthesis: codes ``(N, n_latent, style_dim) -> (N, C, H, H)``.
+
+    Raises:
+        UserError: a size it cannot draw.
+    """
+
+    def __init__(
+        self,
+        latent_dim: int,
+        image_shape: tuple[int, ...],
+        width: int = 512,
+        plateau: int = 64,
+        style_dim: int = 512,
+        mapping_layers: int = 8,
+        mixing: float = 0.9,
+    ):
+        super().__init__()
+        channels = stages(type(self), image_shape, width, plateau)
+        if style_dim < 1 or mapping_layers < 1:
+            raise UserError(
+                f"{type(self).__name__}: style_dim {style_dim}, mapping_layers {mapping_layers}: give 1 or more of each"
+            )
+        if not 0 <= mixing <= 1:
+            raise UserError(f"{type(self).__name__}: mixing {mixing}: give 0 to 1")
+        self.latent_dim, self.style_dim, self.n_latent, self.mixing = latent_dim, style_dim, 2 * len(channels), mixing
+        self.mapping = Mapping(latent_dim, style_dim, mapping_layers)
+        self.synthesis = Synthesis(channels, image_shape[0], style_dim)
+
+    def forward(self, z: Tensor) -> Tensor:
+        """``(N, latent_dim) -> (N, C, H, H)``."""
+        return self.synthesis(self.codes(z))  # type: ignore[no-any-return]
+
+    def codes(self, z: Tensor) -> Tensor:
+        """``(N, latent_dim) -> (N, n_latent, style_dim)``, the same code for every layer; in training see `mixing`."""
+        codes: Tensor = self.mapping(z).unsqueeze(1).expand(-1, self.n_latent, -1)
+        if not self.training or not self.mixing:
+            return codes
+        start = torch.randint(1, self.n_latent, (len(z), 1), device=z.device)
+        mixed = torch.rand(len(z), 1, device=z.device) < self.mixing
+        from_second = mixed & (torch.arange(self.n_latent, device=z.device) >= start)
+        return torch.where(from_second.unsqueeze(2), self.mapping(torch.randn_like(z)).unsqueeze(1), codes)
+
+    @torch.no_grad()
+    def mean_code(self, n: int = 4096, generator: Generator | None = None) -> Tensor:
+        """Mean ``(style_dim,)`` of the codes of n latents, by default the same latents in every call."""
+        generator = generator or torch.Generator().manual_seed(0)
+        z = torch.randn(n, self.latent_dim, generator=generator, device=generator.device)
+        return self.mapping(z.to(next(self.parameters()).device)).mean(0)  # type: ignore[no-any-return]
+
+
+class Mapping(nn.Module):
+    """Latents to codes: ``(N, latent_dim) -> (N, style_dim)``, in float32 whatever the precision.
+
+    The latent's root mean square is made 1 (StyleGAN, arXiv 1812.04948, appendix C); layers learn at a hundredth of
+    the rate.
+    """
+
+    def __init__(self, latent_dim: int, style_dim: int, layers: int):
+        super().__init__()
+        dims = [latent_dim, *[style_dim] * layers]
+        self.layers = nn.ModuleList(EqualizedLinear(a, b, multiplier=0.01) for a, b in itertools.pairwise(dims))
+
+    def forward(self, z: Tensor) -> Tensor:
+        """``(N, latent_dim) -> (N, style_dim)``."""
+        with torch.autocast(z.device.type, enabled=False):
+            x = pixel_norm(z.to(self.layers[0].weight.dtype))  # type: ignore[arg-type]
+            for layer in self.layers:
+                x = leaky(layer(x))
+            return x
+
+
+class Synthesis(nn.Module):
+    """Codes to images: ``(N, n_latent, style_dim) -> (N, C, H, H)``.
+
+    A code modulates a convolution, and the odd ones also what of it is added to the image.
+
+    Args:
+        channels: at 4 px, 8 px, ...
+        outputs: channels of an image.
+        style_dim: length of one code.
+    """
+
+    def __init__(self, channels: list[int], outputs: int, style_dim: int):
+        super().__init__()
+        self.constant = nn.Parameter(torch.randn(1, channels[0], 4, 4))
+        layers = [StyledConv(channels[0], channels[0], 4, style_dim)]
+        for stage, (below, here) in enumerate(itertools.pairwise(channels), start=1):
+            layers += [
+                StyledConv(below, here, 4 * 2**stage, style_dim, up=True),
+                StyledConv(here, here, 4 * 2**stage, style_dim),
+            ]
+        self.layers = nn.ModuleList(layers)
+        self.to_images = nn.ModuleList(ToImage(here, outputs, style_dim) for here in channels)
+        self.upsample = Upsample()
+
+    def forward(self, codes: Tensor) -> Tensor:
+        """``(N, n_latent, style_dim) -> (N, C, H, H)``."""
+        code = codes.unbind(1)
+        x = self.constant.expand(len(codes), -1, -1, -1)
+        image: Tensor | None = None
+        for index, layer in enumerate(self.layers):
+            x = layer(x, code[index])
+            if index % 2 == 0:
+                new = self.to_images[index // 2](x, code[index + 1])
+                image = new if image is None else self.upsample(image) + new
+        assert image is not None
+        return image
+
+
+class StyleGAN2Discriminator(nn.Module):
+    """Images in [-1, 1] to a few numbers, ``(N, C, H, H) -> (N, outputs)``.
+
+    The head sees the standard deviation of groups of four consecutive images (all of 4, 2 or 1 that divides N); the
+    features do not.
+
+    Args:
+        image_shape: (C, H, H) of one image, H a power of two from 8 to 256.
+        outputs: length of one output.
+        width: as the generator's.
+        plateau: as the generator's.
+
+    Attributes:
+        feature_dim: channels at 4 px.
+
+    Raises:
+        UserError: a size it does not take.
+    """
+
+    def __init__(self, image_shape: tuple[int, ...], outputs: int, width: int = 512, plateau: int = 64):
+        super().__init__()
+        channels = stages(type(self), image_shape, width, plateau)[::-1]
+        self.from_image = EqualizedConv2d(image_shape[0], channels[0], 1)
+        self.blocks = nn.Sequential(*(ResidualBlock(a, b) for a, b in itertools.pairwise(channels)))
+        self.feature_dim = channels[-1]
+        self.conv = EqualizedConv2d(self.feature_dim + 1, self.feature_dim, 3)
+        self.hidden = EqualizedLinear(16 * self.feature_dim, self.feature_dim)
+        self.head = EqualizedLinear(self.feature_dim, outputs)
+
+    def maps(self, x: Tensor) -> Tensor:
+        """``(N, C, H, H) -> (N, feature_dim, 4, 4)``: what comes out of the blocks, each image by itself."""
+        return self.blocks(leaky(self.from_image(x)))  # type: ignore[no-any-return]
+
+    def features(self, x: Tensor) -> Tensor:
+        """Features ``(N, feature_dim)``, which are scored: `maps` averaged over positions."""
+        return self.maps(x).mean((2, 3))
+
+    def forward(self, x: Tensor) -> Tensor:
+        """``(N, C, H, H) -> (N, outputs)``."""
+        y = self.maps(x)
+        y = leaky(self.conv(torch.cat([y, minibatch_deviation(y)], 1)))
+        return self.head(leaky(self.hidden(y.flatten(1))))  # type: ignore[no-any-return]
+
+
+class ResidualBlock(nn.Module):
+    """Two 3x3 convolutions, the second halving the image, beside a 1x1 one; the sum keeps its variance."""
+
+    def __init__(self, inputs: int, outputs: int):
+        super().__init__()
+        self.conv1 = EqualizedConv2d(inputs, inputs, 3)
+        self.conv2 = EqualizedConv2d(inputs, outputs, 3, down=True)
+        self.skip = EqualizedConv2d(inputs, outputs, 1, bias=False, down=True)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """``(N, inputs, H, W) -> (N, outputs, H / 2, W / 2)``."""
+        return (leaky(self.conv2(leaky(self.conv1(x)))) + self.skip(x)) / math.sqrt(2)  # type: ignore[no-any-return]
+
+
+def minibatch_deviation(x: Tensor) -> Tensor:
+    """Of each group of consecutive images, the mean over all positions of their standard deviation there.
+
+    Karras et al. 2017 (arXiv 1710.10196, section 3). Groups are of consecutive images, so that one process and two
+    that have a half of the batch each form the same.
+
+    Args:
+        x: ``(N, C, H, W)``.
+
+    Returns:
+        ``(N, 1, H, W)``, constant within an image.
+    """
+    groups = x.unflatten(0, (-1, math.gcd(len(x), GROUP))).float()
+    deviation = (groups.var(1, correction=0) + 1e-8).sqrt().mean((1, 2, 3))
+    each = deviation.repeat_interleave(groups.shape[1]).to(x.dtype)
+    return each[:, None, None, None].expand(-1, 1, *x.shape[2:])  # type: ignore[no-any-return]
