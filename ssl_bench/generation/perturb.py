@@ -1,0 +1,60 @@
+"""W-perturb: views of an image by noise on its code."""
+
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from ssl_bench.errors import UserError
+
+
+@dataclass(frozen=True)
+class Perturb:
+    """How codes are perturbed ("Constructive Assimilation", Han et al., Section 3.2).
+
+    Args:
+        views: of each image.
+        sigma: standard deviation of the noise on every layer's code. The paper's N(0, sigma I) reads as a variance;
+            released is this. What reaches the generator is truncation * sigma.
+        truncation: of codes towards the mean code, in [0, 1]; 1 leaves them as they are.
+        seed: of the noise, which is each image's own.
+    """
+
+    views: int = 8
+    sigma: float = 0.2
+    truncation: float = 0.7
+    seed: int = 0
+
+    def __post_init__(self) -> None:
+        if self.views < 1 or self.sigma < 0 or not 0 <= self.truncation <= 1:
+            raise UserError(
+                f"perturb: views {self.views}, sigma {self.sigma}, truncation {self.truncation}: give views of 1 or "
+                "more, sigma of 0 or more and truncation in [0, 1]"
+            )
+
+
+def truncate(codes: Tensor, mean_code: Tensor, truncation: float) -> Tensor:
+    """Codes ``(..., D)`` moved towards the mean code ``(D,)``: ``mean + truncation * (codes - mean)``."""
+    return mean_code + truncation * (codes - mean_code)
+
+
+def perturb(codes: Tensor, noise: Tensor, mean_code: Tensor, sigma: float, truncation: float) -> Tensor:
+    """Codes with noise on them, then truncated: ``mean + truncation * (codes + sigma * noise - mean)``.
+
+    Args:
+        codes: ``(..., L, D)``.
+        noise: standard normal, of a shape that goes with the codes'.
+        mean_code: ``(D,)``.
+        sigma: standard deviation.
+        truncation: in [0, 1].
+    """
+    return truncate(codes + sigma * noise, mean_code, truncation)
+
+
+def noise(ids: Tensor, seed: int, *shape: int) -> Tensor:
+    """Standard normal noise ``(N, *shape)`` on the CPU, each row by its id and the seed alone."""
+    rows = torch.empty(len(ids), *shape)
+    for row, number in zip(rows, ids.tolist(), strict=True):
+        # torch's CPU generator takes 32 bits; a prime keeps the seeds of one run apart from one another.
+        row.normal_(generator=torch.Generator().manual_seed((seed * 1_000_003 + number) % 2**32))
+    return rows

@@ -1,0 +1,35 @@
+"""W-perturb: noise of the stated size, an image's own."""
+
+import pytest
+import torch
+
+from ssl_bench.errors import UserError
+from ssl_bench.generation.perturb import Perturb, noise, perturb
+
+
+def test_noise_reaches_the_generator_with_standard_deviation_truncation_times_sigma() -> None:
+    codes, mean = torch.randn(4, 6, 32), torch.randn(32)
+    drawn = noise(torch.arange(4), 0, 500, 6, 32)
+    perturbed = perturb(codes.unsqueeze(1), drawn, mean, sigma=0.2, truncation=0.7)
+    torch.testing.assert_close(perturbed.mean(1), mean + 0.7 * (codes - mean), atol=0.05, rtol=0)
+    torch.testing.assert_close(perturbed.std(1).mean(), torch.tensor(0.14), atol=1e-3, rtol=0)
+    layers = drawn.flatten(0, 1).transpose(0, 1).flatten(1)
+    assert (torch.corrcoef(layers) - torch.eye(6)).abs().max() < 0.02  # each layer's own
+
+
+def test_without_noise_and_truncation_codes_stay() -> None:
+    codes = torch.randn(2, 3, 5)
+    torch.testing.assert_close(perturb(codes, torch.randn(2, 3, 5), torch.randn(5), 0.0, 1.0), codes)
+
+
+def test_noise_is_of_its_id_and_seed_alone() -> None:
+    together, alone = noise(torch.tensor([3, 8]), 0, 4), noise(torch.tensor([8]), 0, 4)
+    assert torch.equal(together[1:], alone)
+    assert not torch.equal(together[0], together[1])
+    assert not torch.equal(alone, noise(torch.tensor([8]), 1, 4))
+
+
+@pytest.mark.parametrize("wrong", [{"views": 0}, {"sigma": -0.1}, {"truncation": 2.0}])
+def test_settings_out_of_range_are_refused(wrong: dict[str, float]) -> None:
+    with pytest.raises(UserError, match=f"{next(iter(wrong))} {next(iter(wrong.values()))}"):
+        Perturb(**wrong)  # type: ignore[arg-type]
