@@ -83,3 +83,25 @@ def test_lightning_tells_the_sampler_the_epoch() -> None:
     trainer.fit(recorder, module)
     size = len(module.split("train")) + len(module.split("validation"))
     assert same(recorder.seen, epoch(size, 700, seed=3, number=0) + epoch(size, 700, seed=3, number=1))
+
+
+@pytest.mark.parametrize("images", [100, 37])
+def test_a_limited_pretraining_sees_the_first_images_of_an_order_that_no_option_changes(images: int) -> None:
+    limited, whole = Digits(fit_images=images, batch_size=10, seed=3), Digits()
+    for data in (limited, whole):
+        data.setup()
+    seen = torch.cat([batch.ids for batch in limited.train_dataloader()])
+    assert set(seen.tolist()) <= set(whole.fit_order()[:images].tolist())
+    assert len(seen) == images // 10 * 10
+    assert len(limited.split("train")) == len(whole.split("train"))
+
+
+@pytest.mark.parametrize("images", [-1, 10**6])
+def test_a_number_of_images_that_there_is_not_is_refused(images: int) -> None:
+    def ids() -> Tensor:
+        data = Digits(fit_images=images)
+        data.setup()
+        return data.fit_ids()
+
+    with pytest.raises(UserError, match="fit_images"):
+        ids()

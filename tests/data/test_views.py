@@ -239,3 +239,31 @@ def test_points_need_the_identity() -> None:
 def test_no_views_at_all_are_refused() -> None:
     with pytest.raises(UserError, match="number is 0"):
         views("identity", number=0)
+
+
+def sourced(number: int, recipe: str | Steps | None = None) -> Views:
+    """Views of noise, then two of images that are as grey as their id says."""
+
+    def source(images: Tensor, ids: Tensor) -> Tensor:
+        return (ids.view(1, -1, 1, 1, 1) * 10).expand(2, -1, *images.shape[1:]).to(torch.uint8)
+
+    mean, std = (0.4, 0.5, 0.6), (0.2, 0.25, 0.3)
+    return Views("flip", number, False, source, recipe, image_shape=(3, 8, 8), mean=mean, std=std)
+
+
+def test_views_of_a_source_follow_the_recipes_and_are_normalised_as_those() -> None:
+    made = sourced(2)(pictures((3, 8, 8)), torch.tensor([4, 0, 2, 1, 5, 3]))
+    assert made.shape == (4, 6, 3, 8, 8)
+    back = sourced(2).to_image(made)[2:]
+    expected = torch.tensor([40.0, 0.0, 20.0, 10.0, 50.0, 30.0]).view(1, 6, 1, 1, 1).expand(2, 6, 3, 8, 8) / 255
+    torch.testing.assert_close(back, expected, atol=1e-5, rtol=0)
+
+
+def test_a_recipe_of_their_own_replaces_the_normalisation() -> None:
+    made = sourced(1, [{"random_resized_crop": {"scale": [0.9, 1.0]}}])(pictures((3, 8, 8)), torch.arange(6))
+    torch.testing.assert_close(made[1, 5], torch.full((3, 8, 8), 50 / 255))
+
+
+def test_views_of_a_source_of_another_size_are_refused() -> None:
+    with pytest.raises(UserError, match="same size"):
+        sourced(1, [{"center_crop": {"size": 4}}])

@@ -3,11 +3,14 @@
 import pytest
 import torch
 from torch import nn
-from torchvision.models import resnet18
+from torchvision.models import resnet18, resnet50
 
+from ssl_bench.errors import UserError
 from ssl_bench.networks.mlp import MLPDecoder, MLPEncoder
+from ssl_bench.networks.projector import ProjectionHead
 from ssl_bench.networks.resnet import ResNetEncoder
 from ssl_bench.networks.simvae import ThreeStageEncoder, TransposedDecoder
+from ssl_bench.networks.timm_backbone import TimmBackbone
 
 
 def parameters(network: nn.Module) -> int:
@@ -39,6 +42,31 @@ def test_mlps_have_the_published_sizes() -> None:
 
 def test_resnet_is_torchvisions_resnet18() -> None:
     assert parameters(ResNetEncoder((3, 224, 224), 1000, stem="imagenet")) == parameters(resnet18())
+
+
+def test_resnet_with_bottlenecks_is_torchvisions_resnet50() -> None:
+    network = ResNetEncoder((3, 224, 224), 1000, blocks=(3, 4, 6, 3), bottleneck=True, stem="imagenet")
+    assert parameters(network) == parameters(resnet50())
+    assert network.backbone_dim == 2048
+
+
+@pytest.mark.parametrize("channels", [1, 3])
+def test_models_of_timm_are_backbones(channels: int) -> None:
+    backbone = TimmBackbone((channels, 32, 32), 0, "test_resnet")
+    assert backbone(torch.rand(2, channels, 32, 32)).shape == (2, backbone.backbone_dim)
+
+
+def test_a_model_that_timm_does_not_have_is_refused() -> None:
+    with pytest.raises(UserError, match=r"timm/resnot"):
+        TimmBackbone((3, 32, 32), 0, "resnot")
+
+
+@pytest.mark.parametrize("norm", [True, False])
+def test_projection_heads_end_where_they_are_told(norm: bool) -> None:
+    head = ProjectionHead(6, 4, (5, 7), norm=norm, norm_outputs=norm)
+    outputs = head(torch.randn(64, 6))
+    assert outputs.shape == (64, 4)
+    assert torch.allclose(outputs.mean(0), torch.zeros(4), atol=1e-5) == norm
 
 
 def test_resnet_stages_have_doubling_widths_and_halving_sizes() -> None:
