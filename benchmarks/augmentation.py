@@ -1,6 +1,6 @@
 """Views per second against torchvision on PIL images with worker processes (and kornia, where it is installed).
 
-    python benchmarks/views.py --write
+    python benchmarks/augmentation.py --write
 
 SimCLR's crop, flip, colour jitter and grayscale on 32x32 images in batches of 256. The contestants take turns in
 every round, so that a busy machine slows all of them; the ratio is the median over the rounds.
@@ -35,7 +35,7 @@ RECIPE: Steps = [
     {"color_jitter": {**JITTER, "p": 0.8}},
     {"grayscale": {"p": 0.2}},
 ]
-RESULT = Path(__file__).parent / "results" / "views.md"
+RESULT = Path(__file__).parent / "results" / "augmentation.md"
 
 
 class Pictures(Dataset[Tensor]):
@@ -139,9 +139,9 @@ def main() -> None:
     print(table)
     if arguments.write:
         RESULT.parent.mkdir(exist_ok=True)
-        command = "python benchmarks/views.py " + " ".join(sys.argv[1:])
+        command = "python benchmarks/augmentation.py " + " ".join(sys.argv[1:])
         text = (
-            f"# Views\n\n{BATCH * BATCHES} images of {SIDE}x{SIDE}, batches of {BATCH}: crop, flip, jitter, gray; "
+            f"# Augmentation\n\n{BATCH * BATCHES} images of {SIDE}x{SIDE}, batches of {BATCH}: crop, flip, jitter, gray; "
             f"median of {arguments.rounds} rounds.\n\n{table}\n\n"
             f"`{command}` on {datetime.date.today()}: {machine()}\n"
         )
