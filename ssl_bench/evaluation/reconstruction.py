@@ -48,7 +48,7 @@ def errors(pairs: Iterable[tuple[Tensor, Tensor]], subject: Subject) -> dict[str
         UserError: reconstructions have other shapes or are not finite.
     """
     shape = subject.image_shape
-    names = ["mse"] + ["psnr"] * (len(shape) == 3) + ["ssim"] * (len(shape) == 3 and min(shape[1:]) >= WINDOW)
+    names = list(errors_of_each(*torch.zeros(2, 1, *shape)))
     sums = torch.zeros(len(names) + 2, dtype=torch.float64, device=subject.device)  # then images, then bad images
     with torch.no_grad():
         for images, reconstructed in pairs:
@@ -57,10 +57,7 @@ def errors(pairs: Iterable[tuple[Tensor, Tensor]], subject: Subject) -> dict[str
                 sums[-1] += len(images)
                 continue
             sums[-1] += (~reconstructed.flatten(1).isfinite()).any(1).sum()
-            mse = (reconstructed - images).square().flatten(1).mean(1)
-            values = {"mse": mse, "psnr": -10 * mse.clamp_min(LEAST_MSE).log10()}
-            if "ssim" in names:
-                values["ssim"] = ssim(images, reconstructed)
+            values = errors_of_each(images, reconstructed)
             sums[: len(names)] += torch.stack([values[name].sum(dtype=torch.float64) for name in names])
     *totals, count, bad = all_reduce_sum(sums).tolist()
     if bad:
@@ -69,6 +66,17 @@ def errors(pairs: Iterable[tuple[Tensor, Tensor]], subject: Subject) -> dict[str
             "the method has diverged, or its reconstruct is wrong"
         )
     return {name: total / count for name, total in zip(names, totals, strict=True)}
+
+
+def errors_of_each(images: Tensor, reconstructed: Tensor) -> dict[str, Tensor]:
+    """Errors ``(n,)`` by name of n images ``(n, *shape)`` and their reconstructions."""
+    mse = (reconstructed - images).square().flatten(1).mean(1)
+    values = {"mse": mse}
+    if images.ndim == 4:
+        values["psnr"] = -10 * mse.clamp_min(LEAST_MSE).log10()
+        if min(images.shape[2:]) >= WINDOW:
+            values["ssim"] = ssim(images, reconstructed)
+    return values
 
 
 def ssim(x: Tensor, y: Tensor) -> Tensor:

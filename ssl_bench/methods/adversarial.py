@@ -35,6 +35,17 @@ def at_least(bound: float, method: type[Method], **settings: float) -> None:
             raise UserError(f"{method.__name__}: {name} {value}: give {bound} or more")
 
 
+def refuse_other_range(method: Method, image_shape: tuple[int, ...]) -> None:
+    """Refuse views of images that do not lie in [-1, 1], as generated ones do."""
+    if isinstance(method.views, Views) and len(image_shape) == 3:
+        ends = method.views.from_image(torch.tensor([0.0, 1.0]).view(2, 1, 1, 1).expand(2, *image_shape))
+        if not torch.allclose(ends, ends.new_tensor([-1.0, 1.0]).view(2, 1, 1, 1).expand_as(ends)):
+            raise UserError(
+                f"{type(method).__name__}: views lie in [{ends.min():.2f}, {ends.max():.2f}] and generated images in "
+                "[-1, 1]: end the recipe with `normalize: {mean: 0.5, std: 0.5}`"
+            )
+
+
 class Adversarial(Method):
     """Base of the methods that train a generator and a discriminator.
 
@@ -203,13 +214,7 @@ class Adversarial(Method):
                     f"{type(self).__name__}: a batch of {batch} images in {self.accumulate} parts: give a "
                     "--data.batch_size that --method.accumulate divides into parts of 2 or more, and as many images"
                 )
-        if isinstance(self.views, Views) and len(self.image_shape) == 3:
-            ends = self.views.from_image(torch.tensor([0.0, 1.0]).view(2, 1, 1, 1).expand(2, *self.image_shape))
-            if not torch.allclose(ends, ends.new_tensor([-1.0, 1.0]).view(2, 1, 1, 1).expand_as(ends)):
-                raise UserError(
-                    f"{type(self).__name__}: views lie in [{ends.min():.2f}, {ends.max():.2f}] and generated images in "
-                    "[-1, 1]: end the recipe with `normalize: {mean: 0.5, std: 0.5}`"
-                )
+        refuse_other_range(self, self.image_shape)
 
     def on_train_batch_end(self, outputs: Any, batch: Any, batch_idx: int) -> None:
         """Before an epoch ends, and its checkpoint is written, make the averaged generator fit to draw."""

@@ -1,0 +1,72 @@
+"""Where the network of a perceptual distance comes from: VGG19, or an encoder that the suite has trained."""
+
+from pathlib import Path
+
+import torch
+from torch import Tensor, nn
+
+from ssl_bench.errors import UserError
+from ssl_bench.experiment import build, resolve
+from ssl_bench.methods.checkpoint import load_method
+from ssl_bench.networks.perceptual import PerceptualDistance, vgg19_distance
+
+
+class Perceptual:
+    """A perceptual distance, loaded when it is first asked for.
+
+    Args:
+        weights: ``vgg19``, whose weights torchvision downloads; a file of them; or the run folder of a method with a
+            residual network as its backbone (simclr, simsiam), of which the outputs of all residual blocks are
+            compared: a stand-in where VGG's weights cannot be had, and logged by that name.
+        normalize: whether VGG19 is given images as it was trained with, or as released; see `vgg19_distance`. An
+            encoder of the suite is given images as its run was.
+    """
+
+    def __init__(self, weights: str = "vgg19", normalize: bool = True):
+        self.weights, self.normalize = weights, normalize
+        self.name = "stand_in" if Path(weights).is_dir() else "vgg19"
+        self.network: PerceptualDistance | None = None
+
+    def on(self, device: torch.device) -> PerceptualDistance:
+        """The network, on that device.
+
+        Raises:
+            UserError: it cannot be had.
+        """
+        if self.network is None:
+            if Path(self.weights).is_dir():
+                self.network = run_distance(Path(self.weights))
+            else:
+                file = None if self.weights == "vgg19" else Path(self.weights)
+                self.network = vgg19_distance(file, self.normalize)
+        return self.network.to(device)
+
+    def features(self, images: Tensor) -> list[Tensor]:
+        """See `PerceptualDistance.features`."""
+        return self.on(images.device).features(images)
+
+    def distance(self, images: Tensor, features: list[Tensor]) -> Tensor:
+        """See `PerceptualDistance.distance`."""
+        return self.on(images.device).distance(images, features)
+
+
+def run_distance(folder: Path) -> PerceptualDistance:
+    """Of the outputs of every residual block of a run's backbone, whose inputs are normalised as its recipe does.
+
+    Raises:
+        UserError: its method has no such backbone.
+    """
+    layers = getattr(getattr(load_method(folder), "backbone", None), "backbone", None)
+    if not isinstance(layers, nn.Sequential):
+        raise UserError(
+            f"{folder}: its method has no residual backbone: give the run folder of a simclr or simsiam run"
+        )
+    stages, stem = [], nn.Sequential()
+    for layer in layers:
+        stem.append(layer)
+        if any(True for _ in layer.children()):  # a block, and not a single layer
+            stages.append(stem)
+            stem = nn.Sequential()
+    views = build(resolve(["--config", str(folder / "config.yaml")])).views
+    black, white = views.from_image(torch.tensor([0.0, 1.0]).view(2, 1, 1, 1).expand(2, *views.output_shape))[..., 0, 0]
+    return PerceptualDistance(stages, (-black / (white - black)).tolist(), (1 / (white - black)).tolist())
