@@ -15,7 +15,7 @@ class Inversion(NamedTuple):
     """What `invert` found.
 
     Attributes:
-        codes: ``(B, n_latent, style_dim)`` float32, before truncation.
+        codes: ``(B, n_latent, style_dim)`` float32, which `synthesize` draws the reconstructions from: truncated.
         images: the reconstructions ``(B, C, H, H)`` in [0, 1].
         figures: per image ``(B,)``: `mse`, `psnr` and, of 11 px or more, `ssim` of the reconstructions, each also of
             those that the optimisation started from, as ``start_mse`` and so on.
@@ -35,29 +35,28 @@ def invert(
     compared: Literal["start", "current"] = "start",
     perceptual: PerceptualLoss | None = None,
     perceptual_weight: float = 1.0,
-    truncation: float = 0.7,
     autocast: torch.dtype | None = None,
 ) -> Inversion:
     """Codes from which the generator draws images, each optimised by itself from what the encoder says of it.
 
-    Minimises, per image, the mean squared error of pixels in [-1, 1], the perceptual distance and `latent_weight`
-    times the mean squared error of the encoder's codes of the reconstruction, from those of the image at the start (as
-    "Constructive Assimilation" has it) or from those that are optimised (Zhu et al. 2020, Eq. 5: reconstructions stay
-    in the encoder's domain). Adam works element by element and the loss is a sum over images, so that what is found
-    does not depend on which images are optimised together. The last iterate is kept. Appendix C of the paper says that
-    the loss is the encoder's, adversarial term included; its code leaves that out.
+    Optimised are codes before truncation. Minimises, per image, the mean squared error of pixels in [-1, 1], the
+    perceptual distance and `latent_weight` times the mean squared error of what the encoder says of the reconstruction,
+    from what it said of the image (as "Constructive Assimilation" has it) or from the codes that are optimised (Zhu et
+    al. 2020, Eq. 5: reconstructions stay in the encoder's domain). Adam works element by element and the loss is a sum
+    over images, so that what is found does not depend on which images are optimised together. The last iterate is kept.
+    Appendix C of the paper says that the loss is the encoder's, adversarial term included; its code leaves that out.
 
     Args:
-        method: an inversion method; or a generator's, without an encoder: then each image starts from the mean code
-            and there is no latent term.
+        method: an inversion method; or a generator's, without an encoder: then each image starts from the mean code,
+            nothing is truncated and there is no latent term.
         images: float ``(B, C, H, H)`` in [0, 1], on the method's device.
         steps: of Adam; 0 leaves the codes as they start.
-        lr: its learning rate, of codes.
+        lr: its learning rate.
         latent_weight: of that term.
-        compared: what the codes of the reconstruction are compared with.
+        compared: what the encoder's word of the reconstruction is compared with: its word of the image, at the start, or
+            the current codes.
         perceptual: the distance; none takes that of an inversion method.
         perceptual_weight: its weight.
-        truncation: psi of the codes that are drawn, where there is no inversion method, which has its own.
         autocast: precision of the networks, float32 by default; codes are float32.
 
     Raises:
@@ -65,37 +64,34 @@ def invert(
     """
     encoder = method if isinstance(method, InDomainInversion) else None
     perceptual = perceptual or (encoder.perceptual if encoder else None)
-    mean = method.mean_code()
+    mean, scale = method.mean_code(), encoder.truncation if encoder else 1.0
 
-    def draw(codes: Tensor) -> Tensor:
-        if isinstance(method, StyleGAN2):
-            return method.synthesize(torch.lerp(mean, codes, truncation))
-        return method.draw(codes)
+    def draw(offsets: Tensor) -> Tensor:
+        return method.synthesize(mean + scale * offsets)
 
     with torch.no_grad(), _precision(images, autocast):
-        start = encoder.codes(2 * images - 1) if encoder else mean.expand(len(images), method.n_latent, -1)
+        start = encoder.offsets(2 * images - 1) if encoder else mean.new_zeros(len(images), method.n_latent, len(mean))
         first = draw(start).clamp(0, 1)
         features = perceptual.features(images) if perceptual and perceptual_weight else []
-    codes = start.clone().requires_grad_()
-    optimizer = torch.optim.Adam([codes], lr=lr)
+    offsets = start.clone().requires_grad_()
+    optimizer = torch.optim.Adam([offsets], lr=lr)
     for _ in range(steps):
         with _precision(images, autocast):
-            y = draw(codes)
-            loss = 4 * (y - images).square().flatten(1).mean(1)
+            y = draw(offsets)
+            loss = 4 * (y - images).square().flatten(1).mean(1)  # of pixels in [-1, 1]
             if perceptual and perceptual_weight:
                 loss = loss + perceptual_weight * perceptual.distance(y, features)
             if encoder and latent_weight:
-                error = encoder.codes(2 * y - 1) - (start if compared == "start" else codes)
+                error = encoder.offsets(2 * y - 1) - (start if compared == "start" else offsets)
                 loss = loss + latent_weight * error.square().flatten(1).mean(1)
-        (codes.grad,) = torch.autograd.grad(loss.sum(), [codes])  # and none of any weights
+        (offsets.grad,) = torch.autograd.grad(loss.sum(), [offsets])  # and none of any weights
         optimizer.step()
-    if not codes.isfinite().all():
+    if not offsets.isfinite().all():
         raise RunError(f"inversion: codes are no longer finite after {steps} steps of {lr}: give a lower learning rate")
-    codes = codes.detach()
     with torch.no_grad(), _precision(images, autocast):
-        last = draw(codes).clamp(0, 1)
-    figures = errors_of_each(images, last)
-    return Inversion(codes, last, figures | {f"start_{k}": v for k, v in errors_of_each(images, first).items()})
+        last = draw(offsets).clamp(0, 1)
+    figures = errors_of_each(images, last) | {f"start_{k}": v for k, v in errors_of_each(images, first).items()}
+    return Inversion(mean + scale * offsets.detach(), last, figures)
 
 
 def _precision(images: Tensor, autocast: torch.dtype | None) -> torch.autocast:

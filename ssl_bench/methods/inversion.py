@@ -41,8 +41,8 @@ class InDomainInversion(Method):
     of pixels in [-1, 1], a perceptual distance and ``softplus(-D(g(e(x))))``; the discriminator D, which goes on from
     the generator's run, tells reconstructions from real images, with lazy R1. Eq. 4 of the paper prints the adversarial
     term with the other sign, which would drive reconstructions to what D calls generated. Weights and truncation are
-    those its authors released. The encoder's outputs are differences from the generator's mean code.
-    `ssl_bench.generation.inversion.invert` optimises codes further, image by image.
+    those its authors released. The encoder's outputs are codes before truncation, as offsets from the generator's mean
+    code. `ssl_bench.generation.inversion.invert` optimises codes further, image by image.
 
     Args:
         image_shape: (C, H, H) of one image; the command line takes it from the data.
@@ -53,10 +53,10 @@ class InDomainInversion(Method):
         perceptual: the perceptual distance; none leaves it out.
         perceptual_weight: its weight.
         adversarial_weight: of the adversarial term; 0 leaves it and the discriminator out.
-        latent_weight: of the mean squared error of the codes of generated images, from those they were generated from.
+        latent_weight: of the mean squared error of the encoder's outputs for generated images, whose codes are known.
         r1_weight: gamma of R1, gamma / 2 times the squared norm of D's gradient on real images.
         r1_every: evaluate it on every such batch only, with as many times its weight.
-        truncation: psi of the codes that are drawn, ``mean + psi (code - mean)``.
+        truncation: of codes towards the mean code, ``mean + truncation * (code - mean)``.
         discriminator_optimizer: as `optimizer`, which is then the encoder's.
         **kwargs: optimizer, schedule and decay_all, see `Method`; schedule and decay_all hold for both networks.
 
@@ -109,10 +109,17 @@ class InDomainInversion(Method):
         self.step = 0
         """`global_step` when the batch came."""
 
+    def offsets(self, x: Tensor) -> Tensor:
+        """What the encoder says of images ``(N, C, H, H)`` in [-1, 1]: ``(N, n_latent, style_dim)`` in float32."""
+        return self.encoder(x).float().unflatten(1, (self.n_latent, self.style_dim))  # type: ignore[no-any-return]
+
+    def at(self, offsets: Tensor) -> Tensor:
+        """The truncated codes, of the same shape, that `synthesize` draws: ``mean + truncation * offsets``."""
+        return self.center + self.truncation * offsets
+
     def codes(self, x: Tensor) -> Tensor:
-        """Codes ``(N, n_latent, style_dim)`` in float32, before truncation, of images ``(N, C, H, H)`` in [-1, 1]."""
-        offsets: Tensor = self.encoder(x).float()
-        return self.center + offsets.unflatten(1, (self.n_latent, self.style_dim))  # type: ignore[no-any-return]
+        """Truncated codes ``(N, n_latent, style_dim)`` of images ``(N, C, H, H)`` in [-1, 1], in float32."""
+        return self.at(self.offsets(x))
 
     def encode(self, x: Tensor) -> Tensor:
         """The encoder's codes, of all layers: images ``(N, C, H, H)`` in [-1, 1] to ``(N, n_latent * style_dim)``."""
@@ -123,20 +130,16 @@ class InDomainInversion(Method):
         return self.center
 
     def synthesize(self, codes: Tensor) -> Tensor:
-        """The generator's images ``(N, C, H, H)``, about [0, 1], of codes as they are; not clamped."""
+        """The generator's images ``(N, C, H, H)`` of codes, about [0, 1]; differentiable, so not clamped."""
         return (self.generator.synthesis(codes).float() + 1) / 2  # type: ignore[no-any-return]
-
-    def draw(self, codes: Tensor) -> Tensor:
-        """Its images, about [0, 1], of codes that are truncated first, as the encoder's are."""
-        return self.synthesize(torch.lerp(self.center, codes, self.truncation))
 
     def reconstruct(self, x: Tensor) -> Tensor:
         """The generator at the encoder's codes of images in [-1, 1]: same shape, in [0, 1]."""
-        return self.draw(self.codes(x)).clamp(0, 1)
+        return self.synthesize(self.codes(x)).clamp(0, 1)
 
     def prepare(self, real: Tensor) -> Part:
         """Real images ``(N, C, H, H)`` in [-1, 1] and their reconstructions, which both networks' losses are of."""
-        return {"real": real, "reconstructed": 2 * self.draw(self.codes(real)) - 1}
+        return {"real": real, "reconstructed": 2 * self.synthesize(self.codes(real)) - 1}
 
     def discriminator_loss(self, part: Part) -> Terms:
         """Non-saturating loss of reconstructions against real images and, where it is due, R1."""
@@ -174,11 +177,11 @@ class InDomainInversion(Method):
         return terms | {"loss": loss}
 
     def latent_loss(self, z: Tensor) -> Tensor:
-        """Mean squared error of the encoder's codes of images that were generated from latents ``(N, latent_dim)``."""
+        """Mean squared error of what the encoder says of images generated from latents ``(N, latent_dim)``."""
         with torch.no_grad():
-            codes = self.generator.codes(z)
-            images = 2 * self.draw(codes) - 1
-        return F.mse_loss(self.codes(images), codes)
+            offsets = self.generator.codes(z) - self.center
+            images = 2 * self.synthesize(self.at(offsets)) - 1
+        return F.mse_loss(self.offsets(images), offsets)
 
     def training_step(self, batch: Batch, batch_idx: int) -> Terms:
         """A step of the discriminator and then one of the encoder; each view is an image."""
