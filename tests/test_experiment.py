@@ -38,7 +38,9 @@ def snapshot(experiment: str) -> dict[str, Any]:
     config["trainer"] = {key: config["trainer"][key] for key in ("max_epochs", "precision", "log_every_n_steps")}
     optimizer = config["method"]["init_args"]["optimizer"]["init_args"]
     config["method"]["init_args"]["optimizer"]["init_args"] = {
-        key: optimizer[key] for key in ("lr", "betas", "eps", "weight_decay", "fused")
+        key: optimizer[key]
+        for key in ("lr", "momentum", "nesterov", "betas", "eps", "weight_decay", "trust_coeff", "fused")
+        if key in optimizer
     }
     return config
 
@@ -63,7 +65,7 @@ def test_every_experiment_takes_a_step_at_its_full_size(experiment: str, monkeyp
     with torch.device("meta"):
         run = build(resolve(stack(None, None, experiment)))
         run.method.to("meta")
-        views = torch.rand(run.views.number, 4, *run.views.output_shape)
+        views = torch.rand(run.views.number + (run.views.generated is not None), 4, *run.views.output_shape)
         batch = Batch(views, torch.zeros(4), torch.arange(4))
         losses = {network: loss(batch) for network, loss in losses_of(run.method).items()}
         features = run.method.encode(views[0])

@@ -5,7 +5,7 @@ from collections.abc import Callable
 from dataclasses import replace
 from inspect import signature
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol
 
 import torch
 import yaml
@@ -19,14 +19,24 @@ from ssl_bench.data.transforms import Flip, HorizontalFlip, Normalize, Threshold
 from ssl_bench.errors import UserError
 
 Steps = list[str | dict[str, dict[str, Any] | None]]
-Source = Callable[[Tensor, Tensor], Tensor]
-"""What makes views of another kind: images ``(N, C, H, W)`` and their ids ``(N,)`` to ``(J, N, C, H, W)``, uint8 or
-float in [0, 1], on the images' device. Where it has a method ``start(method)``, that is called once before training, to
-refuse data that it does not suit or to take hold of the encoder."""
 Step = Transform | Crop
 
 # Bytes of float images that a thread of a CPU works on at a time, which with their temporaries stay in its cache.
 PIECE = 2**19
+
+
+class Source(Protocol):
+    """What makes views of another kind: a generator, a cache, files of one's own.
+
+    Where it has a method ``start(method)``, that is called once before training, to refuse data that it does not suit
+    or to take hold of the encoder.
+    """
+
+    # Not Tensor: jsonargparse would take the class of a source for a factory of tensors, and refuse it.
+    def __call__(self, images: Tensor, ids: Tensor) -> Any:
+        """Images ``(N, C, H, W)`` and their ids ``(N,)`` to ``(J, N, C, H, W)``, uint8 or float in [0, 1]."""
+        ...
+
 
 STEPS: dict[str, type[Step]] = {
     "random_resized_crop": RandomResizedCrop,

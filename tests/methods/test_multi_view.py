@@ -88,7 +88,7 @@ def test_any_number_of_views_makes_a_step(name: str) -> None:
 
 def test_a_batch_says_which_images_its_views_are_of() -> None:
     method = small("simclr").method
-    seen = {}
+    seen: dict[str, torch.Tensor] = {}
     method.views = lambda images, ids: seen.setdefault(
         "views", torch.stack([images, ids.float()[:, None] + 0 * images])
     )
