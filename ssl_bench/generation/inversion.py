@@ -53,7 +53,7 @@ def invert(
         steps: of Adam; 0 leaves the codes as they start.
         lr: its learning rate.
         latent_weight: of that term.
-        compared: what the encoder's word of the reconstruction is compared with: its word of the image, at the start, or
+        compared: what the encoder's word of the reconstruction is compared with: its word of the image, or
             the current codes.
         perceptual: the distance; none takes that of an inversion method.
         perceptual_weight: its weight.
