@@ -52,10 +52,11 @@ def nt_xent(z: Tensor, temperature: float) -> Tensor:
     logits = z.flatten(0, 1) @ everyone.flatten(0, 1).T / temperature
     image = torch.arange(n, device=z.device) + n * rank()
     view = torch.arange(views, device=z.device)
-    itself = (view[:, None] * total + image).flatten()  # its column of each anchor
-    logits = logits.scatter(1, itself[:, None], -torch.inf)
-    columns = (view * total)[None, :] + image.repeat(views)[:, None]  # of all views of each anchor's image
-    positives = columns[columns != itself[:, None]].view(views * n, views - 1)
+    # Columns of each anchor's image: first itself, then its other views.
+    columns = (view[:, None] + view) % views * total
+    columns = (columns[:, None] + image[:, None]).flatten(0, 1)
+    itself, positives = columns[:, :1], columns[:, 1:]
+    logits = logits.scatter(1, itself, -torch.inf)
     return -(logits.gather(1, positives).mean(1) - logits.logsumexp(1)).mean()
 
 
