@@ -3,13 +3,15 @@
 from typing import Any
 
 import torch
-from torch import Generator, Tensor
+from torch import Generator, Tensor, nn
 
 from ssl_bench.distributed import gather
 from ssl_bench.errors import UserError
 from ssl_bench.losses.adversarial import non_saturating_discriminator, non_saturating_generator
 from ssl_bench.losses.stylegan import path_lengths, r1
 from ssl_bench.methods.adversarial import Adversarial, DiscriminatorNetwork, GeneratorNetwork, Part, Terms, at_least
+from ssl_bench.networks.adaptive_augment import AdaptiveAugment
+from ssl_bench.networks.rosinality import load_rosinality, read_rosinality
 
 PATH_DECAY = 0.99
 """Of the moving average of path lengths."""
@@ -32,6 +34,12 @@ class StyleGAN2(Adversarial):
         r1_every: evaluate R1 on every such batch only, with as many times its weight.
         path_weight: of the squared difference of path lengths from their mean; 0 leaves it out.
         path_every: evaluate it on every such batch only, with as many times its weight. On half of the batch.
+        augment: what both networks' losses let the discriminator see real and generated images through, such as
+            `networks.diff_augment.DiffAugment` or `networks.adaptive_augment.AdaptiveAugment`. R1 is of the images
+            that it sees.
+        rosinality: a checkpoint in the layout of rosinality's stylegan2-pytorch that training starts from; with
+            ``--epochs 0`` its networks are imported as they are. Where it has no ``g`` or ``d``, the generator that is
+            trained is its average, and the discriminator starts anew.
         **kwargs: see `Adversarial`.
 
     Raises:
@@ -49,6 +57,8 @@ class StyleGAN2(Adversarial):
         r1_every: int = 16,
         path_weight: float = 2.0,
         path_every: int = 4,
+        augment: nn.Module | None = None,
+        rosinality: str | None = None,
         **kwargs: Any,
     ):
         at_least(0, type(self), r1_weight=r1_weight, path_weight=path_weight)
@@ -59,7 +69,19 @@ class StyleGAN2(Adversarial):
             raise UserError(f"StyleGAN2: generator {kind} has no {missing[0]}: give a StyleGAN2Generator")
         self.r1_weight, self.r1_every = r1_weight, r1_every
         self.path_weight, self.path_every = path_weight, path_every
+        self.augment, self.rosinality = augment, rosinality
         self.register_buffer("path_mean", torch.zeros(()))
+
+    def setup(self, stage: str) -> None:
+        """Load what is imported: here, so that a run's checkpoint is read without the file it started from."""
+        if self.rosinality is None or stage != "fit":
+            return
+        file, held = self.rosinality, read_rosinality(self.rosinality)
+        average = held.get("g_ema") or held["g"]
+        load_rosinality(file, self.generator_ema, average)
+        load_rosinality(file, self.generator, held.get("g", average))
+        for network in (self.discriminator, self.discriminator_ema) if "d" in held else ():
+            load_rosinality(file, network, held["d"])
 
     @property
     def n_latent(self) -> int:
@@ -90,11 +112,15 @@ class StyleGAN2(Adversarial):
         """What the averaged generator makes of latents: images ``(n, C, H, W)`` in [0, 1]."""
         return self.synthesize(self.codes_of(z)).clamp(0, 1)
 
+    def seen(self, x: Tensor) -> Tensor:
+        """What the discriminator is shown of images."""
+        return x if self.augment is None else self.augment(x)
+
     def discriminator_loss(self, part: Part) -> Terms:
         """Non-saturating loss and, where it is due, R1. Real and generated images are told apart group by group."""
-        real, terms = part["real"], Terms()
+        terms: Terms = {}
         with torch.no_grad():
-            fake = self.fakes(len(real))
+            real, fake = self.seen(part["real"]), self.seen(self.fakes(len(part["real"])))
         if self.r1_weight and self.due(self.r1_every):
             on_real, terms["r1"] = r1(self.discriminator.forward, real)
         else:
@@ -103,12 +129,15 @@ class StyleGAN2(Adversarial):
         loss = non_saturating_discriminator(on_real, on_fake)
         if terms:
             loss = loss + self.r1_every * self.r1_weight / 2 * terms["r1"]
+        if isinstance(self.augment, AdaptiveAugment):
+            self.augment.adapt(gather(on_real.detach()))
+            terms["augmentation"] = self.augment.p.clone()
         return terms | {"real": on_real.mean(), "fake": on_fake.mean(), "loss": loss}
 
     def generator_loss(self, part: Part) -> Terms:
         """Non-saturating loss and, where it is due, path length."""
         n = len(part["real"])
-        loss = non_saturating_generator(self.discriminator(self.fakes(n)).float())
+        loss = non_saturating_generator(self.discriminator(self.seen(self.fakes(n))).float())
         if not self.path_weight or not self.due(self.path_every):
             return {"generator_loss": loss}
         codes = self.generator.codes(torch.randn((n + 1) // 2, self.latent_dim, device=self.device))  # type: ignore[operator]

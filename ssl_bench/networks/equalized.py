@@ -58,49 +58,47 @@ class EqualizedConv2d(nn.Module):
         self.weight = nn.Parameter(torch.randn(outputs, inputs, kernel, kernel))
         self.bias = nn.Parameter(torch.zeros(outputs)) if bias else None
         self.scale = 1 / math.sqrt(inputs * kernel**2)
-        self.kernel, self.down = kernel, down
-        # What a 1x1 convolution is not to see need not be filtered either.
-        self.blur = Blur(1 + kernel // 2, stride=2 if kernel == 1 else 1) if down else nn.Identity()
+        self.stride, self.padding = (2, 0) if down else (1, kernel // 2)
+        self.blur = Blur(1 + kernel // 2) if down else nn.Identity()
 
     def forward(self, x: Tensor) -> Tensor:
         """``(N, inputs, H, W) -> (N, outputs, H, W)``, half the size if ``down``."""
-        stride, padding = (2 if self.kernel > 1 else 1, 0) if self.down else (1, self.kernel // 2)
-        return F.conv2d(self.blur(x), self.weight * self.scale, self.bias, stride, padding)
+        return F.conv2d(self.blur(x), self.weight * self.scale, self.bias, self.stride, self.padding)
 
 
 class Blur(nn.Module):
     """The low-pass filter [1, 3, 3, 1] of rows and columns, normalised: ``(N, C, H, W)``, 0 outside of the image.
 
-    A depthwise convolution is on a CPU as fast as, or faster than, the same by rows and columns, by box filters, by
-    interpolation or merged into the convolution beside it.
+    On a CPU a depthwise convolution is as fast as, or faster than, the same by rows and columns, by box filters, by
+    interpolation or merged into the convolution beside it; but the gradient of one with stride 2 is slow, so that
+    every pixel is filtered where every second is wanted.
 
     Args:
         padding: on each side; the image grows by twice as much less 3.
-        stride: of the output.
         gain: sum of the filter's coefficients; 4 after three of four pixels were filled with 0.
     """
 
     filter: Tensor
 
-    def __init__(self, padding: int, stride: int = 1, gain: float = 1.0):
+    def __init__(self, padding: int, gain: float = 1.0):
         super().__init__()
         row = torch.tensor([1.0, 3.0, 3.0, 1.0]) / 8
         self.register_buffer("filter", gain * torch.outer(row, row), persistent=False)
-        self.padding, self.stride = padding, stride
+        self.padding = padding
 
     def forward(self, x: Tensor) -> Tensor:
         """``(N, C, H, W) -> (N, C, H', W')``."""
         each = self.filter.to(x.dtype).expand(x.shape[1], 1, 4, 4)
-        return F.conv2d(x, each, stride=self.stride, padding=self.padding, groups=x.shape[1])
+        return F.conv2d(x, each, padding=self.padding, groups=x.shape[1])
 
 
 class Upsample(Blur):
     """Twice the size, each pixel spread by the low-pass filter: ``(N, C, H, W) -> (N, C, 2 H, 2 W)``."""
 
     def __init__(self) -> None:
-        super().__init__(padding=1, stride=2, gain=4.0)
+        super().__init__(padding=1, gain=4.0)
 
     def forward(self, x: Tensor) -> Tensor:
         """``(N, C, H, W) -> (N, C, 2 H, 2 W)``."""
         each = self.filter.to(x.dtype).expand(x.shape[1], 1, 4, 4)
-        return F.conv_transpose2d(x, each, stride=self.stride, padding=self.padding, groups=x.shape[1])
+        return F.conv_transpose2d(x, each, stride=2, padding=self.padding, groups=x.shape[1])

@@ -35,7 +35,6 @@ OF_METHOD = {
     "structural_gan": ["--method.lazy=1", "--method.embedding_dim=8", "--method.queue_size=300"],
     "hinge_gan": ["--method.lazy=1"],
     "ssgan": ["--method.alpha_schedule.kind=linear"],
-    "stylegan2": ["--method.generator.style_dim=8", "--method.generator.mapping_layers=2", "--method.r1_every=2"],
 }
 
 
