@@ -23,6 +23,16 @@ KEYS = """Every other key of the configuration is a flag too, after the stacked 
   ssl-bench bench --config runs/RUN/config.yaml     a recorded run once more"""
 
 
+VIEWS = {
+    "invert": "codes of a data set's images, by a run of METHOD=inversion",
+    "search": "W-search: views as far from an image, for an encoder, as its expert views are",
+    "perturb": "W-perturb: views at codes with noise on them",
+    "sample": "images drawn by a run of METHOD=stylegan2, with their codes",
+    "show": "a picture of what a folder holds, and its figures",
+    "information": "mutual information between kinds of views (MINE)",
+}
+
+
 SUBJECTS = """what can be scored:
   ssl-bench evaluate runs/RUN                        a run's last checkpoint once more
   ssl-bench evaluate pixels --data fashion_mnist     a floor: pixels, pca or random
@@ -68,6 +78,12 @@ def command_line() -> argparse.ArgumentParser:
     command.add_argument("--out", metavar="FOLDER", help="where run folders are made; default runs")
     command.add_argument("--devices", metavar="N", default="auto", help="processes, one for each device; default auto")
     command.add_argument("--debug", action="store_true", help="show tracebacks")
+    text = "generated views: make them, look at them; a folder that is made goes on where it was"
+    command = commands.add_parser("views", help=text, description=text)
+    made = command.add_subparsers(dest="views", required=True)
+    for name, text in VIEWS.items():
+        one = made.add_parser(name, help=text, add_help=False, allow_abbrev=False)  # the rest is its own parser's
+        one.add_argument("--debug", action="store_true")
     command = commands.add_parser("list", help="methods, data sets, views, experiments and protocols")
     command.add_argument("--debug", action="store_true", help="show tracebacks")
     command = commands.add_parser("table", help="recorded runs, method by method, beside the papers' figures")
@@ -119,6 +135,10 @@ def run(options: argparse.Namespace, rest: list[str]) -> int:
             print_table(read_records(options.runs), options.format, options.metrics)
         case "evaluate":
             evaluate(options, rest)
+        case "views":
+            from ssl_bench.generation.commands import views
+
+            views(options.views, rest)
         case command:
             files = stack(options.method, options.data, options.experiment)  # a wrong name shows before the long import
             if not files and "--config" not in " ".join(rest):

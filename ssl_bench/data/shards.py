@@ -1,6 +1,7 @@
 """Rows of tensors in many files: made shard by shard by many processes, kept over a kill, read at random."""
 
 import json
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -52,7 +53,7 @@ class Shards:
         folder: Path,
         key: dict[str, Any],
         count: int,
-        notes: dict[str, Any] | None = None,
+        notes: Callable[[], dict[str, Any]] = dict,
         shard_rows: int = SHARD_ROWS,
     ) -> "Shards":
         """Make a folder, or open the one that is there to go on with it. All processes call this together.
@@ -61,7 +62,7 @@ class Shards:
             folder: the folder.
             key: what the rows are of, plain data as JSON has it.
             count: rows in all.
-            notes: kept beside the key and not compared: one that is there keeps its own.
+            notes: called where the folder is new, by all processes; what the first finds out is kept beside the key.
             shard_rows: rows of a file; one that is there keeps its own.
 
         Raises:
@@ -75,8 +76,9 @@ class Shards:
             if different := difference({**shards.key, "count": shards.count}, {**key, "count": count}):
                 raise UserError(f"{folder} holds others: {different}; give another --out, or delete it")
             return shards
+        found_out = notes()
         if rank() == 0:
-            index = {"key": key, "notes": notes or {}, "count": count, "shard_rows": shard_rows}
+            index = {"key": key, "notes": found_out, "count": count, "shard_rows": shard_rows}
             try:
                 folder.mkdir(parents=True, exist_ok=True)
                 with replacing(folder / "index.json") as file:
@@ -164,6 +166,10 @@ class Shards:
         count = self.count if count is None else count
         shards = range(-(-count // self.shard_rows))
         return torch.cat([self._shard(shard)[name].to(device) for shard in shards])[:count]
+
+    def names(self) -> list[str]:
+        """Of the rows' tensors."""
+        return list(self._shard(0))
 
     def nbytes(self, name: str) -> int:
         """Bytes of one whole tensor."""

@@ -16,17 +16,17 @@ class Perturb:
         views: of each image.
         sigma: standard deviation of the noise on every layer's code. The paper's N(0, sigma I) reads as a variance;
             released is this. What reaches the generator is truncation * sigma.
-        truncation: of codes towards the mean code, in [0, 1]; 1 leaves them as they are.
+        truncation: of codes towards the mean code, in [0, 1]; by default the codes' own, at which they are the image.
         seed: of the noise, which is each image's own.
     """
 
     views: int = 8
     sigma: float = 0.2
-    truncation: float = 0.7
+    truncation: float | None = None
     seed: int = 0
 
     def __post_init__(self) -> None:
-        if self.views < 1 or self.sigma < 0 or not 0 <= self.truncation <= 1:
+        if self.views < 1 or self.sigma < 0 or not 0 <= (self.truncation or 0) <= 1:
             raise UserError(
                 f"perturb: views {self.views}, sigma {self.sigma}, truncation {self.truncation}: give views of 1 or "
                 "more, sigma of 0 or more and truncation in [0, 1]"

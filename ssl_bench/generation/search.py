@@ -28,7 +28,7 @@ class Search:
         target: what views are views of: the reconstruction of the image, as released, or the image, as printed.
         noise: standard deviation of what every copy of an anchor's code starts with, since gradients vanish at the
             anchor itself. Released: 1e-3 (CIFAR-10), 5e-3; its first copy had none, and kept the search from ending.
-        truncation: of codes towards the mean code, in [0, 1]; 1 leaves them as they are.
+        truncation: of codes towards the mean code, in [0, 1]; by default the codes' own, at which they are the image.
         lr: Adam's learning rate.
         steps: Adam's steps at most.
         tolerance: loss of an anchor at which its search ends.
@@ -41,14 +41,14 @@ class Search:
     uniformity: float = 0.01
     target: Literal["reconstruction", "image"] = "reconstruction"
     noise: float = 1e-3
-    truncation: float = 0.7
+    truncation: float | None = None
     lr: float = 0.01
     steps: int = 1000
     tolerance: float = 1e-3
     seed: int = 0
 
     def __post_init__(self) -> None:
-        if self.views < 2 or self.steps < 0 or not 0 <= self.truncation <= 1 or self.noise <= 0 or self.lr <= 0:
+        if self.views < 2 or self.steps < 0 or not 0 <= (self.truncation or 0) <= 1 or min(self.noise, self.lr) <= 0:
             raise UserError(
                 f"search: views {self.views}, steps {self.steps}, truncation {self.truncation}, noise {self.noise}, lr "
                 f"{self.lr}: give views of 2 or more, steps of 0 or more, truncation in [0, 1], noise and lr above 0"
@@ -143,9 +143,10 @@ def search(
     mean_code: Tensor,
     anchors: Iterator[Anchors],
     settings: Search,
+    *,
     eps1: float,
     eps2: float,
-    *,
+    truncation: float,
     batch_size: int = 128,
     autocast: torch.dtype | None = None,
     compile: bool = False,
@@ -160,9 +161,10 @@ def search(
         project: images ``(N, C, H, W)`` in [0, 1] to projections ``(N, d)``, L2-normalised.
         mean_code: ``(D,)``, on the device to search on.
         anchors: in batches of any size.
-        settings: see `Search`.
+        settings: see `Search`; what it leaves open is settled here:
         eps1: see `search_loss`.
         eps2: see `search_loss`.
+        truncation: see `Search`.
         batch_size: anchors at a time, of `settings.views` views each.
         autocast: a lower precision for both networks; loss and Adam keep float32.
         compile: both networks, their loss and its gradient through torch.compile.
@@ -181,7 +183,7 @@ def search(
 
     def forward(codes: Tensor, target: Tensor) -> tuple[Tensor, Tensor, Tensor]:
         with torch.autocast(device.type, dtype=autocast, enabled=autocast is not None):
-            images = synthesize(truncate(codes.flatten(0, 1), mean_code, settings.truncation))
+            images = synthesize(truncate(codes.flatten(0, 1), mean_code, truncation))
         images = images.float().clamp(0, 1)
         views = projections(images).unflatten(0, codes.shape[:2])
         loss = search_loss(views, target, eps1, eps2, settings.uniformity)

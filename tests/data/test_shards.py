@@ -42,9 +42,9 @@ def test_rows_are_read_as_they_were_written(tmp_path: Path) -> None:
 
 
 def test_shards_that_are_there_are_not_made_again(tmp_path: Path) -> None:
-    shards = Shards.make(tmp_path, KEY, 11, {"found": 1}, shard_rows=4)
+    shards = Shards.make(tmp_path, KEY, 11, lambda: {"found": 1}, shard_rows=4)
     shards.write(1, tensors(shards.rows(1)))
-    again = Shards.make(tmp_path, KEY, 11, {"found": 2}, shard_rows=8)
+    again = Shards.make(tmp_path, KEY, 11, lambda: {"found": 2}, shard_rows=8)
     assert again.mine(CPU) == again.missing() == [0, 2]
     assert again.notes == {"found": 1}
 

@@ -1,6 +1,7 @@
 """W-search: its loss by hand, its Adam torch's, and each anchor searched as if it were alone."""
 
 from collections.abc import Iterator
+from typing import Any
 
 import pytest
 import torch
@@ -12,7 +13,8 @@ from ssl_bench.generation.perturb import noise, truncate
 from ssl_bench.generation.search import Anchors, Found, Search, search, search_loss
 
 LAYERS, STYLE, SHAPE = 3, 5, (1, 4, 4)
-EPS1, EPS2 = 0.3, 0.5
+EPS1, EPS2, TRUNCATION = 0.3, 0.5, 0.7
+OPEN: Any = {"eps1": EPS1, "eps2": EPS2, "truncation": TRUNCATION}
 MEAN = torch.full((STYLE,), 0.1)
 torch.manual_seed(0)
 DRAW, LOOK = torch.randn(LAYERS * STYLE, 16) / 4, torch.randn(16, 6)
@@ -31,9 +33,9 @@ def anchors(ids: range) -> Anchors:
     return Anchors(torch.tensor(ids), codes, synthesize(codes).mul(255).round().to(torch.uint8))
 
 
-def found(settings: Search, chunks: Iterator[Anchors], batch_size: int = 4, **how: object) -> dict[int, Found]:
+def found(settings: Search, chunks: Iterator[Anchors], batch_size: int = 4, **how: Any) -> dict[int, Found]:
     """What is found for each anchor, by its id."""
-    every = search(synthesize, project, MEAN, chunks, settings, EPS1, EPS2, batch_size=batch_size, **how)  # type: ignore[arg-type]
+    every = search(synthesize, project, MEAN, chunks, settings, **OPEN, batch_size=batch_size, **how)
     rows: dict[int, Found] = {}
     for part in every:
         for row, number in enumerate(part.ids.tolist()):
@@ -72,7 +74,7 @@ def test_an_anchor_is_searched_as_torch_adam_does_it() -> None:
     optimizer = torch.optim.Adam([codes], settings.lr)
 
     def loss() -> tuple[Tensor, Tensor]:
-        images = synthesize(truncate(codes, MEAN, settings.truncation)).clamp(0, 1)
+        images = synthesize(truncate(codes, MEAN, TRUNCATION)).clamp(0, 1)
         target = project(anchor.images / 255)
         return search_loss(project(images)[None], target, EPS1, EPS2, settings.uniformity), images
 
@@ -87,7 +89,7 @@ def test_an_anchor_is_searched_as_torch_adam_does_it() -> None:
 
 
 def test_views_are_at_the_boundary_and_apart() -> None:
-    settings = Search(views=4, steps=300, tolerance=5e-3)
+    settings = Search(views=4, steps=300, uniformity=0.1, tolerance=5e-3)
     rows = found(settings, iter([anchors(range(9))]))
     assert sorted(rows) == list(range(9))
     for number, row in rows.items():
@@ -95,10 +97,10 @@ def test_views_are_at_the_boundary_and_apart() -> None:
         away = (views - target).norm(dim=1)
         assert row.figures["loss"] <= settings.tolerance
         assert row.figures["steps"] < settings.steps
-        assert (away - EPS1).abs().mean() < 0.05
+        assert (away - EPS1).abs().mean() < 0.1
         torch.testing.assert_close(row.figures["boundary"], (away - EPS1).abs().mean(), atol=0.01, rtol=0)
         apart = torch.pdist(views).mean()
-        assert apart > 0.1
+        assert apart > 0.4
         torch.testing.assert_close(row.figures["spread"], apart, atol=0.02, rtol=0)
 
 
@@ -121,8 +123,11 @@ def test_the_batch_is_kept_full() -> None:
         return synthesize(codes)
 
     settings = Search(views=3, steps=60, tolerance=5e-3)
-    list(search(counting, project, MEAN, iter([anchors(range(5)), anchors(range(5, 12))]), settings, EPS1, EPS2,
-                batch_size=4))  # fmt: skip
+    list(
+        search(
+            counting, project, MEAN, iter([anchors(range(5)), anchors(range(5, 12))]), settings, **OPEN, batch_size=4
+        )
+    )
     begun_all = len(sizes) - next(i for i, size in enumerate(sizes[::-1]) if size == 4)
     assert set(sizes[:begun_all]) == {4}
     assert sizes[begun_all:] == sorted(sizes[begun_all:], reverse=True)
