@@ -22,6 +22,7 @@ from ssl_bench.methods.multi_view import MultiView
 from ssl_bench.methods.structural_gan import StructuralGAN
 from ssl_bench.methods.stylegan2 import StyleGAN2
 from ssl_bench.methods.vae import VAE
+from ssl_bench.methods.viewmaker import ViewMaker
 from tests.ranks import Ranks
 
 METHODS = sorted(config_names("method"))
@@ -31,7 +32,11 @@ TINY = {
         "--method.discriminator.width=16", "--method.generator.width=4", "--method.latent_dim=4",
         "--data.batch_size=32", "--trainer.precision=32-true",
     ],
-    MultiView: ["--method.backbone.width=4", "--method.projector.outputs=16", "--method.projector.hidden=[16]"],
+    # A schedule that does not hang on the length of the run, for the sake of the resumed one.
+    MultiView: [
+        "--method.backbone.width=4", "--method.projector.outputs=16", "--method.projector.hidden=[16]",
+        "--method.schedule.kind=constant", "--method.schedule.warmup=0",
+    ],
     HingeGAN: ["--method.lazy=1"],
     StructuralGAN: [
         "--method.lazy=1", "--method.embedding_dim=8", "--method.queue_size=64", "--method.global_batch=true",
@@ -41,6 +46,8 @@ TINY = {
         "--method.generator.style_dim=8", "--method.generator.mapping_layers=2", "--method.path_weight=0",
         "--method.r1_every=1", "--method.r1_weight=0.1",
     ],
+    # Of one view: a rank's rows of noise are then a block of them.
+    ViewMaker: ["--method.viewmaker.width=4", "--method.viewmaker.blocks=1", "--method.made=1"],
 }  # fmt: skip
 """Small networks, and what makes ranks equal one process, for every kind of method."""
 FEW_STEPS = ["--trainer.max_epochs=2", "--trainer.limit_train_batches=3", "--trainer.accelerator=cpu"]
@@ -72,12 +79,22 @@ def losses_of(method: Method) -> dict[str, Callable[[Batch], torch.Tensor]]:
             "discriminator": lambda batch: method.discriminator_loss(method.prepare(batch.images[0]))["loss"],
             "generator": lambda batch: method.generator_loss(method.prepare(batch.images[0]))["generator_loss"],
         }
+    if isinstance(method, ViewMaker):
+        return {
+            "backbone+projector": lambda batch: method.encoder_loss(batch.images)["loss"],
+            "viewmaker": lambda batch: method.viewmaker_loss(batch.images)["viewmaker_loss"],
+        }
     return {"": lambda batch: cast("torch.Tensor", method.training_step(batch, 0))}
+
+
+def modules(method: Method, network: str) -> nn.ModuleList:
+    """The modules that a network of `losses_of` consists of."""
+    return nn.ModuleList([method.get_submodule(name) for name in network.split("+")])
 
 
 def trained(method: Method, network: str) -> dict[str, nn.Parameter]:
     """Parameters of that network which are trained."""
-    return {name: p for name, p in method.get_submodule(network).named_parameters() if p.requires_grad}
+    return {name: p for name, p in modules(method, network).named_parameters() if p.requires_grad}
 
 
 @pytest.fixture(params=METHODS)
@@ -124,7 +141,7 @@ def test_each_network_over_fits_a_few_images(run: Run) -> None:
 
 def test_optimizer_holds_every_parameter_once_and_spares_norms_and_biases_decay(run: Run) -> None:
     run.method.decay_all = False
-    networks = [run.method.get_submodule(name) for name in losses_of(run.method)]
+    networks = [modules(run.method, name) for name in losses_of(run.method)]
     groups = [group for network in networks for group in run.method.parameter_groups(network)]
     ids = [id(p) for group in groups for p in group["params"]]
     assert sorted(ids) == sorted(id(p) for p in run.method.parameters() if p.requires_grad)
@@ -182,6 +199,7 @@ def without_noise(rank: int = 0, size: int = 1) -> pytest.MonkeyPatch:
     patch.setattr(
         "ssl_bench.losses.jacobian.torch.randn", lambda shape, **_: rows(shape[0] // 2, *shape[1:]).repeat(2, 1)
     )
+    patch.setattr("ssl_bench.networks.viewmaker.torch.rand_like", lambda x: rows(*x.shape))
     return patch
 
 
