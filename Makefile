@@ -9,8 +9,6 @@ OUT ?= runs
 ARGS ?=
 PYTHON ?= python3
 BIN := .venv/bin
-# Several torch processes on few cores starve each other when idle threads spin.
-TEST_ENV := OMP_WAIT_POLICY=PASSIVE WANDB_MODE=disabled
 
 .DEFAULT_GOAL := help
 .PHONY: help setup bench test lint lock clean
@@ -31,8 +29,8 @@ bench: setup ## train, score and print: METHOD= DATA= (or EXPERIMENT=) SEED= DEV
 	@$(BIN)/ssl-bench bench $(if $(EXPERIMENT),--experiment $(EXPERIMENT),--method $(METHOD) --data $(DATA)) --seed $(SEED) --devices $(DEVICES) --out $(OUT) \
 		$(if $(EPOCHS),--epochs $(EPOCHS)) $(ARGS)
 
-test: setup ## run the tests
-	$(TEST_ENV) $(BIN)/python -m pytest
+test: setup ## run the tests, on every core
+	$(BIN)/python -m pytest --numprocesses auto --maxprocesses 8 --dist worksteal
 
 lint: setup ## ruff and mypy --strict
 	$(BIN)/ruff check
