@@ -12,6 +12,7 @@ if TYPE_CHECKING:
     from ssl_bench.data.cifar import CIFAR100 as CIFAR100
     from ssl_bench.data.digits import Digits as Digits
     from ssl_bench.data.folder import ImageFolder as ImageFolder
+    from ssl_bench.data.generated import Generated as Generated
     from ssl_bench.data.imagenet import ImageNet as ImageNet
     from ssl_bench.data.imagenet import ImageNet10 as ImageNet10
     from ssl_bench.data.imagenet import ImageNet100 as ImageNet100
@@ -31,6 +32,7 @@ _HOME = {
     "Digits": "digits",
     "DoubleSpiral": "spiral",
     "FashionMNIST": "mnist",
+    "Generated": "generated",
     "ImageFolder": "folder",
     "ImageNet": "imagenet",
     "ImageNet10": "imagenet",

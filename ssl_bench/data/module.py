@@ -4,7 +4,7 @@ from abc import ABC, abstractmethod
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Literal
+from typing import Literal, Protocol
 
 import torch
 from lightning import LightningDataModule
@@ -18,14 +18,19 @@ from ssl_bench.data.types import Batch, Split, Target
 from ssl_bench.distributed import share
 from ssl_bench.errors import UserError
 
-if TYPE_CHECKING:
-    from ssl_bench.data.decode import Files
-
 TEST_FRACTION = 0.2
 VALIDATION_FRACTION = 0.1
 SPLIT_SEED = 0
 # Of the free memory of the training device: what images may take without crowding the model out.
 RESIDENT_SHARE = 0.25
+
+
+class ByRow(Protocol):
+    """Images that are fetched when they are needed, for sets too large for memory."""
+
+    def __getitem__(self, rows: Tensor) -> Tensor:
+        """Rows, int64 ``(n,)``, as uint8 ``(n, C, H, W)`` on the CPU."""
+        ...
 
 
 @dataclass(frozen=True)
@@ -42,7 +47,7 @@ class Contents:
         validation: Likewise.
     """
 
-    images: "Tensor | Files"
+    images: Tensor | ByRow
     labels: Tensor
     targets: tuple[Target, ...]
     train: Tensor
@@ -59,7 +64,7 @@ class ImageSet(Dataset[Batch]):
         device: Where its batches live.
     """
 
-    def __init__(self, images: "Tensor | Files", labels: Tensor, rows: Tensor) -> None:
+    def __init__(self, images: Tensor | ByRow, labels: Tensor, rows: Tensor) -> None:
         self.images = images
         self.labels = labels[rows]
         self.device = images.device if isinstance(images, Tensor) else torch.device("cpu")
@@ -227,7 +232,7 @@ class DataModule(LightningDataModule, ABC):
     def _device(self) -> torch.device:
         return self.trainer.strategy.root_device if self.trainer else torch.device("cpu")
 
-    def _place(self, images: "Tensor | Files") -> "Tensor | Files":
+    def _place(self, images: Tensor | ByRow) -> Tensor | ByRow:
         device = self._device()
         if device.type != "cuda" or not isinstance(images, Tensor):
             return images

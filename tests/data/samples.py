@@ -16,6 +16,7 @@ from PIL import Image
 
 from ssl_bench import data
 from ssl_bench.data.module import DataModule
+from ssl_bench.data.shards import Shards
 
 Build = Callable[[Path], dict[str, Any]]  # writes the files under a root, returns the module's arguments
 
@@ -144,6 +145,15 @@ def parquet(root: Path) -> dict[str, Any]:
     return {"root": str(root)}
 
 
+def generated(root: Path) -> dict[str, Any]:
+    real = data.CIFAR10(**SAMPLES["cifar10"][1](root))
+    shards = Shards.make(root / "sampled", {"kind": "sample"}, 100, shard_rows=30)
+    for shard in range(4):
+        rows = shards.rows(shard)
+        shards.write(shard, {"images": rows.to(torch.uint8).view(-1, 1, 1, 1).expand(-1, 3, 32, 32)})
+    return {"root": str(root / "sampled"), "real": real}
+
+
 def nothing(_: Path) -> dict[str, Any]:
     return {}
 
@@ -166,4 +176,5 @@ SAMPLES: dict[str, tuple[type[DataModule], Build]] = {
     "imagenet": (data.ImageNet, imagenet()),
     "image_folder": (data.ImageFolder, image_folder),
     "parquet": (data.Parquet, parquet),
+    "generated": (data.Generated, generated),
 }
