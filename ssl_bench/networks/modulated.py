@@ -13,7 +13,8 @@ class ModulatedConv2d(nn.Module):
     """Convolution whose weights are scaled by a style, image by image, and made to keep unit variance (Eq. 1 to 3).
 
     An image's weights are never formed: scaling the inputs, one convolution for the batch and scaling the outputs are
-    the same mathematics as a convolution grouped by images, and faster; see `benchmarks` of the README.
+    the same mathematics as a convolution grouped by images, which took 1.3 to 4 times as long (a step of the layer in
+    bf16 and channels_last on a CPU; 0.9 to 5 in float32).
 
     Args:
         inputs: channels.

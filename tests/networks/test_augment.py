@@ -1,0 +1,126 @@
+"""What discriminators are shown: DiffAugment's and ADA's transforms, and ADA's probability."""
+
+import pytest
+import torch
+from torch import Tensor
+
+from ssl_bench.errors import UserError
+from ssl_bench.networks.adaptive_augment import AdaptiveAugment
+from ssl_bench.networks.diff_augment import DiffAugment
+
+
+@pytest.fixture(autouse=True)
+def _seed() -> None:
+    torch.manual_seed(0)
+
+
+@pytest.fixture
+def x() -> Tensor:
+    return torch.rand(64, 3, 16, 16) * 2 - 1
+
+
+def certain() -> AdaptiveAugment:
+    augment = AdaptiveAugment()
+    augment.p.fill_(1)
+    return augment
+
+
+def test_translation_moves_each_image_by_up_to_an_eighth(x: Tensor) -> None:
+    padded = torch.nn.functional.pad(x, (2, 2, 2, 2))
+    found = set()
+    for image, moved in zip(padded, DiffAugment(color=False, cutout=False)(x), strict=True):
+        shifts = [(i, j) for i in range(5) for j in range(5) if torch.equal(moved, image[:, i : i + 16, j : j + 16])]
+        assert len(shifts) == 1
+        found.add(shifts[0])
+    assert len(found) > 15
+
+
+def test_cutout_leaves_all_but_a_square_of_half_the_side(x: Tensor) -> None:
+    y = DiffAugment(color=False, translation=False)(x)
+    gone = (y == 0).all(1)
+    assert torch.equal(y, x * ~gone[:, None])
+    rows, columns = gone.any(2).sum(1), gone.any(1).sum(1)
+    assert torch.equal(gone.sum((1, 2)), rows * columns)
+    assert rows.max() == columns.max() == 8  # whole where it does not leave the image
+    assert rows.min() >= 4
+
+
+def test_color_changes_brightness_saturation_and_contrast_of_each_image(x: Tensor) -> None:
+    y = DiffAugment(translation=False, cutout=False)(x)
+    shift = y.mean((1, 2, 3)) - x.mean((1, 2, 3))
+    assert -0.5 <= shift.min() < -0.4
+    assert 0.4 < shift.max() <= 0.5
+    grey = (y.mean(1) - y.mean((1, 2, 3))[:, None, None]).std((1, 2)) / x.mean(1).std((1, 2))
+    assert 0.5 - 1e-3 <= grey.min() < 0.6
+    assert 1.4 < grey.max() <= 1.5 + 1e-3
+
+
+@pytest.mark.parametrize("augment", [DiffAugment(), certain()])
+@pytest.mark.parametrize("channels", [1, 3])
+def test_each_image_by_itself_differs_and_has_gradients(
+    augment: DiffAugment | AdaptiveAugment, channels: int, x: Tensor
+) -> None:
+    x = x[:1, :channels].repeat(8, 1, 1, 1).requires_grad_()
+    y = augment(x)
+    assert y.shape == x.shape
+    assert y.isfinite().all()
+    assert all(not torch.equal(y[0], other) for other in y[1:])
+    (gradient,) = torch.autograd.grad(y[0].square().sum(), x)
+    assert gradient[0].any()
+    assert not gradient[1:].any()
+
+
+def test_without_probability_nothing_changes(x: Tensor) -> None:
+    torch.testing.assert_close(AdaptiveAugment()(x), x)
+
+
+def test_every_transform_has_that_probability() -> None:
+    augment = AdaptiveAugment()
+    augment.p.fill_(0.3)
+    drawn = augment.drawn(torch.ones(20_000), 0.0)
+    assert drawn.mean() == pytest.approx(0.3, abs=0.02)
+
+
+def test_turns_and_flips_are_exact(x: Tensor, monkeypatch: pytest.MonkeyPatch) -> None:
+    """With what is drawn last in the middle of its range, geometry is flips, quarter turns and whole pixels."""
+    augment, number = certain(), iter(range(100))
+
+    def values(self: AdaptiveAugment, values: Tensor, neutral: float) -> Tensor:
+        return values if next(number) < 2 else torch.full_like(values, neutral)
+
+    monkeypatch.setattr(AdaptiveAugment, "drawn", values)
+    monkeypatch.setattr("ssl_bench.networks.adaptive_augment.uniform", lambda *shape, device: torch.zeros(shape))
+    kinds = set()
+    for image, turned in zip(x, augment(x), strict=True):
+        known = {(k, f): (image.flip(2) if f else image).rot90(k, (1, 2)) for k in range(4) for f in (False, True)}
+        same = [kind for kind, candidate in known.items() if torch.allclose(turned, candidate, atol=1e-4)]
+        assert len(same) == 1
+        kinds.add(same[0])
+    assert len(kinds) == 8
+
+
+def test_colors_turn_about_and_stretch_along_the_grey_axis() -> None:
+    """Grey stays grey whatever the hue and saturation; all else is affine."""
+    colors = certain().colors(50)
+    assert torch.equal(colors[:, 3], torch.tensor([0.0, 0, 0, 1]).expand(50, 4))
+    grey = colors[:, :3] @ torch.tensor([0.4, 0.4, 0.4, 1.0])
+    torch.testing.assert_close(grey, grey[:, :1].expand(-1, 3), rtol=1e-4, atol=1e-5)
+
+
+@pytest.mark.parametrize(("sign", "start", "expected"), [(1.0, 0.5, 0.5 + 32 / 1000), (-1.0, 0.5, 0.5 - 32 / 1000),
+                                                          (1.0, 1.0, 1.0), (-1.0, 0.0, 0.0)])  # fmt: skip
+def test_the_probability_follows_the_sign_of_real_logits_every_fourth_batch(
+    sign: float, start: float, expected: float
+) -> None:
+    augment = AdaptiveAugment(images=1000)
+    augment.p.fill_(start)
+    for batch in range(4):
+        assert augment.p == start, batch
+        augment.adapt(sign * torch.ones(8, 1))
+    assert augment.p.item() == pytest.approx(expected)
+    assert not augment.signs.any()
+
+
+def test_targets_that_no_mean_of_signs_has_are_refused() -> None:
+    with pytest.raises(UserError, match="target 2"):
+        AdaptiveAugment(target=2)
