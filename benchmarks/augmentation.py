@@ -141,8 +141,8 @@ def main() -> None:
         RESULT.parent.mkdir(exist_ok=True)
         command = "python benchmarks/augmentation.py " + " ".join(sys.argv[1:])
         text = (
-            f"# Augmentation\n\n{BATCH * BATCHES} images of {SIDE}x{SIDE}, batches of {BATCH}: crop, flip, jitter, gray; "
-            f"median of {arguments.rounds} rounds.\n\n{table}\n\n"
+            f"# Augmentation\n\n{BATCH * BATCHES} images of {SIDE}x{SIDE}, batches of {BATCH}: crop, flip, jitter, "
+            f"gray; median of {arguments.rounds} rounds.\n\n{table}\n\n"
             f"`{command}` on {datetime.date.today()}: {machine()}\n"
         )
         with replacing(RESULT) as file:

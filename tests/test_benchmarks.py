@@ -6,10 +6,12 @@ import pytest
 import torch
 from torch import Tensor
 
-from benchmarks import decay, ssgan, structural_gan
+from benchmarks import decay, ssgan, structural_gan, turns, views, w_search
 from benchmarks.forgetting import VARIANTS, figure, measure, table
+from benchmarks.simclr import Suite
 from ssl_bench.data.module import Contents, DataModule
 from ssl_bench.data.types import Target
+from ssl_bench.generation.search import Search
 from ssl_bench.methods.ssgan import SSGAN
 
 
@@ -106,3 +108,52 @@ def test_the_decays_table_and_figure_are_of_their_curves() -> None:
         [[0, 100], [10, 30]],
     ]
     assert len(drawn) == 4
+
+
+def test_ratios_are_medians_over_rounds() -> None:
+    clocks = {"first": iter([4.0, 8.0, 6.0]), "second": iter([2.0, 2.0, 6.0])}
+    seconds = turns.take_turns({name: values.__next__ for name, values in clocks.items()}, 3)
+    assert seconds == {"first": [4.0, 8.0, 6.0], "second": [2.0, 2.0, 6.0]}
+    assert turns.speed_up(seconds, "second") == 2.0
+    assert turns.table(seconds, "step", 12).splitlines()[-1] == "| second | 2 | 2 to 6 | 6.0 | 2.00x | 0.50x |"
+    assert turns.verdict("a step", 1.05, 1.1, at_most=True).endswith("at most 1.1x: met.")
+    assert turns.verdict("a step", 1.05, 1.1).endswith("at least 1.1x: MISSED.")
+
+
+SIZES = "rounds=1 steps=1 batch=8 width=4 narrow=2 images=16 trained=16 epochs=1 queries=50 cached=16"
+TINY = views.parser().parse_args(["--data=digits", *(f"--{size}" for size in SIZES.split())])
+
+
+@pytest.mark.parametrize("part", views.PARTS)
+def test_every_part_of_the_views_benchmark_ends_in_a_table(part: str) -> None:
+    text = views.PARTS[part]([], TINY)
+    assert text.startswith("## ")
+    assert "ssl_bench, channels_last and bf16 |" in text or "two expert views and a cached one |" in text
+
+
+def test_simclr_s_loss_is_lightly_s_and_bf16_s_is_near_it() -> None:
+    suite = Suite([], TINY, 16, 64)
+    images = suite.data.split("fit")[torch.arange(64)].images
+    found = views.differences(suite.run.views(images), suite)
+    assert found.pop("ours in bf16 loss") < 0.02
+    del found["ours in bf16 gradient"]
+    assert max(found.values(), default=0.0) < 1e-4  # of lightly, where it is installed
+
+
+def test_keeping_and_retiring_anchors_is_the_same_search() -> None:
+    networks = w_search.Networks(8, 4, "cpu")
+    anchors, settings = networks.anchors(3), Search(views=3, steps=3, tolerance=0.0)
+    kept = w_search.Case(networks, anchors, settings, 2, until=lambda loss: loss.mean() <= 0)
+    retired = w_search.Case(networks, anchors, settings, 2)
+    for case in (kept, retired):
+        assert case() > 0
+    assert (kept.losses < 0.06).all()  # from 0.09
+    # Adam's first steps are of the gradient's sign, rounding included.
+    torch.testing.assert_close(retired.losses, kept.losses, rtol=0.05, atol=0.0)
+    assert torch.equal(retired.steps, kept.steps)
+
+
+def test_the_w_search_benchmark_extrapolates_and_says_so() -> None:
+    sizes = "--rounds 1 --generator 4 --encoder 2 --anchors 2 --compared 2 --batch 2 --steps 2 --published 4 2 --few 1"
+    text = w_search.report(w_search.parser().parse_args(sizes.split()))
+    assert "Extrapolation, not a measurement: 50,000 images of 8 views, 3.0 steps each" in text
