@@ -203,7 +203,8 @@ class Views:
 
         Args:
             images: uint8 ``(N, C, H, W)``, float ``(N, C, H, W)`` in [0, 1], or float ``(N, D)`` points.
-            ids: the images' positions in their split; a recipe does not need them, a source of generated views may.
+            ids: the images' positions in their split; the recipe does not need them, and generated views are made
+                of images that have them only.
 
         Returns:
             float32 ``(J, N, C, h, w)`` or ``(J, N, D)``; generated views come last.
@@ -214,10 +215,8 @@ class Views:
         repeated = images.expand(self.number, *images.shape).flatten(0, 1)
         views = self._run(repeated, self._random, self._apply)
         views = views.view(self.number, len(images), *views.shape[1:])
-        if not self.generated or not self._finish:
+        if not self.generated or not self._finish or ids is None:
             return views
-        if ids is None:
-            raise UserError("views: generated views are of images that have ids: give them")
         made = self.generated(images, ids)
         finished = self._finish(made.flatten(0, 1))[0]
         return torch.cat([views, finished.view(*made.shape[:2], *finished.shape[1:])])

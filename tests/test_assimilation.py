@@ -1,0 +1,65 @@
+"""From raw images to the table of generated views, on digits, at little cost."""
+
+import io
+import shlex
+from contextlib import redirect_stdout
+from pathlib import Path
+
+import pytest
+
+from benchmarks import assimilation
+from ssl_bench.cli import main
+from tests.test_readme import COMMANDS
+
+SMALL = [
+    "--perturbed=60", "--searched=40", "--epochs=1", "--invert_steps=2", "--search_steps=2", "--precision=float32",
+    "--trainer.max_epochs=1", "--trainer.limit_train_batches=2", "--trainer.accelerator=cpu",
+]  # fmt: skip
+
+
+def here(arguments: list[str]) -> str:
+    """As a process of its own would, without its eight seconds of imports."""
+    out = io.StringIO()
+    with redirect_stdout(out):
+        assert main(arguments) == 0, arguments
+    return out.getvalue().strip().splitlines()[-1]
+
+
+def test_the_chain_goes_on_where_it_was_interrupted_and_ends_with_its_table(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    began = []
+
+    def once_interrupted(arguments: list[str]) -> str:
+        began.append(arguments[1])
+        if began.count("search") == 1 and arguments[1] == "search":
+            raise KeyboardInterrupt
+        return here(arguments)
+
+    command = ["digits", f"--folder={tmp_path}", *SMALL]
+    with pytest.raises(KeyboardInterrupt):
+        assimilation.main(command, once_interrupted)
+    trained = {path: path.stat().st_mtime_ns for path in tmp_path.glob("runs/*/checkpoints/last.ckpt")}
+    assert len(trained) == 3
+    assimilation.main(command, once_interrupted)
+    assert trained == {path: path.stat().st_mtime_ns for path in trained}
+    table = capsys.readouterr().out
+    for row in ("simclr", "simclr-a1-w_perturb", "simclr-a1-w_search", "simclr-a2-w_perturb", "simclr-a2-w_search"):
+        assert f"| {row} | " in table
+    assert "mean abs(d - eps1)" in table
+    assert {path.name for path in (tmp_path / "views").glob("*.png")} == {"w_perturb.png", "w_search.png"}
+
+
+def test_the_readmes_command_is_one_that_the_chain_takes(tmp_path: Path) -> None:
+    (command,) = (c for c in COMMANDS if "assimilation.py digits" in c)
+    arguments = shlex.split(command)[2:]
+    arguments[arguments.index("--folder") + 1] = str(tmp_path)
+    ran: list[list[str]] = []
+
+    def stop(arguments: list[str]) -> str:
+        ran.append(arguments)
+        raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        assimilation.main(arguments, stop)
+    assert ran[0][:2] == ["fit", "--experiment=stylegan2-digits"]
