@@ -1,5 +1,6 @@
 """From names and flags to a configuration: stacking, hashing, errors, and what every experiment file resolves to."""
 
+import json
 import sys
 from contextlib import nullcontext
 from functools import cache
@@ -65,12 +66,20 @@ def test_every_experiment_is_named_after_its_method_and_data(experiment: str) ->
     assert data in config_names("data")
 
 
+def generator(experiment: str) -> list[str]:
+    """What inverts a generator is given the one of the same data, and does without a network that is downloaded."""
+    if not experiment.startswith("inversion-"):
+        return []
+    method = build(resolve(stack(None, None, experiment.replace("inversion", "stylegan2")))).method
+    return [f"--method.generator={json.dumps(method.config)}", "--method.perceptual=null"]
+
+
 @pytest.mark.parametrize("experiment", [name for name in EXPERIMENTS if twin(name) not in EXPERIMENTS])
 def test_every_experiment_takes_a_step_at_its_full_size(experiment: str, monkeypatch: pytest.MonkeyPatch) -> None:
     """On the meta device, which computes shapes and nothing else."""
     monkeypatch.setattr(torch, "autocast", lambda *_, **__: nullcontext())  # which meta does not know
     with torch.device("meta"):
-        run = build(resolve(stack(None, None, experiment)))
+        run = build(resolve([*stack(None, None, experiment), *generator(experiment)]))
         run.method.to("meta")
         views = torch.rand(run.views.number + (run.views.generated is not None), 4, *run.views.output_shape)
         batch = Batch(views, torch.zeros(4), torch.arange(4))

@@ -2,7 +2,7 @@
 
 from collections.abc import Callable, Sequence
 from contextlib import nullcontext
-from typing import TypeVar
+from typing import Any, TypeVar
 
 from lightning.pytorch.strategies import ParallelStrategy
 from torch import Tensor
@@ -31,7 +31,8 @@ def descend(
     Returns:
         The terms' means over this rank's parts, without gradients.
     """
-    optimizer = method.optimizers()[which]  # type: ignore[index]
+    optimizers: Any = method.optimizers()  # of one optimizer Lightning makes no list
+    optimizer = optimizers[which] if isinstance(optimizers, list) else optimizers
     strategy = method.trainer.strategy
     # Averaging here and not in DistributedDataParallel, which waits for the gradients of all networks at once.
     quiet = strategy.block_backward_sync() if isinstance(strategy, ParallelStrategy) else nullcontext()

@@ -18,11 +18,13 @@ from ssl_bench.experiment import Run, build, load_method, resolve
 from ssl_bench.methods.adversarial import Adversarial
 from ssl_bench.methods.base import Generative, Method, Reconstructive
 from ssl_bench.methods.hinge_gan import HingeGAN
+from ssl_bench.methods.inversion import InDomainInversion
 from ssl_bench.methods.multi_view import MultiView
 from ssl_bench.methods.structural_gan import StructuralGAN
 from ssl_bench.methods.stylegan2 import StyleGAN2
 from ssl_bench.methods.vae import VAE
 from ssl_bench.methods.viewmaker import ViewMaker
+from tests.generators import generator_checkpoint
 from tests.ranks import Ranks
 
 METHODS = sorted(config_names("method"))
@@ -46,6 +48,10 @@ TINY = {
         "--method.generator.style_dim=8", "--method.generator.mapping_layers=2", "--method.path_weight=0",
         "--method.r1_every=1", "--method.r1_weight=0.1",
     ],
+    InDomainInversion: [
+        "--method.encoder.width=16", "--method.r1_every=1", "--method.r1_weight=0.1", "--data.batch_size=32",
+        "--trainer.precision=32-true",
+    ],
     # Of one view: a rank's rows of noise are then a block of them.
     ViewMaker: ["--method.viewmaker.width=4", "--method.viewmaker.blocks=1", "--method.made=1"],
 }  # fmt: skip
@@ -56,7 +62,8 @@ FEW_STEPS = ["--trainer.max_epochs=2", "--trainer.limit_train_batches=3", "--tra
 def tiny_flags(name: str) -> list[str]:
     module, _, cls = resolve(stack(name, "digits", None)).method.class_path.rpartition(".")
     method = getattr(importlib.import_module(module), cls)
-    return [flag for kind, flags in TINY.items() if issubclass(method, kind) for flag in flags]
+    generator = [f"--method.generator={generator_checkpoint()}"] if issubclass(method, InDomainInversion) else []
+    return [flag for kind, flags in TINY.items() if issubclass(method, kind) for flag in flags] + generator
 
 
 def tiny(name: str, *flags: str) -> Run:
@@ -78,6 +85,13 @@ def losses_of(method: Method) -> dict[str, Callable[[Batch], torch.Tensor]]:
         return {
             "discriminator": lambda batch: method.discriminator_loss(method.prepare(batch.images[0]))["loss"],
             "generator": lambda batch: method.generator_loss(method.prepare(batch.images[0]))["generator_loss"],
+        }
+    if isinstance(method, InDomainInversion):
+        return {
+            "encoder": lambda batch: method.encoder_loss(method.prepare(batch.images[0]))["loss"],
+            "discriminator": lambda batch: method.discriminator_loss(method.prepare(batch.images[0]))[
+                "discriminator_loss"
+            ],
         }
     if isinstance(method, ViewMaker):
         return {

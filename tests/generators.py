@@ -1,0 +1,27 @@
+"""A generator to invert: tiny, untrained, and the same in every process."""
+
+import functools
+import tempfile
+from pathlib import Path
+
+import torch
+
+from ssl_bench.config_files import stack
+from ssl_bench.experiment import build, resolve
+
+FOLDER = tempfile.TemporaryDirectory()
+FLAGS = [
+    "--method.latent_dim=8", "--method.generator.width=16", "--method.generator.style_dim=8",
+    "--method.generator.mapping_layers=2", "--method.discriminator.width=16",
+]  # fmt: skip
+
+
+@functools.cache
+def generator_checkpoint() -> str:
+    """Path of a checkpoint of METHOD=stylegan2 for digits."""
+    with torch.random.fork_rng():
+        torch.manual_seed(0)
+        method = build(resolve([*stack("stylegan2", "digits", None), *FLAGS])).method
+    path = Path(FOLDER.name) / "generator.ckpt"
+    torch.save({"method": method.config, "state_dict": method.state_dict()}, path)
+    return str(path)
