@@ -16,6 +16,7 @@ from ssl_bench.distributed import rank
 from ssl_bench.errors import UserError
 from ssl_bench.evaluate import launch
 from ssl_bench.experiment import explain, names
+from ssl_bench.generation.information import measure_information
 from ssl_bench.generation.inversion import invert
 from ssl_bench.generation.job import Job, fill, to_uint8
 from ssl_bench.generation.origin import as_generator, load_generator, of_codes, of_fit, open_run
@@ -168,6 +169,7 @@ COMMANDS: dict[str, Callable[..., object]] = {
     "perturb": perturb_codes,
     "sample": sample_images,
     "show": show,
+    "information": measure_information,
 }
 
 
