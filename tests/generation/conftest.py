@@ -1,0 +1,55 @@
+"""Runs of tiny networks on handwritten digits, as they were initialised, and codes of 30 images."""
+
+from pathlib import Path
+
+import pytest
+import torch
+
+from ssl_bench.bench import make_folder
+from ssl_bench.config_files import stack
+from ssl_bench.data.shards import Shards
+from ssl_bench.experiment import build, plain, resolve
+from ssl_bench.generation.commands import invert_images
+from ssl_bench.generation.job import Job
+
+CPU = torch.device("cpu")
+
+
+def untrained(folder: Path, method: str, *flags: str) -> Path:
+    """A run folder as a fit leaves it, of a method that has not learned anything."""
+    config = resolve([*stack(method, "digits", None), "--trainer.accelerator=cpu", *flags])
+    torch.manual_seed(0)
+    run = build(config)
+    make_folder(folder, plain(config))
+    checkpoint = {"state_dict": run.method.state_dict()}
+    run.method.latest = {}  # type: ignore[assignment]
+    run.method.on_save_checkpoint(checkpoint)
+    (folder / "checkpoints").mkdir()
+    torch.save(checkpoint, folder / "checkpoints" / "last.ckpt")
+    return folder
+
+
+@pytest.fixture(scope="session")
+def runs(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
+    """Run folders by method."""
+    root = tmp_path_factory.mktemp("runs")
+    sizes = ["--method.generator.width=8", "--method.generator.style_dim=6", "--method.generator.mapping_layers=2"]
+    generator = untrained(root / "g", "stylegan2", *sizes, "--method.discriminator.width=8", "--method.latent_dim=5")
+    tiny = ["--method.backbone.width=4", "--method.projector.outputs=16", "--method.projector.hidden=[16]"]
+    return {
+        "stylegan2": generator,
+        "inversion": untrained(
+            root / "e", "inversion", f"--method.generator={generator}", "--method.encoder.width=8",
+            "--method.perceptual=null",
+        ),
+        "simclr": untrained(root / "f", "simclr", *tiny),
+    }  # fmt: skip
+
+
+@pytest.fixture(scope="session")
+def codes(runs: dict[str, Path], tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Codes of the first 30 digits, 8 to a file."""
+    out = tmp_path_factory.mktemp("views") / "codes"
+    folder = invert_images(runs["inversion"], Job(out, images=30, shard_rows=8), CPU, steps=2)
+    assert not Shards(folder).missing()
+    return folder

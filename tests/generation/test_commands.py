@@ -1,0 +1,193 @@
+"""The `views` commands: what they make, that they go on where they were, and what they refuse."""
+
+import shutil
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from safetensors.torch import load_file, save_file
+
+from ssl_bench.cli import main
+from ssl_bench.data.shards import Shards
+from ssl_bench.errors import UserError
+from ssl_bench.experiment import load_method
+from ssl_bench.generation.commands import perturb_codes
+from ssl_bench.generation.job import Job
+from ssl_bench.generation.perturb import Perturb, truncate
+from ssl_bench.generation.search import Search
+from ssl_bench.generation.search_command import search_views
+from tests.generation.conftest import CPU, untrained
+from tests.ranks import Ranks
+
+QUICK = ["--images=12", "--views=2", "--steps=15", "--batch_size=4", "--shard_rows=2"]
+"""A search of seconds."""
+
+
+def rows_of(folder: Path) -> dict[str, torch.Tensor]:
+    """All of a folder's rows, but for how long they took."""
+    shards = Shards(folder).require("it")
+    return {name: shards.all(name) for name in shards.names() if name != "seconds"}
+
+
+def assert_same(ours: dict[str, torch.Tensor], theirs: dict[str, torch.Tensor]) -> None:
+    """But for rounding: of pixels by one level."""
+    for name, rows in theirs.items():
+        tolerance = 1.0 if name == "views" else 1e-3
+        torch.testing.assert_close(ours[name].float(), rows.float(), atol=tolerance, rtol=0)
+
+
+def test_codes_are_their_images_once_truncated(codes: Path, runs: dict[str, Path]) -> None:
+    shards, method = Shards(codes), load_method(runs["inversion"])
+    truncation = shards.key["settings"]["truncation"]
+    assert truncation == 0.7
+    drawn = method.synthesize(truncate(shards.all("codes"), method.mean_code(), truncation))  # type: ignore[operator]
+    assert (drawn.clamp(0, 1) * 255 - shards.all("images")).abs().max() <= 0.51
+
+
+def test_a_search_prints_its_folder_last_and_ends_near_the_boundary(
+    codes: Path, runs: dict[str, Path], tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: Any
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    flags = ["--encoder", str(runs["simclr"]), "--views=2", "--images=10", "--steps=150", "--devices=1"]
+    assert main(["views", "search", str(codes), *flags]) == 0
+    folder = Path(capsys.readouterr().out.splitlines()[-1])
+    assert folder.parent == Path("views")
+    shards = Shards(folder)
+    assert shards.shape("views") == (2, 1, 8, 8)
+    assert shards.notes["eps2"] == pytest.approx(shards.notes["eps1"] + 0.2)
+    assert shards.all("boundary").mean() < 0.1
+    assert main(["views", "show", str(folder), "--out", str(tmp_path / "sheet.png"), "--anchors=3"]) == 0
+    shown = capsys.readouterr().out
+    assert "mean |d - eps1|" in shown
+    assert (tmp_path / "sheet.png").read_bytes().startswith(b"\x89PNG")
+
+
+def test_a_killed_search_goes_on_to_what_it_would_have_found(
+    codes: Path, runs: dict[str, Path], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    command = ["views", "search", str(codes), "--encoder", str(runs["simclr"]), *QUICK, "--devices=1"]
+    cut = tmp_path / "cut"
+    process = subprocess.Popen([sys.executable, "-m", "ssl_bench.cli", *command, "--steps=100", "--out", str(cut)])
+    deadline = time.monotonic() + 120
+    while not list(cut.glob("*.safetensors")) and process.poll() is None and time.monotonic() < deadline:
+        time.sleep(0.02)
+    process.send_signal(signal.SIGKILL)
+    process.wait()
+    begun = Shards(cut).missing()
+    assert 0 < len(begun) < 6, "killed in the middle"
+    before = {file: file.stat().st_mtime_ns for file in cut.glob("*.safetensors")}
+    assert main([*command, "--steps=100", "--out", str(cut)]) == 0
+    assert "goes on" in capsys.readouterr().err
+    assert all(file.stat().st_mtime_ns == time for file, time in before.items())
+    assert main([*command, "--steps=100", "--out", str(tmp_path / "whole")]) == 0
+    for name, whole in rows_of(tmp_path / "whole").items():
+        torch.testing.assert_close(
+            rows_of(cut)[name].float(), whole.float(), atol=1.0 if name == "views" else 1e-3, rtol=0
+        )
+
+
+def in_ranks(codes: Path, encoder: Path, out: Path) -> None:
+    search_views(
+        codes, encoder, Job(out / "search", images=12, batch_size=4, shard_rows=2), CPU, Search(views=2, steps=15)
+    )
+    perturb_codes(codes, Job(out / "perturb", images=12, shard_rows=5), CPU, Perturb(views=2))
+
+
+def test_two_ranks_make_what_one_process_does(ranks: Ranks, codes: Path, runs: dict[str, Path], tmp_path: Path) -> None:
+    in_ranks(codes, runs["simclr"], tmp_path / "one")
+    ranks(in_ranks, codes, runs["simclr"], tmp_path / "two")
+    for kind in ("search", "perturb"):
+        assert_same(rows_of(tmp_path / "two" / kind), rows_of(tmp_path / "one" / kind))
+
+
+def test_perturbed_views_say_their_noise_after_truncation(codes: Path, tmp_path: Path, capsys: Any) -> None:
+    folder = perturb_codes(codes, Job(tmp_path), CPU, Perturb(views=3, sigma=0.5))
+    assert Shards(folder).key["settings"]["effective_sigma"] == pytest.approx(0.35)
+    assert "0.35 after truncation" in capsys.readouterr().err
+    assert Shards(folder).shape("views") == (3, 1, 8, 8)
+
+
+def test_samples_are_a_folder_of_codes_too(runs: dict[str, Path], tmp_path: Path, capsys: Any) -> None:
+    sampled, first = tmp_path / "sampled", tmp_path / "first"
+    for folder, count in ((sampled, 9), (first, 4)):
+        assert main(["views", "sample", str(runs["stylegan2"]), f"--images={count}", "--out", str(folder)]) == 0
+    assert torch.equal(Shards(sampled).all("images", count=4), Shards(first).all("images"))
+    assert main(["views", "perturb", str(sampled), "--out", str(tmp_path / "perturbed"), "--sigma=0", "--views=1"]) == 0
+    still = Shards(tmp_path / "perturbed").all("views")[:, 0].int() - Shards(sampled).all("images").int()
+    assert still.abs().max() <= 1
+
+
+def refused(capsys: Any, *arguments: object) -> str:
+    """The one line that a command of bad input ends with."""
+    assert main(["views", *map(str, arguments)]) == 2
+    lines: list[str] = capsys.readouterr().err.strip().splitlines()
+    return lines[-1]
+
+
+@pytest.fixture
+def ours(codes: Path, tmp_path: Path) -> Path:
+    """A copy of the codes, to do harm to."""
+    return Path(shutil.copytree(codes, tmp_path / "ours"))
+
+
+def test_codes_that_are_missing_or_not_whole_are_refused(ours: Path, runs: dict[str, Path], capsys: Any) -> None:
+    assert "no readable index.json" in refused(capsys, "perturb", ours.parent)
+    (ours / "00001.safetensors").unlink()
+    assert "8 of 30 rows are missing" in refused(capsys, "perturb", ours)
+    assert "8 of 30 rows are missing" in refused(capsys, "search", ours, "--encoder", runs["simclr"])
+
+
+def test_codes_of_another_generator_are_refused(ours: Path, runs: dict[str, Path], capsys: Any, tmp_path: Path) -> None:
+    index = ours / "index.json"
+    text = index.read_text()
+    index.write_text(text.replace(str(runs["inversion"]), str(runs["stylegan2"])))
+    assert "codes of other weights" in refused(capsys, "perturb", ours)
+    index.write_text(text)
+    for file in ours.glob("*.safetensors"):
+        save_file({name: t[:, :3].contiguous() if name == "codes" else t for name, t in load_file(file).items()}, file)
+    assert "codes of (3, 6), the generator" in refused(capsys, "perturb", ours)
+    index.write_text(text.replace(str(runs["inversion"]), str(tmp_path / "gone")))
+    assert "no checkpoint at" in refused(capsys, "perturb", ours)
+
+
+def test_encoders_that_do_not_fit_are_refused(codes: Path, runs: dict[str, Path], capsys: Any, tmp_path: Path) -> None:
+    assert "no projections" in refused(capsys, "search", codes, "--encoder", runs["inversion"])
+    assert "no config.yaml" in refused(capsys, "search", codes, "--encoder", tmp_path)
+    recipe = "--views.recipe=[{resize: {size: 16}}, normalize]"
+    larger = untrained(tmp_path / "larger", "simclr", "--method.backbone.width=4", recipe)
+    assert "takes images of (1, 16, 16)" in refused(capsys, "search", codes, "--encoder", larger)
+
+
+def test_a_folder_that_holds_others_is_refused(codes: Path, capsys: Any, tmp_path: Path) -> None:
+    assert main(["views", "perturb", str(codes), "--out", str(tmp_path), "--views=1"]) == 0
+    line = refused(capsys, "perturb", codes, "--out", tmp_path, "--views=1", "--sigma=0.3")
+    assert "settings.sigma is 0.2 there and 0.3 here" in line
+
+
+@pytest.mark.parametrize(
+    ("arguments", "said"),
+    [
+        (["perturb", "--images=31"], "there are 30 in"),
+        (["perturb", "--images=0"], "images 0"),
+        (["perturb", "--sigma=-1"], "sigma -1"),
+        (["perturb", "--sigmas=1"], "sigma"),
+        (["search"], "encoder"),
+    ],
+)
+def test_flags_that_make_no_sense_are_refused(arguments: list[str], said: str, codes: Path, capsys: Any) -> None:
+    name, *flags = arguments
+    assert said in refused(capsys, name, codes, *flags)
+
+
+def test_a_search_that_is_not_finite_is_refused(ours: Path, runs: dict[str, Path], tmp_path: Path) -> None:
+    file = ours / "00000.safetensors"
+    tensors = load_file(file)
+    tensors["codes"] = tensors["codes"].clone().index_fill_(0, torch.tensor([5]), torch.nan)
+    save_file(tensors, file)
+    with pytest.raises(UserError, match="image 5 is not finite"):
+        search_views(ours, runs["simclr"], Job(tmp_path / "search", images=8), CPU, Search(views=2, steps=3, eps1=0.3))
