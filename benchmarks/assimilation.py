@@ -28,8 +28,14 @@ FIGURES = ("linear_probe/accuracy", "knn_5/accuracy", "knn_20/accuracy")
 
 def in_a_process(arguments: list[str]) -> str:
     """The last line that a command prints, which is the folder that it made."""
-    done = subprocess.run(["ssl-bench", *arguments], stdout=subprocess.PIPE, text=True, check=True)
-    return done.stdout.strip().splitlines()[-1]
+    last = ""
+    with subprocess.Popen(["ssl-bench", *arguments], stdout=subprocess.PIPE, text=True) as process:
+        for line in process.stdout or ():
+            print(line, end="", file=sys.stderr, flush=True)
+            last = line.strip() or last
+    if process.returncode:
+        sys.exit(process.returncode)
+    return last
 
 
 class Chain:
