@@ -17,7 +17,8 @@ class EpochLine(Callback):
         if not trainer.is_global_zero or trainer.max_epochs is None:
             return
         seconds = time.perf_counter() - self.start
-        images = len(trainer.train_dataloader.dataset)  # type: ignore[union-attr]
+        batch_size = trainer.train_dataloader.sampler.batch_size  # type: ignore[union-attr]
+        images = int(trainer.num_training_batches) * trainer.world_size * batch_size
         loss = trainer.callback_metrics.get("train/loss")
         figures = "" if loss is None else f"  loss {loss:.4f}"
         epoch, epochs = trainer.current_epoch + 1, trainer.max_epochs
