@@ -51,13 +51,14 @@ def table(seconds: Seconds, what: str, images: int) -> str:
 
 def verdict(what: str, value: float, bar: float, at_most: bool = False) -> str:
     """A line that says whether a bar was met."""
+    value = round(value, 2)
     met = value <= bar if at_most else value >= bar
     sign = "at most" if at_most else "at least"
     return f"- {what}: {value:.2f}x, wanted is {sign} {bar:g}x: {'met' if met else 'MISSED'}."
 
 
 def machine(device: str = "cpu") -> str:
-    """Command, date, processor, cores and versions; of the command without what only this machine knows."""
+    """Command, date, processor, load and versions; of the command without what only this machine knows."""
     info = Path("/proc/cpuinfo")
     lines = info.read_text(encoding="utf-8").splitlines() if info.exists() else []
     models = [line.split(":")[1].strip() for line in lines if "model name" in line]
@@ -65,8 +66,8 @@ def machine(device: str = "cpu") -> str:
     where = torch.cuda.get_device_name() if device == "cuda" else "no GPU: not yet measured on a GPU"
     return (
         f"`python benchmarks/{Path(sys.argv[0]).name} {flags}`, {datetime.date.today()}: "
-        f"{models[0] if models else platform.processor()}, {os.cpu_count()} cores, {torch.get_num_threads()} threads, "
-        f"torch {torch.__version__}, {where}"
+        f"{models[0] if models else platform.processor()}, {os.cpu_count()} cores with a load of "
+        f"{os.getloadavg()[0]:.0f} in all, threads: {torch.get_num_threads()}, torch {torch.__version__}, {where}"
     )
 
 

@@ -243,13 +243,14 @@ def parser() -> argparse.ArgumentParser:
     return made
 
 
-def report(options: argparse.Namespace) -> str:
-    """All parts."""
+def report(options: argparse.Namespace) -> Iterator[str]:
+    """All parts, as they are done."""
+    yield f"# W-search\n\n{machine(options.device)}; {options.rounds} rounds of contestants in turn."
     networks = Networks(options.generator, options.encoder, options.device)
-    compared = effects(options, networks)
+    yield effects(options, networks)
     every, steps = whole(options, networks)
-    head = f"# W-search\n\n{machine(options.device)}; {options.rounds} rounds of contestants in turn."
-    return "\n\n".join([head, compared, every, published(options, steps)]) + "\n"
+    yield every
+    yield published(options, steps)
 
 
 def main() -> None:
@@ -257,10 +258,12 @@ def main() -> None:
     options = parser().parse_args()
     # What is called float32 is: no TF32 in convolutions, which is torch's default, nor in products.
     torch.backends.cudnn.allow_tf32 = torch.backends.cuda.matmul.allow_tf32 = False
-    text = report(options)
-    print(text)
+    parts = []
+    for part in report(options):
+        print(part, end="\n\n", flush=True)
+        parts.append(part)
     if options.write:
-        write("w_search" if options.device == "cpu" else f"w_search-{options.device}", text)
+        write("w_search" if options.device == "cpu" else f"w_search-{options.device}", "\n\n".join(parts) + "\n")
 
 
 if __name__ == "__main__":

@@ -155,5 +155,5 @@ def test_keeping_and_retiring_anchors_is_the_same_search() -> None:
 
 def test_the_w_search_benchmark_extrapolates_and_says_so() -> None:
     sizes = "--rounds 1 --generator 4 --encoder 2 --anchors 2 --compared 2 --batch 2 --steps 2 --published 4 2 --few 1"
-    text = w_search.report(w_search.parser().parse_args(sizes.split()))
+    *_, text = w_search.report(w_search.parser().parse_args(sizes.split()))
     assert "Extrapolation, not a measurement: 50,000 images of 8 views, 3.0 steps each" in text
