@@ -29,7 +29,9 @@ FIGURES = ("linear_probe/accuracy", "knn_5/accuracy", "knn_20/accuracy")
 def in_a_process(arguments: list[str]) -> str:
     """The last line that a command prints, which is the folder that it made."""
     last = ""
-    with subprocess.Popen(["ssl-bench", *arguments], stdout=subprocess.PIPE, text=True) as process:
+    with subprocess.Popen(
+        [sys.executable, "-m", "ssl_bench.cli", *arguments], stdout=subprocess.PIPE, text=True
+    ) as process:
         for line in process.stdout or ():
             print(line, end="", file=sys.stderr, flush=True)
             last = line.strip() or last
@@ -39,7 +41,7 @@ def in_a_process(arguments: list[str]) -> str:
 
 
 class Chain:
-    """Commands one after the other, and how long each took, interrupted ones included.
+    """Commands one after the other, and how long each took, interruptions included but for those by SIGKILL.
 
     Args:
         folder: of run folders, views, and the times.
@@ -78,7 +80,7 @@ def table_of(chain: Chain, experiments: str, sizes: argparse.Namespace, flags: l
     common = [f"--out={runs}", *flags]
 
     def fit(method: str, *more: str) -> str:
-        return chain(method, "fit", f"--experiment={method}-{experiments}", *common, *more)
+        return chain(f"fit {method}", "fit", f"--experiment={method}-{experiments}", *common, *more)
 
     generator = fit("stylegan2")
     inversion = fit("inversion", f"--method.generator={generator}")
@@ -110,17 +112,23 @@ def table_of(chain: Chain, experiments: str, sizes: argparse.Namespace, flags: l
     return made, searched
 
 
-def report(chain: Chain, made: dict[str, str], searched: str) -> str:
-    """The table, how well the boundary was held, and where the time went, in Markdown."""
+def report(chain: Chain, made: dict[str, str], searched: str, sizes: argparse.Namespace) -> str:
+    """The table, what it compares, how well the boundary was held, and where the time went, in Markdown."""
     lines = [f"| | {' | '.join(FIGURES)} |", "|---" * (len(FIGURES) + 1) + "|"]
     for name, folder in made.items():
         metrics = Record.read(Path(folder)).metrics
         lines.append(f"| {name} | " + " | ".join(f"{metrics[figure]:.2f}" for figure in FIGURES) + " |")
+    lines += [
+        "",
+        f"Each row is trained on the same {sizes.searched} images for {sizes.epochs} epochs. Behind generated views are "
+        f"networks that have seen more: the generator and its inversion all images, the encoder of W-search "
+        f"{sizes.perturbed}; what they add is not only theirs as views.",
+    ]
     cache = Shards(searched)
     boundary, steps = cache.all("boundary"), cache.all("steps")
     lines += [
         "",
-        f"W-search of {len(cache)} images: mean abs(d - eps1) {boundary.mean():.4f}, of the worst image "
+        f"W-search of {len(cache)} images, eps1 {cache.notes['eps1']:.3f}: mean abs(d - eps1) {boundary.mean():.4f}, of the worst image "
         f"{boundary.max():.4f}; {steps.mean():.0f} steps in the mean.",
         "",
         "| step | minutes |",
@@ -150,7 +158,7 @@ def main(arguments: list[str] | None = None, run: Callable[[list[str]], str] = i
     sizes, flags = parser.parse_known_args(arguments)
     chain = Chain(sizes.folder, run)
     made, searched = table_of(chain, sizes.experiments, sizes, flags)
-    text = report(chain, made, searched)
+    text = report(chain, made, searched, sizes)
     print(text)
     if sizes.write:
         command = shlex.join(

@@ -114,14 +114,15 @@ def list_names() -> None:
         "views": config_names("views"),
         "experiments": config_names("experiment"),
     }
-    table = Table(box=None, show_header=False, pad_edge=False)
-    table.add_column(no_wrap=True)  # a name that is cut short cannot be typed
-    table.add_column()
+    console = Console(soft_wrap=not sys.stdout.isatty())
     for room, names in rooms.items():
-        table.add_row(f"[bold]{room}[/bold]", end_section=False)
+        console.print(f"[bold]{room}[/bold]")
+        table = Table(box=None, show_header=False, pad_edge=False)
+        table.add_column(no_wrap=True)  # a name that is cut short cannot be typed
+        table.add_column()
         for name, line in names.items():
             table.add_row(f"  {name}", line)
-    Console(soft_wrap=not sys.stdout.isatty()).print(table)
+        console.print(table)
 
 
 def run(options: argparse.Namespace, rest: list[str]) -> int:

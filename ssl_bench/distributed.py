@@ -43,7 +43,7 @@ def barrier() -> None:
 
 def all_reduce_min(x: Tensor) -> Tensor:
     """The elementwise minimum over ranks, a new tensor, the same on every rank; carries no gradient."""
-    smallest = x.detach().clone()
+    smallest = x.detach().clone(memory_format=torch.contiguous_format)  # a clone keeps strides, which NCCL refuses
     if running():
         dist.all_reduce(smallest, dist.ReduceOp.MIN)
     return smallest
@@ -51,7 +51,7 @@ def all_reduce_min(x: Tensor) -> Tensor:
 
 def all_reduce_sum(x: Tensor) -> Tensor:
     """The elementwise sum over ranks, a new tensor, the same on every rank; carries no gradient."""
-    total = x.detach().clone()
+    total = x.detach().clone(memory_format=torch.contiguous_format)
     if running():
         dist.all_reduce(total)
     return total

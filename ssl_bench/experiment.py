@@ -24,7 +24,6 @@ from ssl_bench.data.views import Views, read_recipe
 from ssl_bench.errors import UserError
 from ssl_bench.evaluation.suite import Evaluation
 from ssl_bench.methods.base import Method
-from ssl_bench.methods.checkpoint import load_method as load_method  # where a run is, so is how to load it
 
 OURS = {"logger", "callbacks", "default_root_dir", "enable_checkpointing", "enable_progress_bar", "plugins",
         "enable_model_summary", "use_distributed_sampler", "reload_dataloaders_every_n_epochs", "profiler",
@@ -150,7 +149,9 @@ def plain(config: Namespace) -> dict[str, Any]:
     """The configuration as plain data, ready for YAML and JSON: recipes by their steps, linked values left out."""
     text = make_parser().dump(config, skip_link_targets=True, skip_unset=False, skip_validation=True)
     resolved: dict[str, Any] = yaml.safe_load(text)
-    resolved["views"]["recipe"] = read_recipe(resolved["views"]["recipe"])
+    for key, recipe in resolved["views"].items():
+        if "recipe" in key and recipe is not None:
+            resolved["views"][key] = read_recipe(recipe)
     return resolved
 
 

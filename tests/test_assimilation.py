@@ -1,6 +1,7 @@
 """From raw images to the table of generated views, on digits, at little cost."""
 
 import io
+import json
 import shlex
 from contextlib import redirect_stdout
 from pathlib import Path
@@ -47,6 +48,9 @@ def test_the_chain_goes_on_where_it_was_interrupted_and_ends_with_its_table(
     for row in ("simclr", "simclr-a1-w_perturb", "simclr-a1-w_search", "simclr-a2-w_perturb", "simclr-a2-w_search"):
         assert f"| {row} | " in table
     assert "mean abs(d - eps1)" in table
+    steps = json.loads((tmp_path / "steps.json").read_text())
+    assert len(steps) == 3 + 3 + 5 + 2  # fits, folders of codes and views, rows, pictures
+    assert all(step["done"] and step["seconds"] > 0 for step in steps.values())
     assert {path.name for path in (tmp_path / "views").glob("*.png")} == {"w_perturb.png", "w_search.png"}
 
 

@@ -11,13 +11,14 @@ class ResNetEncoder(nn.Module):
 
     Args:
         image_shape: (C, H, W) of one input.
-        outputs: length of one output; 0 ends at the pooled features, `backbone_dim`: 8 * width, or 32 * width.
+        outputs: length of one output; 0 ends at the pooled features, `backbone_dim` (8 * width).
         width: channels of the first stage; each later stage doubles them. 64 is the published network.
         blocks: blocks per stage.
-        bottleneck: blocks with a bottleneck in place of basic ones; with `blocks` (3, 4, 6, 3) it is ResNet-50.
         stem: ``small`` for 32-px images (3x3, stride 1, no pooling), ``imagenet`` for larger ones (7x7, stride 2,
             then max pooling).
     """
+
+    block: type[BasicBlock | Bottleneck] = BasicBlock
 
     def __init__(
         self,
@@ -25,7 +26,6 @@ class ResNetEncoder(nn.Module):
         outputs: int,
         width: int = 64,
         blocks: tuple[int, ...] = (2, 2, 2, 2),
-        bottleneck: bool = False,
         stem: Literal["small", "imagenet"] = "small",
     ):
         super().__init__()
@@ -38,12 +38,11 @@ class ResNetEncoder(nn.Module):
         if stem == "imagenet":
             layers.append(nn.MaxPool2d(3, stride=2, padding=1))
         channels = width
-        kind = Bottleneck if bottleneck else BasicBlock
         for stage, count in enumerate(blocks):
             for block in range(count):
                 stride = 2 if stage > 0 and block == 0 else 1
-                layers.append(residual_block(kind, channels, width * 2**stage, stride))
-                channels = width * 2**stage * kind.expansion
+                layers.append(residual_block(self.block, channels, width * 2**stage, stride))
+                channels = width * 2**stage * self.block.expansion
         self.backbone = nn.Sequential(*layers, nn.AdaptiveAvgPool2d(1), nn.Flatten())
         self.backbone_dim = channels
         self.head = nn.Linear(channels, outputs) if outputs else nn.Identity()
@@ -54,6 +53,30 @@ class ResNetEncoder(nn.Module):
     def forward(self, x: Tensor) -> Tensor:
         """``(N, C, H, W) -> (N, outputs)``."""
         return self.head(self.backbone(x))  # type: ignore[no-any-return]
+
+
+class BottleneckResNetEncoder(ResNetEncoder):
+    """ResNet-50 by default, of torchvision's blocks with a bottleneck: ``(N, C, H, W) -> (N, outputs)``.
+
+    Args:
+        image_shape: see `ResNetEncoder`.
+        outputs: see `ResNetEncoder`; 0 ends at 32 * width pooled features.
+        width: see `ResNetEncoder`.
+        blocks: blocks per stage.
+        stem: see `ResNetEncoder`.
+    """
+
+    block = Bottleneck
+
+    def __init__(
+        self,
+        image_shape: tuple[int, ...],
+        outputs: int,
+        width: int = 64,
+        blocks: tuple[int, ...] = (3, 4, 6, 3),
+        stem: Literal["small", "imagenet"] = "small",
+    ):
+        super().__init__(image_shape, outputs, width, blocks, stem)
 
 
 def residual_block(kind: type[BasicBlock | Bottleneck], inputs: int, width: int, stride: int) -> nn.Module:

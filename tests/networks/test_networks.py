@@ -8,7 +8,7 @@ from torchvision.models import resnet18, resnet50
 from ssl_bench.errors import UserError
 from ssl_bench.networks.mlp import MLPDecoder, MLPEncoder
 from ssl_bench.networks.projector import ProjectionHead
-from ssl_bench.networks.resnet import ResNetEncoder
+from ssl_bench.networks.resnet import BottleneckResNetEncoder, ResNetEncoder
 from ssl_bench.networks.simvae import ThreeStageEncoder, TransposedDecoder
 from ssl_bench.networks.timm_backbone import TimmBackbone
 
@@ -45,7 +45,7 @@ def test_resnet_is_torchvisions_resnet18() -> None:
 
 
 def test_resnet_with_bottlenecks_is_torchvisions_resnet50() -> None:
-    network = ResNetEncoder((3, 224, 224), 1000, blocks=(3, 4, 6, 3), bottleneck=True, stem="imagenet")
+    network = BottleneckResNetEncoder((3, 224, 224), 1000, stem="imagenet")
     assert parameters(network) == parameters(resnet50())
     assert network.backbone_dim == 2048
 
