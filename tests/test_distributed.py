@@ -57,6 +57,23 @@ def test_in_a_process_of_its_own_each_is_the_identity(collective: Callable[[Tens
     assert collective(torch.tensor([3, 4])).tolist() == [3, 4]
 
 
+def reduced_layouts() -> list[bool]:
+    """Whether what a collective is handed lies in one piece, as NCCL asks and gloo does not."""
+    seen: list[bool] = []
+    reduce = distributed.all_reduce
+    patch = pytest.MonkeyPatch()
+    patch.setattr(distributed, "all_reduce", lambda x, *given: (seen.append(x.is_contiguous()), reduce(x, *given))[1])
+    x = torch.ones(2, 3, requires_grad=True)
+    (gather(x).T * torch.arange(4)).T.sum().backward()
+    all_reduce_min(torch.ones(2, 3).T)
+    patch.undo()
+    return seen
+
+
+def test_what_is_reduced_lies_in_one_piece(ranks: Ranks) -> None:
+    assert ranks(reduced_layouts) == [[True, True]] * 2
+
+
 def uneven_rows() -> Tensor:
     rank = distributed.get_rank()
     return gather_rows(torch.full((rank, 2), float(rank)))
