@@ -19,9 +19,9 @@ import torch
 
 from ssl_bench.cli import main as ssl_bench
 from ssl_bench.data.spiral import NOISE, POINTS, SCALE, distance_to_arms, double_spiral
-from ssl_bench.experiment import load_method
 from ssl_bench.files import replacing
 from ssl_bench.methods.base import Generative
+from ssl_bench.methods.checkpoint import load_method
 from ssl_bench.results import Record
 
 PROTOCOLS = "--evaluation.protocols=[kmeans,knn,linear_probe]"

@@ -24,8 +24,9 @@ from ssl_bench.callbacks.seeding import EpochSeed
 from ssl_bench.callbacks.stopwatch import Stopwatch
 from ssl_bench.distributed import stopping_together
 from ssl_bench.errors import UserError
-from ssl_bench.experiment import Run, build, load_method, names, plain, resolve, run_folder
+from ssl_bench.experiment import Run, build, names, plain, resolve, run_folder
 from ssl_bench.files import replacing
+from ssl_bench.methods.checkpoint import load_method
 from ssl_bench.results import Record
 from ssl_bench.scoring import score, scoring_device
 from ssl_bench.table import print_table, read_records

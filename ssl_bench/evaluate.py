@@ -21,7 +21,8 @@ from ssl_bench.errors import UserError
 from ssl_bench.evaluation.feature_file import SUFFIXES, read_features
 from ssl_bench.evaluation.subject import Subject
 from ssl_bench.evaluation.suite import Evaluation
-from ssl_bench.experiment import Run, build, explain, load_method, plain, resolve, run_folder
+from ssl_bench.experiment import Run, build, explain, plain, resolve, run_folder
+from ssl_bench.methods.checkpoint import load_method
 from ssl_bench.methods.frozen import Frozen
 from ssl_bench.results import Record, commit
 from ssl_bench.scoring import command, device_name, score, write_record

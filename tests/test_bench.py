@@ -14,7 +14,7 @@ import wandb
 
 from ssl_bench.cli import main
 from ssl_bench.evaluation import PROTOCOLS
-from ssl_bench.experiment import load_method
+from ssl_bench.methods.checkpoint import load_method
 
 QUICK = [
     "--method.encoder.hidden=[32]",

@@ -14,9 +14,10 @@ from ssl_bench.cli import main
 from ssl_bench.config_files import stack
 from ssl_bench.errors import UserError
 from ssl_bench.evaluation.extractor import EXTRACTORS, Extractor
-from ssl_bench.experiment import build, config_hash, load_method, plain, resolve
+from ssl_bench.experiment import build, config_hash, plain, resolve
 from ssl_bench.figures import logged
 from ssl_bench.methods.base import Method
+from ssl_bench.methods.checkpoint import load_method
 from ssl_bench.results import Record
 from tests.ranks import Ranks
 

@@ -15,12 +15,12 @@ from safetensors.torch import load_file, save_file
 from ssl_bench.cli import main
 from ssl_bench.data.shards import Shards
 from ssl_bench.errors import UserError
-from ssl_bench.experiment import load_method
 from ssl_bench.generation.commands import perturb_codes
 from ssl_bench.generation.job import Job
 from ssl_bench.generation.perturb import Perturb, truncate
 from ssl_bench.generation.search import Search
 from ssl_bench.generation.search_command import search_views
+from ssl_bench.methods.checkpoint import load_method
 from tests.generation.conftest import CPU, untrained
 from tests.ranks import Ranks
 

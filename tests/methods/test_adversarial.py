@@ -21,8 +21,9 @@ from ssl_bench.callbacks.finite import StopWhenNotFinite
 from ssl_bench.cli import main
 from ssl_bench.config_files import stack
 from ssl_bench.data.types import Batch
-from ssl_bench.experiment import Run, build, load_method, resolve
+from ssl_bench.experiment import Run, build, resolve
 from ssl_bench.methods.adversarial import Adversarial
+from ssl_bench.methods.checkpoint import load_method
 from ssl_bench.networks.ema import move_average
 from tests.ranks import Ranks
 

@@ -14,9 +14,10 @@ from torch import nn
 from ssl_bench import distributed
 from ssl_bench.config_files import config_names, stack
 from ssl_bench.data.types import Batch
-from ssl_bench.experiment import Run, build, load_method, resolve
+from ssl_bench.experiment import Run, build, resolve
 from ssl_bench.methods.adversarial import Adversarial
 from ssl_bench.methods.base import Generative, Method, Reconstructive
+from ssl_bench.methods.checkpoint import load_method
 from ssl_bench.methods.hinge_gan import HingeGAN
 from ssl_bench.methods.inversion import InDomainInversion
 from ssl_bench.methods.multi_view import MultiView

@@ -15,7 +15,8 @@ from ssl_bench import distributed
 from ssl_bench.bench import fit, make_folder
 from ssl_bench.cli import main
 from ssl_bench.config_files import stack
-from ssl_bench.experiment import build, load_method, resolve
+from ssl_bench.experiment import build, resolve
+from ssl_bench.methods.checkpoint import load_method
 from ssl_bench.methods.inversion import InDomainInversion
 from tests.generators import generator_checkpoint
 from tests.ranks import Ranks

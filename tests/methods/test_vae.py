@@ -11,8 +11,8 @@ from torch.distributions import MultivariateNormal, Normal
 
 from ssl_bench.data.types import Batch
 from ssl_bench.errors import UserError
-from ssl_bench.experiment import load_method
 from ssl_bench.losses.variational import kl_gaussian, kl_to_standard_normal
+from ssl_bench.methods.checkpoint import load_method
 from ssl_bench.methods.cr_vae import CRVAE
 from ssl_bench.methods.simvae import SimVAE
 from ssl_bench.methods.vae import VAE
