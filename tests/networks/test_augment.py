@@ -99,6 +99,73 @@ def test_turns_and_flips_are_exact(x: Tensor, monkeypatch: pytest.MonkeyPatch) -
     assert len(kinds) == 8
 
 
+def draw_one(monkeypatch: pytest.MonkeyPatch, transform: int | None, uniform: float) -> AdaptiveAugment:
+    """All draws known, normal ones 1 and whole ones too; only that transform is applied, rotations none."""
+    number = iter(range(100))
+
+    def drawn(self: AdaptiveAugment, values: Tensor, neutral: float) -> Tensor:
+        return values if next(number) == transform else torch.full_like(values, neutral)
+
+    monkeypatch.setattr(AdaptiveAugment, "drawn", drawn)
+    monkeypatch.setattr(
+        "ssl_bench.networks.adaptive_augment.uniform", lambda *shape, device: torch.full(shape, uniform)
+    )
+    monkeypatch.setattr(torch, "randn", lambda *shape, device: torch.ones(shape))
+    monkeypatch.setattr(torch, "randint", lambda low, high, shape, device: torch.ones(shape, dtype=torch.int64))
+    return AdaptiveAugment()
+
+
+GROWN = 2**0.2
+
+
+@pytest.mark.parametrize(
+    ("transform", "expected"),
+    [
+        pytest.param(2, [[1, 0, 0.125], [0, 1, 0.125]], id="one pixel of 16"),
+        pytest.param(3, [[GROWN, 0, 0], [0, GROWN, 0]], id="scale"),
+        pytest.param(4, [[GROWN, 0, 0], [0, 1 / GROWN, 0]], id="stretch"),
+        pytest.param(5, [[1, 0, 0.25], [0, 1, 0.25]], id="an eighth of the width"),
+    ],
+)
+def test_geometry_by_known_draws(transform: int, expected: list[list[float]], monkeypatch: pytest.MonkeyPatch) -> None:
+    matrix = draw_one(monkeypatch, transform, 0.5).geometry(1, 16)
+    torch.testing.assert_close(matrix[0], torch.tensor([*expected, [0.0, 0, 1]]))
+
+
+def test_both_rotations_turn_by_up_to_half_a_circle(monkeypatch: pytest.MonkeyPatch) -> None:
+    augment = draw_one(monkeypatch, None, 0.25)
+    augment.p.fill_(1)
+    quarter = torch.tensor([[0.0, -1, 0], [1, 0, 0], [0, 0, 1]])
+    torch.testing.assert_close(augment.geometry(1, 16)[0], quarter, atol=1e-6, rtol=0)
+
+
+def test_one_of_the_two_rotations_or_both_have_that_probability(monkeypatch: pytest.MonkeyPatch) -> None:
+    augment = draw_one(monkeypatch, None, 0.25)
+    augment.p.fill_(0.36)
+    turned = augment.geometry(20_000, 16)[:, 0, 0] < 0.99
+    assert turned.float().mean() == pytest.approx(0.36, abs=0.02)
+
+
+RED, GREEN, BLUE = COLOR = (0.5, 0.1, -0.3)
+GREY = sum(COLOR) / 3
+
+
+@pytest.mark.parametrize(
+    ("transform", "expected"),
+    [
+        pytest.param(6, [c + 0.2 for c in COLOR], id="brightness"),
+        pytest.param(7, [c * 2**0.5 for c in COLOR], id="contrast"),
+        pytest.param(8, [c - 2 * GREY for c in COLOR], id="luma"),
+        pytest.param(9, [BLUE, RED, GREEN], id="hue, a third of a circle"),
+        pytest.param(10, [GREY + 2 * (c - GREY) for c in COLOR], id="saturation"),
+    ],
+)
+def test_colors_by_known_draws(transform: int, expected: list[float], monkeypatch: pytest.MonkeyPatch) -> None:
+    image = torch.tensor(COLOR).view(1, 3, 1, 1).expand(1, 3, 4, 4)
+    seen = draw_one(monkeypatch, transform, 2 / 3)(image)
+    torch.testing.assert_close(seen, torch.tensor(expected).view(1, 3, 1, 1).expand(1, 3, 4, 4))
+
+
 def test_colors_turn_about_and_stretch_along_the_grey_axis() -> None:
     """Grey stays grey whatever the hue and saturation; all else is affine."""
     colors = certain().colors(50)
