@@ -32,7 +32,8 @@ class Critic(nn.Module):
         feature_dim: d.
         hidden: width of the hidden layer.
         marginal: what stands for independent halves. ``all_pairs``: each with each of the batch, its own included,
-            which makes the bound one that on average never exceeds the information, see `donsker_varadhan`.
+            whose bound is never above the logarithm of the batch and, of samples that the critic was not trained on,
+            on average not above the information, see `donsker_varadhan`.
             ``shuffle``: each with one drawn from the batch with replacement, as released; a batch where by chance none
             meets its own has no ceiling (one where none ever may, as in a roll, grows without end on images).
     """
@@ -71,7 +72,10 @@ def information(
     seed: int = 0,
     device: torch.device | str = "cpu",
 ) -> float:
-    """Trains the critic by Adam and returns the information it finds, in nats.
+    """Trains the critic by Adam and returns the information it finds, in nats, as "Constructive Assimilation" does.
+
+    The figure is of the samples that the critic was trained on: where they are few and it knows them by heart, it may
+    be above the information, up to ``log(batch_size)``.
 
     Args:
         pairs: the samples; called once for each batch, so that random views are drawn anew.
@@ -136,8 +140,8 @@ def measure(
 ) -> float:
     """Mutual information of two kinds of views of the same images, in nats, by a ResNet-18 from scratch.
 
-    At most ``log(batch_size)``, and close to it says only that there is more. The figure is of the images that the
-    critic was trained on, as in Table 4 of Constructive Assimilation.
+    At most ``log(batch_size)``, and close to it says only that there may be more. The figure is of the images that the
+    critic was trained on, as in Table 4 of Constructive Assimilation, and so may be above the information.
 
     Args:
         first: makes one view of each image.

@@ -17,8 +17,9 @@ def donsker_varadhan(joint: Tensor, marginal: Tensor) -> Tensor:
     With expectations it is at most the mutual information, whatever the critic T. With means over few scores it may
     exceed it, since the logarithm of a mean is too small on average. Not so if the marginal scores are those of all
     pairs ``(n, n)`` of a batch, its n joint ones on the diagonal included: it is then at most InfoNCE's
-    ``mean_i [T_ii - log mean_j exp T_ij]``, the logarithm being concave, which on average is at most the mutual
-    information (Poole et al. 2019, Eq. 12) and never more than log n.
+    ``mean_i [T_ii - log mean_j exp T_ij]``, the logarithm being concave, which is never more than log n and, for a
+    critic that does not depend on those n pairs, on average at most the mutual information (Poole et al. 2019, Eq. 12).
+    A critic scored on the pairs it was trained on may exceed it.
 
     Args:
         joint: T of pairs that belong together, of any shape.
