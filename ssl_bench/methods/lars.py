@@ -1,4 +1,4 @@
-"""LARS by a signature that configurations can be checked against."""
+"""LARS, an optimizer that configurations of methods name, by a signature that they can be checked against."""
 
 from collections.abc import Iterable
 from typing import Any
