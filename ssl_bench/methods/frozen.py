@@ -154,12 +154,12 @@ class Timm(Frozen):
         resize = pretrained or network.pretrained_cfg.get("fixed_input_size")
         self.network = network
         self.size: tuple[int, int] | None = tuple(wanted["input_size"][1:]) if resize else None
-        self.feature_dim = network.num_features
+        self.feature_dim = network.head_hidden_size  # some widen pooled features before the classifier
         self.register_buffer("mean", torch.tensor(wanted["mean"]).view(3, 1, 1))
         self.register_buffer("std", torch.tensor(wanted["std"]).view(3, 1, 1))
 
     def encode(self, x: Tensor) -> Tensor:
-        """The pooled features before the classifier: ``(N, C, H, W)`` in [0, 1] to ``(N, feature_dim)``."""
+        """What the classifier is given: ``(N, C, H, W)`` in [0, 1] to ``(N, feature_dim)``."""
         if self.size:
             x = interpolate(x, self.size, mode="bicubic", antialias=True).clamp(0, 1)
         return self.network((x.expand(-1, 3, -1, -1) - self.mean) / self.std)  # type: ignore[no-any-return]

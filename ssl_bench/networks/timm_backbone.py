@@ -15,7 +15,7 @@ class TimmBackbone(nn.Module):
 
     Args:
         image_shape: (C, H, W) of one input.
-        outputs: length of one output; 0 ends at the pooled features, `backbone_dim` of them.
+        outputs: length of one output; 0 ends at what the classifier is given, `backbone_dim` features.
         model: its name in timm; random weights, unless it has a tag of weights, which timm downloads.
 
     Raises:
@@ -30,7 +30,7 @@ class TimmBackbone(nn.Module):
             )
         except Exception as error:  # timm's own, the model hub's and the network's have no common base
             raise UserError(f"timm/{model}: {str(error).splitlines()[0]}; see timm.list_models()") from error
-        self.network, self.backbone_dim = network, int(network.num_features)
+        self.network, self.backbone_dim = network, int(network.head_hidden_size)  # some widen pooled features first
 
     def forward(self, x: Tensor) -> Tensor:
         """``(N, C, H, W) -> (N, outputs)``."""

@@ -83,6 +83,11 @@ def test_weights_that_cannot_be_had_and_unknown_models_are_one_line(monkeypatch:
         assert "\n" not in str(caught.value)
 
 
+def test_features_are_of_the_length_that_a_head_before_the_classifier_gives_them() -> None:
+    encoder = Timm((3, 32, 32), "mobilenetv3_small_050").eval()
+    assert encoder.encode(torch.rand(2, 3, 32, 32)).shape == (2, encoder.feature_dim) == (2, 1024)
+
+
 def test_images_of_two_channels_are_refused() -> None:
     with pytest.raises(UserError, match=r"needs images of 1 or 3 channels, got shape \(2, 8, 8\)"):
         Timm((2, 8, 8), "test_resnet")
