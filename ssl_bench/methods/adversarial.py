@@ -15,7 +15,7 @@ from ssl_bench.data.views import Views
 from ssl_bench.distributed import world_size
 from ssl_bench.errors import UserError
 from ssl_bench.methods.base import Method, OptimizerFactory
-from ssl_bench.methods.descent import descend, step_schedules
+from ssl_bench.methods.descent import descend, scheduled, step_schedules
 from ssl_bench.networks.ema import move_average
 from ssl_bench.networks.spectral import converge_spectral_norm
 
@@ -179,7 +179,7 @@ class Adversarial(Method):
             self.make_optimizer(self.parameter_groups(self.discriminator)),
             self.make_generator_optimizer(self.parameter_groups(self.generator)),
         ]
-        return optimizers, [scheduler for o in optimizers if (scheduler := self.make_scheduler(o)) is not None]
+        return scheduled(self, optimizers)
 
     def train(self, mode: bool = True) -> "Adversarial":
         """Switch the networks that are trained; the averages stay in evaluation mode."""

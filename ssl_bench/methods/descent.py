@@ -5,7 +5,9 @@ from contextlib import nullcontext
 from typing import Any, TypeVar
 
 from lightning.pytorch.strategies import ParallelStrategy
+from lightning.pytorch.utilities.types import OptimizerLRScheduler
 from torch import Tensor
+from torch.optim import Optimizer
 
 from ssl_bench.distributed import average_gradients
 from ssl_bench.methods.base import Method
@@ -50,6 +52,11 @@ def descend(
         else:  # past Lightning's wrapper, which would count it as a step of its own
             strategy.optimizer_step(optimizer.optimizer, closure=lambda: None)
     return means
+
+
+def scheduled(method: Method, optimizers: list[Optimizer]) -> OptimizerLRScheduler:
+    """What `configure_optimizers` returns of several optimizers: them, and the method's schedule of each, if any."""
+    return optimizers, [scheduler for o in optimizers if (scheduler := method.make_scheduler(o)) is not None]
 
 
 def step_schedules(method: Method) -> None:

@@ -14,7 +14,7 @@ from ssl_bench.losses.stylegan import r1
 from ssl_bench.methods.adversarial import DiscriminatorNetwork, Part, Terms, at_least, refuse_other_range
 from ssl_bench.methods.base import Method, OptimizerFactory
 from ssl_bench.methods.checkpoint import load_method
-from ssl_bench.methods.descent import descend, step_schedules
+from ssl_bench.methods.descent import descend, scheduled, step_schedules
 from ssl_bench.methods.stylegan2 import StyleGAN2
 from ssl_bench.methods.vae import Encoder
 
@@ -200,7 +200,7 @@ class InDomainInversion(Method):
         optimizers = [self.make_optimizer(self.parameter_groups(self.encoder))]
         if self.discriminator is not None:
             optimizers.append(self.make_discriminator_optimizer(self.parameter_groups(self.discriminator)))
-        return optimizers, [scheduler for o in optimizers if (scheduler := self.make_scheduler(o)) is not None]
+        return scheduled(self, optimizers)
 
     def train(self, mode: bool = True) -> "InDomainInversion":
         """Switch the networks that are trained; the generator keeps to its fixed noise."""

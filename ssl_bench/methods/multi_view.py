@@ -5,6 +5,7 @@ from typing import Any
 
 import torch
 from torch import Tensor, nn
+from torch.nn import functional as F
 
 from ssl_bench.data.types import Batch
 from ssl_bench.data.views import Views
@@ -55,6 +56,10 @@ class MultiView(Method):
     def embed(self, x: Tensor) -> Tensor:
         """Projections ``(N, d)`` in float32 of images ``(N, C, H, W)``."""
         return self.projector(self.backbone(x)).float()  # type: ignore[no-any-return]
+
+    def project(self, x: Tensor) -> Tensor:
+        """L2-normalised projections ``(N, d)`` of images ``(N, C, H, W)``."""
+        return F.normalize(self.embed(x), dim=1)
 
     def embed_views(self, views: Tensor) -> Tensor:
         """Projections ``(J, N, d)`` in float32 of views ``(J, N, C, H, W)``."""

@@ -53,10 +53,6 @@ class SimCLR(MultiView):
         self.loss, self.assimilation = LOSSES[loss], assimilation
         self.temperature, self.scale = temperature, temperature / (base_temperature or temperature)
 
-    def project(self, x: Tensor) -> Tensor:
-        """L2-normalised projections ``(N, d)`` of images ``(N, C, H, W)``, which the loss compares."""
-        return F.normalize(self.embed(x), dim=1)
-
     def objective(self, embeddings: Tensor) -> dict[str, Tensor]:
         """The loss of projections ``(J, N, d)``, and what it is made of."""
         with torch.autocast(embeddings.device.type, enabled=False):

@@ -38,10 +38,6 @@ class SimSiam(MultiView):
         linear = [layer for layer in self.projector.modules() if isinstance(layer, nn.Linear)]
         self.predictor = predictor(linear[-1].out_features, linear[-1].out_features)
 
-    def project(self, x: Tensor) -> Tensor:
-        """L2-normalised projections ``(N, d)`` of images ``(N, C, H, W)``."""
-        return F.normalize(self.embed(x), dim=1)
-
     def objective(self, embeddings: Tensor) -> dict[str, Tensor]:
         """The loss of projections ``(J, N, d)``, and the spread of its directions, which is 0 where all are one."""
         predictions = torch.stack([self.predictor(z) for z in embeddings]).float()

@@ -11,7 +11,7 @@ from ssl_bench.data.types import Batch
 from ssl_bench.data.views import Views
 from ssl_bench.errors import UserError
 from ssl_bench.methods.base import OptimizerFactory
-from ssl_bench.methods.descent import descend, step_schedules
+from ssl_bench.methods.descent import descend, scheduled, step_schedules
 from ssl_bench.methods.multi_view import Backbone, Projector
 from ssl_bench.methods.simclr import SimCLR
 
@@ -95,7 +95,7 @@ class ViewMaker(SimCLR):
             self.make_optimizer(encoder),
             self.make_viewmaker_optimizer(self.parameter_groups(self.viewmaker)),
         ]
-        return optimizers, [scheduler for o in optimizers if (scheduler := self.make_scheduler(o)) is not None]
+        return scheduled(self, optimizers)
 
     def on_fit_start(self) -> None:
         """Refuse fewer views than the viewmaker is to make."""
