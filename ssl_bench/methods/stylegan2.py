@@ -10,8 +10,8 @@ from ssl_bench.errors import UserError
 from ssl_bench.losses.adversarial import non_saturating_discriminator, non_saturating_generator
 from ssl_bench.losses.stylegan import path_lengths, r1
 from ssl_bench.methods.adversarial import Adversarial, DiscriminatorNetwork, GeneratorNetwork, Part, Terms, at_least
+from ssl_bench.methods.rosinality import load_rosinality, read_rosinality
 from ssl_bench.networks.adaptive_augment import AdaptiveAugment
-from ssl_bench.networks.rosinality import load_rosinality, read_rosinality
 
 PATH_DECAY = 0.99
 """Of the moving average of path lengths."""
@@ -64,7 +64,8 @@ class StyleGAN2(Adversarial):
         at_least(0, type(self), r1_weight=r1_weight, path_weight=path_weight)
         at_least(1, type(self), r1_every=r1_every, path_every=path_every)
         super().__init__(image_shape, generator, discriminator, 1, **kwargs)
-        if missing := [name for name in ("mapping", "synthesis", "codes") if not hasattr(self.generator, name)]:
+        needed = ("mapping", "synthesis", "codes", "mean_code")
+        if missing := [name for name in needed if not hasattr(self.generator, name)]:
             kind = type(self.generator).__name__
             raise UserError(f"StyleGAN2: generator {kind} has no {missing[0]}: give a StyleGAN2Generator")
         self.r1_weight, self.r1_every = r1_weight, r1_every

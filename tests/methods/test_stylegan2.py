@@ -3,6 +3,7 @@
 from functools import partial
 from pathlib import Path
 from typing import Any
+from unittest.mock import patch
 
 import pytest
 import torch
@@ -12,14 +13,14 @@ from torch import Tensor, nn
 from ssl_bench import distributed
 from ssl_bench.cli import main
 from ssl_bench.errors import UserError
-from ssl_bench.experiment import load_method
 from ssl_bench.losses.stylegan import path_lengths
+from ssl_bench.methods.checkpoint import load_method
 from ssl_bench.methods.stylegan2 import StyleGAN2
 from ssl_bench.networks.adaptive_augment import AdaptiveAugment
 from ssl_bench.networks.diff_augment import DiffAugment
 from ssl_bench.networks.sn_resnet import SNResNetGenerator
 from ssl_bench.networks.stylegan2 import StyleGAN2Discriminator, StyleGAN2Generator
-from tests.networks.test_rosinality import MAPPING, SIZE, STYLE, discriminator_weights, generator_weights
+from tests.methods.test_rosinality import MAPPING, SIZE, STYLE, discriminator_weights, generator_weights
 from tests.ranks import Ranks
 
 N, SHAPE = 8, (3, 8, 8)
@@ -99,6 +100,29 @@ def test_ranks_share_the_mean_of_path_lengths(ranks: Ranks) -> None:
     torch.testing.assert_close(mean, 0.01 * (here + there) / 2)
 
 
+def path_gradient() -> Tensor:
+    """Of the penalty, on this rank's share of eight codes and of the directions they are probed in."""
+    gan = method()
+    gan.generator.eval()  # fixed noise, no mixing
+    torch.manual_seed(1)
+    z, y = torch.randn(N, 5), torch.randn(N, *SHAPE)
+    here, ranks = distributed.rank(), distributed.world_size()
+    with (
+        patch("torch.randn", lambda *shape, **_: z.chunk(ranks)[here]),
+        patch("torch.randn_like", lambda images: y.chunk(ranks)[here]),
+    ):
+        penalty = gan.generator_loss(gan.prepare(torch.zeros(2 * N // ranks, *SHAPE)))["path_penalty"]
+    parameters = list(gan.generator.parameters())
+    gradients = torch.autograd.grad(penalty, parameters, allow_unused=True, materialize_grads=True)
+    return torch.cat([gradient.flatten() for gradient in gradients])
+
+
+def test_the_path_penaltys_gradient_over_ranks_is_that_of_one_process(ranks: Ranks) -> None:
+    alone = path_gradient()
+    assert alone.any()
+    torch.testing.assert_close(torch.stack(ranks(path_gradient)).mean(0), alone, rtol=1e-4, atol=1e-6)
+
+
 def test_a_code_is_an_image_and_has_gradients_where_a_drawn_image_is_clamped() -> None:
     gan = method()
     for parameter in gan.generator_ema.synthesis.to_images.parameters():
@@ -162,9 +186,16 @@ def test_settings_out_of_range_are_refused(settings: dict[str, Any], message: st
         method(**settings)
 
 
-def test_a_generator_without_codes_is_refused() -> None:
-    with pytest.raises(UserError, match="SNResNetGenerator has no mapping: give a StyleGAN2Generator"):
-        StyleGAN2(SHAPE, partial(SNResNetGenerator, width=4), partial(StyleGAN2Discriminator, width=6), latent_dim=5)
+class WithoutMeanCode(SNResNetGenerator):
+    """What has codes but no mean of them."""
+
+    mapping = synthesis = codes = None
+
+
+@pytest.mark.parametrize(("network", "missing"), [(SNResNetGenerator, "mapping"), (WithoutMeanCode, "mean_code")])
+def test_a_generator_without_codes_or_their_mean_is_refused(network: Any, missing: str) -> None:
+    with pytest.raises(UserError, match=f"{network.__name__} has no {missing}: give a StyleGAN2Generator"):
+        StyleGAN2(SHAPE, partial(network, width=4), partial(StyleGAN2Discriminator, width=6), latent_dim=5)
 
 
 IMPORT = [

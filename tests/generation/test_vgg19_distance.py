@@ -10,7 +10,8 @@ from torchvision.models import vgg19
 from torchvision.transforms.functional import normalize
 
 from ssl_bench.errors import UserError
-from ssl_bench.networks.perceptual import PerceptualDistance, vgg19_distance
+from ssl_bench.generation.perceptual import vgg19_distance
+from ssl_bench.networks.perceptual import PerceptualDistance
 
 RELUS = [1, 6, 11, 20, 29]
 """relu1_1, ..., relu5_1."""

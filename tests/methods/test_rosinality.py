@@ -11,7 +11,7 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from ssl_bench.errors import UserError
-from ssl_bench.networks.rosinality import load_rosinality, read_rosinality
+from ssl_bench.methods.rosinality import load_rosinality, read_rosinality
 from ssl_bench.networks.stylegan2 import StyleGAN2Discriminator, StyleGAN2Generator
 
 STYLE, MAPPING, SIZE = 6, 3, 16
