@@ -2,15 +2,13 @@
 
 import hashlib
 import json
-import os
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-import torch
 import yaml
 from jsonargparse import ArgumentError, ArgumentParser, Namespace
-from lightning import Fabric, seed_everything
+from lightning import seed_everything
 from lightning.pytorch.utilities import rank_zero_only
 from torch import Tensor, device
 
@@ -22,6 +20,7 @@ from ssl_bench.evaluation.feature_file import SUFFIXES, read_features
 from ssl_bench.evaluation.subject import Subject
 from ssl_bench.evaluation.suite import Evaluation
 from ssl_bench.experiment import Run, build, explain, plain, resolve, run_folder
+from ssl_bench.launch import launch
 from ssl_bench.methods.checkpoint import load_method
 from ssl_bench.methods.frozen import Frozen
 from ssl_bench.results import Record, commit
@@ -133,20 +132,3 @@ def evaluate_file(path: Path, labels: Path | None, data: str | None, out: str, d
         record = write_record(record, result, subject, {})
         tracking.log(record, folder, recorded)
         show(folder, full=True)
-
-
-def launch(devices: str, cpu: bool = False) -> Fabric:
-    """As many processes as there are devices, each going on from here; one where there is one.
-
-    Args:
-        devices: a number; or ``auto``, for all GPUs, or as many processes as a launcher has started.
-        cpu: whether to leave GPUs alone.
-    """
-    if devices == "auto":
-        devices = os.environ.get("LOCAL_WORLD_SIZE", "auto")
-    elif not devices.isdecimal() or not int(devices):
-        raise UserError(f"--devices {devices}: give a number of at least 1, or auto")
-    accelerator = "cuda" if torch.cuda.is_available() and not cpu else "cpu"
-    fabric = Fabric(accelerator=accelerator, devices=devices if devices == "auto" else int(devices))
-    fabric.launch()
-    return fabric

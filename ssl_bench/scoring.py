@@ -23,10 +23,10 @@ from ssl_bench.evaluation.subject import Subject
 from ssl_bench.evaluation.suite import Result
 from ssl_bench.experiment import Run, config_hash, names
 from ssl_bench.figures import draw
-from ssl_bench.methods.base import Generative, Layered, Method, Reconstructive
+from ssl_bench.methods.base import Generative, Layered, Reconstructive
+from ssl_bench.methods.checkpoint import AUTOCAST, encoder_hash
 from ssl_bench.results import Record, commit, peak_memory_mb
 
-AUTOCAST = {"bf16-mixed": torch.bfloat16, "16-mixed": torch.float16}
 BATCH_SIZE = 256
 
 
@@ -210,14 +210,6 @@ def scoring_device(device: torch.device) -> torch.device:
 def device_name(device: torch.device) -> str:
     """What a record calls the device."""
     return torch.cuda.get_device_name(device) if device.type == "cuda" else device.type
-
-
-def encoder_hash(method: Method, config: dict[str, Any]) -> str:
-    """Hash of the weights and of what is encoded: the same means the same features."""
-    digest = hashlib.sha256(json.dumps([config["data"], config["views"], config["trainer"]["precision"]]).encode())
-    for name, tensor in method.state_dict().items():
-        digest.update(name.encode() + tensor.detach().cpu().contiguous().flatten().view(torch.uint8).numpy().tobytes())
-    return digest.hexdigest()
 
 
 def data_hash(config: dict[str, Any]) -> str:
