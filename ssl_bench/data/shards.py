@@ -10,7 +10,7 @@ from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 from torch import Tensor
 
-from ssl_bench.distributed import all_reduce_min, barrier, rank, world_size
+from ssl_bench.distributed import all_reduce_min, barrier, rank, share_out, world_size
 from ssl_bench.errors import UserError
 from ssl_bench.files import replacing
 
@@ -66,26 +66,30 @@ class Shards:
             shard_rows: rows of a file; one that is there keeps its own.
 
         Raises:
-            UserError: the folder has rows of another key, or cannot be written.
+            UserError: the folder has rows of another key, or of none, or cannot be written; in every process.
         """
         barrier()  # every process finds it made or unmade, and none what another has just made
         found = (folder / "index.json").is_file()
+        stray = not found and any(folder.glob("*.safetensors"))
         barrier()
+        if stray:
+            raise UserError(f"{folder} has rows and no index.json that says of what: give another --out, or delete it")
         if found:
             shards, key = cls(folder), json.loads(json.dumps(key))  # tuples are lists there
             if different := difference({**shards.key, "count": shards.count}, {**key, "count": count}):
                 raise UserError(f"{folder} holds others: {different}; give another --out, or delete it")
             return shards
-        found_out = notes()
-        if rank() == 0:
-            index = {"key": key, "notes": found_out, "count": count, "shard_rows": shard_rows}
+        index = {"key": key, "notes": notes(), "count": count, "shard_rows": shard_rows}
+
+        def write() -> None:
             try:
                 folder.mkdir(parents=True, exist_ok=True)
                 with replacing(folder / "index.json") as file:
                     file.write_text(json.dumps(index, indent=2) + "\n", encoding="utf-8")
             except OSError as error:
                 raise UserError(f"cannot write to {folder}: {error.strerror}; give another --out") from error
-        barrier()
+
+        share_out([write])  # the first process's; what it raises all do
         return cls(folder)
 
     def __len__(self) -> int:
@@ -152,8 +156,8 @@ class Shards:
         places = [divmod(row, self.shard_rows) for row in rows.tolist()]
         if columns is None:
             return torch.stack([self._shard(shard)[name][row] for shard, row in places])
-        # Indexing entry by entry copies only what is asked for: 0.6 ms for 128 views of 50 shards, which advanced
-        # indexing shard by shard takes 1.3 ms for.
+        # Entry by entry only what is asked for is copied; measured no slower than advanced indexing shard by shard:
+        # 0.57 ms, the median, for 128 random rows of 50 shards.
         entries = [
             self._shard(shard)[name][row, column]
             for (shard, row), row_columns in zip(places, columns.tolist(), strict=True)

@@ -93,6 +93,26 @@ def test_a_folder_that_is_none_and_a_damaged_shard_are_refused(tmp_path: Path) -
         shards.shape("codes")
 
 
+def test_rows_without_an_index_are_refused(tmp_path: Path) -> None:
+    fill(tmp_path)
+    (tmp_path / "index.json").unlink()
+    with pytest.raises(UserError, match=r"has rows and no index\.json"):
+        Shards.make(tmp_path, KEY, 11)
+
+
+def make_in(folder: Path) -> str:
+    with pytest.raises(UserError) as raised:
+        Shards.make(folder, KEY, 11)
+    return str(raised.value)
+
+
+def test_a_folder_that_cannot_be_made_is_refused_by_every_rank(ranks: Ranks, tmp_path: Path) -> None:
+    (tmp_path / "file").touch()
+    first, second = ranks(make_in, tmp_path / "file" / "folder")
+    assert first == second
+    assert "cannot write to" in first
+
+
 def mine_and_fill(folder: Path) -> list[int]:
     shards = Shards.make(folder, KEY, 11, shard_rows=4)
     mine = shards.mine(CPU)
