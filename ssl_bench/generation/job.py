@@ -28,7 +28,8 @@ class Job:
         images: rows to make, the first of the data's fixed order; by default all that there are.
         batch_size: images, or anchors, at a time.
         precision: of the networks; bf16 is with channels-last convolutions.
-        shard_rows: rows of a file, which are what a kill can cost.
+        shard_rows: rows of a file; a kill costs each process the file that it is at, a search those that it has begun:
+            as many as there are still anchors of.
     """
 
     out: Path | None = None

@@ -1,5 +1,6 @@
 """W-search: views of an image found among a generator's codes, as far from it as an encoder's own expert views are."""
 
+import math
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from typing import Literal, NamedTuple
@@ -10,9 +11,7 @@ from torch.nn import functional as F
 
 from ssl_bench.errors import UserError
 from ssl_bench.generation.perturb import noise, truncate
-
-BETAS, EPSILON = (0.9, 0.999), 1e-8
-"""Adam's defaults."""
+from ssl_bench.generation.pool import Pool
 
 
 @dataclass(frozen=True)
@@ -48,10 +47,21 @@ class Search:
     seed: int = 0
 
     def __post_init__(self) -> None:
-        if self.views < 2 or self.steps < 0 or not 0 <= (self.truncation or 0) <= 1 or min(self.noise, self.lr) <= 0:
+        # So written that a NaN is refused as well.
+        if not (
+            self.views >= 2 and self.steps >= 0 and 0 <= (self.truncation or 0) <= 1
+            and 0 < self.noise < math.inf and 0 < self.lr < math.inf
+        ):  # fmt: skip
             raise UserError(
                 f"search: views {self.views}, steps {self.steps}, truncation {self.truncation}, noise {self.noise}, lr "
                 f"{self.lr}: give views of 2 or more, steps of 0 or more, truncation in [0, 1], noise and lr above 0"
+            )
+        distances = [eps for eps in (self.eps1, self.eps2) if eps is not None]
+        weights = (self.uniformity, self.tolerance)
+        if not (all(0 <= eps <= 2 for eps in distances) and all(0 <= weight < math.inf for weight in weights)):
+            raise UserError(
+                f"search: eps1 {self.eps1}, eps2 {self.eps2}, uniformity {self.uniformity}, tolerance "
+                f"{self.tolerance}: give distances in [0, 2], the others of 0 or more"
             )
 
 
@@ -82,23 +92,6 @@ class Found(NamedTuple):
     ids: Tensor
     views: Tensor
     figures: dict[str, Tensor]
-
-
-class _Pool(NamedTuple):
-    """Anchors that are being searched, each with an Adam of its own."""
-
-    ids: Tensor
-    codes: Tensor
-    target: Tensor
-    first: Tensor
-    second: Tensor
-    steps: Tensor
-
-    def keep(self, rows: Tensor) -> "_Pool":
-        return _Pool(*(tensor[rows] for tensor in self))
-
-    def join(self, others: "_Pool") -> "_Pool":
-        return _Pool(*(torch.cat(pair) for pair in zip(self, others, strict=True)))
 
 
 def distances(views: Tensor, target: Tensor) -> tuple[Tensor, Tensor]:
@@ -189,17 +182,17 @@ def search(
         loss = search_loss(views, target, eps1, eps2, settings.uniformity)
         return loss, images.unflatten(0, codes.shape[:2]), views
 
-    def begin(new: Anchors) -> _Pool:
+    def begin(new: Anchors) -> Pool:
         start = new.codes.unsqueeze(1).to(device)
         drawn = noise(new.ids, settings.seed, settings.views, *new.codes.shape[1:]).to(device)
         codes = start + settings.noise * drawn
         with torch.no_grad():
             target = projections(new.images.to(device).float() / 255)
         zero = torch.zeros_like(codes)
-        return _Pool(new.ids.to(device), codes, target, zero, zero.clone(), zero.new_zeros(len(codes)))
+        return Pool(new.ids.to(device), codes, target, zero, zero.clone(), zero.new_zeros(len(codes)))
 
     evaluate = torch.compile(forward) if compile else forward
-    pool: _Pool | None = None
+    pool: Pool | None = None
     waiting: Anchors | None = None
     while True:
         while pool is None or len(pool.ids) < batch_size:
@@ -222,11 +215,11 @@ def search(
         if done.any():
             yield _found(pool, loss, images, views, done, eps1)
             pool, gradient = pool.keep(~done), gradient[~done]
-        pool = _adam(pool, gradient, settings.lr)
+        pool = pool.step(gradient, settings.lr)
 
 
 @torch.no_grad()
-def _found(pool: _Pool, loss: Tensor, images: Tensor, views: Tensor, done: Tensor, eps1: float) -> Found:
+def _found(pool: Pool, loss: Tensor, images: Tensor, views: Tensor, done: Tensor, eps1: float) -> Found:
     ids, ended = pool.ids[done].cpu(), loss[done]
     if not ended.isfinite().all():
         first = int(ids[~ended.isfinite().cpu()][0])
@@ -243,14 +236,3 @@ def _found(pool: _Pool, loss: Tensor, images: Tensor, views: Tensor, done: Tenso
     }
     pixels = images[done].mul(255).round().to(torch.uint8).cpu()
     return Found(ids, pixels, {name: value.float().cpu() for name, value in figures.items()})
-
-
-def _adam(pool: _Pool, gradient: Tensor, lr: float) -> _Pool:
-    """A step of Adam in place, each anchor's bias correction its own: torch's cannot lose and gain rows."""
-    steps = pool.steps + 1
-    first = pool.first.lerp_(gradient, 1 - BETAS[0])
-    second = pool.second.mul_(BETAS[1]).addcmul_(gradient, gradient, value=1 - BETAS[1])
-    corrections = [(1 - beta**steps).view(-1, 1, 1, 1) for beta in BETAS]
-    scale = (second / corrections[1]).sqrt_().add_(EPSILON)
-    codes = pool.codes.addcdiv_(first / corrections[0], scale, value=-lr)
-    return pool._replace(codes=codes, first=first, second=second, steps=steps)

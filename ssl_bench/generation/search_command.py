@@ -40,7 +40,9 @@ def search_views(
     opened, _, weights = open_run(encoder, device)
     method: Any = opened.method
     if not hasattr(method, "project"):
-        raise UserError(f"{encoder} is a run of {type(method).__name__}, which has no projections: give one of simclr")
+        raise UserError(
+            f"{encoder} is a run of {type(method).__name__}, which has no projections: give one of simclr or simsiam"
+        )
     if opened.views.output_shape != generator.image_shape:
         raise UserError(
             f"{encoder} takes images of {opened.views.output_shape}, the generator of {codes} makes "
@@ -65,6 +67,11 @@ def search_views(
             with torch.autocast(device.type, dtype=job.autocast, enabled=job.autocast is not None):
                 eps1 = expert_distance(method, expert, originals, min(count, EPS_IMAGES), job.batch_size, device)
         eps2 = eps1 + EPS_MARGIN if settings.eps2 is None else settings.eps2
+        if eps1**2 + settings.uniformity * eps2 <= settings.tolerance:  # the loss of views that are the anchor itself
+            raise UserError(
+                f"search: by eps1 {eps1:.3g} and uniformity {settings.uniformity:g} an anchor's own code is within "
+                f"tolerance {settings.tolerance:g}, and no view would move: give a lower --tolerance or another --eps1"
+            )
         return {"codes": str(codes.resolve()), "encoder": str(encoder.resolve()), "eps1": eps1, "eps2": eps2}
 
     count = job.count(source.count, str(codes))
@@ -87,14 +94,28 @@ def search_views(
                 yield Anchors(rows, source.read("codes", rows), images)
 
     with stopping_together(shards.folder):
+        mine = shards.mine(device)
+        refuse_not_finite(source, [row for shard in mine for row in shards.rows(shard).tolist()])
         found = search(
-            generator.synthesize, project, generator.mean_code(), anchors(shards.mine(device)), settings,
+            generator.synthesize, project, generator.mean_code(), anchors(mine), settings,
             eps1=shards.notes["eps1"], eps2=shards.notes["eps2"], truncation=truncation,
             batch_size=job.batch_size, autocast=job.autocast, compile=compile,
         )  # fmt: skip
         collect(shards, found)
         barrier()
     return shards.folder
+
+
+def refuse_not_finite(codes: Shards, rows: list[int]) -> None:
+    """Refuse codes that no search can start from.
+
+    Raises:
+        UserError: with the first of these rows whose code is not finite.
+    """
+    for part in torch.tensor(rows, dtype=torch.int64).split(codes.shard_rows):
+        finite = codes.read("codes", part).flatten(1).isfinite().all(1)
+        if not finite.all():
+            raise UserError(f"{codes.folder}: the code of image {int(part[~finite][0])} is not finite: make codes anew")
 
 
 def collect(shards: Shards, found: Iterator[Found]) -> None:

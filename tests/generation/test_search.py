@@ -1,5 +1,6 @@
 """W-search: its loss by hand, its Adam torch's, and each anchor searched as if it were alone."""
 
+import math
 from collections.abc import Iterator
 from typing import Any
 
@@ -154,7 +155,13 @@ def test_a_loss_that_is_not_finite_is_refused_by_the_image() -> None:
         found(Search(views=3, steps=60), iter([broken]))
 
 
-@pytest.mark.parametrize("wrong", [{"views": 1}, {"steps": -1}, {"truncation": 1.5}, {"noise": 0.0}, {"lr": 0.0}])
+@pytest.mark.parametrize(
+    "wrong",
+    [
+        {"views": 1}, {"steps": -1}, {"truncation": 1.5}, {"noise": 0.0}, {"lr": 0.0}, {"lr": math.nan}, {"eps1": -0.1},
+        {"eps1": math.nan}, {"eps2": 2.5}, {"uniformity": -0.01}, {"tolerance": math.nan},
+    ],
+)  # fmt: skip
 def test_settings_out_of_range_are_refused(wrong: dict[str, float]) -> None:
     with pytest.raises(UserError, match=f"{next(iter(wrong))} {next(iter(wrong.values()))}"):
         Search(**wrong)  # type: ignore[arg-type]
