@@ -59,6 +59,10 @@ class Generated(DataModule):
         self._sets = {split: self.real.split(split) for split in get_args(Split)}
         self._sets["fit"] = ImageSet(self._place(contents.images), labels, contents.train)
 
+    def fit_order(self) -> Tensor:
+        """As they were sampled: one is as good as another, and of the first of them views are made first."""
+        return torch.arange(len(self._sets["fit"]))
+
     def _place(self, images: Tensor | ByRow) -> Tensor | ByRow:
         device = self._device()
         if device.type != "cuda" or not isinstance(images, Sampled):

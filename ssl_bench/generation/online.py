@@ -9,9 +9,9 @@ from torch.nn import functional as F
 from ssl_bench.data.views import Views
 from ssl_bench.errors import UserError
 from ssl_bench.generation.perturb import truncate
-from ssl_bench.generation.sources import Codes
+from ssl_bench.generation.sources import Codes, keep_to
 from ssl_bench.methods.base import Method
-from ssl_bench.scoring import AUTOCAST
+from ssl_bench.methods.checkpoint import AUTOCAST
 
 
 class OnlineSearch:
@@ -38,12 +38,13 @@ class OnlineSearch:
         """Open codes and generator for a fit, and take hold of the encoder.
 
         Raises:
-            UserError: see `Codes`; or the method has no projections, or its views no way back to images.
+            UserError: see `PerturbedViews.start`; or the method has no projections, or its views no way back to images.
         """
         if not hasattr(method, "project") or not isinstance(method.views, Views):
             raise UserError(f"OnlineSearch: {type(method).__name__} has no project(x): give METHOD simclr or simsiam")
         precision = AUTOCAST.get(str(method.trainer.precision))
         self.codes = Codes(self.folder, method.trainer.datamodule, method.device, precision)  # type: ignore[attr-defined]
+        keep_to(self.codes.of.folder, method.trainer)
         self.method: Any = method
         self.views = method.views
 

@@ -3,21 +3,21 @@
 import hashlib
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import torch
 import yaml
+from jsonargparse import ArgumentError, ArgumentParser
 from torch import Tensor
 
 from ssl_bench.data.module import DataModule
 from ssl_bench.data.shards import Shards
+from ssl_bench.data.views import Views
 from ssl_bench.errors import UserError
-from ssl_bench.experiment import Run, build, resolve
 from ssl_bench.methods.base import Method
-from ssl_bench.methods.checkpoint import load_method
+from ssl_bench.methods.checkpoint import encoder_hash, load_method
 from ssl_bench.methods.inversion import InDomainInversion
 from ssl_bench.methods.stylegan2 import StyleGAN2
-from ssl_bench.scoring import encoder_hash
 
 CodeGenerator = StyleGAN2 | InDomainInversion
 """With ``synthesize``, ``mean_code``, ``n_latent``, ``style_dim`` and ``image_shape``."""
@@ -46,8 +46,13 @@ def of_fit(data: DataModule, count: int) -> dict[str, Any]:
 
     Fewer images are the first of more, so that rows of many serve a pretraining on some. Labels are there to tell data
     sets apart that share images.
+
+    Raises:
+        UserError: there are fewer images than `count`.
     """
     fit, order = data.split("fit"), data.fit_order()[:count]
+    if len(order) < count:
+        raise UserError(f"rows of {count} images, {data.name} has {len(order)} to train on: give data that they are of")
     probe = fingerprint(lambda rows: fit[order[rows]].images, fit.labels[order], count)
     return {"order": "fit", "count": count, "fingerprint": probe}
 
@@ -72,8 +77,7 @@ def rows_of(folder: Shards, origin: dict[str, Any], data: DataModule) -> Tensor:
         UserError: rows of other images, or too few.
     """
     fit, sampled = data.split("fit"), origin["order"] == "sampled"
-    # Sampled images are a data set of their own, in their rows' order.
-    place = fit.rows.cpu() if sampled else data.fit_order().argsort()
+    place = data.fit_order().argsort()
     ids = place.argsort()[: origin["count"]]
     images = fingerprint(lambda rows: fit[ids[rows]].images, None if sampled else fit.labels[ids], len(ids))
     if len(ids) < origin["count"] or images != origin["fingerprint"]:
@@ -87,26 +91,46 @@ def rows_of(folder: Shards, origin: dict[str, Any], data: DataModule) -> Tensor:
     return rows
 
 
-def open_run(folder: Path, device: torch.device) -> tuple[Run, dict[str, Any], str]:
-    """A run's objects, its trained method in place and frozen, its data set up; its configuration; hash of its weights.
+class Opened(NamedTuple):
+    """Of a run that is over: its data, set up; its views; its trained method, frozen."""
+
+    data: DataModule
+    views: Views
+    method: Method
+
+
+def open_run(folder: Path, device: torch.device) -> tuple[Opened, dict[str, Any], str]:
+    """A run's objects, its configuration, and the hash of its weights.
+
+    The method is what its checkpoint says: that of an inversion needs the run of its generator no more.
 
     Raises:
         UserError: it is no run folder, or was not trained.
     """
     config = read_config(folder)
-    run = build(resolve(["--config", str(folder / "config.yaml")]))
-    run.method = load_method(folder).requires_grad_(False).to(device)
-    run.data.setup()
-    return run, config, encoder_hash(run.method, config)
+    method = load_method(folder).requires_grad_(False).to(device)
+    parser = ArgumentParser(exit_on_error=False)
+    parser.add_subclass_arguments(DataModule, "data", required=True)
+    parser.add_class_arguments(Views, "views")
+    for fact in ("image_shape", "mean", "std"):
+        parser.link_arguments(f"data.{fact}", f"views.{fact}", apply_on="instantiate")
+    try:
+        made = parser.instantiate(parser.parse_object({name: config[name] for name in ("data", "views")}))
+    except (ArgumentError, ValueError) as error:
+        raise UserError(f"{folder}: its data or views cannot be made: {' '.join(str(error).split())}") from error
+    made.data.setup()
+    return Opened(made.data, made.views, method), config, encoder_hash(method, config)
 
 
 def load_generator(codes: Shards, device: torch.device) -> CodeGenerator:
     """The method whose generator a folder's codes are of, frozen.
 
     Raises:
-        UserError: its run is not there, has been trained anew, or does not take such codes.
+        UserError: the folder is not of codes, or their generator's run is not there, has been trained anew, or does not
+            take such codes.
     """
-    folder, shape = Path(codes.notes["generator"]), codes.shape("codes")
+    shape = codes.shape("codes")  # which refuses views, that have no generator of their own
+    folder = Path(codes.notes["generator"])
     method = as_generator(load_method(folder).requires_grad_(False).to(device), folder)
     if (takes := (method.n_latent, method.style_dim)) != shape:
         raise UserError(f"{codes.folder} has codes of {shape}, the generator {folder} takes {takes}: make codes anew")

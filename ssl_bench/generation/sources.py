@@ -1,5 +1,8 @@
 """Where training takes generated views from: a cache of them, or a generator at perturbed codes."""
 
+import hashlib
+import json
+import math
 from pathlib import Path
 from typing import Any
 
@@ -8,11 +11,13 @@ from torch import Tensor
 
 from ssl_bench.data.module import RESIDENT_SHARE, DataModule
 from ssl_bench.data.shards import Shards, difference
+from ssl_bench.distributed import rank
 from ssl_bench.errors import UserError
+from ssl_bench.files import replacing
 from ssl_bench.generation.origin import load_generator, of_codes, rows_of
 from ssl_bench.generation.perturb import Perturb, perturb
 from ssl_bench.methods.base import Method
-from ssl_bench.scoring import AUTOCAST
+from ssl_bench.methods.checkpoint import AUTOCAST
 
 
 class Rows:
@@ -42,13 +47,48 @@ class Rows:
         return self.folder.read(self.name, rows, chosen).to(self.device, non_blocking=True)
 
 
+def keep_to(folder: Shards, trainer: Any) -> None:
+    """Write into a run's folder which rows it is trained with, and refuse others where it goes on from a checkpoint.
+
+    Args:
+        folder: the rows.
+        trainer: Lightning's; one without a run folder is let be.
+
+    Raises:
+        UserError: the run began on other rows.
+    """
+    run = Path(trainer.default_root_dir)
+    if not (run / "config.yaml").is_file():
+        return
+    file, what = run / "views.json", json.dumps([folder.key, folder.count], sort_keys=True)
+    now = {"folder": str(folder.folder), "hash": hashlib.sha256(what.encode()).hexdigest()}
+    before = json.loads(file.read_text(encoding="utf-8")) if trainer.ckpt_path and file.is_file() else now
+    if before["hash"] != now["hash"]:
+        raise UserError(
+            f"{folder.folder} has been made anew since {run} was begun: make it as it was, or delete the run to begin "
+            "again"
+        )
+    if rank() == 0:
+        with replacing(file) as new:
+            new.write_text(json.dumps(now, indent=2) + "\n", encoding="utf-8")
+
+
+def settings_of(cache: Shards) -> dict[str, Any]:
+    """What a cache was made with, by one name each: settings, the kind, what was found out of eps1 and eps2, hashes."""
+    found = {name: cache.notes[name] for name in ("eps1", "eps2") if name in cache.notes}
+    hashes = {name: cache.key[name] for name in ("generator", "encoder") if name in cache.key}
+    return {**cache.key["settings"], "kind": cache.key["kind"], **hashes, **found}
+
+
 class CachedViews:
     """Views that `ssl-bench views search` or `views perturb` has cached, of each image some drawn anew at every step.
 
     Args:
         folder: the cache.
         views: drawn of each image, uniformly without replacement; the paper draws 1 of 8.
-        settings: what the cache's settings must be, such as ``{truncation: 0.7}``; others are not compared.
+        settings: what the cache must have been made with, such as ``{kind: search, eps1: 0.3}``; others are not
+            compared. Beside the command's settings these are ``kind`` (search, perturb) and the hashes ``generator``
+            and ``encoder`` of its index.json; eps1 and eps2 are those that were searched by.
     """
 
     def __init__(self, folder: str, views: int = 1, settings: dict[str, Any] | None = None):
@@ -61,9 +101,12 @@ class CachedViews:
         """Open the cache for a fit.
 
         Raises:
-            UserError: it is not whole, or not of these images, these settings or so many views.
+            UserError: it is not whole, or not of these images, these settings or so many views, or not the one that a
+                run which goes on was begun with.
         """
         self.open(method.trainer.datamodule, method.device)  # type: ignore[attr-defined]
+        assert self.rows is not None
+        keep_to(self.rows.folder, method.trainer)
 
     def open(self, data: DataModule, device: torch.device) -> None:
         """As `start`, for images of a data module that is set up."""
@@ -74,7 +117,10 @@ class CachedViews:
             raise UserError(f"{self.folder} has views of {tuple(shape)}, {data.name} images of {data.image_shape}")
         if self.views > self.number:
             raise UserError(f"{self.folder} has {self.number} views of each image, asked for are {self.views}")
-        has = {name: cache.key["settings"].get(name) for name in self.settings}
+        made = settings_of(cache)
+        has = {
+            name: given if _close(made.get(name), given) else made.get(name) for name, given in self.settings.items()
+        }
         if different := difference(has, self.settings):
             raise UserError(f"{self.folder} was made with other settings: {different}")
         self.rows = Rows(cache, "views", cache.key["data"], data, device)
@@ -84,6 +130,11 @@ class CachedViews:
         assert self.rows is not None, "start comes first"
         drawn = torch.rand(len(ids), self.number, device=images.device).argsort(1)[:, : self.views]
         return self.rows(ids, drawn).transpose(0, 1)
+
+
+def _close(made: object, given: object) -> bool:
+    """Whether two numbers are the same but for rounding."""
+    return isinstance(made, float) and isinstance(given, float | int) and math.isclose(made, given, rel_tol=1e-6)
 
 
 class Codes:
@@ -138,9 +189,11 @@ class PerturbedViews:
         """Open codes and generator for a fit, in the trainer's precision.
 
         Raises:
-            UserError: see `Codes`.
+            UserError: see `Codes`; or they are others than a run which goes on was begun with.
         """
         self.open(method.trainer.datamodule, method.device, AUTOCAST.get(str(method.trainer.precision)))  # type: ignore[attr-defined]
+        assert self.codes is not None
+        keep_to(self.codes.of.folder, method.trainer)
 
     def open(self, data: DataModule, device: torch.device, autocast: torch.dtype | None = None) -> None:
         """As `start`, for images of a data module that is set up."""
