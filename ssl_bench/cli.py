@@ -80,7 +80,7 @@ def command_line() -> argparse.ArgumentParser:
     command.add_argument("--debug", action="store_true", help="show tracebacks")
     text = "generated views: make them, look at them; a folder that is made goes on where it was"
     command = commands.add_parser("views", help=text, description=text)
-    made = command.add_subparsers(dest="views", required=True)
+    made = command.add_subparsers(dest="views", required=True, metavar="COMMAND")
     for name, text in VIEWS.items():
         one = made.add_parser(name, help=text, add_help=False, allow_abbrev=False)  # the rest is its own parser's
         one.add_argument("--debug", action="store_true")

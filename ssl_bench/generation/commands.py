@@ -3,9 +3,9 @@
 import inspect
 import sys
 from collections.abc import Callable
-from dataclasses import asdict, fields, replace
+from dataclasses import asdict, dataclass, fields, replace
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
 import torch
 from jsonargparse import ArgumentError, ArgumentParser
@@ -14,55 +14,56 @@ from torch import Tensor
 from ssl_bench.data.shards import Shards
 from ssl_bench.distributed import rank
 from ssl_bench.errors import UserError
-from ssl_bench.evaluate import launch
 from ssl_bench.experiment import explain, names
 from ssl_bench.generation.information import measure_information
-from ssl_bench.generation.inversion import invert
+from ssl_bench.generation.inversion import Invert, invert
 from ssl_bench.generation.job import Job, fill, to_uint8
 from ssl_bench.generation.origin import as_generator, load_generator, of_codes, of_fit, open_run
 from ssl_bench.generation.perturb import Perturb, noise, perturb, truncate
 from ssl_bench.generation.search_command import search_views
 from ssl_bench.generation.show import show
+from ssl_bench.launch import launch
 from ssl_bench.methods.inversion import InDomainInversion
 
 
-def invert_images(
-    run: Path,
-    job: Job,
-    device: torch.device,
-    steps: int = 1000,
-    lr: float = 0.01,
-    latent_weight: float = 2.0,
-    compared: Literal["start", "current"] = "start",
-) -> Path:
+@dataclass(frozen=True)
+class Sample:
+    """How images are drawn.
+
+    Args:
+        truncation: of codes towards the mean code, in (0, 1]; below 1 images are less diverse.
+        seed: of the latents, each image's own.
+    """
+
+    truncation: float = 1.0
+    seed: int = 0
+
+    def __post_init__(self) -> None:
+        if not 0 < self.truncation <= 1:
+            raise UserError(f"sample: truncation {self.truncation}: give one in (0, 1]")
+
+
+def invert_images(run: Path, job: Job, device: torch.device, settings: Invert) -> Path:
     """Codes of a data set's images, by optimisation from what an encoder says.
 
     Args:
         run: run folder of METHOD=inversion, whose data are inverted; one of stylegan2 starts from the mean code.
         job: see `Job`.
         device: where.
-        steps: of Adam, for each image.
-        lr: its learning rate.
-        latent_weight: of the distance of the encoder's codes of the reconstruction.
-        compared: what from: the codes that it started from, or those that are optimised.
+        settings: see `Invert`.
     """
     opened, config, weights = open_run(run, device)
     method, data = as_generator(opened.method, run), opened.data
     fit, order = data.split("fit"), data.fit_order()
     count = job.count(len(fit), f"the images of {data.name} that pretraining sees")
     truncation = method.truncation if isinstance(method, InDomainInversion) else 1.0
+    settings = replace(settings, perceptual_weight=settings.perceptual_weight_of(method))
     shards = job.make(
         {
             "kind": "invert",
             "data": of_fit(data, count),
             "generator": weights,
-            "settings": {
-                "steps": steps,
-                "lr": lr,
-                "latent_weight": latent_weight,
-                "compared": compared,
-                "truncation": truncation,
-            },
+            "settings": {**asdict(settings), "truncation": truncation},
         },
         names(config)[1],
         count,
@@ -73,7 +74,7 @@ def invert_images(
 
     def make(rows: Tensor) -> dict[str, Tensor]:
         images = opened.views.to_image(opened.views.plain(fit[order[rows]].images.to(device)))
-        found = invert(method, images, steps, lr, latent_weight, compared, autocast=job.autocast)
+        found = invert(method, images, settings, autocast=job.autocast)
         # Codes that are the image once they are truncated, as the paper keeps them.
         codes = mean + (found.codes - mean) / truncation
         return {"codes": codes, "images": to_uint8(found.images), **found.figures}
@@ -81,20 +82,17 @@ def invert_images(
     return fill(shards, device, job.batch_size, make)
 
 
-def sample_images(run: Path, job: Job, device: torch.device, truncation: float = 1.0, seed: int = 0) -> Path:
+def sample_images(run: Path, job: Job, device: torch.device, settings: Sample) -> Path:
     """Images drawn by a generator, with their codes: a data set, of which views can be made.
 
     Args:
         run: run folder of METHOD=stylegan2.
         job: see `Job`; --images says how many.
         device: where.
-        truncation: of codes towards the mean code, in (0, 1]; below 1 images are less diverse.
-        seed: of the latents, each image's own.
+        settings: see `Sample`.
     """
-    if job.images is None or not 0 < truncation <= 1:
-        raise UserError(
-            f"--images {job.images}, --truncation {truncation}: say how many images, and truncate to (0, 1]"
-        )
+    if job.images is None:
+        raise UserError("sample: say by --images how many are wanted")
     opened, config, weights = open_run(run, device)
     method = as_generator(opened.method, run)
     if isinstance(method, InDomainInversion):
@@ -104,7 +102,7 @@ def sample_images(run: Path, job: Job, device: torch.device, truncation: float =
             "kind": "sample",
             "data": {"order": "sampled"},
             "generator": weights,
-            "settings": {"truncation": truncation, "seed": seed},
+            "settings": asdict(settings),
         },
         names(config)[1],
         job.images,
@@ -116,8 +114,8 @@ def sample_images(run: Path, job: Job, device: torch.device, truncation: float =
     @torch.no_grad()
     def make(rows: Tensor) -> dict[str, Tensor]:
         with torch.autocast(device.type, dtype=job.autocast, enabled=job.autocast is not None):
-            codes = method.codes_of(noise(rows, seed, method.latent_dim).to(device)).float()
-            images = method.synthesize(truncate(codes, mean, truncation))
+            codes = method.codes_of(noise(rows, settings.seed, method.latent_dim, use="latents").to(device)).float()
+            images = method.synthesize(truncate(codes, mean, settings.truncation))
         return {"codes": codes, "images": to_uint8(images)}
 
     return fill(shards, device, job.batch_size, make)
@@ -188,7 +186,7 @@ def views(name: str, arguments: list[str]) -> None:
     parser = ArgumentParser(
         prog=f"ssl-bench views {name}", description=doc.split("\n")[0], exit_on_error=False, allow_abbrev=False
     )
-    parser.add_argument(first, type=Path, help=doc.split(f"    {first}: ")[1].split("\n")[0])
+    parser.add_argument(first, help=doc.split(f"    {first}: ")[1].split("\n")[0])
     parser.add_function_arguments(function, skip={first, "device", *groups})
     for group in groups:
         parser.add_class_arguments(parameters[group].annotation)
@@ -198,7 +196,7 @@ def views(name: str, arguments: list[str]) -> None:
         given: dict[str, Any] = vars(parser.parse_args(arguments))
     except ArgumentError as error:
         raise UserError(explain(str(error), parser)) from error
-    chosen = {key: value for key, value in given.items() if key in parameters}
+    chosen = {key: value for key, value in given.items() if key in parameters} | {first: Path(given[first])}
     for group in groups:
         kind = parameters[group].annotation
         chosen[group] = kind(**{field.name: given[field.name] for field in fields(kind)})

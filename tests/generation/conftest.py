@@ -10,6 +10,7 @@ from ssl_bench.config_files import stack
 from ssl_bench.data.shards import Shards
 from ssl_bench.experiment import build, plain, resolve
 from ssl_bench.generation.commands import invert_images
+from ssl_bench.generation.inversion import Invert
 from ssl_bench.generation.job import Job
 
 CPU = torch.device("cpu")
@@ -50,6 +51,6 @@ def runs(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
 def codes(runs: dict[str, Path], tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Codes of the first 30 digits, 8 to a file."""
     out = tmp_path_factory.mktemp("views") / "codes"
-    folder = invert_images(runs["inversion"], Job(out, images=30, shard_rows=8), CPU, steps=2)
+    folder = invert_images(runs["inversion"], Job(out, images=30, shard_rows=8), CPU, Invert(steps=2))
     assert not Shards(folder).missing()
     return folder

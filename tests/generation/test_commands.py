@@ -15,9 +15,10 @@ from safetensors.torch import load_file, save_file
 from ssl_bench.cli import main
 from ssl_bench.data.shards import Shards
 from ssl_bench.errors import UserError
-from ssl_bench.generation.commands import perturb_codes
+from ssl_bench.generation.commands import invert_images, perturb_codes
+from ssl_bench.generation.inversion import Invert
 from ssl_bench.generation.job import Job
-from ssl_bench.generation.perturb import Perturb, truncate
+from ssl_bench.generation.perturb import Perturb, noise, truncate
 from ssl_bench.generation.search import Search
 from ssl_bench.generation.search_command import search_views
 from ssl_bench.methods.checkpoint import load_method
@@ -45,6 +46,7 @@ def test_codes_are_their_images_once_truncated(codes: Path, runs: dict[str, Path
     shards, method = Shards(codes), load_method(runs["inversion"])
     truncation = shards.key["settings"]["truncation"]
     assert truncation == 0.7
+    assert shards.key["settings"]["perceptual_weight"] == 0, "of a run without a perceptual distance"
     drawn = method.synthesize(truncate(shards.all("codes"), method.mean_code(), truncation))  # type: ignore[operator]
     assert (drawn.clamp(0, 1) * 255 - shards.all("images")).abs().max() <= 0.51
 
@@ -117,6 +119,8 @@ def test_samples_are_a_folder_of_codes_too(runs: dict[str, Path], tmp_path: Path
     for folder, count in ((sampled, 9), (first, 4)):
         assert main(["views", "sample", str(runs["stylegan2"]), f"--images={count}", "--out", str(folder)]) == 0
     assert torch.equal(Shards(sampled).all("images", count=4), Shards(first).all("images"))
+    latents = noise(torch.arange(9), 0, 5, use="latents")
+    torch.testing.assert_close(Shards(sampled).all("codes"), load_method(runs["stylegan2"]).codes_of(latents))  # type: ignore[operator]
     assert main(["views", "perturb", str(sampled), "--out", str(tmp_path / "perturbed"), "--sigma=0", "--views=1"]) == 0
     still = Shards(tmp_path / "perturbed").all("views")[:, 0].int() - Shards(sampled).all("images").int()
     assert still.abs().max() <= 1
@@ -155,6 +159,24 @@ def test_codes_of_another_generator_are_refused(ours: Path, runs: dict[str, Path
     assert "no checkpoint at" in refused(capsys, "perturb", ours)
 
 
+def test_views_are_no_codes(codes: Path, runs: dict[str, Path], capsys: Any, tmp_path: Path) -> None:
+    folder = perturb_codes(codes, Job(tmp_path), CPU, Perturb(views=1))
+    for command in (["perturb", folder], ["search", folder, "--encoder", runs["simclr"]]):
+        assert "not codes: give a folder of codes" in refused(capsys, *command)
+
+
+def test_an_inversion_needs_its_own_run_alone(runs: dict[str, Path], tmp_path: Path, monkeypatch: Any) -> None:
+    generator = Path(shutil.copytree(runs["stylegan2"], tmp_path / "g"))
+    run = untrained(tmp_path / "e", "inversion", f"--method.generator={generator}", "--method.encoder.width=8",
+                    "--method.perceptual=null")  # fmt: skip
+    generator.rename(tmp_path / "moved")
+    (tmp_path / "elsewhere").mkdir()
+    monkeypatch.chdir(tmp_path / "elsewhere")
+    folder = invert_images(run, Job(tmp_path / "codes", images=3), CPU, Invert(steps=0))
+    assert main(["views", "show", str(folder)]) == 0
+    assert (folder / "views.png").is_file()
+
+
 def test_encoders_that_do_not_fit_are_refused(codes: Path, runs: dict[str, Path], capsys: Any, tmp_path: Path) -> None:
     assert "no projections" in refused(capsys, "search", codes, "--encoder", runs["inversion"])
     assert "no config.yaml" in refused(capsys, "search", codes, "--encoder", tmp_path)
@@ -177,6 +199,7 @@ def test_a_folder_that_holds_others_is_refused(codes: Path, capsys: Any, tmp_pat
         (["perturb", "--sigma=-1"], "sigma -1"),
         (["perturb", "--sigmas=1"], "sigma"),
         (["search"], "encoder"),
+        (["search", "--encoder=none", "--eps1=nan"], "eps1 nan"),
     ],
 )
 def test_flags_that_make_no_sense_are_refused(arguments: list[str], said: str, codes: Path, capsys: Any) -> None:
@@ -189,5 +212,17 @@ def test_a_search_that_is_not_finite_is_refused(ours: Path, runs: dict[str, Path
     tensors = load_file(file)
     tensors["codes"] = tensors["codes"].clone().index_fill_(0, torch.tensor([5]), torch.nan)
     save_file(tensors, file)
-    with pytest.raises(UserError, match="image 5 is not finite"):
+    with pytest.raises(UserError, match="the code of image 5 is not finite"):
         search_views(ours, runs["simclr"], Job(tmp_path / "search", images=8), CPU, Search(views=2, steps=3, eps1=0.3))
+
+
+def test_a_search_that_would_not_move_is_refused(codes: Path, runs: dict[str, Path], tmp_path: Path) -> None:
+    with pytest.raises(UserError, match=r"by eps1 0\.03 and uniformity 0 .* no view would move"):
+        search_views(codes, runs["simclr"], Job(tmp_path), CPU, Search(views=2, eps1=0.03, uniformity=0.0))
+    assert not list(tmp_path.iterdir())
+
+
+def test_a_command_that_is_missing_is_asked_for(capsys: Any) -> None:
+    with pytest.raises(SystemExit):
+        main(["views"])
+    assert "required: COMMAND" in capsys.readouterr().err

@@ -1,10 +1,13 @@
 """W-perturb: noise of the stated size, an image's own."""
 
+import itertools
+import math
+
 import pytest
 import torch
 
 from ssl_bench.errors import UserError
-from ssl_bench.generation.perturb import Perturb, noise, perturb
+from ssl_bench.generation.perturb import Perturb, first_seed, noise, perturb
 
 
 def test_noise_reaches_the_generator_with_standard_deviation_truncation_times_sigma() -> None:
@@ -29,7 +32,16 @@ def test_noise_is_of_its_id_and_seed_alone() -> None:
     assert not torch.equal(alone, noise(torch.tensor([8]), 1, 4))
 
 
-@pytest.mark.parametrize("wrong", [{"views": 0}, {"sigma": -0.1}, {"truncation": 2.0}])
+def test_latents_that_are_sampled_are_not_the_noise_on_their_codes() -> None:
+    ids = torch.arange(4)
+    assert not torch.equal(noise(ids, 0, 32), noise(ids, 0, 32, use="latents"))
+    first = sorted(first_seed(seed, use) for use in ("views", "latents") for seed in range(5))
+    assert min(after - before for before, after in itertools.pairwise(first)) > 5_000_000
+
+
+@pytest.mark.parametrize(
+    "wrong", [{"views": 0}, {"sigma": -0.1}, {"sigma": math.nan}, {"truncation": 2.0}, {"truncation": math.nan}]
+)
 def test_settings_out_of_range_are_refused(wrong: dict[str, float]) -> None:
     with pytest.raises(UserError, match=f"{next(iter(wrong))} {next(iter(wrong.values()))}"):
         Perturb(**wrong)  # type: ignore[arg-type]
