@@ -1,6 +1,9 @@
 """`ssl-bench views information`: what kinds of views tell about each other, measured by MINE."""
 
 import json
+import sys
+from functools import partial
+from itertools import combinations
 from pathlib import Path
 
 import torch
@@ -10,8 +13,9 @@ from torch import Tensor
 
 from ssl_bench.data.module import ImageSet
 from ssl_bench.data.shards import Shards
+from ssl_bench.distributed import rank, share_out, stopping_together
 from ssl_bench.files import replacing
-from ssl_bench.generation.mine import kinds, table
+from ssl_bench.generation.mine import View, kinds, table
 from ssl_bench.generation.origin import open_run
 from ssl_bench.generation.sources import CachedViews, PerturbedViews
 
@@ -52,14 +56,25 @@ def measure_information(
     def generated(pictures: Tensor, positions: Tensor) -> Tensor:
         return source(pictures, ids.to(positions.device)[positions])
 
-    found = table(
-        kinds(opened.views, generated), images, epochs=epochs, batch_size=batch_size, lr=lr, width=width, seed=seed,
-        device=device,
-    )  # fmt: skip
+    def two(of: dict[str, View]) -> dict[str, float]:
+        print(f"information: of {' and '.join(of)}", file=sys.stderr)
+        return table(of, images, epochs=epochs, batch_size=batch_size, lr=lr, width=width, seed=seed, device=device)
+
+    pairs = [dict(pair) for pair in combinations(kinds(opened.views, generated).items(), 2)]
+    with stopping_together(folder):
+        parts = share_out([partial(two, pair) for pair in pairs])  # every critic is trained whole, in one process
+    found = {name: nats for part in parts for name, nats in part.items() if name != "ceiling"}
+    found["ceiling"] = parts[0]["ceiling"]
+    if rank() == 0:
+        write(found, folder / "information.json")
+    return folder / "information.json"
+
+
+def write(found: dict[str, float], file: Path) -> None:
+    """Print what was found, and write it."""
     shown = Table(box=None, pad_edge=False, show_header=False)
     for name, nats in found.items():
         shown.add_row(name.replace("_", ", "), f"{nats:.2f}")
     Console().print(shown)
-    with replacing(folder / "information.json") as file:
-        file.write_text(json.dumps(found, indent=2) + "\n", encoding="utf-8")
-    return folder / "information.json"
+    with replacing(file) as new:
+        new.write_text(json.dumps(found, indent=2) + "\n", encoding="utf-8")
