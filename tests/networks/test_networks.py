@@ -51,9 +51,11 @@ def test_resnet_with_bottlenecks_is_torchvisions_resnet50() -> None:
 
 
 @pytest.mark.parametrize("channels", [1, 3])
-def test_models_of_timm_are_backbones(channels: int) -> None:
-    backbone = TimmBackbone((channels, 32, 32), 0, "test_resnet")
-    assert backbone(torch.rand(2, channels, 32, 32)).shape == (2, backbone.backbone_dim)
+@pytest.mark.parametrize(("model", "dim"), [("test_resnet", 96), ("mobilenetv3_small_050", 1024)])
+def test_models_of_timm_are_backbones(channels: int, model: str, dim: int) -> None:
+    """A head that widens the pooled features, as that of MobileNetV3 from 288, is a part of it."""
+    backbone = TimmBackbone((channels, 32, 32), 0, model)
+    assert backbone(torch.rand(2, channels, 32, 32)).shape == (2, backbone.backbone_dim) == (2, dim)
 
 
 def test_a_model_that_timm_does_not_have_is_refused() -> None:
