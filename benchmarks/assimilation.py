@@ -120,15 +120,16 @@ def report(chain: Chain, made: dict[str, str], searched: str, sizes: argparse.Na
         lines.append(f"| {name} | " + " | ".join(f"{metrics[figure]:.2f}" for figure in FIGURES) + " |")
     lines += [
         "",
-        f"Each row is trained on the same {sizes.searched} images for {sizes.epochs} epochs. Behind generated views are "
-        f"networks that have seen more: the generator and its inversion all images, the encoder of W-search "
-        f"{sizes.perturbed}; what they add is not only theirs as views.",
+        f"Each row is trained on the same {sizes.searched} images, {sizes.epochs} epochs. What is behind generated "
+        f"views has seen more, the generator and its inversion all images, the encoder of W-search {sizes.perturbed}: "
+        "rows with such views owe them more than the views themselves.",
     ]
     cache = Shards(searched)
     boundary, steps = cache.all("boundary"), cache.all("steps")
     lines += [
         "",
-        f"W-search of {len(cache)} images, eps1 {cache.notes['eps1']:.3f}: mean abs(d - eps1) {boundary.mean():.4f}, of the worst image "
+        f"W-search of {len(cache)} images, eps1 {cache.notes['eps1']:.3f}: "
+        f"mean abs(d - eps1) {boundary.mean():.4f}, of the worst image "
         f"{boundary.max():.4f}; {steps.mean():.0f} steps in the mean.",
         "",
         "| step | minutes |",
