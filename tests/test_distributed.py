@@ -61,8 +61,13 @@ def reduced_layouts() -> list[bool]:
     """Whether what a collective is handed lies in one piece, as NCCL asks and gloo does not."""
     seen: list[bool] = []
     reduce = distributed.all_reduce
+
+    def spy(x: Tensor, *given: Any) -> None:
+        seen.append(x.is_contiguous())
+        reduce(x, *given)
+
     patch = pytest.MonkeyPatch()
-    patch.setattr(distributed, "all_reduce", lambda x, *given: (seen.append(x.is_contiguous()), reduce(x, *given))[1])
+    patch.setattr(distributed, "all_reduce", spy)
     x = torch.ones(2, 3, requires_grad=True)
     (gather(x).T * torch.arange(4)).T.sum().backward()
     all_reduce_min(torch.ones(2, 3).T)
