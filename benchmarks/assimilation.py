@@ -149,10 +149,10 @@ def main(arguments: list[str] | None = None, run: Callable[[list[str]], str] = i
     parser.add_argument(
         "--searched", type=int, default=1000, help="the first of them: of W-search and the table's rows"
     )
-    parser.add_argument("--epochs", type=int, default=100, help="of each row")
-    parser.add_argument("--invert_steps", type=int, default=60)
+    parser.add_argument("--epochs", type=int, default=50, help="of each row")
+    parser.add_argument("--invert_steps", type=int, default=40)
     parser.add_argument("--invert_lr", type=float, default=0.05)
-    parser.add_argument("--search_steps", type=int, default=60)
+    parser.add_argument("--search_steps", type=int, default=40)
     parser.add_argument("--search_lr", type=float, default=0.05)
     parser.add_argument("--precision", default="bf16", help="of inversion, perturbation and search")
     parser.add_argument("--write", action="store_true", help=f"keep the table as {RESULT.name} in benchmarks/results")

@@ -10,6 +10,8 @@ import pytest
 
 from benchmarks import assimilation
 from ssl_bench.cli import main
+from ssl_bench.config_files import stack
+from ssl_bench.experiment import resolve
 from tests.test_readme import COMMANDS
 
 SMALL = [
@@ -54,10 +56,9 @@ def test_the_chain_goes_on_where_it_was_interrupted_and_ends_with_its_table(
     assert {path.name for path in (tmp_path / "views").glob("*.png")} == {"w_perturb.png", "w_search.png"}
 
 
-def test_the_readmes_command_is_one_that_the_chain_takes(tmp_path: Path) -> None:
-    (command,) = (c for c in COMMANDS if "assimilation.py digits" in c)
-    arguments = shlex.split(command)[2:]
-    arguments[arguments.index("--folder") + 1] = str(tmp_path)
+@pytest.mark.parametrize("command", [c for c in COMMANDS if "assimilation.py" in c])
+def test_the_readmes_commands_are_such_as_the_chain_takes(command: str, tmp_path: Path) -> None:
+    arguments = [*shlex.split(command)[2:], f"--folder={tmp_path}"]
     ran: list[list[str]] = []
 
     def stop(arguments: list[str]) -> str:
@@ -66,4 +67,5 @@ def test_the_readmes_command_is_one_that_the_chain_takes(tmp_path: Path) -> None
 
     with pytest.raises(KeyboardInterrupt):
         assimilation.main(arguments, stop)
-    assert ran[0][:2] == ["fit", "--experiment=stylegan2-digits"]
+    assert ran[0][:2] == ["fit", f"--experiment=stylegan2-{arguments[0]}"]
+    resolve([*stack(None, None, ran[0][1].partition("=")[2]), *ran[0][2:]])

@@ -66,7 +66,8 @@ SCORED = [c for c in COMMANDS if re.search(r"evaluate (?!runs)", c) and c not in
 RESOLVED = [
     c
     for c in COMMANDS
-    if re.search(r"make bench .*DATA|srun|parquet|--experiment|EXPERIMENT=", c) and c not in RUN_HERE
+    if re.search(r"make bench .*DATA|srun|(ssl-bench|make bench) .*parquet|--experiment|EXPERIMENT=", c)
+    and c not in RUN_HERE
 ]
 
 
