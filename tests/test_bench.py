@@ -191,7 +191,7 @@ def test_channels_last_lays_out_convolutions_and_changes_no_loss(tmp_path: Path)
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        (["bench", "--method", "simvea", "--data", "digits"], "no method named 'simvea': did you mean simvae?"),
+        (["bench", "--method", "simvea", "--data", "digits"], "no method named 'simvea': did you mean simvae or"),
         (["bench"], "nothing to run: give --method and --data"),
         (["evaluate", "nowhere"], "no config.yaml in nowhere: give a run folder, an encoder"),
         (["evaluate", "pixels"], "--data is missing: give one of celeba"),

@@ -192,7 +192,7 @@ def test_a_typo_in_a_file_is_found_like_one_on_the_command_line(tmp_path: Path) 
 @pytest.mark.parametrize(
     ("method", "data", "message"),
     [
-        ("simvea", "digits", "no method named 'simvea': did you mean simvae?"),
+        ("simvea", "digits", "no method named 'simvea': did you mean simvae or"),
         ("simvae", "digts", "no data named 'digts': did you mean digits?"),
         ("simvae", None, "--data is missing: give one of"),
         ("nowhere.Method", "digits", "no method at import path 'nowhere.Method'"),

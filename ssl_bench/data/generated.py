@@ -36,6 +36,10 @@ class Generated(DataModule):
         Raises:
             UserError: The folder has none, or not all, or they are not of the real images' shape.
         """
+        if not (self.root / "index.json").is_file():
+            raise UserError(
+                f"{self.name}: no index.json in {self.root}: give --data.root a folder of `ssl-bench views sample`"
+            )
         self.real.prepare_data()
         shards = Shards(self.root)
         if shards.key["kind"] != "sample":

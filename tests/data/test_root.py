@@ -15,6 +15,7 @@ FILES = {
     "cifar10": ("cifar-10-batches-py", "data_batch_1", "test_batch"),
     "cifar100": ("cifar-100-python", "train", "test"),
     "fashion_mnist": ("FashionMNIST/raw", "t10k-labels-idx1-ubyte.gz"),
+    "generated": ("index.json", "ssl-bench views sample"),
     "image_folder": ("data",),
     "imagenet": ("imagenet", "train", "val"),
     "imagenet10": ("imagenet", "train", "val"),
