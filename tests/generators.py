@@ -1,10 +1,12 @@
-"""A generator to invert: tiny, untrained, and the same in every process."""
+"""A generator to invert, tiny, untrained and the same in every process, and a perceptual distance."""
 
 import functools
 import tempfile
 from pathlib import Path
 
 import torch
+from torch import Tensor
+from torch.nn import functional as F
 
 from ssl_bench.config_files import stack
 from ssl_bench.experiment import build, resolve
@@ -25,3 +27,15 @@ def generator_checkpoint() -> str:
     path = Path(FOLDER.name) / "generator.ckpt"
     torch.save({"method": method.config, "state_dict": method.state_dict()}, path)
     return str(path)
+
+
+class Blurred:
+    """A perceptual distance of means of 2 x 2 pixels."""
+
+    name = "blurred"
+
+    def features(self, images: Tensor) -> list[Tensor]:
+        return [F.avg_pool2d(images, 2)]
+
+    def distance(self, images: Tensor, features: list[Tensor]) -> Tensor:
+        return (F.avg_pool2d(images, 2) - features[0]).abs().mean((1, 2, 3))

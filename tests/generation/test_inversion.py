@@ -14,19 +14,7 @@ from ssl_bench.methods.checkpoint import load_method
 from ssl_bench.methods.inversion import InDomainInversion
 from ssl_bench.methods.stylegan2 import StyleGAN2
 from ssl_bench.networks.inverter import InversionEncoder
-from tests.generators import generator_checkpoint
-
-
-class Blurred:
-    """A perceptual distance of means of 2 x 2 pixels."""
-
-    name = "blurred"
-
-    def features(self, images: Tensor) -> list[Tensor]:
-        return [F.avg_pool2d(images, 2)]
-
-    def distance(self, images: Tensor, features: list[Tensor]) -> Tensor:
-        return (F.avg_pool2d(images, 2) - features[0]).abs().mean((1, 2, 3))
+from tests.generators import Blurred, generator_checkpoint
 
 
 @pytest.fixture

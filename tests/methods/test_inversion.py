@@ -18,25 +18,13 @@ from ssl_bench.config_files import stack
 from ssl_bench.experiment import build, resolve
 from ssl_bench.methods.checkpoint import load_method
 from ssl_bench.methods.inversion import InDomainInversion
-from tests.generators import generator_checkpoint
+from tests.generators import Blurred, generator_checkpoint
 from tests.ranks import Ranks
 
 SMALL = [
     "--method.encoder.width=16", "--data.batch_size=32", "--trainer.precision=32-true", "--trainer.accelerator=cpu",
     "--trainer.max_epochs=1", "--trainer.limit_train_batches=4", "--trainer.log_every_n_steps=1",
 ]  # fmt: skip
-
-
-class Blurred:
-    """A perceptual distance of means of 2 x 2 pixels."""
-
-    name = "blurred"
-
-    def features(self, images: Tensor) -> list[Tensor]:
-        return [F.avg_pool2d(images, 2)]
-
-    def distance(self, images: Tensor, features: list[Tensor]) -> Tensor:
-        return (F.avg_pool2d(images, 2) - features[0]).abs().mean((1, 2, 3))
 
 
 def method(*flags: str) -> InDomainInversion:
