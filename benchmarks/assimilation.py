@@ -19,7 +19,7 @@ from pathlib import Path
 
 from ssl_bench.data.shards import Shards
 from ssl_bench.files import replacing
-from ssl_bench.results import Record
+from ssl_bench.results.record import Record
 
 RESULT = Path(__file__).parent / "results" / "assimilation.md"
 SOURCE = "ssl_bench.generation.sources.CachedViews"

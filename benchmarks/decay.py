@@ -23,12 +23,13 @@ import yaml
 from matplotlib.figure import Figure
 
 from ssl_bench.cli import main as ssl_bench
-from ssl_bench.config_files import stack
-from ssl_bench.drawing import canvas, save
-from ssl_bench.experiment import plain, resolve, run_folder
-from ssl_bench.figures import DISTANCES, distance_name, logged
+from ssl_bench.config.files import stack
+from ssl_bench.config.identity import run_folder
+from ssl_bench.config.resolve import plain, resolve
 from ssl_bench.files import replacing
-from ssl_bench.methods.schedule import Schedule
+from ssl_bench.optim.schedule import Schedule
+from ssl_bench.plots.primitives import canvas, save
+from ssl_bench.plots.run import DISTANCES, distance_name, logged
 
 RESULTS = Path(__file__).parent / "results"
 

@@ -22,7 +22,7 @@ from ssl_bench.data.spiral import NOISE, POINTS, SCALE, distance_to_arms, double
 from ssl_bench.files import replacing
 from ssl_bench.methods.base import Generative
 from ssl_bench.methods.checkpoint import load_method
-from ssl_bench.results import Record
+from ssl_bench.results.record import Record
 
 PROTOCOLS = "--evaluation.protocols=[kmeans,knn,linear_probe]"
 

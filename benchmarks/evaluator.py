@@ -110,13 +110,13 @@ def hinge_objective(x: np.ndarray, y: np.ndarray, w: np.ndarray, b: np.ndarray) 
 
 
 def svm_whole_grid(data: Data) -> Found:
-    from ssl_bench.evaluation.svm import SVM
+    from ssl_bench.evaluation.protocols.svm import SVM
 
     return figures(lambda: SVM()(data.task())[0])
 
 
 def svm_at_one(data: Data) -> Found:
-    from ssl_bench.evaluation.svm import fit
+    from ssl_bench.evaluation.protocols.svm import fit
 
     task = data.task()
     c = torch.ones(1, 1, dtype=torch.float64, device=data.device)
@@ -139,7 +139,7 @@ def svm_sklearn(data: Data) -> Found:
 
 
 def linear_whole_grid(data: Data) -> Found:
-    from ssl_bench.evaluation.linear_probe import LinearProbe
+    from ssl_bench.evaluation.protocols.linear_probe import LinearProbe
 
     return figures(lambda: LinearProbe()(data.task())[0])
 
@@ -154,13 +154,13 @@ def linear_sklearn(data: Data) -> Found:
 
 
 def knn_ours(data: Data) -> Found:
-    from ssl_bench.evaluation.knn import KNN
+    from ssl_bench.evaluation.protocols.knn import KNN
 
     return figures(lambda: KNN(distances=("cosine",))(data.task())[0], accuracy="knn_5/accuracy")
 
 
 def knn_both(data: Data) -> Found:
-    from ssl_bench.evaluation.knn import KNN
+    from ssl_bench.evaluation.protocols.knn import KNN
 
     return figures(lambda: KNN()(data.task())[0], accuracy="knn_5/accuracy")
 
@@ -195,7 +195,7 @@ def knn_faiss(data: Data) -> Found:
 
 
 def kmeans_ours(data: Data) -> Found:
-    from ssl_bench.evaluation.kmeans import KMeans
+    from ssl_bench.evaluation.protocols.kmeans import KMeans
 
     task = data.task()
     found = figures(lambda: KMeans(distances=("euclidean",))(task)[0], accuracy="kmeans_euclidean_best/accuracy")
@@ -226,7 +226,7 @@ def gmm_arrays(data: Data) -> Tensor:
 
 
 def gmm_ours(data: Data) -> Found:
-    from ssl_bench.evaluation.gmm import GMM
+    from ssl_bench.evaluation.protocols.gmm import GMM
 
     x, y = gmm_arrays(data).to(data.device), torch.from_numpy(data.test[1])[:, None].to(data.device)
     rows = Rows(x, y, data.device)
@@ -245,7 +245,7 @@ def gmm_sklearn(data: Data) -> Found:
 
 
 def statistics_pair() -> tuple[Any, Any]:
-    from ssl_bench.evaluation.frechet import Statistics
+    from ssl_bench.evaluation.generative.frechet import Statistics
 
     generator = torch.Generator().manual_seed(0)
     pairs = []
@@ -256,7 +256,7 @@ def statistics_pair() -> tuple[Any, Any]:
 
 
 def frechet_ours(data: Data) -> Found:
-    from ssl_bench.evaluation.frechet import Statistics, frechet_distance
+    from ssl_bench.evaluation.generative.frechet import Statistics, frechet_distance
 
     a, b = (Statistics(s.count, s.mean.to(data.device), s.covariance.to(data.device)) for s in statistics_pair())
     result, distance = timed(lambda: frechet_distance(a, b))
@@ -285,11 +285,11 @@ def frechet_scipy(data: Data) -> Found:
 
 
 def suite_default(data: Data) -> Found:
-    from ssl_bench.evaluation.subject import Subject
+    from ssl_bench.evaluation.encoder import EvaluatedEncoder
     from ssl_bench.evaluation.suite import Evaluation
 
     with tempfile.TemporaryDirectory() as folder:
-        subject = Subject(data.features(), data.device, Path(folder))
+        subject = EvaluatedEncoder(data.features(), data.device, Path(folder))
         found, result = timed(lambda: Evaluation()(subject))
     for name, why in result.failed.items():
         print(f"{name} failed: {why}", file=sys.stderr)

@@ -25,12 +25,13 @@ from matplotlib.figure import Figure
 from torch import Tensor
 from torch.nn import functional as F
 
-from ssl_bench.config_files import stack
-from ssl_bench.drawing import canvas, save
+from ssl_bench.config.files import stack
+from ssl_bench.config.resolve import build, resolve
+from ssl_bench.config.schema import Run
 from ssl_bench.errors import UserError
-from ssl_bench.experiment import Run, build, resolve
 from ssl_bench.files import replacing
 from ssl_bench.methods.ssgan import SSGAN
+from ssl_bench.plots.primitives import canvas, save
 
 VARIANTS = {"vanilla": "#4c78a8", "with rotation": "#d62728"}
 CYCLES = 2
@@ -91,7 +92,7 @@ def train(run: Run, method: SSGAN, steps: Tensor, tests: list[Tensor], points: i
             if step % every == 0:
                 found.append(accuracy(method, tests[task % len(tests)]))
             x = run.views(images[index].images.to(tests[0].device))[0]
-            logits, terms = method.judge(x, x if rotation else None)
+            logits, terms = method.logits_and_rotation_loss(x, x if rotation else None)
             loss = F.binary_cross_entropy_with_logits(logits, target)
             if rotation:
                 loss = loss + method.beta * terms["rotation"]
@@ -126,7 +127,9 @@ def measure(
             start, method = time.perf_counter(), copy.deepcopy(run.method)
             rows[rotation].append(train(run, method, steps, tests, points, bool(rotation)))
             with torch.no_grad():
-                turns[rotation].append(method.eval().judge(tests[-1], tests[-1])[1]["rotation_accuracy"].cpu())
+                turns[rotation].append(
+                    method.eval().logits_and_rotation_loss(tests[-1], tests[-1])[1]["rotation_accuracy"].cpu()
+                )
             print(f"seed {seed}, {name}: {time.perf_counter() - start:.0f} s", flush=True)
     return run, torch.stack([torch.stack(row) for row in rows]), torch.stack([torch.stack(row) for row in turns])
 

@@ -11,10 +11,11 @@ from torch import Tensor, nn
 from torch.utils.data import DataLoader, Dataset
 
 from benchmarks.structural_gan import Clock
-from ssl_bench.config_files import stack
+from ssl_bench.config.files import stack
+from ssl_bench.config.resolve import build, resolve
+from ssl_bench.config.schema import Run
 from ssl_bench.data.module import DataModule
 from ssl_bench.data.types import Batch
-from ssl_bench.experiment import Run, build, resolve
 from ssl_bench.methods.simclr import SimCLR
 
 OUTPUTS, WORKERS = 128, 2

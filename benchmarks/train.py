@@ -25,13 +25,13 @@ from pathlib import Path
 
 import torch
 
-from ssl_bench.bench import fit, make_folder
-from ssl_bench.config_files import stack
+from ssl_bench.config.files import stack
+from ssl_bench.config.resolve import build, resolve
 from ssl_bench.data.module import Contents, DataModule
 from ssl_bench.data.types import Target
-from ssl_bench.experiment import build, resolve
 from ssl_bench.files import replacing
 from ssl_bench.methods.vae import VAE
+from ssl_bench.runs.train import fit, make_folder
 
 IMAGES, BATCH, EPOCHS = 60_000, 128, 1
 METHOD = [

@@ -30,7 +30,7 @@ from ssl_bench.data.module import DataModule
 from ssl_bench.data.shards import SHARD_ROWS, Shards
 from ssl_bench.data.types import Batch
 from ssl_bench.data.views import Views
-from ssl_bench.evaluation.knn import vote
+from ssl_bench.evaluation.protocols.knn import vote
 from ssl_bench.generation.origin import of_fit
 from ssl_bench.generation.sources import CachedViews
 

@@ -10,8 +10,9 @@ import sys
 from importlib.metadata import entry_points, version
 from pathlib import Path
 
-from ssl_bench.config_files import choose, config_names, nearest, stack
-from ssl_bench.errors import RunError, UserError
+from ssl_bench.catalogue import config_names
+from ssl_bench.config.files import choose, stack
+from ssl_bench.errors import RunError, UserError, did_you_mean
 from ssl_bench.evaluation import PROTOCOLS
 
 FEATURES = (".safetensors", ".npz", ".npy")
@@ -88,7 +89,7 @@ def command_line() -> argparse.ArgumentParser:
     command.add_argument("--debug", action="store_true", help="show tracebacks")
     command = commands.add_parser("table", help="recorded runs, method by method, beside the papers' figures")
     command.add_argument("runs", nargs="*", type=Path, default=[Path("runs")], help="run folders, or folders of them")
-    formats = ("terminal", "markdown", "csv", "latex")  # as ssl_bench.table.FORMATS, which takes long to import
+    formats = ("terminal", "markdown", "csv", "latex")  # those of results.formats, which takes long to import
     command.add_argument("--format", choices=formats, default="terminal", help="default terminal")
     patterns = "names or patterns of the metrics to show, such as svm/accuracy 'kmeans/*' or '*' for all"
     command.add_argument("--metrics", nargs="+", default=(), metavar="PATTERN", help=patterns)
@@ -104,7 +105,7 @@ def list_names() -> None:
     methods = config_names("method")
     for entry in entry_points(group="ssl_bench.methods"):
         methods[entry.name] = f"{entry.value}, installed by {entry.dist.name if entry.dist else 'another package'}"
-    folder = Path(__file__).parent / "evaluation"
+    folder = Path(__file__).parent / "evaluation" / "protocols"
     trees = {name: ast.parse((folder / f"{name}.py").read_text(encoding="utf-8")) for name in PROTOCOLS}
     rooms = {
         "methods": methods,
@@ -131,13 +132,14 @@ def run(options: argparse.Namespace, rest: list[str]) -> int:
         case "list":
             list_names()
         case "table":
-            from ssl_bench.table import print_table, read_records
+            from ssl_bench.results.formats import print_table
+            from ssl_bench.results.table import read_records
 
             print_table(read_records(options.runs), options.format, options.metrics)
         case "evaluate":
             evaluate(options, rest)
         case "views":
-            from ssl_bench.generation.commands import views
+            from ssl_bench.runs.views import views
 
             views(options.views, rest)
         case command:
@@ -151,9 +153,9 @@ def run(options: argparse.Namespace, rest: list[str]) -> int:
                 if named[key] is not None
             ]
 
-            from ssl_bench import bench
+            from ssl_bench.runs import train
 
-            bench.bench([*files, *flags, *rest], fit_only=command == "fit")
+            train.bench([*files, *flags, *rest], fit_only=command == "fit")
     return 0
 
 
@@ -163,14 +165,14 @@ def evaluate(options: argparse.Namespace, rest: list[str]) -> None:
     encoder, _, model = options.subject.partition("/")
     if encoder not in config_names("encoder") or path.exists():
         if options.data and not path.exists() and path.suffix not in FEATURES:
-            raise UserError(f"no encoder named {encoder!r}: {nearest(encoder, config_names('encoder'))}")
+            raise UserError(f"no encoder named {encoder!r}: {did_you_mean(encoder, config_names('encoder'))}")
         given = {"--data": options.data, "--labels": options.labels, "--seed": options.seed, "--out": options.out}
         allowed = ["--data", "--out"] if path.suffix in FEATURES else []
         allowed += ["--labels"] if path.suffix == ".npy" else []
         if wrong := [flag for flag, value in given.items() if value is not None and flag not in allowed]:
             raise UserError(f"{wrong[0]} does not go with {path}: it is for {', '.join(config_names('encoder'))}")
 
-        from ssl_bench import evaluate as commands
+        from ssl_bench.runs import evaluate as commands
 
         if path.suffix in FEATURES:
             out = options.out or "runs"
@@ -189,7 +191,7 @@ def evaluate(options: argparse.Namespace, rest: list[str]) -> None:
     flags = [f"--{key}={value}" for key, value in settings.items() if value]
     files = [*choose("data", options.data), *choose("encoder", encoder)]
 
-    from ssl_bench import evaluate as commands
+    from ssl_bench.runs import evaluate as commands
 
     commands.evaluate_encoder([*files, *flags, *rest], options.devices)
 

@@ -1,12 +1,22 @@
-"""The errors whose messages are for the user: one line, printed without a traceback."""
+"""Errors whose messages are for the user: one line, printed without a traceback."""
+
+import difflib
+from collections.abc import Iterable
 
 
 class UserError(Exception):
-    """What was asked for cannot be done as asked; exit code 2.
+    """A usage error; exit code 2.
 
     The message says what was given, what was expected and what to do.
     """
 
 
 class RunError(Exception):
-    """A run that was asked for rightly went wrong; exit code 1."""
+    """A valid run that failed; exit code 1."""
+
+
+def did_you_mean(name: str, known: Iterable[str]) -> str:
+    """The end of an error message: the known names most similar to `name`, else all of them."""
+    names = sorted(known)
+    close = difflib.get_close_matches(name, names, n=3, cutoff=0.5)
+    return f"did you mean {' or '.join(close)}?" if close else f"known: {', '.join(names)}"

@@ -10,8 +10,8 @@ import pytest
 
 from benchmarks import assimilation
 from ssl_bench.cli import main
-from ssl_bench.config_files import stack
-from ssl_bench.experiment import resolve
+from ssl_bench.config.files import stack
+from ssl_bench.config.resolve import resolve
 from tests.test_readme import COMMANDS
 
 SMALL = [

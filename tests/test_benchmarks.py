@@ -36,7 +36,7 @@ class Levels(DataModule):
 def test_the_forgetting_toy_shifts_between_classes_and_shows_both_variants_the_same(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    judge, logits_of = SSGAN.judge, SSGAN.logits
+    judge, logits_of = SSGAN.logits_and_rotation_loss, SSGAN.logits
     spied: tuple[list[tuple[Tensor, Tensor]], ...] = ([], [])
     examined: list[Tensor] = []
 

@@ -15,9 +15,10 @@ import torch
 from PIL import Image
 from sklearn.datasets import load_digits
 
+from ssl_bench.catalogue import config_names
 from ssl_bench.cli import main
-from ssl_bench.config_files import config_names, stack
-from ssl_bench.experiment import resolve
+from ssl_bench.config.files import stack
+from ssl_bench.config.resolve import resolve
 
 ROOT = Path(__file__).parent.parent
 README = (ROOT / "README.md").read_text(encoding="utf-8")

@@ -7,7 +7,7 @@ from pathlib import Path
 
 from hatchling.builders.wheel import WheelBuilder
 
-from ssl_bench.config_files import config_root
+from ssl_bench.catalogue import config_root
 
 ROOT = Path(__file__).parent.parent
 
@@ -20,9 +20,7 @@ def test_the_wheel_carries_package_and_configs_and_its_command_works(tmp_path: P
     installed = tmp_path / "site" / "ssl_bench" / "configs"
     assert {str(path.relative_to(installed)) for path in installed.rglob("*.yaml")} == configs
     assert (tmp_path / "site" / "ssl_bench" / "py.typed").is_file()
-    code = (
-        "from ssl_bench.config_files import config_root, stack; print(config_root(), stack('simvae', 'digits', None))"
-    )
+    code = "from ssl_bench.config.files import stack; print(stack('simvae', 'digits', None))"
     done = subprocess.run(
         [sys.executable, "-c", code], cwd=tmp_path, env={"PYTHONPATH": str(tmp_path / "site")},
         capture_output=True, text=True, check=True,

@@ -8,14 +8,14 @@ import torch
 from lightning import Callback, LightningModule, Trainer
 
 from ssl_bench.callbacks.aside import aside
+from ssl_bench.config.schema import Run
 from ssl_bench.distributed import all_gather
 from ssl_bench.errors import UserError
-from ssl_bench.evaluation.extractor import Extractor
-from ssl_bench.evaluation.subject import Subject
-from ssl_bench.experiment import Run
+from ssl_bench.evaluation.encoder import EvaluatedEncoder
+from ssl_bench.evaluation.generative.inception import Extractor
+from ssl_bench.evaluation.run_images import images_of_run, scoring_device
 from ssl_bench.methods.adversarial import Adversarial
 from ssl_bench.methods.base import Generative
-from ssl_bench.scoring import pictures_of, scoring_device
 
 
 class GenerationCurve(Callback):
@@ -39,7 +39,7 @@ class GenerationCurve(Callback):
             raise UserError(f"curve: {type(run.method).__name__} draws no images: leave out --curve.every")
         self.run, self.config, self.folder = run, config, folder
         self.protocol = replace(run.evaluation.generation, images=run.curve.images)
-        self.known: tuple[Subject, Extractor] | None = None
+        self.known: tuple[EvaluatedEncoder, Extractor] | None = None
 
     def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """The untrained method; averages that a GAN fits to draw at the end of an epoch are fitted for this alone."""
@@ -55,12 +55,12 @@ class GenerationCurve(Callback):
     def measure(self, trainer: Trainer, method: LightningModule, settle: bool = False) -> None:
         """Draw, encode, compare and log."""
         if self.known is None:
-            subject = pictures_of(self.run, self.config, self.folder, scoring_device(trainer.strategy.root_device))
+            subject = images_of_run(self.run, self.config, self.folder, scoring_device(trainer.strategy.root_device))
             self.known = subject, self.protocol.extractor_for(subject)
         with aside(method):
             torch.manual_seed(self.protocol.seed)  # of the latents that BatchNorm's statistics are estimated from
             if settle and isinstance(method, Adversarial):
-                method.settle(method.images_of_a_batch())
+                method.recalibrate_ema(method.images_of_a_batch())
             for buffer in method.buffers():
                 buffer.copy_(all_gather(buffer)[0])
             figures = self.protocol.figures(*self.known, kernel=False)

@@ -8,9 +8,9 @@ from lightning import Callback, LightningModule, Trainer
 from lightning.pytorch.loggers import WandbLogger
 
 from ssl_bench.callbacks.aside import aside
-from ssl_bench.drawing import save
-from ssl_bench.figures import SHOWN, square
 from ssl_bench.methods.base import Generative
+from ssl_bench.plots.primitives import save
+from ssl_bench.plots.run import SHOWN, square
 
 GRIDS = 10
 """Grids that a run leaves, at most."""

@@ -11,12 +11,12 @@ import torch
 import yaml
 from torch import Tensor
 
-from ssl_bench.config_files import config_file, nearest
+from ssl_bench.catalogue import config_file
 from ssl_bench.data.color import ColorJitter, Grayscale, Solarize
 from ssl_bench.data.crops import CenterCrop, Crop, Pad, RandomCrop, RandomResizedCrop, Resize
 from ssl_bench.data.resampling import GaussianBlur, Resample
 from ssl_bench.data.transforms import Flip, HorizontalFlip, Normalize, Threshold, Transform, VerticalFlip
-from ssl_bench.errors import UserError
+from ssl_bench.errors import UserError, did_you_mean
 
 Steps = list[str | dict[str, dict[str, Any] | None]]
 Step = Transform | Crop
@@ -28,7 +28,7 @@ PIECE = 2**19
 class Source(Protocol):
     """What makes views of another kind: a generator, a cache, files of one's own.
 
-    Where it has a method ``start(method)``, that is called once before training, to refuse data that it does not suit
+    Where it has a method ``attach(method)``, that is called once before training, to refuse data that it does not suit
     or to take hold of the encoder.
     """
 
@@ -87,13 +87,13 @@ def build_step(entry: object) -> Step:
         raise UserError(f"views: step {entry!r}: expected one name with its parameters below it")
     name, parameters = next(iter(entry.items()))
     if name not in STEPS:
-        raise UserError(f"views: unknown step {name!r}: {nearest(str(name), STEPS)}")
+        raise UserError(f"views: unknown step {name!r}: {did_you_mean(str(name), STEPS)}")
     if not isinstance(parameters := parameters or {}, dict):
         raise UserError(f"views: {name}: expected parameters by name, got {parameters!r}")
     known = list(signature(STEPS[name]).parameters)
     for key in parameters:
         if key not in known:
-            raise UserError(f"views: {name} has no parameter {key!r}: {nearest(str(key), known)}")
+            raise UserError(f"views: {name} has no parameter {key!r}: {did_you_mean(str(key), known)}")
     try:
         return STEPS[name](**parameters)
     except (TypeError, ValueError) as error:
@@ -221,11 +221,11 @@ class Views:
         finished = self._finish(made.flatten(0, 1))[0]
         return torch.cat([views, finished.view(*made.shape[:2], *finished.shape[1:])])
 
-    def start(self, method: Any) -> None:
+    def attach(self, method: Any) -> None:
         """Before training: let the source of generated views refuse data, or take hold of the encoder."""
-        start = getattr(self.generated, "start", None)
-        if start is not None:
-            start(method)
+        attach = getattr(self.generated, "attach", None)
+        if attach is not None:
+            attach(method)
 
     def plain(self, images: Tensor) -> Tensor:
         """The input for evaluation: the recipe's deterministic steps only.

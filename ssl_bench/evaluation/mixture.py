@@ -9,7 +9,7 @@ from torch import Tensor
 
 from ssl_bench.distributed import all_reduce_sum
 from ssl_bench.errors import UserError
-from ssl_bench.evaluation.kmeans import nearest
+from ssl_bench.evaluation.protocols.kmeans import assign_clusters
 from ssl_bench.evaluation.rows import Rows
 
 CHUNK = 256
@@ -128,7 +128,7 @@ def from_centres(rows: Rows, points: Points, family: Family, centres: Tensor, sc
     total = torch.zeros(runs * k, 1 + dim + len(family.i), dtype=torch.float64, device=rows.device)
     for x, _ in rows.blocks():
         for z in points(x).split(CHUNK):
-            _, cluster = nearest((z * scale).float(), centres)
+            _, cluster = assign_clusters((z * scale).float(), centres)
             one_hot = z.new_zeros(len(z), runs, k).scatter_(2, cluster.unsqueeze(2), 1).flatten(1)
             total += one_hot.T @ family.phi(z).T
     return family.maximise(all_reduce_sum(total).view(runs, k, -1), ridge)

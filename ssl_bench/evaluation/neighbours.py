@@ -65,7 +65,7 @@ def exactly_largest(scores: Tensor, k: int) -> tuple[Tensor, Tensor]:
     return values, columns
 
 
-def nearest(score: Tensor, row: Tensor, k: int) -> Neighbours:
+def top_neighbours(score: Tensor, row: Tensor, k: int) -> Neighbours:
     """The k of some candidates ``(Q, n)`` with the highest score; of equal ones, those with the smaller number."""
     row, order = row.sort(1)
     score, order = score.gather(1, order).sort(stable=True, dim=1, descending=True)
@@ -162,10 +162,10 @@ def search(
                 near = tile.rows[columns]
                 if number:  # what earlier tiles hold
                     values = torch.cat([score[chunk], values], 1)
-                    values, near = nearest(values, torch.cat([row[chunk], near], 1), k)
+                    values, near = top_neighbours(values, torch.cat([row[chunk], near], 1), k)
                 score[chunk, : values.shape[1]], row[chunk, : near.shape[1]] = values, near
     for candidates in found.values():
         for chunk in chunks:
             score, row = (all_gather(x[chunk]).movedim(0, 1).flatten(1) for x in candidates)
-            candidates.score[chunk], candidates.row[chunk] = nearest(score, row, k)
+            candidates.score[chunk], candidates.row[chunk] = top_neighbours(score, row, k)
     return found

@@ -1,6 +1,5 @@
 """Every protocol on every target: one table of figures for one encoder."""
 
-import hashlib
 import time
 from dataclasses import dataclass, field, replace
 from difflib import get_close_matches
@@ -9,27 +8,28 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
+from ssl_bench.config.identity import settings_hash
 from ssl_bench.data.types import Target
 from ssl_bench.distributed import world_size
 from ssl_bench.errors import UserError
 from ssl_bench.evaluation import LABELLED, PROTOCOLS
+from ssl_bench.evaluation.encoder import EvaluatedEncoder
 from ssl_bench.evaluation.features import Features
-from ssl_bench.evaluation.generation import Generation
-from ssl_bench.evaluation.gmm import GMM
-from ssl_bench.evaluation.kmeans import KMeans
-from ssl_bench.evaluation.knn import KNN
-from ssl_bench.evaluation.layer_probe import LayerProbe
-from ssl_bench.evaluation.linear_probe import LinearProbe
-from ssl_bench.evaluation.linear_probe_sgd import LinearProbeSGD
-from ssl_bench.evaluation.maps import Maps
-from ssl_bench.evaluation.memorisation import Memorisation
-from ssl_bench.evaluation.mlp_probe import MLPProbe
-from ssl_bench.evaluation.posthoc_reconstruction import PosthocReconstruction
-from ssl_bench.evaluation.rank import Rank
-from ssl_bench.evaluation.reconstruction import Reconstruction
+from ssl_bench.evaluation.protocols.generation import Generation
+from ssl_bench.evaluation.protocols.gmm import GMM
+from ssl_bench.evaluation.protocols.kmeans import KMeans
+from ssl_bench.evaluation.protocols.knn import KNN
+from ssl_bench.evaluation.protocols.layer_probe import LayerProbe
+from ssl_bench.evaluation.protocols.linear_probe import LinearProbe
+from ssl_bench.evaluation.protocols.linear_probe_sgd import LinearProbeSGD
+from ssl_bench.evaluation.protocols.maps import Maps
+from ssl_bench.evaluation.protocols.memorisation import Memorisation
+from ssl_bench.evaluation.protocols.mlp_probe import MLPProbe
+from ssl_bench.evaluation.protocols.posthoc_reconstruction import PosthocReconstruction
+from ssl_bench.evaluation.protocols.rank import Rank
+from ssl_bench.evaluation.protocols.reconstruction import Reconstruction
+from ssl_bench.evaluation.protocols.svm import SVM
 from ssl_bench.evaluation.rows import Rows
-from ssl_bench.evaluation.subject import Subject
-from ssl_bench.evaluation.svm import SVM
 from ssl_bench.evaluation.task import Task
 
 NOTHING = "no target has two classes in train and in test and a label in validation"
@@ -105,7 +105,7 @@ class Evaluation:
                 near = ["generation"] if name in ("fid", "kid", "inception_score") else near
                 raise UserError(f"evaluation.protocols: no protocol {name!r}; nearest: {', '.join(near)}")
 
-    def chosen(self, subject: Subject) -> list[str]:
+    def chosen(self, subject: EvaluatedEncoder) -> list[str]:
         """Names of the protocols that a call runs."""
         if self.protocols is not None:
             return list(self.protocols)
@@ -121,7 +121,7 @@ class Evaluation:
         """Whether layers are to be encoded, where the encoder has some."""
         return self.protocols is None or "layer_probe" in self.protocols
 
-    def __call__(self, subject: Subject) -> Result:
+    def __call__(self, subject: EvaluatedEncoder) -> Result:
         """Run the protocols on all targets. Called in every process of a group, it returns the same in each."""
         groups, left_out = tasks(subject)
         single = len(subject.features.targets) == 1
@@ -144,7 +144,7 @@ class Evaluation:
                     figures = next(iter(found.values()), {}) if single else _by_target(found)
                 else:
                     figures = protocol(subject)
-                settings = hashlib.sha256(repr(protocol).encode()).hexdigest()[:8]
+                settings = settings_hash(protocol)
                 metrics |= figures
                 sources |= dict.fromkeys(figures, f"{name} {settings}")
             except recorded as error:
@@ -181,7 +181,7 @@ class _Alike(NamedTuple):
     labels: list[list[Tensor]]  # of each target and split, of the labelled images
 
 
-def tasks(subject: Subject) -> tuple[list[tuple[list[Target], Task]], tuple[str, ...]]:
+def tasks(subject: EvaluatedEncoder) -> tuple[list[tuple[list[Target], Task]], tuple[str, ...]]:
     """Targets that are alike (classes, images with a label) with their task, and the names of targets left out."""
     features, device = subject.features, subject.device
     alike: list[_Alike] = []

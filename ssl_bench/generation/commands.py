@@ -1,20 +1,17 @@
 """The `ssl-bench views` commands: each makes a folder of rows, goes on where it was, and prints the folder."""
 
-import inspect
 import sys
 from collections.abc import Callable
-from dataclasses import asdict, dataclass, fields, replace
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
-from typing import Any
 
 import torch
-from jsonargparse import ArgumentError, ArgumentParser
 from torch import Tensor
 
+from ssl_bench.config.identity import names
 from ssl_bench.data.shards import Shards
 from ssl_bench.distributed import rank
 from ssl_bench.errors import UserError
-from ssl_bench.experiment import explain, names
 from ssl_bench.generation.information import measure_information
 from ssl_bench.generation.inversion import Invert, invert
 from ssl_bench.generation.job import Job, fill, to_uint8
@@ -22,7 +19,6 @@ from ssl_bench.generation.origin import as_generator, load_generator, of_codes, 
 from ssl_bench.generation.perturb import Perturb, noise, perturb, truncate
 from ssl_bench.generation.search_command import search_views
 from ssl_bench.generation.show import show
-from ssl_bench.launch import launch
 from ssl_bench.methods.inversion import InDomainInversion
 
 
@@ -169,39 +165,3 @@ COMMANDS: dict[str, Callable[..., object]] = {
     "show": show,
     "information": measure_information,
 }
-
-
-def views(name: str, arguments: list[str]) -> None:
-    """Carry out `ssl-bench views NAME` and print what it returns.
-
-    A command's first argument is positional, its others are flags; fields of `job` and `settings` are flags as well.
-
-    Raises:
-        UserError: a flag or value that it does not take, or what the command says.
-    """
-    function = COMMANDS[name]
-    parameters = inspect.signature(function).parameters
-    first, groups = next(iter(parameters)), [group for group in ("settings", "job") if group in parameters]
-    doc = inspect.getdoc(function) or ""
-    parser = ArgumentParser(
-        prog=f"ssl-bench views {name}", description=doc.split("\n")[0], exit_on_error=False, allow_abbrev=False
-    )
-    parser.add_argument(first, help=doc.split(f"    {first}: ")[1].split("\n")[0])
-    parser.add_function_arguments(function, skip={first, "device", *groups})
-    for group in groups:
-        parser.add_class_arguments(parameters[group].annotation)
-    if "device" in parameters:
-        parser.add_argument("--devices", default="auto", help="processes, one for each device; default auto")
-    try:
-        given: dict[str, Any] = vars(parser.parse_args(arguments))
-    except ArgumentError as error:
-        raise UserError(explain(str(error), parser)) from error
-    chosen = {key: value for key, value in given.items() if key in parameters} | {first: Path(given[first])}
-    for group in groups:
-        kind = parameters[group].annotation
-        chosen[group] = kind(**{field.name: given[field.name] for field in fields(kind)})
-    if "device" in parameters:
-        chosen["device"] = launch(given["devices"]).device
-    result = function(**chosen)
-    if rank() == 0:
-        print(result)

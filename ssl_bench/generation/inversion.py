@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 
 from ssl_bench.errors import UserError
-from ssl_bench.evaluation.reconstruction import errors_of_each
+from ssl_bench.evaluation.protocols.reconstruction import errors_of_each
 from ssl_bench.methods.inversion import InDomainInversion, PerceptualLoss
 from ssl_bench.methods.stylegan2 import StyleGAN2
 

@@ -1,7 +1,5 @@
 """What the `ssl-bench views` commands share: their flags, folders made shard by shard, lines on how far they are."""
 
-import hashlib
-import json
 import sys
 import time
 from collections.abc import Callable
@@ -12,6 +10,7 @@ from typing import Any, Literal
 import torch
 from torch import Tensor
 
+from ssl_bench.config.identity import digest
 from ssl_bench.data.shards import SHARD_ROWS, Shards
 from ssl_bench.distributed import barrier, rank, stopping_together
 from ssl_bench.errors import UserError
@@ -75,8 +74,7 @@ class Job:
             notes: found out where it is made, see `Shards.make`.
         """
         key = {**key, "precision": self.precision}
-        digest = hashlib.sha256(json.dumps([key, count], sort_keys=True).encode()).hexdigest()[:8]
-        folder = self.out or Path("views") / f"{key['kind']}-{data}-{digest}"
+        folder = self.out or Path("views") / f"{key['kind']}-{data}-{digest([key, count])}"
         return Shards.make(folder, key, count, lambda: {"data": data, **notes()}, self.shard_rows)
 
 

@@ -9,9 +9,9 @@ from torch.nn import functional as F
 from ssl_bench.data.views import Views
 from ssl_bench.errors import UserError
 from ssl_bench.generation.perturb import truncate
-from ssl_bench.generation.sources import Codes, keep_to
+from ssl_bench.generation.sources import Codes, pin_rows
 from ssl_bench.methods.base import Method
-from ssl_bench.methods.checkpoint import AUTOCAST
+from ssl_bench.precision import autocast_dtype
 
 
 class OnlineSearch:
@@ -34,7 +34,7 @@ class OnlineSearch:
         self.folder, self.step, self.boundary = codes, step, boundary
         self.codes: Codes | None = None
 
-    def start(self, method: Method) -> None:
+    def attach(self, method: Method) -> None:
         """Open codes and generator for a fit, and take hold of the encoder.
 
         Raises:
@@ -42,9 +42,9 @@ class OnlineSearch:
         """
         if not hasattr(method, "project") or not isinstance(method.views, Views):
             raise UserError(f"OnlineSearch: {type(method).__name__} has no project(x): give METHOD simclr or simsiam")
-        precision = AUTOCAST.get(str(method.trainer.precision))
+        precision = autocast_dtype(method.trainer.precision)
         self.codes = Codes(self.folder, method.trainer.datamodule, method.device, precision)  # type: ignore[attr-defined]
-        keep_to(self.codes.of.folder, method.trainer)
+        pin_rows(self.codes.of.folder, method.trainer)
         self.method: Any = method
         self.views = method.views
 

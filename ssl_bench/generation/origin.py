@@ -10,12 +10,13 @@ import yaml
 from jsonargparse import ArgumentError, ArgumentParser
 from torch import Tensor
 
+from ssl_bench.config.identity import encoder_hash
 from ssl_bench.data.module import DataModule
 from ssl_bench.data.shards import Shards
 from ssl_bench.data.views import Views
 from ssl_bench.errors import UserError
 from ssl_bench.methods.base import Method
-from ssl_bench.methods.checkpoint import encoder_hash, load_method
+from ssl_bench.methods.checkpoint import load_method
 from ssl_bench.methods.inversion import InDomainInversion
 from ssl_bench.methods.stylegan2 import StyleGAN2
 

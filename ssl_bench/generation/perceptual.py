@@ -8,8 +8,8 @@ import torch
 from torch import Tensor, nn
 from torchvision.models import VGG19_Weights, vgg19
 
+from ssl_bench.config.resolve import build, resolve
 from ssl_bench.errors import UserError
-from ssl_bench.experiment import build, resolve
 from ssl_bench.methods.checkpoint import load_method
 from ssl_bench.networks.perceptual import PerceptualDistance
 

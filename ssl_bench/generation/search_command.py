@@ -61,7 +61,7 @@ def search_views(
     def project(images: Tensor) -> Tensor:
         return F.normalize(method.project(expert.from_image(images)), dim=1)
 
-    def settle() -> dict[str, Any]:
+    def resolve_distances() -> dict[str, Any]:
         eps1 = settings.eps1
         if eps1 is None:
             with torch.autocast(device.type, dtype=job.autocast, enabled=job.autocast is not None):
@@ -83,7 +83,7 @@ def search_views(
         "encoder": weights,
         "settings": asdict(replace(settings, truncation=truncation)),
     }
-    shards = job.make(key, source.notes["data"], count, settle)
+    shards = job.make(key, source.notes["data"], count, resolve_distances)
 
     def anchors(shards_to_make: list[int]) -> Iterator[Anchors]:
         for shard in shards_to_make:

@@ -9,9 +9,9 @@ from rich.table import Table
 from torch import Tensor
 
 from ssl_bench.data.shards import Shards
-from ssl_bench.drawing import canvas, save, show_grid
 from ssl_bench.errors import UserError
 from ssl_bench.generation.origin import open_run
+from ssl_bench.plots.primitives import canvas, save, show_grid
 
 CPU = torch.device("cpu")
 

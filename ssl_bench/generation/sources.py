@@ -17,7 +17,7 @@ from ssl_bench.files import replacing
 from ssl_bench.generation.origin import load_generator, of_codes, rows_of
 from ssl_bench.generation.perturb import Perturb, perturb
 from ssl_bench.methods.base import Method
-from ssl_bench.methods.checkpoint import AUTOCAST
+from ssl_bench.precision import autocast_dtype
 
 
 class Rows:
@@ -47,7 +47,7 @@ class Rows:
         return self.folder.read(self.name, rows, chosen).to(self.device, non_blocking=True)
 
 
-def keep_to(folder: Shards, trainer: Any) -> None:
+def pin_rows(folder: Shards, trainer: Any) -> None:
     """Write into a run's folder which rows it is trained with, and refuse others where it goes on from a checkpoint.
 
     Args:
@@ -97,7 +97,7 @@ class CachedViews:
         self.folder, self.views, self.settings = folder, views, settings or {}
         self.rows: Rows | None = None
 
-    def start(self, method: Method) -> None:
+    def attach(self, method: Method) -> None:
         """Open the cache for a fit.
 
         Raises:
@@ -106,7 +106,7 @@ class CachedViews:
         """
         self.open(method.trainer.datamodule, method.device)  # type: ignore[attr-defined]
         assert self.rows is not None
-        keep_to(self.rows.folder, method.trainer)
+        pin_rows(self.rows.folder, method.trainer)
 
     def open(self, data: DataModule, device: torch.device) -> None:
         """As `start`, for images of a data module that is set up."""
@@ -185,15 +185,15 @@ class PerturbedViews:
         self.folder, self.settings = codes, Perturb(views, sigma, truncation)
         self.codes: Codes | None = None
 
-    def start(self, method: Method) -> None:
+    def attach(self, method: Method) -> None:
         """Open codes and generator for a fit, in the trainer's precision.
 
         Raises:
             UserError: see `Codes`; or they are others than a run which goes on was begun with.
         """
-        self.open(method.trainer.datamodule, method.device, AUTOCAST.get(str(method.trainer.precision)))  # type: ignore[attr-defined]
+        self.open(method.trainer.datamodule, method.device, autocast_dtype(method.trainer.precision))  # type: ignore[attr-defined]
         assert self.codes is not None
-        keep_to(self.codes.of.folder, method.trainer)
+        pin_rows(self.codes.of.folder, method.trainer)
 
     def open(self, data: DataModule, device: torch.device, autocast: torch.dtype | None = None) -> None:
         """As `start`, for images of a data module that is set up."""

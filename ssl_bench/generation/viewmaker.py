@@ -30,7 +30,7 @@ class ViewMakerViews:
         self.run, self.views = Path(run), views
         self._network: nn.Module | None = None
 
-    def start(self, method: Method) -> None:
+    def attach(self, method: Method) -> None:
         """Loads the viewmaker.
 
         Raises:

@@ -5,7 +5,7 @@ from typing import Literal
 import torch
 from torch import Tensor
 
-TURNS = 4
+NUM_ROTATIONS = 4
 Orientations = Literal["all", "one"]
 
 
@@ -14,7 +14,7 @@ def quarter_turn(images: Tensor, turns: int) -> Tensor:
     return images.rot90(turns, (2, 3))
 
 
-def turned(images: Tensor, orientations: Orientations) -> tuple[Tensor, Tensor, Tensor]:
+def rotate_images(images: Tensor, orientations: Orientations) -> tuple[Tensor, Tensor, Tensor]:
     """The rotation task of a batch, upright images left to the batch itself: they are encoded there anyway.
 
     A quarter of the batch's size for each of the four orientations, so that the task costs 3/4 N further images:
@@ -35,10 +35,14 @@ def turned(images: Tensor, orientations: Orientations) -> tuple[Tensor, Tensor, 
         batch's images that are the task's upright ones; and the labels ``(4 q,)``, 0 to 3, of the upright, then the
         turned ones.
     """
-    quarter = len(images) // TURNS
-    firsts = [0] * TURNS if orientations == "all" else range(TURNS)
+    quarter = len(images) // NUM_ROTATIONS
+    firsts = [0] * NUM_ROTATIONS if orientations == "all" else range(NUM_ROTATIONS)
     moved = torch.cat(
-        [quarter_turn(images[first : TURNS * quarter : TURNS], turns) for turns, first in enumerate(firsts) if turns]
+        [
+            quarter_turn(images[first : NUM_ROTATIONS * quarter : NUM_ROTATIONS], turns)
+            for turns, first in enumerate(firsts)
+            if turns
+        ]
     )
-    upright = torch.arange(0, TURNS * quarter, TURNS, device=images.device)
-    return moved, upright, torch.arange(TURNS, device=images.device).repeat_interleave(quarter)
+    upright = torch.arange(0, NUM_ROTATIONS * quarter, NUM_ROTATIONS, device=images.device)
+    return moved, upright, torch.arange(NUM_ROTATIONS, device=images.device).repeat_interleave(quarter)

@@ -97,7 +97,9 @@ def log_determinant(covariance: Tensor) -> Tensor:
 
 
 @torch.no_grad()
-def nearest(queries: Tensor, keys: Tensor, k: int, exclude: Tensor | None = None, skip_first: bool = False) -> Tensor:
+def neighbour_indices(
+    queries: Tensor, keys: Tensor, k: int, exclude: Tensor | None = None, skip_first: bool = False
+) -> Tensor:
     """The k keys of greatest cosine similarity to each query, most similar first; carries no gradient.
 
     Args:

@@ -18,6 +18,7 @@ from ssl_bench.methods.base import Method, OptimizerFactory
 from ssl_bench.methods.descent import descend, scheduled, step_schedules
 from ssl_bench.networks.ema import move_average
 from ssl_bench.networks.spectral import converge_spectral_norm
+from ssl_bench.ranges import Decay, PositiveInt, check_ranges
 
 GeneratorNetwork = Callable[[int, tuple[int, ...]], nn.Module]
 DiscriminatorNetwork = Callable[[tuple[int, ...], int], nn.Module]
@@ -46,6 +47,7 @@ def refuse_other_range(method: Method, image_shape: tuple[int, ...]) -> None:
             )
 
 
+@check_ranges
 class Adversarial(Method):
     """Base of the methods that train a generator and a discriminator.
 
@@ -79,18 +81,15 @@ class Adversarial(Method):
         image_shape: tuple[int, ...],
         generator: GeneratorNetwork,
         discriminator: DiscriminatorNetwork,
-        outputs: int,
-        latent_dim: int = 128,
-        n_dis: int = 1,
-        accumulate: int = 1,
-        ema: float = 0.99,
+        outputs: PositiveInt,
+        latent_dim: PositiveInt = 128,
+        n_dis: PositiveInt = 1,
+        accumulate: PositiveInt = 1,
+        ema: Decay = 0.99,
         generator_optimizer: OptimizerFactory | None = None,
         **kwargs: Any,
     ):
         super().__init__(**kwargs)
-        at_least(1, type(self), n_dis=n_dis, accumulate=accumulate, latent_dim=latent_dim, outputs=outputs)
-        if not 0 <= ema < 1:
-            raise UserError(f"{type(self).__name__}: ema {ema}: give 0 or more and less than 1")
         self.automatic_optimization = False
         self.image_shape, self.latent_dim = tuple(image_shape), latent_dim
         self.generator = generator(latent_dim, self.image_shape)
@@ -141,7 +140,7 @@ class Adversarial(Method):
     def finish(self, parts: list[Part]) -> None:
         """Keep what later batches need of this one, after the steps on it."""
 
-    def due(self, every: int) -> bool:
+    def is_lazy_step(self, every: int) -> bool:
         """Whether a regulariser that is evaluated lazily is, on this batch: with `every` times its weight."""
         return self.step % every == 0
 
@@ -166,7 +165,7 @@ class Adversarial(Method):
         self.finish(parts)
         step_schedules(self)
         self.latest |= terms
-        self.report(self.latest, self.step)
+        self.log_metrics(self.latest, self.step)
         return terms
 
     def descend(self, which: int, loss: Callable[[Part], Terms], name: str, parts: list[Part]) -> Terms:
@@ -220,9 +219,9 @@ class Adversarial(Method):
         """Before an epoch ends, and its checkpoint is written, make the averaged generator fit to draw."""
         trainer = self.trainer
         if trainer.is_last_batch or trainer.should_stop or trainer.global_step == trainer.max_steps:
-            self.settle(len(batch.images.flatten(0, 1)))
+            self.recalibrate_ema(len(batch.images.flatten(0, 1)))
 
-    def settle(self, batch_size: int) -> None:
+    def recalibrate_ema(self, batch_size: int) -> None:
         """Estimate what belongs to averaged weights and was copied from the trained ones.
 
         The generator's BatchNorm statistics, of its own images, and both networks' spectral norms. Until then, during

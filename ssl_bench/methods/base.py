@@ -14,7 +14,7 @@ from torch.optim.lr_scheduler import LambdaLR
 
 from ssl_bench.data.types import Batch
 from ssl_bench.errors import UserError
-from ssl_bench.methods.schedule import Schedule
+from ssl_bench.optim.schedule import Schedule
 
 OptimizerFactory = Callable[[Iterable[Any]], Optimizer]
 
@@ -109,11 +109,11 @@ class Method(LightningModule):
         """Make the views where the images are: on the device, a batch at a time."""
         return batch if self.views is None else batch._replace(images=self.views(batch.images, batch.ids))
 
-    def on_fit_start(self) -> None:
+    def on_fit_attach(self) -> None:
         """Let a source of generated views refuse the data, or take hold of the encoder, before a long run."""
-        start = getattr(self.views, "start", None)
-        if start is not None:
-            start(self)
+        attach = getattr(self.views, "attach", None)
+        if attach is not None:
+            attach(self)
 
     def parameter_groups(self, module: nn.Module) -> list[dict[str, Any]]:
         """Parameters of a module, norms and biases apart when they are spared weight decay."""
@@ -144,7 +144,7 @@ class Method(LightningModule):
         """Steps of this run and of an epoch, as `Schedule.factor` is told them."""
         steps = int(self.trainer.estimated_stepping_batches)  # which finds out how many batches there are
         batches, accumulated = self.trainer.num_training_batches, self.trainer.accumulate_grad_batches
-        return {"steps": steps, "of_epoch": math.ceil(batches / accumulated)}
+        return {"steps": steps, "steps_per_epoch": math.ceil(batches / accumulated)}
 
     def configure_gradient_clipping(
         self, optimizer: Optimizer, gradient_clip_val: float | None = None, gradient_clip_algorithm: str | None = None
@@ -156,7 +156,7 @@ class Method(LightningModule):
         else:
             super().configure_gradient_clipping(optimizer, gradient_clip_val, gradient_clip_algorithm)
 
-    def report(self, figures: dict[str, Tensor], step: int | None = None) -> None:
+    def log_metrics(self, figures: dict[str, Tensor], step: int | None = None) -> None:
         """Log scalars under ``train/``, averaged over ranks, every `log_every_n_steps` steps.
 
         Lightning's own `log` costs 0.7 ms in every step, a tenth of a small network's; this one costs nothing

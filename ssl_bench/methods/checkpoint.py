@@ -1,7 +1,5 @@
-"""Methods from their checkpoints, which say what they are of; and how they are told apart."""
+"""Methods from their checkpoints, which say what they are of."""
 
-import hashlib
-import json
 from pathlib import Path
 from typing import Any
 
@@ -10,9 +8,6 @@ from jsonargparse import ArgumentParser
 
 from ssl_bench.errors import UserError
 from ssl_bench.methods.base import Method
-
-AUTOCAST = {"bf16-mixed": torch.bfloat16, "16-mixed": torch.float16}
-"""What torch.autocast is told, by the trainer's precision."""
 
 
 def build_method(config: dict[str, Any]) -> Method:
@@ -42,11 +37,3 @@ def load_method(path: str | Path) -> Method:
     method = build_method(checkpoint["method"])
     method.load_state_dict(checkpoint["state_dict"])
     return method.eval()
-
-
-def encoder_hash(method: Method, config: dict[str, Any]) -> str:
-    """Hash of the weights and of what is encoded: the same means the same features."""
-    digest = hashlib.sha256(json.dumps([config["data"], config["views"], config["trainer"]["precision"]]).encode())
-    for name, tensor in method.state_dict().items():
-        digest.update(name.encode() + tensor.detach().cpu().contiguous().flatten().view(torch.uint8).numpy().tobytes())
-    return digest.hexdigest()

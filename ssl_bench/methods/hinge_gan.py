@@ -41,7 +41,7 @@ class HingeGAN(Adversarial):
         x = self.with_fakes(part["real"])
         terms: Terms = {}
         penalty = x.new_zeros(())
-        if self.smoothness_weight and self.due(self.lazy):
+        if self.smoothness_weight and self.is_lazy_step(self.lazy):
             # A Jacobian of one row: the first power iteration has its norm exactly.
             outputs, sigma = jacobian_norm(self.discriminator.forward, x)
             penalty = self.lazy * self.smoothness_weight * jacobian_penalty(sigma, self.lipschitz)

@@ -192,7 +192,7 @@ class InDomainInversion(Method):
             terms = descend(self, 1, self.discriminator_loss, "discriminator_loss", [part])
         terms |= descend(self, 0, self.encoder_loss, "loss", [part])
         step_schedules(self)
-        self.report(terms, self.step)
+        self.log_metrics(terms, self.step)
         return terms
 
     def configure_optimizers(self) -> OptimizerLRScheduler:

@@ -27,8 +27,8 @@ class MultiView(Method):
         backbone: given (image_shape, 0), returns the network ``(N, C, H, W) -> (N, backbone_dim)``.
         projector: given the backbone's number of features, returns the head over them.
         alpha: weight of the alignment of further views; 0.5 in the paper.
-        together: pass all views through the networks in one batch, so that BatchNorm's statistics are of them all (as
-            released for CIFAR-100 and Tiny-ImageNet), or each kind of view apart (as released for CIFAR-10).
+        joint_forward: pass all views through the networks in one batch, so that BatchNorm's statistics are of them all
+            (as released for CIFAR-100 and Tiny-ImageNet), or each kind of view apart (as released for CIFAR-10).
         **kwargs: optimizer, schedule and decay_all, see `Method`.
     """
 
@@ -38,7 +38,7 @@ class MultiView(Method):
         backbone: Backbone,
         projector: Projector,
         alpha: float = 0.5,
-        together: bool = False,
+        joint_forward: bool = False,
         **kwargs: Any,
     ):
         super().__init__(**kwargs)
@@ -47,7 +47,7 @@ class MultiView(Method):
         self.backbone = backbone(tuple(image_shape), 0)
         self.feature_dim = int(self.backbone.backbone_dim)  # type: ignore[arg-type]
         self.projector = projector(self.feature_dim)
-        self.alpha, self.together = alpha, together
+        self.alpha, self.joint_forward = alpha, joint_forward
 
     def encode(self, x: Tensor) -> Tensor:
         """The backbone before the projector: ``(N, C, H, W)`` normalised to ``(N, feature_dim)``."""
@@ -63,7 +63,7 @@ class MultiView(Method):
 
     def embed_views(self, views: Tensor) -> Tensor:
         """Projections ``(J, N, d)`` in float32 of views ``(J, N, C, H, W)``."""
-        if self.together:
+        if self.joint_forward:
             return self.embed(views.flatten(0, 1)).view(*views.shape[:2], -1)
         return torch.stack([self.embed(view) for view in views])
 
@@ -74,7 +74,7 @@ class MultiView(Method):
     def training_step(self, batch: Batch, batch_idx: int) -> Tensor:
         """The loss of a batch's views, a scalar."""
         terms = self.objective(self.embed_views(batch.images))
-        self.report(terms)
+        self.log_metrics(terms)
         return terms["loss"]
 
     def on_fit_start(self) -> None:

@@ -30,7 +30,7 @@ class SimCLR(MultiView):
         temperature: that cosines are divided by.
         base_temperature: SupContrast multiplies the whole loss by temperature / base_temperature (0.07), which its
             learning rates are made for; none leaves the loss as it is.
-        **kwargs: alpha and together, see `MultiView`; optimizer, schedule and decay_all, see `Method`.
+        **kwargs: alpha and joint_forward, see `MultiView`; optimizer, schedule and decay_all, see `Method`.
     """
 
     def __init__(

@@ -23,7 +23,7 @@ class SimSiam(MultiView):
         backbone: see `MultiView`.
         projector: see `MultiView`.
         predictor: given the projections' length twice, inputs and outputs, returns the predictor.
-        **kwargs: alpha and together, see `MultiView`; optimizer, schedule and decay_all, see `Method`.
+        **kwargs: alpha and joint_forward, see `MultiView`; optimizer, schedule and decay_all, see `Method`.
     """
 
     def __init__(

@@ -14,9 +14,9 @@ from ssl_bench.losses.adversarial import (
     AdversarialLoss,
     gradient_penalty,
 )
-from ssl_bench.losses.rotation import TURNS, Orientations, turned
+from ssl_bench.losses.rotation import NUM_ROTATIONS, Orientations, rotate_images
 from ssl_bench.methods.adversarial import Adversarial, DiscriminatorNetwork, GeneratorNetwork, Part, Terms, at_least
-from ssl_bench.methods.schedule import Schedule
+from ssl_bench.optim.schedule import Schedule
 
 
 class SSGAN(Adversarial):
@@ -101,7 +101,7 @@ class SSGAN(Adversarial):
         """Adversarial loss and the turns of real images, all of one pass."""
         real, n = part["real"], len(part["real"])
         x = self.with_fakes(real)
-        logits, terms = self.judge(x, real if self.beta else None)
+        logits, terms = self.logits_and_rotation_loss(x, real if self.beta else None)
         terms = {f"{name}_real": value for name, value in terms.items()}
         loss = self.discriminator_loss_of(logits[:n], logits[n:])
         if self.beta:
@@ -114,7 +114,7 @@ class SSGAN(Adversarial):
     def generator_loss(self, part: Part) -> Terms:
         """Adversarial loss and the turns of generated images, all of one pass."""
         fake = self.fakes(len(part["real"]))
-        logits, terms = self.judge(fake, fake if self.alpha else None)
+        logits, terms = self.logits_and_rotation_loss(fake, fake if self.alpha else None)
         terms = {f"{name}_fake": value for name, value in terms.items()}
         loss = self.generator_loss_of(logits)
         if self.alpha:
@@ -123,7 +123,7 @@ class SSGAN(Adversarial):
             loss = loss + self.alpha * factor * terms["rotation_fake"]
         return terms | {"generator_loss": loss}
 
-    def judge(self, x: Tensor, task: Tensor | None) -> tuple[Tensor, Terms]:
+    def logits_and_rotation_loss(self, x: Tensor, task: Tensor | None) -> tuple[Tensor, Terms]:
         """Logits ``(M,)`` of images, and cross-entropy and accuracy of the rotation task of some of them.
 
         Args:
@@ -132,7 +132,7 @@ class SSGAN(Adversarial):
         """
         if task is None:
             return self.logits(x), {}
-        moved, upright, labels = turned(task, self.orientations)
+        moved, upright, labels = rotate_images(task, self.orientations)
         outputs = self.discriminator(torch.cat([x, moved])).float()
         logits, turns = outputs[: len(x), 0], torch.cat([outputs[upright, 1:], outputs[len(x) :, 1:]])
         accuracy = 100 * (turns.argmax(1) == labels).float().mean()
@@ -148,10 +148,10 @@ class SSGAN(Adversarial):
         if not self.beta or not isinstance(self.trainer.datamodule, DataModule):  # type: ignore[attr-defined]
             return
         batch = self.images_of_a_batch()
-        if batch < TURNS * self.accumulate:
+        if batch < NUM_ROTATIONS * self.accumulate:
             raise UserError(
                 f"SSGAN: a batch of {batch} images in {self.accumulate} parts, a quarter of each of which is turned: "
-                f"give a --data.batch_size of {TURNS * self.accumulate} or more, and as many images"
+                f"give a --data.batch_size of {NUM_ROTATIONS * self.accumulate} or more, and as many images"
             )
 
 
@@ -173,7 +173,7 @@ class RotationDiscriminator(nn.Module):
             raise UserError(f"SSGAN: discriminator {type(self.network).__name__}: give one with a head")
         # The head of another such network: of the same kind, and with a norm of its own, since one head of five outputs
         # would be divided by the norm of all five.
-        self.rotation: nn.Module = network(image_shape, TURNS).head  # type: ignore[assignment]
+        self.rotation: nn.Module = network(image_shape, NUM_ROTATIONS).head  # type: ignore[assignment]
         self.feature_dim = int(self.network.feature_dim)  # type: ignore[arg-type]
 
     def features(self, x: Tensor) -> Tensor:

@@ -15,7 +15,7 @@ from ssl_bench.losses.structural import (
     LogDeterminants,
     bhattacharyya,
     jensen_shannon,
-    nearest,
+    neighbour_indices,
     neighbour_similarity,
     norm_hinge,
 )
@@ -148,12 +148,14 @@ class StructuralGAN(Adversarial):
     def similarity_real(self, part: Part, z: Tensor, keys: Tensor, values: Tensor) -> Tensor:
         """Mean similarity of real images with their nearest others, Eq. 6."""
         own = torch.arange(len(z), device=z.device) + (rank() * len(z) if self.global_batch else 0)
-        return neighbour_similarity(z, values, nearest(part["keys"], keys, self.neighbours, exclude=own))
+        return neighbour_similarity(z, values, neighbour_indices(part["keys"], keys, self.neighbours, exclude=own))
 
     def similarity_fake(self, fake: Tensor, z: Tensor, keys: Tensor, values: Tensor) -> Tensor:
         """Mean similarity of generated images with their nearest real ones, Eq. 6."""
         skip = self.fake_neighbours == "released"
-        return neighbour_similarity(z, values, nearest(self.keys(fake), keys, self.neighbours, skip_first=skip))
+        return neighbour_similarity(
+            z, values, neighbour_indices(self.keys(fake), keys, self.neighbours, skip_first=skip)
+        )
 
     def discriminator_loss(self, part: Part) -> Terms:
         """Eq. 8 as the discriminator minimises it."""
@@ -161,7 +163,7 @@ class StructuralGAN(Adversarial):
         x = self.with_fakes(part["real"])
         terms: Terms = {}
         smoothness = x.new_zeros(())
-        if self.smoothness_weight and self.due(self.lazy):
+        if self.smoothness_weight and self.is_lazy_step(self.lazy):
             # `forward`: a compiled network can be differentiated only once. In float32 whatever the precision; as it
             # gives e with it, a pass in lower precision would be one more.
             e, sigma = jacobian_norm(self.discriminator.forward, x, self.power_iterations)

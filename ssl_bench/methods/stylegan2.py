@@ -122,7 +122,7 @@ class StyleGAN2(Adversarial):
         terms: Terms = {}
         with torch.no_grad():
             real, fake = self.seen(part["real"]), self.seen(self.fakes(len(part["real"])))
-        if self.r1_weight and self.due(self.r1_every):
+        if self.r1_weight and self.is_lazy_step(self.r1_every):
             on_real, terms["r1"] = r1(self.discriminator.forward, real)
         else:
             on_real = self.discriminator(real).float()
@@ -139,7 +139,7 @@ class StyleGAN2(Adversarial):
         """Non-saturating loss and, where it is due, path length."""
         n = len(part["real"])
         loss = non_saturating_generator(self.discriminator(self.seen(self.fakes(n))).float())
-        if not self.path_weight or not self.due(self.path_every):
+        if not self.path_weight or not self.is_lazy_step(self.path_every):
             return {"generator_loss": loss}
         codes = self.generator.codes(torch.randn((n + 1) // 2, self.latent_dim, device=self.device))  # type: ignore[operator]
         lengths = path_lengths(self.generator.synthesis, codes)  # type: ignore[arg-type]

@@ -91,7 +91,7 @@ class VAE(Method):
         """Negative bound of the batch, averaged over its images."""
         log_likelihood, divergence = (term.mean() for term in self.bound(batch.images))
         loss = divergence - log_likelihood
-        self.report({"loss": loss, "log_likelihood": log_likelihood, "divergence": divergence})
+        self.log_metrics({"loss": loss, "log_likelihood": log_likelihood, "divergence": divergence})
         return loss
 
     def sample(self, n: int, generator: Generator | None = None) -> Tensor:

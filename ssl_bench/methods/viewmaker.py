@@ -21,9 +21,9 @@ ViewMakerFactory = Callable[[tuple[int, ...]], nn.Module]
 class ViewMaker(SimCLR):
     """Viewmaker networks (Tamkin et al. 2021, arXiv 2010.07432), alone or assimilated as other generated views are.
 
-    The last `made` views of an image are perturbed by the viewmaker. On each batch the encoder takes a step down
-    SimCLR's loss, then the viewmaker one up the same loss, on perturbations drawn anew. So the viewmaker lowers the
-    alignment of A2's further views as it lowers that of the pair. In the code released with "Constructive
+    The last `num_learned_views` views of an image are perturbed by the viewmaker. On each batch the encoder takes a
+    step down SimCLR's loss, then the viewmaker one up the same loss, on perturbations drawn anew. So the viewmaker
+    lowers the alignment of A2's further views as it lowers that of the pair. In the code released with "Constructive
     Assimilation" it raises it, alpha is ignored and the pair stands where the first and the third view should; that
     code's InfoNCE is of one direction and keeps an embedding's similarity with itself in the denominator. SimCLR's
     here is as without a viewmaker.
@@ -33,9 +33,10 @@ class ViewMaker(SimCLR):
         backbone: see `MultiView`.
         projector: see `MultiView`.
         viewmaker: given image_shape, returns the network from images in [0, 1] to views of the same shape.
-        made: how many views are the viewmaker's, the last ones: 1 of 2 is A1, 2 of 2 the published method, 1 of 3 A2.
+        num_learned_views: how many views are the viewmaker's, the last ones: 1 of 2 is A1, 2 of 2 the published
+            method, 1 of 3 A2.
         viewmaker_optimizer: as `optimizer`, which is then the encoder's; none is Adam with learning rate 1e-3.
-        **kwargs: loss, assimilation, temperature and base_temperature, see `SimCLR`; alpha and together, see
+        **kwargs: loss, assimilation, temperature and base_temperature, see `SimCLR`; alpha and joint_forward, see
             `MultiView`; optimizer, schedule and decay_all, see `Method`; the last two hold for both networks.
     """
 
@@ -45,29 +46,29 @@ class ViewMaker(SimCLR):
         backbone: Backbone,
         projector: Projector,
         viewmaker: ViewMakerFactory,
-        made: int = 2,
+        num_learned_views: int = 2,
         viewmaker_optimizer: OptimizerFactory | None = None,
         **kwargs: Any,
     ):
         super().__init__(image_shape, backbone, projector, **kwargs)
-        if made < 1:
-            raise UserError(f"ViewMaker: made {made}: give 1 or more views of each image")
+        if num_learned_views < 1:
+            raise UserError(f"ViewMaker: num_learned_views {num_learned_views}: give 1 or more views of each image")
         self.automatic_optimization = False
         self.viewmaker = viewmaker(tuple(image_shape))
-        self.made = made
+        self.num_learned_views = num_learned_views
         self.make_viewmaker_optimizer = viewmaker_optimizer or (
             lambda parameters: torch.optim.Adam(parameters, lr=1e-3)
         )
 
     def perturb(self, views: Tensor) -> Tensor:
-        """Views ``(J, N, C, H, W)``, normalised, the last `made` of them as the viewmaker makes them."""
-        inputs = views[-self.made :]
+        """Views ``(J, N, C, H, W)``, normalised, the last `num_learned_views` of them as the viewmaker makes them."""
+        inputs = views[-self.num_learned_views :]
         images = inputs.flatten(0, 1)
         if isinstance(self.views, Views):
             images = self.views.from_image(self.viewmaker(self.views.to_image(images)))
         else:
             images = self.viewmaker(images)
-        return torch.cat([views[: -self.made], images.view_as(inputs)])
+        return torch.cat([views[: -self.num_learned_views], images.view_as(inputs)])
 
     def encoder_loss(self, views: Tensor) -> dict[str, Tensor]:
         """SimCLR's terms of views ``(J, N, C, H, W)`` once perturbed; ``loss`` is what the encoder minimises."""
@@ -85,7 +86,7 @@ class ViewMaker(SimCLR):
         terms = descend(self, 0, self.encoder_loss, "loss", views)
         terms |= descend(self, 1, self.viewmaker_loss, "viewmaker_loss", views)
         step_schedules(self)
-        self.report(terms, step)
+        self.log_metrics(terms, step)
         return terms
 
     def configure_optimizers(self) -> OptimizerLRScheduler:
@@ -100,8 +101,12 @@ class ViewMaker(SimCLR):
     def on_fit_start(self) -> None:
         """Refuse fewer views than the viewmaker is to make."""
         super().on_fit_start()
-        if isinstance(self.views, Views) and self.views.generated is None and self.views.number < self.made:
+        if (
+            isinstance(self.views, Views)
+            and self.views.generated is None
+            and self.views.number < self.num_learned_views
+        ):
             raise UserError(
-                f"ViewMaker: {self.made} views to be made of {self.views.number}: give a --views.number of {self.made} "
-                "or more, or a smaller --method.made"
+                f"ViewMaker: {self.num_learned_views} views to be made of {self.views.number}: give a --views.number "
+                f"of {self.num_learned_views} or more, or a smaller --method.num_learned_views"
             )

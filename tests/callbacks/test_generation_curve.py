@@ -8,17 +8,18 @@ import pytest
 import torch
 from torch import Generator, Tensor
 
-from ssl_bench.bench import fit, make_folder
 from ssl_bench.callbacks.generation_curve import GenerationCurve
 from ssl_bench.cli import main
-from ssl_bench.config_files import stack
+from ssl_bench.config.files import stack
+from ssl_bench.config.identity import config_hash
+from ssl_bench.config.resolve import build, plain, resolve
 from ssl_bench.errors import UserError
-from ssl_bench.evaluation.extractor import EXTRACTORS, Extractor
-from ssl_bench.experiment import build, config_hash, plain, resolve
-from ssl_bench.figures import logged
+from ssl_bench.evaluation.generative.inception import EXTRACTORS, Extractor
 from ssl_bench.methods.base import Method
 from ssl_bench.methods.checkpoint import load_method
-from ssl_bench.results import Record
+from ssl_bench.plots.run import logged
+from ssl_bench.results.record import Record
+from ssl_bench.runs.train import fit, make_folder
 from tests.ranks import Ranks
 
 SMALL = [

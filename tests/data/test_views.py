@@ -7,7 +7,7 @@ import pytest
 import torch
 from torch import Tensor
 
-from ssl_bench.config_files import config_names
+from ssl_bench.catalogue import config_names
 from ssl_bench.data.transforms import Normalize
 from ssl_bench.data.views import Steps, Views
 from ssl_bench.errors import UserError

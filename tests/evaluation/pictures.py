@@ -11,13 +11,13 @@ from torch import Tensor
 
 from ssl_bench.data.types import Batch, Split, Target
 from ssl_bench.distributed import share
+from ssl_bench.evaluation.encoder import EvaluatedEncoder
 from ssl_bench.evaluation.features import Features, FeatureSplit
-from ssl_bench.evaluation.subject import Subject
 
 BATCH = 50
 
 
-def digits_subject(folder: Path, scale: int = 1, **fields: Any) -> Subject:
+def digits_subject(folder: Path, scale: int = 1, **fields: Any) -> EvaluatedEncoder:
     """600 train, 100 validation and 300 test images of ``(1, 8 * scale, 8 * scale)``, shared between the ranks."""
     x, y = load_digits(return_X_y=True)
     pixels = torch.from_numpy(x).float().view(-1, 1, 8, 8).repeat_interleave(scale, 2).repeat_interleave(scale, 3) / 16
@@ -33,7 +33,7 @@ def digits_subject(folder: Path, scale: int = 1, **fields: Any) -> Subject:
 
     parts = [FeatureSplit(pixels[rows].flatten(1), labels[rows]) for rows in slices.values()]
     target = Target("digit", tuple("0123456789"))
-    subject = Subject(
+    subject = EvaluatedEncoder(
         Features(parts[0], parts[1], parts[2], (target,)),
         torch.device("cpu"),
         folder,

@@ -6,9 +6,9 @@ import pytest
 import torch
 from torch import Tensor
 
-from ssl_bench.evaluation import linear_probe, svm
-from ssl_bench.evaluation.linear_probe import LinearProbe
-from ssl_bench.evaluation.svm import SVM
+from ssl_bench.evaluation.protocols import linear_probe, svm
+from ssl_bench.evaluation.protocols.linear_probe import LinearProbe
+from ssl_bench.evaluation.protocols.svm import SVM
 from ssl_bench.evaluation.task import LabelledProtocol, Task
 from tests.evaluation.conftest import gaussians, task
 from tests.ranks import Ranks

@@ -11,15 +11,15 @@ from torch import Tensor
 from ssl_bench.data.types import Target
 from ssl_bench.errors import UserError
 from ssl_bench.evaluation import LABEL_FREE, LABELLED, PROTOCOLS
+from ssl_bench.evaluation.encoder import EvaluatedEncoder
 from ssl_bench.evaluation.features import Features, FeatureSplit, by_columns
-from ssl_bench.evaluation.gmm import GMM
-from ssl_bench.evaluation.kmeans import KMeans
-from ssl_bench.evaluation.knn import KNN
-from ssl_bench.evaluation.linear_probe import LinearProbe
-from ssl_bench.evaluation.linear_probe_sgd import LinearProbeSGD
-from ssl_bench.evaluation.maps import Maps
-from ssl_bench.evaluation.mlp_probe import MLPProbe
-from ssl_bench.evaluation.subject import Subject
+from ssl_bench.evaluation.protocols.gmm import GMM
+from ssl_bench.evaluation.protocols.kmeans import KMeans
+from ssl_bench.evaluation.protocols.knn import KNN
+from ssl_bench.evaluation.protocols.linear_probe import LinearProbe
+from ssl_bench.evaluation.protocols.linear_probe_sgd import LinearProbeSGD
+from ssl_bench.evaluation.protocols.maps import Maps
+from ssl_bench.evaluation.protocols.mlp_probe import MLPProbe
 from ssl_bench.evaluation.suite import Evaluation, tasks
 from ssl_bench.evaluation.task import LabelledProtocol, Task
 from tests.evaluation.conftest import rows, task
@@ -51,13 +51,15 @@ def layered(task: Task) -> Task:
     return replace(task, layers=(Task(half[0], half[1], half[2], task.num_classes), task))
 
 
-def subject(parts: Task, folder: Path, labels: list[Tensor] | None = None, targets: tuple[Target, ...] = ()) -> Subject:
+def subject(
+    parts: Task, folder: Path, labels: list[Tensor] | None = None, targets: tuple[Target, ...] = ()
+) -> EvaluatedEncoder:
     splits = parts.train, parts.validation, parts.test
     labels = labels or [split.y[:, 0] for split in splits]
     train, validation, test = (FeatureSplit(s.features, y) for s, y in zip(splits, labels, strict=True))
     digit = Target("digit", tuple("0123456789"))
     features = Features(train, validation, test, targets or (digit,))
-    return Subject(features, CPU, folder, layers=(features, features))
+    return EvaluatedEncoder(features, CPU, folder, layers=(features, features))
 
 
 def blobs(counts: tuple[int, int, int] = (150, 30, 60)) -> Task:
@@ -228,7 +230,7 @@ def test_a_class_with_one_image_is_learned_or_refused_in_one_line(name: str, sep
 
 
 @pytest.fixture
-def attributes(separated: Task, tmp_path: Path) -> Subject:
+def attributes(separated: Task, tmp_path: Path) -> EvaluatedEncoder:
     """Four targets: two binary ones, a constant one, and three classes of which only some images are labelled."""
 
     def columns(y: Tensor) -> Tensor:
@@ -248,7 +250,9 @@ def test_one_target_has_plain_names(digits: Task, tmp_path: Path) -> None:
     assert result.left_out == ()
 
 
-def test_many_targets_each_have_a_name_and_the_mean_is_over_those_with_two_classes(attributes: Subject) -> None:
+def test_many_targets_each_have_a_name_and_the_mean_is_over_those_with_two_classes(
+    attributes: EvaluatedEncoder,
+) -> None:
     result = Evaluation(protocols=("linear_probe",))(attributes)
     scores = {key: value for key, value in result.metrics.items() if "/accuracy" in key}
     assert scores == {
@@ -260,7 +264,9 @@ def test_many_targets_each_have_a_name_and_the_mean_is_over_those_with_two_class
     assert result.left_out == ("Bald",)
 
 
-def test_alike_targets_are_one_task_and_images_without_a_label_are_left_out_of_theirs(attributes: Subject) -> None:
+def test_alike_targets_are_one_task_and_images_without_a_label_are_left_out_of_theirs(
+    attributes: EvaluatedEncoder,
+) -> None:
     groups, left_out = tasks(attributes)
     assert [[target.name for target in targets] for targets, _ in groups] == [["Male", "Hat"], ["hair"]]
     assert [(len(task.train), task.num_targets, task.num_classes) for _, task in groups] == [(150, 2, 2), (112, 1, 3)]

@@ -5,13 +5,13 @@ from pathlib import Path
 import pytest
 import torch
 
-from ssl_bench.bench import make_folder
-from ssl_bench.config_files import stack
+from ssl_bench.config.files import stack
+from ssl_bench.config.resolve import build, plain, resolve
 from ssl_bench.data.shards import Shards
-from ssl_bench.experiment import build, plain, resolve
 from ssl_bench.generation.commands import invert_images
 from ssl_bench.generation.inversion import Invert
 from ssl_bench.generation.job import Job
+from ssl_bench.runs.train import make_folder
 
 CPU = torch.device("cpu")
 

@@ -9,9 +9,10 @@ import yaml
 from torch import Tensor
 from torchvision.models.resnet import BasicBlock
 
-from ssl_bench.config_files import stack
+from ssl_bench.config.files import stack
+from ssl_bench.config.resolve import build, plain, resolve
+from ssl_bench.config.schema import Run
 from ssl_bench.errors import UserError
-from ssl_bench.experiment import Run, build, plain, resolve
 from ssl_bench.generation.perceptual import Perceptual
 
 

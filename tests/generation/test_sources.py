@@ -82,7 +82,7 @@ def test_an_online_step_goes_away_from_the_image_for_the_encoder(codes: Path, ru
         trainer=SimpleNamespace(datamodule=run.data, precision="32-true", default_root_dir=runs["simclr"].parent),
     )  # fmt: skip
     source = OnlineSearch(str(codes), step=0.05, boundary=-1.0)
-    source.start(method)
+    source.attach(method)
     ids = run.data.fit_order()[:8]
     images = run.data.split("fit")[ids].images
     moved = source(images, ids)

@@ -19,7 +19,7 @@ from ssl_bench.losses.structural import (
     LogDeterminants,
     bhattacharyya,
     jensen_shannon,
-    nearest,
+    neighbour_indices,
     neighbour_similarity,
     norm_hinge,
 )
@@ -154,22 +154,24 @@ def test_nearest_is_a_sort_by_cosine(own: list[int] | None, skip_first: bool) ->
     keys = torch.randn(12, 6) * torch.rand(12, 1) * 9
     queries = torch.randn(5, 6) if own is None else keys[own].clone()
     exclude = None if own is None else torch.tensor(own)
-    found = nearest(queries, keys, 3, exclude, skip_first)
+    found = neighbour_indices(queries, keys, 3, exclude, skip_first)
     assert found.dtype == torch.int64
     assert found.tolist() == neighbours_by_loops(queries, keys, 3, own, int(skip_first))
 
 
 def test_a_nearest_key_that_is_oneself_is_dropped_like_the_first() -> None:
     keys = torch.randn(8, 4)
-    torch.testing.assert_close(nearest(keys, keys, 2, torch.arange(8)), nearest(keys, keys, 2, skip_first=True))
+    torch.testing.assert_close(
+        neighbour_indices(keys, keys, 2, torch.arange(8)), neighbour_indices(keys, keys, 2, skip_first=True)
+    )
 
 
 @pytest.mark.parametrize(("exclude", "skip_first", "needed"), [(False, False, 3), (True, False, 4), (False, True, 4)])
 def test_too_few_keys_are_said(exclude: bool, skip_first: bool, needed: int) -> None:
     keys, own = torch.randn(needed, 4), torch.arange(2) if exclude else None
-    assert nearest(keys[:2], keys, 3, own, skip_first).shape == (2, 3)
+    assert neighbour_indices(keys[:2], keys, 3, own, skip_first).shape == (2, 3)
     with pytest.raises(UserError, match=f"3 nearest .* among {needed - 1} features, {needed} are needed"):
-        nearest(keys[:2], keys[:-1], 3, own, skip_first)
+        neighbour_indices(keys[:2], keys[:-1], 3, own, skip_first)
 
 
 def test_neighbour_similarity_is_a_double_loop() -> None:

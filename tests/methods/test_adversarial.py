@@ -16,15 +16,16 @@ from lightning import Trainer
 from torch import Tensor, nn
 
 from ssl_bench import distributed
-from ssl_bench.bench import fit, make_folder
 from ssl_bench.callbacks.finite import StopWhenNotFinite
 from ssl_bench.cli import main
-from ssl_bench.config_files import stack
+from ssl_bench.config.files import stack
+from ssl_bench.config.resolve import build, resolve
+from ssl_bench.config.schema import Run
 from ssl_bench.data.types import Batch
-from ssl_bench.experiment import Run, build, resolve
 from ssl_bench.methods.adversarial import Adversarial
 from ssl_bench.methods.checkpoint import load_method
 from ssl_bench.networks.ema import move_average
+from ssl_bench.runs.train import fit, make_folder
 from tests.ranks import Ranks
 
 SMALL = [
@@ -124,7 +125,7 @@ def test_the_averaged_generator_has_the_statistics_of_its_own_images(tmp_path: P
 
 def test_a_run_that_is_stopped_within_an_epoch_is_fit_to_draw(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     settled: list[int] = []
-    monkeypatch.setattr(Adversarial, "settle", lambda self, batch_size: settled.append(self.global_step))
+    monkeypatch.setattr(Adversarial, "recalibrate_ema", lambda self, batch_size: settled.append(self.global_step))
     trained(tmp_path, "--trainer.max_steps=3")
     assert settled == [3]
 
@@ -133,7 +134,7 @@ def test_a_run_that_runs_out_of_time_within_an_epoch_is_fit_to_draw(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     settled: list[int] = []
-    monkeypatch.setattr(Adversarial, "settle", lambda self, batch_size: settled.append(self.global_step))
+    monkeypatch.setattr(Adversarial, "recalibrate_ema", lambda self, batch_size: settled.append(self.global_step))
 
     def stop(self: StopWhenNotFinite, trainer: Trainer, *arguments: Any) -> None:  # as Lightning's timer does
         trainer.should_stop = trainer.global_step == 2
@@ -180,7 +181,7 @@ def without_noise(rank: int, size: int) -> pytest.MonkeyPatch:
 
     patch = pytest.MonkeyPatch()
     patch.setattr(Adversarial, "fakes", lambda self, n: self.generator.eval()(rows(n, self.latent_dim)))
-    patch.setattr(Adversarial, "settle", lambda self, batch_size: None)
+    patch.setattr(Adversarial, "recalibrate_ema", lambda self, batch_size: None)
     draw = torch.randn
 
     def directions(*shape: Any, **how: Any) -> Tensor:  # of the Jacobian's norm; latents are drawn as ever

@@ -12,9 +12,11 @@ import torch
 from torch import nn
 
 from ssl_bench import distributed
-from ssl_bench.config_files import config_names, stack
+from ssl_bench.catalogue import config_names
+from ssl_bench.config.files import stack
+from ssl_bench.config.resolve import build, resolve
+from ssl_bench.config.schema import Run
 from ssl_bench.data.types import Batch
-from ssl_bench.experiment import Run, build, resolve
 from ssl_bench.methods.adversarial import Adversarial
 from ssl_bench.methods.base import Generative, Method, Reconstructive
 from ssl_bench.methods.checkpoint import load_method
@@ -54,7 +56,7 @@ TINY = {
         "--trainer.precision=32-true",
     ],
     # Of one view: a rank's rows of noise are then a block of them.
-    ViewMaker: ["--method.viewmaker.width=4", "--method.viewmaker.blocks=1", "--method.made=1"],
+    ViewMaker: ["--method.viewmaker.width=4", "--method.viewmaker.blocks=1", "--method.num_learned_views=1"],
 }  # fmt: skip
 """Small networks, and what makes ranks equal one process, for every kind of method."""
 FEW_STEPS = ["--trainer.max_epochs=2", "--trainer.limit_train_batches=3", "--trainer.accelerator=cpu"]
@@ -181,7 +183,7 @@ def test_samples_and_reconstructions_are_images(run: Run) -> None:
 
 @pytest.mark.parametrize("name", METHODS)
 def test_a_resumed_run_equals_the_uninterrupted_one(name: str, tmp_path: Path) -> None:
-    from ssl_bench.bench import fit, make_folder
+    from ssl_bench.runs.train import fit, make_folder
 
     weights = []
     for folder, sessions in {"once": [2], "resumed": [1, 2]}.items():

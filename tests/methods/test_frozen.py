@@ -5,7 +5,7 @@ import torch
 from sklearn.datasets import load_digits
 from sklearn.decomposition import PCA as Reference
 
-from ssl_bench.config_files import config_names
+from ssl_bench.catalogue import config_names
 from ssl_bench.errors import UserError
 from ssl_bench.methods.frozen import PCA, Frozen, Pixels, Random, Timm
 from tests.ranks import Ranks

@@ -12,12 +12,12 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from ssl_bench import distributed
-from ssl_bench.bench import fit, make_folder
 from ssl_bench.cli import main
-from ssl_bench.config_files import stack
-from ssl_bench.experiment import build, resolve
+from ssl_bench.config.files import stack
+from ssl_bench.config.resolve import build, resolve
 from ssl_bench.methods.checkpoint import load_method
 from ssl_bench.methods.inversion import InDomainInversion
+from ssl_bench.runs.train import fit, make_folder
 from tests.generators import Blurred, generator_checkpoint
 from tests.ranks import Ranks
 

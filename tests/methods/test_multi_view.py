@@ -4,9 +4,10 @@ import pytest
 import torch
 
 from ssl_bench.cli import main
-from ssl_bench.config_files import stack
+from ssl_bench.config.files import stack
+from ssl_bench.config.resolve import build, resolve
+from ssl_bench.config.schema import Run
 from ssl_bench.data.types import Batch
-from ssl_bench.experiment import Run, build, resolve
 from ssl_bench.losses.contrastive import alignment, info_nce, nt_xent, simsiam, simsiam_alignment
 from ssl_bench.methods.multi_view import MultiView
 from ssl_bench.methods.simclr import SimCLR
@@ -68,7 +69,7 @@ def test_simsiam_of_more_views_adds_alpha_times_their_predictions() -> None:
 @pytest.mark.parametrize("name", NAMES)
 @pytest.mark.parametrize("together", [True, False])
 def test_views_share_statistics_only_where_they_pass_together(name: str, together: bool) -> None:
-    method = small(name, f"--method.together={together}").method
+    method = small(name, f"--method.joint_forward={together}").method
     assert isinstance(method, MultiView)
     views = torch.randn(2, 16, 1, 8, 8)
     views[1] = 5 * views[1] + 3

@@ -13,11 +13,11 @@ from ssl_bench.cli import main
 from ssl_bench.errors import UserError
 from ssl_bench.losses.adversarial import DISCRIMINATOR_LOSSES, AdversarialLoss
 from ssl_bench.losses.rotation import Orientations
-from ssl_bench.methods.schedule import Schedule
 from ssl_bench.methods.ssgan import SSGAN, RotationDiscriminator
 from ssl_bench.networks.discriminator import GroupNormResNet
 from ssl_bench.networks.mlp import MLPDiscriminator
 from ssl_bench.networks.sn_resnet import Norm, SNResNetDiscriminator, SNResNetGenerator
+from ssl_bench.optim.schedule import Schedule
 
 N, SHAPE = 8, (1, 8, 8)
 
@@ -121,7 +121,7 @@ def test_the_task_costs_three_quarters_of_a_batch_of_further_images_in_one_pass(
 
 def test_alpha_is_annealed_over_the_run(real: Tensor, fake: Tensor, monkeypatch: pytest.MonkeyPatch) -> None:
     gan = method(alpha=0.5, alpha_schedule=Schedule("linear"))
-    monkeypatch.setattr(gan, "run_length", lambda: {"steps": 100, "of_epoch": 100})
+    monkeypatch.setattr(gan, "run_length", lambda: {"steps": 100, "steps_per_epoch": 100})
     part = gan.prepare(real)
     for step, factor in {0: 1.0, 40: 0.6, 100: 0.0}.items():
         gan.step = step

@@ -7,13 +7,14 @@ import pytest
 import torch
 from torch import Tensor
 
-from ssl_bench.bench import fit, make_folder
-from ssl_bench.config_files import stack
+from ssl_bench.config.files import stack
+from ssl_bench.config.resolve import build, resolve
+from ssl_bench.config.schema import Run
 from ssl_bench.errors import UserError
-from ssl_bench.experiment import Run, build, resolve
 from ssl_bench.generation.viewmaker import ViewMakerViews, originals
 from ssl_bench.losses.contrastive import alignment, info_nce
 from ssl_bench.networks.viewmaker import ViewMakerNetwork
+from ssl_bench.runs.train import fit, make_folder
 
 NARROW = [
     "--method.backbone.width=4", "--method.projector.outputs=16", "--method.projector.hidden=[16]",
@@ -79,7 +80,7 @@ def test_the_network_has_the_published_layers() -> None:
 
 @pytest.mark.parametrize(("made", "number"), [(1, 2), (2, 2), (1, 3)])
 def test_the_last_views_are_made_of_themselves_within_the_budget(made: int, number: int) -> None:
-    run, method = small(f"--method.made={made}", f"--views.number={number}")
+    run, method = small(f"--method.num_learned_views={made}", f"--views.number={number}")
     views = views_of(run)
     perturbed = method.perturb(views)
     assert torch.equal(perturbed[:-made], views[:-made])
@@ -90,7 +91,7 @@ def test_the_last_views_are_made_of_themselves_within_the_budget(made: int, numb
 
 @pytest.mark.parametrize(("made", "number"), [(1, 2), (2, 2), (1, 3)])
 def test_the_losses_are_simclrs_of_the_perturbed_views_and_its_opposite(made: int, number: int) -> None:
-    run, method = small(f"--method.made={made}", f"--views.number={number}", "--method.alpha=0.3")
+    run, method = small(f"--method.num_learned_views={made}", f"--views.number={number}", "--method.alpha=0.3")
     views = views_of(run)
     torch.manual_seed(2)
     z = torch.stack([method.project(view) for view in method.perturb(views)])
@@ -102,7 +103,7 @@ def test_the_losses_are_simclrs_of_the_perturbed_views_and_its_opposite(made: in
 
 
 def test_the_viewmakers_steps_lower_the_alignment_and_raise_the_loss() -> None:
-    run, method = small("--method.made=1", "--views.number=3", "--method.alpha=2")
+    run, method = small("--method.num_learned_views=1", "--views.number=3", "--method.alpha=2")
     method.eval()  # statistics of so few images would move more than the viewmaker does
     views = views_of(run)
     torch.manual_seed(2)
@@ -121,7 +122,7 @@ def test_the_viewmakers_steps_lower_the_alignment_and_raise_the_loss() -> None:
 def test_originals_have_a_recipe_of_their_own() -> None:
     run, method = small(
         "--views.number=1", "--views.generated=ssl_bench.generation.viewmaker.originals",
-        "--views.generated_recipe=normalize", "--method.made=1",
+        "--views.generated_recipe=normalize", "--method.num_learned_views=1",
     )  # fmt: skip
     batch = run.data.split("train")[torch.arange(3)]
     views = run.views(batch.images, batch.ids)
@@ -137,7 +138,7 @@ def test_a_step_moves_both_networks_and_its_viewmaker_is_a_source_of_views(tmp_p
     assert moved == {"backbone", "projector", "viewmaker"}
     batch = run.data.split("train")[torch.arange(3)]
     source = ViewMakerViews(str(tmp_path), views=2)
-    source.start(run.method)
+    source.attach(run.method)
     views = source(batch.images, batch.ids)
     assert views.shape == (2, *batch.images.shape)
     assert 0 <= views.min() < views.max() <= 1
@@ -146,7 +147,7 @@ def test_a_step_moves_both_networks_and_its_viewmaker_is_a_source_of_views(tmp_p
     assert not torch.equal(views[0], views[1])
     run.data.image_shape = (1, 16, 16)
     with pytest.raises(UserError, match=r"takes images of \(1, 8, 8\), the data are \(1, 16, 16\)"):
-        source.start(run.method)
+        source.attach(run.method)
 
 
 def test_what_cannot_be_is_refused(tmp_path: Path) -> None:
@@ -154,11 +155,11 @@ def test_what_cannot_be_is_refused(tmp_path: Path) -> None:
         ViewMakerNetwork((3, 30, 30))
     with pytest.raises(UserError, match="budget 0"):
         ViewMakerNetwork((3, 32, 32), budget=0)
-    with pytest.raises(UserError, match="made 0"):
-        small("--method.made=0")
+    with pytest.raises(UserError, match="num_learned_views 0"):
+        small("--method.num_learned_views=0")
     with pytest.raises(UserError, match="views 0"):
         ViewMakerViews("run", views=0)
     with pytest.raises(UserError, match="no checkpoint"):
         ViewMakerViews(str(tmp_path))(torch.zeros(1, 1, 8, 8), torch.zeros(1))
     with pytest.raises(UserError, match="3 views to be made of 2"):
-        fitted(tmp_path, "--method.made=3")
+        fitted(tmp_path, "--method.num_learned_views=3")

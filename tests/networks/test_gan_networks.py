@@ -164,9 +164,9 @@ def test_mixed_precision_is_close_to_float32(example: tuple[nn.Module, Tensor]) 
 def test_layout_of_convolutions_changes_nothing(example: tuple[nn.Module, Tensor]) -> None:
     network, x = example
     expected = network.eval()(x)
-    turned = network.to(memory_format=torch.channels_last)
+    moved = network.to(memory_format=torch.channels_last)
     images = x.to(memory_format=torch.channels_last) if x.ndim == 4 else x
-    torch.testing.assert_close(turned(images), expected, rtol=1e-3, atol=1e-4)
+    torch.testing.assert_close(moved(images), expected, rtol=1e-3, atol=1e-4)
 
 
 SPECTRAL = {

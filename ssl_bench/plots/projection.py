@@ -1,0 +1,37 @@
+"""Features in two dimensions: PCA, t-SNE and UMAP."""
+
+import importlib
+from importlib.util import find_spec
+from typing import Literal
+
+import torch
+from torch import Tensor
+
+Projection = Literal["tsne", "umap", "pca"]
+COMPONENTS = 50
+"""Principal components that t-SNE and UMAP start from."""
+
+
+def project(x: Tensor, method: Projection = "tsne", seed: int = 0) -> dict[str, Tensor]:
+    """Features ``(N, d)`` in two dimensions, ``(N, 2)``, by the name of each projection; PCA is always the first.
+
+    Args:
+        x: features on the CPU.
+        method: ``tsne`` by openTSNE where it is installed, ``umap``, or ``pca`` alone.
+        seed: of the projections' random initialisations.
+    """
+    from sklearn.decomposition import PCA  # takes seconds to import
+
+    pca = PCA(min(COMPONENTS, *x.shape), random_state=seed)
+    components = pca.fit_transform(x.numpy())
+    share = 100 * pca.explained_variance_ratio_[:2].sum()
+    projections = {f"PCA ({share:.0f} % of the variance)": torch.from_numpy(components[:, :2])}
+    if method == "umap":
+        umap = importlib.import_module("umap").UMAP(random_state=seed)
+        projections["UMAP"] = torch.from_numpy(umap.fit_transform(components))
+    if method == "tsne" and find_spec("openTSNE"):
+        tsne = importlib.import_module("openTSNE").TSNE(
+            perplexity=min(30, (len(x) - 1) / 3), random_state=seed, n_jobs=torch.get_num_threads()
+        )
+        projections["t-SNE"] = torch.tensor(tsne.fit(components).tolist())
+    return projections

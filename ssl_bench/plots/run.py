@@ -1,0 +1,137 @@
+"""Pictures of a run: what went in, what came out, how the loss fell. Those of its features are evaluation/maps.py's."""
+
+import csv
+from math import pi
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import torch
+from matplotlib.figure import Figure
+from torch import Tensor
+
+from ssl_bench.methods.base import Generative, Latent, Reconstructive
+from ssl_bench.plots.plane import planar, plane
+from ssl_bench.plots.primitives import canvas, save, show_grid, show_row
+
+if TYPE_CHECKING:
+    from ssl_bench.config.schema import Run
+
+SHOWN = 8
+DISTANCES = ("fid", "fd_")
+"""What names of Frechet distances begin with."""
+
+
+def draw(folder: Path, run: "Run", device: torch.device) -> list[Path]:
+    """Draw every figure that applies, as PNG under ``figures/``; returns their paths.
+
+    Random numbers are drawn apart from the run's, so that pictures change no result.
+    """
+    (folder / "figures").mkdir(exist_ok=True)
+    with torch.random.fork_rng(), torch.no_grad():
+        torch.manual_seed(0)
+        figures: dict[str, Figure | None] = {
+            "loss": loss_curves(folder / "logs"),
+            "generation": generation_curve(folder / "logs"),
+            **(image_sheets(run, device) if len(run.data.image_shape) == 3 else {}),
+            "plane": plane(run, device) if planar(run) else None,
+        }
+    return [save(figure, folder / "figures" / f"{name}.png") for name, figure in figures.items() if figure is not None]
+
+
+def loss_curves(logs: Path) -> Figure | None:
+    """Every figure of training against the step; none where nothing was logged."""
+    curves = logged(logs, "train/")
+    if not curves:
+        return None
+    across, down = min(4, len(curves)), -(-len(curves) // 4)
+    figure = canvas(3.2 * across, 2.6 * down)
+    panels = figure.subplots(down, across, squeeze=False).flatten()
+    for ax in panels[len(curves) :]:
+        ax.set_visible(False)
+    for (name, points), ax in zip(curves.items(), panels, strict=False):
+        ax.plot(*zip(*points, strict=True), linewidth=1)
+        ax.set(title=name.replace("_", " "), xlabel="step")
+        ax.spines[["top", "right"]].set_visible(False)
+    return figure
+
+
+def generation_curve(logs: Path) -> Figure | None:
+    """Frechet distance of generated images against the step; none where it was not measured."""
+    curves = {name: points for name, points in logged(logs, "generation/").items() if name.startswith(DISTANCES)}
+    if not curves:
+        return None
+    figure = canvas(5, 3.4)
+    ax = figure.subplots()
+    for name, points in curves.items():
+        ax.plot(*zip(*points, strict=True), marker=".", label=distance_name(name))
+    ax.set(xlabel="step", ylabel="Frechet distance")
+    ax.set_ylim(0, 1.1 * max(value for points in curves.values() for _, value in points))
+    ax.legend(frameon=False)
+    ax.spines[["top", "right"]].set_visible(False)
+    return figure
+
+
+def distance_name(figure: str) -> str:
+    """What an axis calls a Frechet distance, so that nobody takes a stand-in's for FID: ``fd_pixels``, ``fid``."""
+    return "FID" if figure == "fid" else f"Frechet distance ({figure.removeprefix('fd_')})"
+
+
+def logged(logs: Path, prefix: str) -> dict[str, list[tuple[int, float]]]:
+    """Steps and values of every logged figure whose name begins with the prefix, by the rest of its name.
+
+    A resumed run has a log for each session; what a session did after its last checkpoint was done again by the next.
+    """
+    rows: list[dict[str, str]] = []
+    for file in sorted(logs.glob("*/metrics.csv"), key=lambda file: int(file.parent.name.removeprefix("version_"))):
+        with file.open(encoding="utf-8") as lines:
+            session = [row for row in csv.DictReader(lines) if any(row[n] for n in row if n.startswith(prefix))]
+        if session:
+            rows = [row for row in rows if int(row["step"]) < int(session[0]["step"])] + session
+    names = dict.fromkeys(name for row in rows for name in row if name.startswith(prefix))
+    return {
+        name.removeprefix(prefix): [(int(row["step"]), float(row[name])) for row in rows if row.get(name)]
+        for name in names
+    }
+
+
+def image_sheets(run: "Run", device: torch.device) -> dict[str, Figure | None]:
+    """Sheets of the first test images, their views and reconstructions; and of samples, and what lies between some."""
+    images = next(iter(run.data.batches("test", SHOWN))).images.to(device)
+    plain, views = run.views.plain(images), run.views(images)
+    originals = run.views.to_image(plain)
+    sheets: dict[str, Figure | None] = {
+        "views": sheet([originals, *run.views.to_image(views)[:6]], ["image", *["view"] * 6])
+    }
+    if isinstance(run.method, Reconstructive):
+        sheets["reconstructions"] = sheet([originals, run.method.reconstruct(plain)], ["image", "reconstruction"])
+    if isinstance(run.method, Generative):
+        sheets["samples"] = square(run.method.sample(SHOWN**2, torch.Generator().manual_seed(0)))
+    if isinstance(run.method, Latent):
+        start, end = run.method.latents(2 * SHOWN, torch.Generator().manual_seed(0)).split(SHOWN)
+        sheets["interpolation"] = square(run.method.decode(between(start, end, SHOWN).flatten(0, 1)))
+    return sheets
+
+
+def between(start: Tensor, end: Tensor, steps: int) -> Tensor:
+    """Latents on the way from standard normal ones to others, ends included: ``(n, L)`` twice to ``(n, steps, L)``.
+
+    Spherical interpolation (White 2016, arXiv 1609.04468) at the right angle that independent latents of many
+    dimensions make: every step is standard normal itself, where those of a straight line are too short.
+    """
+    angle = torch.linspace(0, pi / 2, steps, device=start.device).unsqueeze(1)
+    return angle.cos() * start.unsqueeze(1) + angle.sin() * end.unsqueeze(1)
+
+
+def square(images: Tensor) -> Figure:
+    """A sheet of ``SHOWN**2`` images ``(n, C, H, W)`` in [0, 1], row by row."""
+    figure = canvas(SHOWN, SHOWN)
+    show_grid(images.unflatten(0, (SHOWN, SHOWN)), figure.subplots())
+    return figure
+
+
+def sheet(rows: list[Tensor], labels: list[str]) -> Figure:
+    """Rows of images ``(n, C, H, W)`` in [0, 1], each with its label on the left."""
+    figure = canvas(SHOWN, len(rows))
+    for row, label, ax in zip(rows, labels, figure.subplots(len(rows), 1, squeeze=False)[:, 0], strict=False):
+        show_row(row, label, ax)
+    return figure

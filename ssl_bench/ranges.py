@@ -1,0 +1,147 @@
+"""Ranges of arguments, declared in the signature and checked when an object is made.
+
+A parameter is annotated with its type and range, ``n_dis: PositiveInt = 1``, and its class or function is decorated
+with `check_ranges`. The annotation is the whole declaration: the help of the command line prints it, and a test passes
+a value outside every declared range. In the manner of scikit-learn's parameter validation.
+"""
+
+import functools
+import inspect
+import math
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from numbers import Integral, Real
+from types import NoneType, UnionType
+from typing import Annotated, Any, Literal, TypeVar, Union, get_args, get_origin, get_type_hints
+
+from ssl_bench.errors import UserError
+
+T = TypeVar("T", bound="Callable[..., Any]")
+
+
+@dataclass(frozen=True)
+class Interval:
+    """An interval of numbers.
+
+    Args:
+        low: lower bound; none by default.
+        high: upper bound; none by default.
+        closed: the bounds that belong to it. ``both``, ``left``, ``right`` or ``neither``. Infinity never does.
+    """
+
+    low: float = -math.inf
+    high: float = math.inf
+    closed: Literal["both", "left", "right", "neither"] = "both"
+
+    def __contains__(self, value: float) -> bool:
+        above = value >= self.low if self.closed in ("both", "left") else value > self.low
+        below = value <= self.high if self.closed in ("both", "right") else value < self.high
+        return above and below and math.isfinite(value)
+
+    def __str__(self) -> str:
+        if math.isinf(self.high):
+            return f"of at least {self.low:g}" if self.closed in ("both", "left") else f"above {self.low:g}"
+        brackets = {"both": "[]", "left": "[)", "right": "(]", "neither": "()"}[self.closed]
+        return f"in {brackets[0]}{self.low:g}, {self.high:g}{brackets[1]}"
+
+    __repr__ = __str__
+
+    def outside(self) -> Iterator[float]:
+        """Numbers just outside the interval: below it, and above it where it has an upper bound."""
+        step = 1 if float(self.low).is_integer() else 1e-3
+        yield self.low - step if self.closed in ("both", "left") else self.low
+        if not math.isinf(self.high):
+            yield self.high + step if self.closed in ("both", "right") else self.high
+
+
+PositiveInt = Annotated[int, Interval(1)]
+NonNegativeInt = Annotated[int, Interval(0)]
+PositiveFloat = Annotated[float, Interval(0, closed="neither")]
+NonNegativeFloat = Annotated[float, Interval(0)]
+UnitFloat = Annotated[float, Interval(0, 1)]
+Decay = Annotated[float, Interval(0, 1, closed="left")]
+"""Decay of a moving average, in [0, 1)."""
+
+
+def range_of(hint: Any) -> tuple[Any, Interval] | None:
+    """Type and interval of an annotation ``Annotated[type, Interval]``; None where it declares no range."""
+    if get_origin(hint) is Annotated:
+        kind, *metadata = get_args(hint)
+        for item in metadata:
+            if isinstance(item, Interval):
+                return kind, item
+    return None
+
+
+def problem(value: Any, hint: Any) -> str | None:
+    """What a value must be, where it does not lie in the range or is none of the options of an annotation.
+
+    Unions are searched for the one alternative that declares something, tuples and lists are checked item by item.
+    """
+    if found := range_of(hint):
+        kind, interval = found
+        accepted = Integral if kind is int else Real
+        if isinstance(value, accepted) and not isinstance(value, bool) and float(value) in interval:
+            return None
+        return f"{'an integer' if kind is int else 'a number'} {interval}"
+    origin, arguments = get_origin(hint), get_args(hint)
+    if origin is Literal:
+        return None if value in arguments else f"one of {', '.join(map(repr, arguments))}"
+    if origin in (Union, UnionType):
+        if value is None and NoneType in arguments:
+            return None
+        problems = [problem(value, one) for one in arguments if one is not NoneType]
+        return None if None in problems else problems[0]
+    if origin in (tuple, list) and isinstance(value, tuple | list):
+        hints = [arguments[0]] * len(value) if origin is list or arguments[-1] is Ellipsis else list(arguments)
+        for item, one in zip(value, hints, strict=False):
+            if expected := problem(item, one):
+                return f"of items that are each {expected}"
+    return None
+
+
+def check_ranges(target: T) -> T:
+    """Decorator of a class or function: refuse arguments outside their declared ranges and options.
+
+    Of a class, dataclasses included, it is the arguments of ``__init__`` that are checked, before it runs; a subclass
+    has a decorator of its own for its own arguments.
+
+    Raises:
+        UserError: the first such argument: ``ssgan: n_dis must be an integer of at least 1, got 0``. A method or
+            protocol is called by the name of its module, which is that of its configuration; all else by its own.
+
+    Example:
+        >>> @check_ranges
+        ... class Pool:
+        ...     def __init__(self, size: PositiveInt = 2): ...
+        >>> Pool(size=0)
+        Traceback (most recent call last):
+        ssl_bench.errors.UserError: Pool: size must be an integer of at least 1, got 0
+    """
+    if isinstance(target, type):
+        target.__init__ = _checked(target.__init__)  # type: ignore[misc]
+        return target
+    return _checked(target)  # type: ignore[return-value]
+
+
+def _checked(function: Callable[..., Any]) -> Callable[..., Any]:
+    signature = inspect.signature(function)
+    hints: dict[str, Any] = {}  # resolved at the first call, when all names of a module are there
+
+    @functools.wraps(function)
+    def checked(*args: Any, **kwargs: Any) -> Any:
+        hints.update({} if hints else get_type_hints(function, include_extras=True))
+        for name, value in signature.bind(*args, **kwargs).arguments.items():
+            if name in hints and (expected := problem(value, hints[name])):
+                owner = type(args[0]) if function.__name__ == "__init__" else function
+                raise UserError(f"{label(owner)}: {name} must be {expected}, got {value!r}")
+        return function(*args, **kwargs)
+
+    return checked
+
+
+def label(owner: Any) -> str:
+    """What messages call a class or function."""
+    package, _, module = owner.__module__.rpartition(".")
+    name: str = owner.__name__
+    return module if package in ("ssl_bench.methods", "ssl_bench.evaluation.protocols") else name

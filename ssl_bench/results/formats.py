@@ -1,0 +1,200 @@
+"""The same table for a terminal, for GitHub, for a spreadsheet and for a paper."""
+
+import csv
+import io
+import re
+import sys
+from collections.abc import Callable, Iterable, Sequence
+
+from rich import box
+from rich.console import Console
+from rich.table import Table
+from rich.text import Text
+
+from ssl_bench.results.record import Record
+from ssl_bench.results.table import Cell, DataTable, Row, make_tables
+
+GAP = 2
+COUNTS = ("epochs", "seeds")
+PIPED_WIDTH = 140
+"""Columns of text where the terminal does not say how many it has."""
+
+
+def print_table(
+    records: Iterable[Record], format: str = "terminal", metrics: Sequence[str] = (), console: Console | None = None
+) -> None:
+    """Print settings (never averaged with one another) by metrics, and the papers' figures, one table per data set.
+
+    Args:
+        records: runs on any data.
+        format: a name in `FORMATS`.
+        metrics: patterns of the metrics to show, such as ``kmeans/*``; none for the usual ones.
+        console: where to print; default the terminal.
+
+    Raises:
+        UserError: no record has a metric that matches.
+    """
+    console = console or Console(width=None if sys.stdout.isatty() else PIPED_WIDTH)
+    FORMATS[format](make_tables(records, metrics), console)
+
+
+def terminal(tables: Sequence[DataTable], console: Console) -> None:
+    """Tables as wide as the terminal, as many one below the other as it takes to show every number whole."""
+    for table in tables:
+        for columns in _that_fit(table, console.width):
+            console.print(_rich_table(table, columns))
+        for note in table.notes:
+            console.print(note, markup=False, highlight=False)
+
+
+def markdown(tables: Sequence[DataTable], console: Console) -> None:
+    """Tables as GitHub renders them."""
+    for table in tables:
+        labels = _labels(table)
+        rules = ["---:" if head in COUNTS else "---" for head in labels] + ["---:"] * len(table.columns)
+        lines = [[_escape_markdown(head) for head in (*labels, *table.columns)], rules]
+        for row in table.rows:
+            label = [_escape_markdown(text) for text in _labels_of(row, table)]
+            lines.append(label + _numbers(row, table, lambda text, best: f"**{text}**" if best else text))
+        _write(console, f"**{_escape_markdown(table.data)}**", "", *(f"| {' | '.join(line)} |" for line in lines), "")
+        _write(console, *(f"- {_escape_markdown(note)}" for note in table.notes), *[""] * bool(table.notes))
+
+
+def latex(tables: Sequence[DataTable], console: Console) -> None:
+    """One ``tabular`` per data set, for the package booktabs; notes are comments."""
+    for table in tables:
+        labels = _labels(table)
+        stacked = [r" \\ ".join(map(_escape_latex, _heads(name))) for name in table.columns]
+        lines = [[*labels, *(rf"\shortstack[r]{{{head}}}" for head in stacked)]]
+        for row in table.rows:
+            label = [_escape_latex(text) for text in _labels_of(row, table)]
+            lines.append(label + _numbers(row, table, _latex_number))
+        body = [f"{' & '.join(line)} \\\\" for line in lines]
+        ours = 1 + sum(row.seeds is not None for row in table.rows)
+        rules = [r"\midrule", *body[ours:]] if body[ours:] else []
+        alignment = "".join("r" if head in COUNTS else "l" for head in labels) + "r" * len(table.columns)
+        _write(console, f"% {table.data}", f"\\begin{{tabular}}{{{alignment}}}", r"\toprule", body[0], r"\midrule")
+        _write(console, *body[1:ours], *rules, r"\bottomrule", r"\end{tabular}", *(f"% {n}" for n in table.notes), "")
+
+
+def comma_separated(tables: Sequence[DataTable], console: Console) -> None:
+    """One line per row with full precision, all data sets together; notes go to the error stream."""
+    columns = list(dict.fromkeys(column for table in tables for column in table.columns))
+    text = io.StringIO()
+    writer = csv.writer(text, lineterminator="\n")
+    heads = [head for column in columns for head in (column, f"{column}_se")]
+    writer.writerow(["data", "method", "epochs", "seeds", "target", *heads])
+    for table in tables:
+        for row in table.rows:
+            found = [row.cells.get(column) for column in columns]
+            values = [value for cell in found for value in ((cell.mean, cell.se) if cell else (None, None))]
+            target = row.target or ("mean" if table.targeted else "")
+            writer.writerow([table.data, row.method, row.epochs, row.seeds, target, *values])
+        for note in table.notes:
+            print(f"{table.data}: {note}", file=sys.stderr)
+    _write(console, text.getvalue().removesuffix("\n"))
+
+
+FORMATS: dict[str, Callable[[Sequence[DataTable], Console], None]] = {
+    "terminal": terminal,
+    "markdown": markdown,
+    "csv": comma_separated,
+    "latex": latex,
+}
+"""Ways to print tables, by their names on the command line."""
+
+
+def _write(console: Console, *lines: str) -> None:
+    """Lines as they are: neither wrapped nor coloured."""
+    for line in lines:
+        console.print(line, markup=False, highlight=False, soft_wrap=True, emoji=False)
+
+
+def _labels(table: DataTable) -> list[str]:
+    """Heads of the columns that say what a row is."""
+    return ["method", *COUNTS, *["target"] * table.targeted]
+
+
+def _labels_of(row: Row, table: DataTable) -> list[str]:
+    """What a row is, under those heads."""
+    counts = ["" if count is None else str(count) for count in (row.epochs, row.seeds)]
+    return [row.method, *counts, *[row.target or "mean"] * table.targeted]
+
+
+def _number(cell: Cell | None, spec: str, seeds: int | None) -> str:
+    """A figure as it is read: mean, standard error, and for how many seeds where some of them have none."""
+    if cell is None:
+        return "-"
+    error = "" if cell.se is None else f" ± {format(cell.se, spec)}"
+    return f"{format(cell.mean, spec)}{error}" + (f" (n={cell.n})" if cell.n < (seeds or 0) else "")
+
+
+def _numbers(row: Row, table: DataTable, style: Callable[[str, bool], str]) -> list[str]:
+    cells = {name: row.cells.get(name) for name in table.columns}
+    return [
+        style(_number(cell, table.columns[name], row.seeds), cell is not None and cell.best)
+        for name, cell in cells.items()
+    ]
+
+
+def _escape_markdown(text: str) -> str:
+    return re.sub(r"([\\`*_|#&<>\[\]])", r"\\\1", text)
+
+
+def _escape_latex(text: str) -> str:
+    words = {"\\": r"\textbackslash{}", "~": r"\textasciitilde{}", "^": r"\textasciicircum{}"}
+    return re.sub(r"[\\~^&%$#_{}]", lambda found: words.get(found[0], f"\\{found[0]}"), text)
+
+
+def _latex_number(text: str, best: bool) -> str:
+    text = re.sub(r"(?<![\w])-(?=\d)", "$-$", text).replace("±", r"$\pm$")
+    return rf"\textbf{{{text}}}" if best else text
+
+
+def _heads(column: str) -> list[str]:
+    """A metric's name in lines: protocol over figure."""
+    return column.split("/", 1)
+
+
+def _that_fit(table: DataTable, width: int) -> list[list[str]]:
+    """Columns in order, in as few groups as can each be shown whole beside the labels (one at least)."""
+    labels = [_labels(table), *(_labels_of(row, table) for row in table.rows)]
+    widest = [max(map(len, texts)) for texts in zip(*labels, strict=True)]
+    taken = sum(min(wide, width // 4) + GAP for wide in widest) + GAP  # longer labels are folded
+    groups: list[list[str]] = []
+    room = 0
+    for name, spec in table.columns.items():
+        texts = [*_heads(name), *(_number(row.cells.get(name), spec, row.seeds) for row in table.rows)]
+        wide = max(map(len, texts)) + GAP
+        if wide > room:
+            groups.append([])
+            room = width - taken
+        groups[-1].append(name)
+        room -= wide
+    return groups or [[]]
+
+
+def _rich_table(table: DataTable, columns: list[str]) -> Table:
+    title = Text(f"{table.data}: accuracies in %", style="bold")
+    shown = Table(title=title, title_justify="left", box=box.SIMPLE_HEAD, padding=(0, GAP - 1, 0, 0))
+    for label in _labels(table):
+        counts = label in COUNTS
+        shown.add_column(label, justify="right" if counts else "left", no_wrap=counts, overflow="fold")
+    for column in columns:
+        shown.add_column("\n".join(_heads(column)), justify="right", no_wrap=True)
+    ours = True
+    for row in table.rows:
+        cells = {name: row.cells.get(name) for name in columns}
+        paper = row.seeds is None
+        if paper and not any(cells.values()):
+            continue  # it has figures in another group of columns
+        if paper and ours:
+            shown.add_section()
+        ours = not paper
+        numbers = [
+            Text(_number(cell, table.columns[name], row.seeds), style="bold" if cell and cell.best else "")
+            for name, cell in cells.items()
+        ]
+        labels = [Text(text) for text in _labels_of(row, table)]
+        shown.add_row(*labels, *numbers, style="italic" if paper else None)
+    return shown

@@ -1,0 +1,134 @@
+"""The command that scores what is there: a run, an encoder of somebody else's, features in a file, a floor."""
+
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import yaml
+from jsonargparse import ArgumentError, ArgumentParser, Namespace
+from lightning import seed_everything
+from lightning.pytorch.utilities import rank_zero_only
+from torch import Tensor, device
+
+from ssl_bench.config.identity import digest, run_folder
+from ssl_bench.config.resolve import build, explain, plain, resolve
+from ssl_bench.config.schema import Run
+from ssl_bench.distributed import stopping_together
+from ssl_bench.errors import UserError
+from ssl_bench.evaluation.encoder import EvaluatedEncoder
+from ssl_bench.evaluation.feature_file import SUFFIXES, read_features
+from ssl_bench.evaluation.suite import Evaluation
+from ssl_bench.methods.checkpoint import load_method
+from ssl_bench.methods.frozen import Frozen
+from ssl_bench.results.record import Record, commit
+from ssl_bench.runs import tracking
+from ssl_bench.runs.launch import launch
+from ssl_bench.runs.score import command, device_name, score, write_record
+from ssl_bench.runs.train import make_folder, show
+
+BATCH_SIZE = 1024
+
+
+def evaluate_run(folder: Path, devices: str, flags: list[str]) -> None:
+    """Carry out `ssl-bench evaluate RUN`: score a run's last checkpoint, by other protocol settings where flags say so.
+
+    What is found joins the run's record; what the run was stays as it is.
+    """
+    if not (folder / "config.yaml").is_file():
+        raise UserError(
+            f"no config.yaml in {folder}: give a run folder, an encoder (see `ssl-bench list`), timm/NAME, "
+            f"or features in a file ({', '.join(SUFFIXES)})"
+        )
+    if wrong := [flag for flag in flags if flag.startswith("--") and not flag.startswith("--evaluation.")]:
+        raise UserError(f"evaluate RUN takes --evaluation.KEY only, got {wrong[0]}: other settings are another run")
+    config = yaml.safe_load((folder / "config.yaml").read_text(encoding="utf-8"))
+    if "features" in config:
+        labels = Path(config["labels"]) if config["labels"] else None
+        return evaluate_file(Path(config["features"]), labels, config["data"], str(folder.parent), devices, flags)
+    recorded = ["--config", str(folder / "config.yaml")]
+    score_as_it_is(resolve([*recorded, *flags]), plain(resolve(recorded)), folder, devices)
+
+
+def evaluate_encoder(arguments: list[str], devices: str) -> None:
+    """Carry out `ssl-bench evaluate ENCODER --data DATA` for a stack of files and flags."""
+    config = resolve(arguments)
+    resolved = plain(config)
+    folder = run_folder(resolved)
+    if getattr(rank_zero_only, "rank", 0) == 0:
+        make_folder(folder, resolved)
+    score_as_it_is(config, resolved, folder, devices)
+
+
+def score_as_it_is(config: Namespace, recorded: dict[str, Any], folder: Path, devices: str) -> None:
+    """Score an encoder without training it, in as many processes as there are devices.
+
+    Args:
+        config: what to do.
+        recorded: what the run folder is of; only the protocols' settings may differ.
+        folder: the run folder.
+        devices: how many, or ``auto``.
+    """
+    fabric = launch(devices, cpu=config.trainer.accelerator == "cpu")
+    seed_everything(config.seed, workers=True, verbose=False)
+    with stopping_together(folder):
+        with fabric.rank_zero_first(local=True):
+            run = build(config)
+            run.data.prepare_data()
+        run.data.setup()
+        if isinstance(run.method, Frozen):
+            run.method.eval().to(fabric.device).prepare(lambda: training_images(run, fabric.device))
+        else:
+            run.method = load_method(folder)
+        score(run, recorded, folder, fabric.device)
+    if fabric.is_global_zero:
+        show(folder, full=True)
+
+
+def training_images(run: Run, on: device) -> Iterator[Tensor]:
+    """This process's share of the training images as an encoder is given them."""
+    for batch in run.data.batches("train", BATCH_SIZE, shared=True):
+        yield run.views.plain(batch.images.to(on, non_blocking=True))
+
+
+def evaluate_file(path: Path, labels: Path | None, data: str | None, out: str, devices: str, flags: list[str]) -> None:
+    """Carry out `ssl-bench evaluate FILE`: score features that somebody else computed."""
+    parser = ArgumentParser(prog="ssl-bench evaluate", exit_on_error=False, allow_abbrev=False)
+    parser.add_argument("--evaluation", type=Evaluation, default=Evaluation())
+    try:
+        config = parser.parse_args(flags)
+        evaluation = parser.instantiate(config).evaluation
+    except ArgumentError as error:
+        raise UserError(explain(str(error), parser)) from error
+    if not path.is_file():
+        raise UserError(f"no file {path}: give features in {', '.join(SUFFIXES)}")
+    fabric = launch(devices)
+    features = read_features(path, labels)
+    recorded = {
+        "features": str(path.resolve()),
+        "labels": str(labels.resolve()) if labels else None,
+        "data": data or path.stem,
+        "evaluation": yaml.safe_load(parser.dump(config, skip_unset=False))["evaluation"],
+    }
+    stamp = [(file.stat().st_size, file.stat().st_mtime_ns) for file in (path, labels) if file]
+    hashed = digest([recorded["features"], recorded["labels"], stamp])
+    folder = Path(out) / f"{path.stem}-{recorded['data']}-{hashed}"
+    if fabric.is_global_zero and not (folder / "config.yaml").is_file():
+        make_folder(folder, recorded)
+    fabric.barrier()
+    with stopping_together(folder):
+        result = evaluation(subject := EvaluatedEncoder(features, fabric.device, folder))
+    if fabric.is_global_zero:
+        record = Record(
+            method=path.stem,
+            data=str(recorded["data"]),
+            seed=0,
+            epochs=0,
+            config_hash=hashed,
+            setting_hash=hashed,
+            commit=commit(),
+            command=command(),
+            device=device_name(fabric.device),
+        )
+        record = write_record(record, result, subject, {})
+        tracking.log(record, folder, recorded)
+        show(folder, full=True)

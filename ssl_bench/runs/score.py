@@ -1,0 +1,182 @@
+"""From an encoder to its record: encode every split once, run the protocols, draw."""
+
+import shlex
+import sys
+import time
+from dataclasses import replace
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from ssl_bench.config.identity import config_hash, encoder_hash, names
+from ssl_bench.config.schema import Run
+from ssl_bench.data.views import Views, read_recipe
+from ssl_bench.distributed import barrier, rank
+from ssl_bench.evaluation.encoder import EvaluatedEncoder
+from ssl_bench.evaluation.features import Features, by_columns, extract
+from ssl_bench.evaluation.run_images import images_of_run
+from ssl_bench.evaluation.suite import Result
+from ssl_bench.methods.base import Layered, Reconstructive
+from ssl_bench.plots.run import draw
+from ssl_bench.precision import autocast_dtype
+from ssl_bench.results.record import Record, commit, peak_memory_mb
+from ssl_bench.runs import tracking
+
+BATCH_SIZE = 256
+
+
+def evaluated_encoder(run: Run, config: dict[str, Any], folder: Path, device: torch.device) -> EvaluatedEncoder:
+    """A run's features, encoded or read, and what the protocols that look at images need of its method.
+
+    Args:
+        run: the objects; the data are set up.
+        config: the resolved configuration that the run folder is of.
+        folder: the run folder.
+        device: where to encode and score.
+    """
+    method = run.method.eval().float().to(device)
+    autocast = autocast_dtype(config["trainer"]["precision"])
+    key = encoder_hash(method, config)
+    encoded = partial(extract, method.encode, run.data, device=device, autocast=autocast)
+    features = encoded(lambda images, _: run.views.plain(images), folder / "features", key=key)
+    recipe = read_recipe(run.evaluation.augmentation) if run.evaluation.augmented_passes else []
+    augment = Views(recipe, image_shape=run.data.image_shape, mean=run.data.mean, std=run.data.std)
+
+    def augmented(images: Tensor, ids: Tensor, number: int) -> Tensor:
+        with torch.random.fork_rng([device] if device.type == "cuda" else []):
+            # By the pass and the images, so that it does not matter which process has them.
+            torch.manual_seed(hash((config["seed"], number, int(ids[0]))))
+            return run.views.plain(augment.to_image(augment(images)[0]))
+
+    passes = [
+        encoded(
+            partial(augmented, number=number),
+            folder / "features" / f"augmented-{number}",
+            key=f"{key} {recipe} {number}",
+        )
+        for number in range(run.evaluation.augmented_passes)
+    ]
+
+    @torch.inference_mode()
+    def encode(pictures: Tensor) -> Tensor:
+        with torch.autocast(device.type, dtype=autocast, enabled=autocast is not None):
+            return method.encode(run.views.from_image(pictures)).float()
+
+    @torch.inference_mode()
+    def reconstruct(pictures: Tensor) -> Tensor:
+        assert isinstance(method, Reconstructive)
+        return method.reconstruct(run.views.from_image(pictures)).float()
+
+    return replace(
+        images_of_run(run, config, folder, device),
+        features=features,
+        encode=encode,
+        reconstruct=reconstruct if isinstance(method, Reconstructive) else None,
+        augmented=tuple(passes),
+        layers=layers_of(run, folder / "features" / "layers", f"{key} layers", device, autocast),
+    )
+
+
+def layers_of(
+    run: Run, folder: Path, key: str, device: torch.device, autocast: torch.dtype | None
+) -> tuple[Features, ...]:
+    """Features of each layer of a run's method, encoded in one pass or read; none where they are not wanted."""
+    method = run.method
+    if not (run.evaluation.layers and isinstance(method, Layered)):
+        return ()
+    few = next(iter(run.data.batches("test", 2))).images.to(device)
+    with torch.inference_mode():
+        widths = [layer.shape[1] for layer in method.encode_layers(run.views.plain(few))]
+    if len(widths) < 2:
+        return ()
+
+    def encode(images: Tensor) -> Tensor:
+        return torch.cat(method.encode_layers(images), 1)
+
+    def transform(images: Tensor, ids: Tensor) -> Tensor:
+        return run.views.plain(images)
+
+    side_by_side = extract(encode, run.data, transform, folder, key=key, device=device, autocast=autocast)
+    return by_columns(side_by_side, widths)
+
+
+def score(run: Run, config: dict[str, Any], folder: Path, device: torch.device) -> None:
+    """Score a run's method on all protocols that `run.evaluation` names, and record, draw and log what came out.
+
+    Called in every process of a group; the first one writes.
+
+    Args:
+        run: the objects; the data are set up.
+        config: the resolved configuration that the run folder is of.
+        folder: the run folder; figures of a record it already has are kept where they are not computed anew.
+        device: where to encode and score.
+    """
+    seconds, epochs = fitted(folder)
+    start = time.perf_counter()
+    subject = evaluated_encoder(run, config, folder, device)
+    seconds["extract"] = time.perf_counter() - start
+    result = run.evaluation(subject)
+    if rank() == 0:
+        label, data = names(config)
+        record = Record(
+            method=label,
+            data=data,
+            seed=config["seed"],
+            epochs=epochs,
+            config_hash=config_hash(config),
+            setting_hash=config_hash(config, seed=False),
+            commit=commit(),
+            command=command(),
+            device=device_name(device),
+            reference=config["reference"],
+        )
+        record = write_record(record, result, subject, seconds)
+        try:
+            draw(folder, run, device)
+        except Exception as error:  # a picture of somebody's method that cannot be drawn takes no scores with it
+            print(f"figures: {type(error).__name__}: {error}", file=sys.stderr)
+        tracking.log(record, folder, config)
+    barrier()
+
+
+def write_record(record: Record, result: Result, subject: EvaluatedEncoder, seconds: dict[str, float]) -> Record:
+    """Write what was found, into the record that the folder has where it has one; returns what was written."""
+    folder = subject.folder
+    if (folder / "metrics.json").is_file():
+        record = Record.read(folder)
+        record.evaluations.append(command())
+    known = seconds | record.seconds | result.seconds  # a run that is scored again reads the features that it has
+    record.seconds = {name: round(value, 3) for name, value in known.items()}
+    on_gpu = subject.device.type == "cuda"
+    peak = torch.cuda.max_memory_allocated(subject.device) / 2**20 if on_gpu else peak_memory_mb()
+    record.peak_memory_mb = max(record.peak_memory_mb, peak)
+    record.metrics |= {name: float(f"{value:.9g}") for name, value in result.metrics.items()}
+    record.scored |= {name: f"{source} {(commit() or '')[:7]}".strip() for name, source in result.sources.items()}
+    record.failed = {name: why for name, why in record.failed.items() if name not in result.seconds} | result.failed
+    record.left_out = list(result.left_out)
+    record.targets = [target.name for target in subject.features.targets]
+    record.write(folder)
+    return record
+
+
+def command() -> str:
+    """The command line that is being carried out."""
+    return shlex.join(["ssl-bench", *sys.argv[1:]])
+
+
+def device_name(device: torch.device) -> str:
+    """What a record calls the device."""
+    return torch.cuda.get_device_name(device) if device.type == "cuda" else device.type
+
+
+def fitted(folder: Path) -> tuple[dict[str, float], int]:
+    """Seconds of fitting and whole epochs, by the stopwatch in a run's last checkpoint; none without one."""
+    file = folder / "checkpoints" / "last.ckpt"
+    if not file.is_file():
+        return {}, 0
+    checkpoint = torch.load(file, map_location="meta", weights_only=True)
+    stopwatch = checkpoint["callbacks"].get("Stopwatch", {"seconds": 0.0, "epochs": 0})
+    return {"fit": stopwatch["seconds"]}, stopwatch["epochs"]

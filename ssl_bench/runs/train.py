@@ -1,0 +1,145 @@
+"""The commands that train: bench and fit."""
+
+import logging
+import os
+import sys
+import warnings
+from pathlib import Path
+from typing import Any
+
+import torch
+import yaml
+from jsonargparse import Namespace
+from lightning import Trainer, seed_everything
+from lightning.pytorch.callbacks import Callback, ModelCheckpoint, RichProgressBar
+from lightning.pytorch.loggers import CSVLogger, Logger, WandbLogger
+from lightning.pytorch.utilities import rank_zero_only
+
+from ssl_bench.callbacks.finite import StopWhenNotFinite
+from ssl_bench.callbacks.generation_curve import GenerationCurve
+from ssl_bench.callbacks.progress import EpochLine
+from ssl_bench.callbacks.samples import SampleGrid
+from ssl_bench.callbacks.seeding import EpochSeed
+from ssl_bench.callbacks.stopwatch import Stopwatch
+from ssl_bench.config.identity import names, run_folder
+from ssl_bench.config.resolve import build, plain, resolve
+from ssl_bench.config.schema import Run
+from ssl_bench.distributed import stopping_together
+from ssl_bench.errors import UserError
+from ssl_bench.evaluation.run_images import scoring_device
+from ssl_bench.files import replacing
+from ssl_bench.methods.checkpoint import load_method
+from ssl_bench.results.formats import print_table
+from ssl_bench.results.record import Record
+from ssl_bench.results.table import read_records
+from ssl_bench.runs import tracking
+from ssl_bench.runs.score import score
+
+for module in ("lightning.pytorch.utilities.rank_zero", "lightning.fabric.utilities.rank_zero"):
+    logging.getLogger(module).setLevel(logging.WARNING)  # device lists and advertisements
+for message in (
+    ".*overridden `.*transfer.*` in `LightningModule`",  # as meant: the method makes the views
+    ".*isinstance.treespec, LeafSpec.. is deprecated",  # Lightning's own
+    ".*does not have many workers",  # a batch is one gather: workers would only be slower
+    ".*module.s. in eval mode at the start of training",  # averages always are
+    ".*number of training batches .* is smaller than the logging interval",
+):
+    warnings.filterwarnings("ignore", message)
+
+
+if not torch.cuda.is_available():
+    # A torch built for CUDA looks for GPUs in every optimizer step, 0.3 ms each; told there are none, it does not.
+    os.environ.setdefault("CUDA_VISIBLE_DEVICES", "")
+
+
+def bench(arguments: list[str], fit_only: bool = False) -> None:
+    """Carry out `ssl-bench bench` or `ssl-bench fit` for a stack of files and flags.
+
+    A run that is already recorded is only shown; one that was interrupted goes on from its last checkpoint.
+    """
+    config = resolve(arguments)
+    resolved = plain(config)
+    folder = run_folder(resolved)
+    first = getattr(rank_zero_only, "rank", 0) == 0  # launchers say it in the environment, before there is a trainer
+    if (folder / "metrics.json").is_file():
+        if first:
+            print(f"run before, at commit {Record.read(folder).commit}: delete {folder} to run it again")
+    else:
+        seed_everything(config.seed, workers=True, verbose=False)
+        run = build(config)
+        if first:
+            make_folder(folder, resolved)
+        trainer = fit(run, config, folder)
+        first = trainer.is_global_zero
+        if not fit_only:
+            # What is scored is what was written: after the last step each process has its own BatchNorm statistics.
+            run.method = load_method(folder)
+            with stopping_together(folder):
+                score(run, resolved, folder, scoring_device(trainer.strategy.root_device))
+    if first and fit_only:
+        print(folder)
+    elif first:
+        show(folder)
+
+
+def make_folder(folder: Path, config: dict[str, Any]) -> None:
+    """Make the run folder with its re-runnable configuration, before anything long starts."""
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        with replacing(folder / "config.yaml") as file:
+            file.write_text(yaml.safe_dump(config, sort_keys=False), encoding="utf-8")
+    except OSError as error:
+        raise UserError(f"cannot write to {folder}: {error.strerror}; give another folder with --out") from error
+
+
+def fit(run: Run, config: Namespace, folder: Path) -> Trainer:
+    """Train, from the last checkpoint where there is one; the checkpoint of the last epoch is always written.
+
+    Raises:
+        UserError: gradients of a method that steps its optimizers itself are to be clipped or accumulated.
+    """
+    if not run.method.automatic_optimization:
+        for key, usual in {"gradient_clip_val": None, "accumulate_grad_batches": 1}.items():
+            if config.trainer[key] not in (usual, 0):
+                raise UserError(
+                    f"--trainer.{key} {config.trainer[key]}: {names(plain(config))[0]} steps its optimizers itself and "
+                    "cannot take it; leave it out (--method.accumulate N works through a batch in N parts)"
+                )
+    run.method.views = run.views
+    if config.channels_last:
+        run.method.to(memory_format=torch.channels_last)
+    checkpoint = ModelCheckpoint(folder / "checkpoints", filename="last", enable_version_counter=False)
+    watchers: list[Callback] = [RichProgressBar() if sys.stdout.isatty() else EpochLine(), SampleGrid(folder)]
+    if run.curve.every:
+        watchers.append(GenerationCurve(run, plain(config), folder))
+    trainer = Trainer(
+        **config.trainer.as_dict(),
+        default_root_dir=folder,
+        logger=loggers(config, folder),
+        callbacks=[Stopwatch(), EpochSeed(config.seed), StopWhenNotFinite(), *watchers, checkpoint],
+        enable_progress_bar=sys.stdout.isatty(),
+        enable_model_summary=False,
+        use_distributed_sampler=False,
+        num_sanity_val_steps=0,
+    )
+    last = folder / "checkpoints" / "last.ckpt"
+    trainer.fit(run.method, datamodule=run.data, ckpt_path=last if last.is_file() else None, weights_only=True)
+    if trainer.max_epochs == 0:  # the untrained encoder
+        trainer.save_checkpoint(last, weights_only=False)
+    return trainer
+
+
+def loggers(config: Namespace, folder: Path) -> list[Logger]:
+    """CSV always; wandb where it is installed and not switched off."""
+    resolved = plain(config)
+    arguments = tracking.settings(folder, names(resolved)[1], resolved)
+    return [CSVLogger(folder, name="logs"), *([WandbLogger(save_dir=folder, **arguments)] if arguments else [])]
+
+
+def show(folder: Path, full: bool = False) -> None:
+    """Print this run beside every other on the same data, and where it is; before that all its figures if `full`."""
+    record = Record.read(folder)
+    if full and record.metrics:
+        print_table([record], metrics=("*",))
+    print_table([other for other in read_records([folder.parent]) if other.data == record.data])
+    print(folder)

@@ -1,0 +1,225 @@
+"""Gaussian mixtures against scikit-learn's, where the answer is known, and on any number of processes."""
+
+from collections.abc import Callable
+
+import pytest
+import torch
+from sklearn.mixture import GaussianMixture
+from torch import Tensor
+
+from ssl_bench.errors import UserError
+from ssl_bench.evaluation.mixture import Family, Mixture, em
+from ssl_bench.evaluation.protocols.gmm import GMM, sample
+from ssl_bench.evaluation.rows import Rows
+from ssl_bench.evaluation.task import Task
+from tests.evaluation.conftest import CPU, gaussians, rows, split, task
+from tests.ranks import Ranks
+
+KINDS = {"full": "full", "diagonal": "diag"}
+"""Covariances: our name, and scikit-learn's."""
+
+
+def start(x: Tensor, k: int, full: bool) -> Mixture:
+    """Two mixtures around the first rows, with unit covariances."""
+    dim = x.shape[1]
+    means = torch.stack([x[:k], x[k : 2 * k]]).double()
+    covariances = torch.ones(2, k, dim).double()
+    return Mixture(
+        torch.full((2, k), 1 / k, dtype=torch.float64), means, covariances.diag_embed() if full else covariances
+    )
+
+
+@pytest.mark.filterwarnings("ignore::sklearn.exceptions.ConvergenceWarning")
+@pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.parametrize("iterations", [1, 7])
+def test_iterations_from_the_same_mixture_are_scikit_learns(kind: str, iterations: int) -> None:
+    x, y = gaussians(2500, 6, 3, spread=1.0)
+    assert len(rows(x, y).slices()) == 3
+    x = (x - x.mean(0)) / x.std(0)
+    family = Family.of(6, kind == "full", CPU)
+    begin = start(x, 3, kind == "full")
+    fitted, likelihood = em(rows(x, y), torch.Tensor.double, family, begin, ridge=1e-3, max_iter=iterations, tol=0)
+    for r in range(2):
+        reference = GaussianMixture(
+            3,
+            covariance_type=KINDS[kind],
+            tol=0,
+            reg_covar=1e-3,
+            max_iter=iterations,
+            weights_init=begin.weights[r].numpy(),
+            means_init=begin.means[r].numpy(),
+            precisions_init=begin.covariances[r].numpy(),
+        ).fit(x.double().numpy())
+        for ours, theirs in zip(
+            fitted.take(slice(r, r + 1)), (reference.weights_, reference.means_, reference.covariances_), strict=True
+        ):
+            torch.testing.assert_close(ours[0], torch.from_numpy(theirs), rtol=1e-8, atol=1e-8)
+        assert likelihood[r].item() == pytest.approx(reference.lower_bound_, rel=1e-9)
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_likelihood_is_as_high_as_scikit_learns(digits: Task, kind: str) -> None:
+    pixels = digits.train.features
+    pixels = pixels[:, pixels.std(0) > 5.5]
+    scored = task((pixels, digits.train.y), (pixels[:1], digits.train.y[:1]), (pixels, digits.train.y), 10)
+    found = GMM(covariance=kind, ridge=1e-2)(scored)[0]["gmm/log_likelihood"]  # type: ignore[arg-type]
+    x = pixels.double().numpy()
+    if kind == "full":  # our ridge is relative to the covariance of all, which is 1 after whitening
+        values, vectors = torch.linalg.eigh(pixels.double().T.cov(correction=0))
+        scale = values.sqrt()
+        x = ((pixels.double() - pixels.double().mean(0)) @ vectors / scale).numpy()
+    else:
+        scale = pixels.double().std(0, correction=0)
+        x = ((pixels.double() - pixels.double().mean(0)) / scale).numpy()
+    reference = GaussianMixture(10, covariance_type=KINDS[kind], n_init=5, reg_covar=1e-2, random_state=0).fit(x)
+    assert found >= reference.score(x) - scale.log().sum().item() - 0.05
+
+
+def test_likelihood_never_falls() -> None:
+    x, y = gaussians(1500, 6, 3, spread=1.0)
+    x = (x - x.mean(0)) / x.std(0)
+    family, last = Family.of(6, True, CPU), torch.full((2,), -torch.inf)
+    mixture = start(x, 3, True)
+    for _ in range(20):
+        mixture, likelihood = em(rows(x, y), torch.Tensor.double, family, mixture, ridge=0, max_iter=1, tol=0)
+        assert (likelihood >= last - 1e-9).all()
+        last = likelihood
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_separated_blobs_are_found(kind: str) -> None:
+    found = GMM(covariance=kind)(split(*gaussians(800, 5, 4, spread=0.05), 4))[0]  # type: ignore[arg-type]
+    assert {name: found[f"gmm/{name}"] for name in ("accuracy", "nmi", "ari")} == pytest.approx(
+        {"accuracy": 100, "nmi": 100, "ari": 100}
+    )
+
+
+def test_log_likelihood_of_one_gaussian_is_in_the_features_units() -> None:
+    generator = torch.Generator().manual_seed(0)
+    scale = torch.tensor([100.0, 1.0, 0.01])
+    x = 5 + torch.randn(4000, 3, generator=generator) * scale
+    y = torch.zeros(4000, dtype=torch.int64)
+    found = GMM(inits=1)(task((x, y), (x, y), (x, y), 1))[0]["gmm/log_likelihood"]
+    centred = x.double() - x.double().mean(0)
+    truth = torch.distributions.MultivariateNormal(torch.zeros(3).double(), centred.T @ centred / 4000)
+    assert found == pytest.approx(truth.log_prob(centred).mean().item(), abs=1e-3)
+
+
+def test_shape_tells_apart_what_place_does_not() -> None:
+    generator = torch.Generator().manual_seed(0)
+    y = torch.arange(3000) % 2
+    long = torch.randn(3000, 2, generator=generator) * torch.tensor([10.0, 0.5])
+    x = torch.where(y[:, None] == 0, long, long.flip(1)) + 100
+    assert GMM()(split(x, y, 2))[0]["gmm/accuracy"] > 90
+    turned = x @ torch.tensor([[1.0, 1.0], [-1.0, 1.0]])  # diagonal covariances cannot follow
+    assert GMM()(split(turned, y, 2))[0]["gmm/accuracy"] > 90
+
+
+def test_only_the_first_principal_components_are_seen() -> None:
+    x, y = gaussians(1000, 4, 4, spread=0.05)
+    x = (x - x.mean(0)) / x.std(0)
+    noise = 1e-3 * torch.randn(1000, 30, generator=torch.Generator().manual_seed(0))
+    wide = torch.cat([noise, x], 1)
+    found, expected = GMM(max_dim=4)(split(wide, y, 4))[0], GMM()(split(x, y, 4))[0]
+    assert found == pytest.approx(expected, rel=1e-2)
+
+
+def test_constant_and_dependent_features_change_nothing() -> None:
+    x, y = gaussians(1000, 4, 3, spread=1.0)
+    more = torch.cat([x, torch.full((1000, 2), 7.0)], 1)
+    for settings in (GMM(inits=3), GMM(inits=3, covariance="diagonal")):
+        assert settings(split(more, y, 3))[0] == pytest.approx(settings(split(x, y, 3))[0], rel=1e-6)
+    apart, y = gaussians(1000, 4, 3, spread=0.05)
+    assert GMM()(split(torch.cat([apart, apart[:, :2]], 1), y, 3))[0]["gmm/accuracy"] == 100
+
+
+def test_a_component_without_points_stays_finite() -> None:
+    x = torch.randn(200, 2, generator=torch.Generator().manual_seed(0))
+    begin = start(x, 3, True)
+    begin.means[0, 2] = 1e6
+    fitted, likelihood = em(
+        rows(x, torch.zeros(200, dtype=torch.int64)),
+        torch.Tensor.double,
+        Family.of(2, True, CPU),
+        begin,
+        ridge=1e-6,
+        max_iter=5,
+        tol=0,
+    )
+    assert likelihood.isfinite().all()
+    assert all(part.isfinite().all() for part in fitted)
+    assert fitted.weights[0, 2] < 1e-12
+
+
+def test_a_first_em_on_a_sample_leads_to_the_same_place() -> None:
+    generator = torch.Generator().manual_seed(0)
+    y = torch.arange(24_000) % 3
+    x = 4 * torch.eye(3)[y] + torch.randn(24_000, 3, generator=generator)
+    many = rows(x, y)
+    assert len(sample(many, 10_000)) == 10_000
+    found = GMM(inits=4)(Task(many, many, many, 3))[0]
+    reference = GaussianMixture(3, random_state=0).fit(x.double().numpy())
+    assert found["gmm/log_likelihood"] == pytest.approx(reference.score(x.double().numpy()), abs=1e-3)
+
+
+def test_a_sample_of_chosen_rows_is_of_these() -> None:
+    x = torch.arange(100.0)[:, None]
+    chosen = Rows(x, torch.arange(50)[:, None], CPU, index=torch.arange(50) * 2)
+    part = sample(chosen, 5)
+    assert torch.cat([block for block, _ in part.blocks()]).flatten().tolist() == [0, 20, 40, 60, 80]
+    assert part.y.flatten().tolist() == [0, 10, 20, 30, 40]
+
+
+def test_targets_are_scored_each_by_its_labels() -> None:
+    x, y = gaussians(1000, 4, 3, spread=1.0)
+    first, second = GMM(inits=3)(split(x, torch.stack([y, 2 - y], 1), 3))
+    assert first == pytest.approx(second)
+
+
+def test_fewer_images_than_components_are_refused() -> None:
+    x, y = torch.randn(3, 2), torch.arange(3)
+    with pytest.raises(UserError, match="3 training images for 4 components"):
+        GMM()(task((x, y), (x, y), (x, y), 4))
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_constant_features_are_refused(kind: str) -> None:
+    x, y = torch.full((50, 4), 3.7), torch.arange(50) % 2
+    with pytest.raises(UserError, match="all 50 training images are the same"):
+        GMM(covariance=kind)(task((x, y), (x, y), (x, y), 2))  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_a_covariance_that_no_ridge_saves_is_refused(kind: str) -> None:
+    x, y = torch.eye(4).repeat(10, 1), torch.arange(40) % 4  # each component is one point
+    with pytest.raises(UserError, match="singular; give a larger ridge"):
+        GMM(covariance=kind, ridge=0)(task((x, y), (x, y), (x, y), 4))  # type: ignore[arg-type]
+    assert GMM(covariance=kind)(task((x, y), (x, y), (x, y), 4))[0]["gmm/accuracy"] == 100  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize(
+    "make",
+    [lambda: GMM(inits=0), lambda: GMM(max_dim=0), lambda: GMM(ridge=-1.0), lambda: GMM(tol=-1.0)],
+)
+def test_settings_that_mean_nothing_are_refused(make: Callable[[], GMM]) -> None:
+    with pytest.raises(UserError, match="gmm"):
+        make()
+
+
+def given(n: int) -> Task:
+    return split(*gaussians(n, 6, 3, spread=1.0), 3)
+
+
+def both(n: int) -> list[dict[str, float]]:
+    return [GMM(inits=3)(given(n))[0], GMM(inits=3, covariance="diagonal")(given(n))[0]]
+
+
+@pytest.mark.parametrize(("n", "train", "test"), [(400, 1, 1), (4500, 3, 2), (9000, 6, 3)])
+def test_figures_are_the_same_on_any_number_of_processes(ranks: Ranks, n: int, train: int, test: int) -> None:
+    # Blocks of each: of 4 ranks some have none, or one has more; the most rows begin with a sample, in 5 blocks.
+    assert (len(given(n).train.slices()), len(given(n).test.slices())) == (train, test)
+    expected = both(n)
+    for size in (2, 3, 4):
+        for found in ranks(both, n, size=size):
+            for one, other in zip(found, expected, strict=True):
+                assert one == pytest.approx(other, rel=1e-9)

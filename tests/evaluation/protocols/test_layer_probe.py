@@ -1,0 +1,123 @@
+"""The linear probe of every layer: each layer's figure is what `linear_probe` makes of its features alone."""
+
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+import torch
+
+from ssl_bench.config.files import stack
+from ssl_bench.config.resolve import build, plain, resolve
+from ssl_bench.config.schema import Run
+from ssl_bench.data.types import Target
+from ssl_bench.evaluation.encoder import EvaluatedEncoder
+from ssl_bench.evaluation.features import by_columns
+from ssl_bench.evaluation.protocols.linear_probe import LinearProbe
+from ssl_bench.evaluation.suite import Evaluation
+from ssl_bench.runs.score import evaluated_encoder
+from tests.evaluation.pictures import digits_subject
+
+WIDTHS = [3, 21, 40]
+CPU = torch.device("cpu")
+
+
+@pytest.fixture
+def subject(tmp_path: Path) -> EvaluatedEncoder:
+    """Pixels of digits, of the first rows, of the next and of the last ones."""
+    whole = digits_subject(tmp_path)
+    return replace(whole, layers=by_columns(whole.features, WIDTHS))
+
+
+def test_every_layer_is_scored_as_linear_probe_scores_its_features(subject: EvaluatedEncoder) -> None:
+    found = Evaluation(protocols=("layer_probe",))(subject).metrics
+    assert list(found) == [f"layer_probe_{number}/accuracy" for number in (1, 2, 3)]
+    for value, layer in zip(found.values(), subject.layers, strict=True):
+        alone = Evaluation(protocols=("linear_probe",))(replace(subject, features=layer, layers=()))
+        assert value == alone.metrics["linear_probe/accuracy"]
+    assert len(set(found.values())) == 3
+
+
+def test_the_probe_is_linear_probes_with_its_settings(subject: EvaluatedEncoder) -> None:
+    weak = Evaluation(protocols=("layer_probe",), linear_probe=LinearProbe(l2=(1e3,)))
+    last = replace(subject, features=subject.layers[-1])
+    expected = replace(weak, protocols=("linear_probe",))(last)
+    found = weak(subject)
+    assert found.metrics["layer_probe_3/accuracy"] == expected.metrics["linear_probe/accuracy"]
+    assert found.sources != Evaluation(protocols=("layer_probe",))(subject).sources
+
+
+def test_targets_have_figures_and_a_mean_of_each_layer(subject: EvaluatedEncoder) -> None:
+    def two(name: str) -> Target:
+        return Target(name, ("no", "yes"))
+
+    def labelled(labels: torch.Tensor) -> torch.Tensor:
+        return torch.stack([labels % 2, (labels > 4).long()], 1)
+
+    parts = [part._replace(labels=labelled(part.labels)) for part in subject.features[:3]]
+    features = subject.features._replace(
+        train=parts[0], validation=parts[1], test=parts[2], targets=(two("odd"), two("high"))
+    )
+    many = replace(subject, features=features, layers=by_columns(features, WIDTHS))
+    found = Evaluation(protocols=("layer_probe",))(many).metrics
+    for number, layer in enumerate(many.layers, 1):
+        alone = Evaluation(protocols=("linear_probe",))(replace(many, features=layer, layers=())).metrics
+        for name in ("", "_odd", "_high"):
+            assert found[f"layer_probe_{number}/accuracy{name}"] == alone[f"linear_probe/accuracy{name}"]
+
+
+def test_it_is_run_where_there_are_layers_and_says_so_where_there_are_none(subject: EvaluatedEncoder) -> None:
+    without = replace(subject, layers=())
+    assert "layer_probe" in Evaluation().chosen(subject)
+    assert "layer_probe" not in Evaluation().chosen(without)
+    failed = Evaluation(protocols=("layer_probe",))(without).failed
+    assert failed == {
+        "layer_probe": "layer_probe: the encoder gives one vector of features and no layers beside it; "
+        "linear_probe scores it"
+    }
+
+
+def run_of(method: str, *flags: str) -> tuple[Run, dict[str, object]]:
+    config = resolve([*stack(method, "digits", None), *flags])
+    run = build(config)
+    run.data.setup("fit")
+    return run, plain(config)
+
+
+SMALL = ("--trainer.precision=32-true", "--method.discriminator.width=4", "--method.generator.width=4")
+
+
+def test_layers_are_those_of_the_method_on_every_image(tmp_path: Path) -> None:
+    run, config = run_of("ssgan", *SMALL)
+    subject = evaluated_encoder(run, config, tmp_path, CPU)
+    for split in ("train", "test"):
+        batches = [(batch.ids, run.views.plain(batch.images)) for batch in run.data.batches(split, 500)]
+        with torch.inference_mode():
+            layers = [run.method.encode_layers(images) for _, images in batches]  # type: ignore[operator]
+        for number, layer in enumerate(subject.layers):
+            for (ids, _), expected in zip(batches, layers, strict=True):
+                torch.testing.assert_close(getattr(layer, split).features[ids], expected[number])
+    last = subject.layers[-1].test
+    torch.testing.assert_close(last.features, subject.features.test.features)
+    assert torch.equal(last.labels, subject.features.test.labels)
+
+
+def test_layers_are_encoded_once_and_only_where_they_are_wanted(tmp_path: Path) -> None:
+    run, config = run_of("ssgan", *SMALL)
+    first = evaluated_encoder(run, config, tmp_path, CPU)
+    written = [path.stat().st_mtime_ns for path in sorted((tmp_path / "features" / "layers").iterdir())]
+    again = evaluated_encoder(run, config, tmp_path, CPU)
+    assert [path.stat().st_mtime_ns for path in sorted((tmp_path / "features" / "layers").iterdir())] == written
+    assert torch.equal(again.layers[0].train.features, first.layers[0].train.features)
+    unwanted = replace(run, evaluation=Evaluation(protocols=("knn",)))
+    assert evaluated_encoder(unwanted, config, tmp_path / "other", CPU).layers == ()
+    assert not (tmp_path / "other" / "features" / "layers").exists()
+
+
+def test_a_method_without_layers_has_none(tmp_path: Path) -> None:
+    assert evaluated_encoder(*run_of("simvae"), tmp_path, CPU).layers == ()
+
+
+def test_a_single_layer_is_none(tmp_path: Path) -> None:
+    run, config = run_of("ssgan", *SMALL)
+    run.method.encode_layers = lambda x: [run.method.encode(x)]  # type: ignore[assignment]
+    assert evaluated_encoder(run, config, tmp_path, CPU).layers == ()

@@ -1,0 +1,157 @@
+"""Pictures of features: what is in them, that they can be read, and that drawing them changes nothing else."""
+
+import random
+from dataclasses import replace
+from pathlib import Path
+
+import matplotlib.image
+import pytest
+import torch
+from matplotlib.patches import Rectangle
+from sklearn.metrics import recall_score
+from sklearn.neighbors import KNeighborsClassifier, NearestNeighbors
+
+from ssl_bench.data.types import Target
+from ssl_bench.errors import UserError
+from ssl_bench.evaluation.encoder import EvaluatedEncoder
+from ssl_bench.evaluation.features import Features, FeatureSplit
+from ssl_bench.evaluation.protocols import maps
+from ssl_bench.evaluation.protocols.maps import Maps, nearest_images, shown
+from ssl_bench.plots import projection
+from ssl_bench.plots.projection import project
+from tests.evaluation.pictures import digits_subject
+from tests.ranks import Ranks
+
+CPU = torch.device("cpu")
+QUICK = Maps(method="pca", images=120)
+
+
+def drawn(folder: Path) -> dict[str, bytes]:
+    return {path.name: path.read_bytes() for path in sorted((folder / "figures").iterdir())}
+
+
+def of(x: torch.Tensor, y: torch.Tensor, folder: Path, *targets: Target) -> EvaluatedEncoder:
+    """The same rows in all three splits, without images."""
+    part = FeatureSplit(x, y)
+    return EvaluatedEncoder(Features(part, part, part, targets), CPU, folder)
+
+
+def test_four_pictures_are_drawn_and_no_figures_returned(tmp_path: Path) -> None:
+    assert QUICK.applies(digits_subject(tmp_path))
+    assert QUICK(digits_subject(tmp_path)) == {}
+    assert list(drawn(tmp_path)) == ["classes.png", "confusion.png", "map.png", "neighbours.png"]
+    for path in (tmp_path / "figures").iterdir():
+        picture = matplotlib.image.imread(path)
+        assert min(picture.shape[:2]) > 300
+        assert picture[..., :3].std() > 0.05
+
+
+def test_drawing_twice_is_the_same_and_leaves_the_random_states_alone(tmp_path: Path) -> None:
+    import numpy
+
+    states = torch.get_rng_state(), random.getstate(), str(numpy.random.get_state())  # noqa: NPY002
+    for folder in ("a", "b"):
+        Maps(images=40)(digits_subject(tmp_path / folder))
+    assert torch.equal(torch.get_rng_state(), states[0])
+    assert (random.getstate(), str(numpy.random.get_state())) == states[1:]  # noqa: NPY002
+    assert drawn(tmp_path / "a") == drawn(tmp_path / "b")
+
+
+def draw_in_a_group(folder: Path) -> None:
+    QUICK(digits_subject(folder))
+
+
+def test_several_processes_draw_what_one_does(tmp_path: Path, ranks: Ranks) -> None:
+    draw_in_a_group(tmp_path / "alone")
+    ranks(draw_in_a_group, tmp_path / "together", size=3)
+    assert drawn(tmp_path / "together") == drawn(tmp_path / "alone")
+
+
+def test_without_images_there_are_no_neighbours_to_show(tmp_path: Path) -> None:
+    QUICK(replace(digits_subject(tmp_path), images=None))
+    assert list(drawn(tmp_path)) == ["classes.png", "confusion.png", "map.png"]
+
+
+def test_neighbours_are_those_of_scikit_learn(tmp_path: Path) -> None:
+    features = digits_subject(tmp_path).features
+    index = NearestNeighbors(metric="cosine", algorithm="brute").fit(features.train.features)
+    distances = index.kneighbors(features.test.features, 8)[0]
+    found = nearest_images(features.test.features, features.train, 8, CPU)
+    similar = torch.cosine_similarity(features.test.features.unsqueeze(1), features.train.features[found], dim=2)
+    torch.testing.assert_close(similar.double(), 1 - torch.from_numpy(distances).double(), atol=1e-6, rtol=0)
+
+
+def test_a_bank_of_fewer_rows_gives_fewer_neighbours() -> None:
+    bank = FeatureSplit(torch.eye(3), torch.arange(3))
+    assert nearest_images(torch.tensor([[1.0, 0.5, 0.1]]), bank, 8, CPU).tolist() == [[0, 1, 2]]
+
+
+def test_queries_are_of_different_classes_in_order(tmp_path: Path) -> None:
+    subject = digits_subject(tmp_path)
+    sheet = Maps().neighbours(subject)
+    labels = subject.features.test.labels[sheet[:, 0]]
+    assert sheet.shape == (8, 9)
+    assert labels.tolist() == sorted(set(labels.tolist()))
+
+
+def test_bars_are_the_recall_of_scikit_learns_classifier(tmp_path: Path) -> None:
+    subject = digits_subject(tmp_path)
+    train, _, test, (target,) = subject.features
+    known = KNeighborsClassifier(20, metric="cosine", algorithm="brute").fit(train.features, train.labels)
+    expected = 100 * recall_score(test.labels, known.predict(test.features), average=None)
+    figure = maps._class_accuracies(test.features, test.labels, subject, train.labels, target)
+    widths = [bar.get_width() for bar in figure.axes[0].patches if isinstance(bar, Rectangle)]
+    assert widths == pytest.approx(expected.tolist(), abs=1e-9)
+
+
+def test_clusters_are_matched_with_the_classes_that_occur() -> None:
+    y = torch.tensor([0, 2, 3]).repeat(20)
+    x = torch.eye(4)[(y + 1) % 4] + 0.05 * torch.rand(60, 4, generator=torch.Generator().manual_seed(0))
+    ax = Maps().confusion(x, y, Target("label", ("a", "never", "b", "c"))).axes[0]
+    assert torch.equal(torch.as_tensor(ax.images[0].get_array()), 100 * torch.eye(3))
+    assert [tick.get_text() for tick in ax.get_yticklabels()] == ["a", "b", "c"]
+    assert "100.0 % matched" in ax.get_title()
+
+
+def test_the_target_with_the_most_classes_is_shown(tmp_path: Path) -> None:
+    y = torch.stack([torch.zeros(30).long(), torch.arange(30) % 3, torch.arange(30) % 2], 1)
+    binary, hair, more = Target("Bald", ("no", "yes")), Target("hair", ("a", "b", "c")), Target("Male", ("no", "yes"))
+    target, train, test = shown(of(torch.rand(30, 4), y, tmp_path, binary, hair, more).features)
+    assert target == hair
+    assert train.tolist() == test.tolist() == y[:, 1].tolist()
+
+
+@pytest.mark.parametrize("labels", [torch.full((40,), -1), torch.arange(40) % 3 - 1, torch.zeros(40).long()])
+def test_missing_labels_and_classes_leave_a_map(labels: torch.Tensor, tmp_path: Path) -> None:
+    QUICK(of(torch.rand(40, 3), labels, tmp_path, Target("label", ("a", "b"))))
+    assert "map.png" in drawn(tmp_path)
+    assert ("classes.png" in drawn(tmp_path)) == (len(set(labels.tolist()) - {-1}) == 2)
+
+
+def test_the_map_beside_pca_is_the_one_that_is_chosen_and_installed(monkeypatch: pytest.MonkeyPatch) -> None:
+    x = torch.rand(30, 5, generator=torch.Generator().manual_seed(0))
+    assert [name.split()[0] for name in project(x, "pca")] == ["PCA"]
+    monkeypatch.setattr(projection, "find_spec", lambda name: None)
+    assert [name.split()[0] for name in project(x, "tsne")] == ["PCA"]
+    with pytest.raises(UserError, match="maps: method = umap, which is not installed; `pip install umap-learn`"):
+        Maps(method="umap")
+
+
+def test_the_pca_plane_is_that_of_the_largest_variance() -> None:
+    x = torch.randn(200, 6, generator=torch.Generator().manual_seed(0)) * torch.tensor([1, 5, 1, 1, 9, 1])
+    (points,) = project(x, "pca").values()
+    expected = torch.linalg.svdvals(x - x.mean(0))[:2]
+    torch.testing.assert_close(points.norm(dim=0), expected, rtol=1e-5, atol=0)
+
+
+def test_what_cannot_be_drawn_is_answered_in_one_line(tmp_path: Path) -> None:
+    one = digits_subject(tmp_path).features.test.features[:, :1]
+    subject = of(one, torch.zeros(len(one)).long(), tmp_path, Target("label", ("a", "b")))
+    assert not QUICK.applies(subject)
+    with pytest.raises(UserError, match="maps: features of 1 dimension; a picture needs 2 or more"):
+        QUICK(subject)
+    (tmp_path / "figures").write_text("a file where the folder should be")
+    with pytest.raises(UserError, match=r"maps: cannot draw map\.png: .*File exists"):
+        QUICK(digits_subject(tmp_path))
+    with pytest.raises(UserError, match="maps: images = 1; give 2 or more"):
+        Maps(images=1)

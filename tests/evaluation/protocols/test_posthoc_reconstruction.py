@@ -1,0 +1,93 @@
+"""A decoder trained on frozen features draws what is in them and nothing else."""
+
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+import torch
+
+from ssl_bench.errors import UserError
+from ssl_bench.evaluation.encoder import EvaluatedEncoder
+from ssl_bench.evaluation.features import FeatureSplit
+from ssl_bench.evaluation.protocols.posthoc_reconstruction import PosthocReconstruction
+from ssl_bench.networks.mlp import MLPDecoder
+from ssl_bench.networks.simvae import TransposedDecoder
+from tests.evaluation.pictures import digits_subject
+from tests.ranks import Ranks
+
+MSE = "posthoc_reconstruction/mse"
+
+
+def mean_image_error(subject: EvaluatedEncoder) -> float:
+    """The error of what can be drawn without looking at the features."""
+    train, test = subject.features.train.features, subject.features.test.features
+    return float((test - train.mean(0)).square().mean())
+
+
+def test_features_that_hold_the_image_give_it_back_and_noise_does_not(tmp_path: Path) -> None:
+    subject = digits_subject(tmp_path)
+    protocol = PosthocReconstruction(epochs=5, batch_size=32)
+    floor = mean_image_error(subject)
+    assert protocol(subject)[MSE] < 0.35 * floor
+    generator = torch.Generator().manual_seed(0)
+    parts = [part._replace(features=torch.randn(part.features.shape, generator=generator)) for part in splits(subject)]
+    noise = subject.features._replace(train=parts[0], test=parts[2])
+    assert protocol(replace(subject, features=noise))[MSE] > 0.9 * floor
+
+
+def splits(subject: EvaluatedEncoder) -> list[FeatureSplit]:
+    return [subject.features.train, subject.features.validation, subject.features.test]
+
+
+def test_the_scale_of_features_does_not_matter(tmp_path: Path) -> None:
+    subject = digits_subject(tmp_path)
+    parts = [part._replace(features=part.features * 1e3 + 50) for part in splits(subject)]
+    scaled = replace(subject, features=subject.features._replace(train=parts[0], test=parts[2]))
+    protocol = PosthocReconstruction(images=300, epochs=2, batch_size=32)
+    assert protocol(scaled)[MSE] == pytest.approx(protocol(subject)[MSE], rel=0.05)
+
+
+@pytest.mark.parametrize(
+    ("decoder", "shape", "kind"),
+    [
+        (None, (3, 32, 32), TransposedDecoder),
+        (None, (1, 28, 28), MLPDecoder),
+        (None, (3, 32, 48), MLPDecoder),
+        ("mlp", (3, 32, 32), MLPDecoder),
+        ("transposed", (1, 16, 16), TransposedDecoder),
+    ],
+)
+def test_the_decoder_is_that_of_the_vaes(decoder: str | None, shape: tuple[int, ...], kind: type) -> None:
+    network = PosthocReconstruction(decoder=decoder)._network(8, shape)  # type: ignore[arg-type]
+    assert any(isinstance(module, kind) for module in network.children())
+    assert network.eval()(torch.randn(2, 8)).shape == (2, *shape)
+
+
+def test_global_random_numbers_are_left_alone(tmp_path: Path) -> None:
+    state = torch.get_rng_state()
+    protocol = PosthocReconstruction(images=100, epochs=1)
+    first = protocol(digits_subject(tmp_path))
+    assert torch.equal(torch.get_rng_state(), state)
+    torch.manual_seed(123)
+    assert protocol(digits_subject(tmp_path)) == first
+
+
+def test_it_is_never_run_of_itself_and_needs_images(tmp_path: Path) -> None:
+    subject = digits_subject(tmp_path)
+    assert not PosthocReconstruction().applies(subject)
+    with pytest.raises(UserError, match=r"images \(C, H, W\) are needed .* \(2,\)"):
+        PosthocReconstruction()(replace(subject, image_shape=(2,)))
+    with pytest.raises(UserError, match="multiple of 16"):
+        PosthocReconstruction(decoder="transposed")(subject)
+    with pytest.raises(UserError, match=r"posthoc_reconstruction\.epochs 0"):
+        PosthocReconstruction(epochs=0)
+
+
+def figures(folder: Path) -> dict[str, float]:
+    return PosthocReconstruction(images=333, epochs=2)(digits_subject(folder))
+
+
+def test_figures_do_not_depend_on_the_number_of_processes(ranks: Ranks, tmp_path: Path) -> None:
+    expected = figures(tmp_path)
+    for found in ranks(figures, tmp_path, size=3):
+        assert found == pytest.approx(expected, rel=1e-5)

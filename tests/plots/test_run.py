@@ -1,0 +1,125 @@
+"""Figures: loss curves over sessions, sheets of images, ways between latents, and the shapes of primitives.py."""
+
+from pathlib import Path
+
+import matplotlib.image
+import pytest
+import torch
+from matplotlib.figure import Figure
+
+from ssl_bench.plots import primitives
+from ssl_bench.plots.run import between, generation_curve, loss_curves, sheet, square
+
+
+def log(folder: Path, session: int, *rows: str) -> None:
+    (folder / f"version_{session}").mkdir()
+    (folder / f"version_{session}" / "metrics.csv").write_text("\n".join(["step,train/loss,train/kl_term", *rows, ""]))
+
+
+def lines(figure: Figure | None) -> list[list[tuple[float, float]]]:
+    assert figure is not None
+    return [[(x, y) for x, y in torch.as_tensor(ax.lines[0].get_xydata()).tolist()] for ax in figure.axes]
+
+
+def test_what_a_resumed_run_did_again_is_drawn_once(tmp_path: Path) -> None:
+    log(tmp_path, 0, "0,9.0,1.0", "1,8.0,1.0", "2,7.0,1.0")
+    log(tmp_path, 1, "1,6.0,1.0", "2,5.0,")
+    loss, kl = lines(loss_curves(tmp_path))
+    assert loss == [(0, 9), (1, 6), (2, 5)]
+    assert kl == [(0, 1), (1, 1)]
+
+
+def test_a_session_that_logged_nothing_changes_nothing(tmp_path: Path) -> None:
+    assert loss_curves(tmp_path) is None
+    log(tmp_path, 0, "0,9.0,1.0")
+    log(tmp_path, 1)
+    assert lines(loss_curves(tmp_path))[0] == [(0, 9)]
+
+
+def test_a_distance_is_drawn_under_its_extractors_name_and_one_that_a_resumed_run_did_not_repeat_stays(
+    tmp_path: Path,
+) -> None:
+    assert generation_curve(tmp_path) is None
+    for session, rows in enumerate((["0,,9.0,1.1", "0,5.0,,", "1,5.0,,", "2,,7.0,1.2"], ["2,4.0,,", "4,,3.0,1.3"])):
+        (tmp_path / f"version_{session}").mkdir()
+        head = "step,train/loss,generation/fd_pixels,generation/inception_score_pixels"
+        (tmp_path / f"version_{session}" / "metrics.csv").write_text("\n".join([head, *rows, ""]))
+    figure = generation_curve(tmp_path)
+    assert lines(figure) == [[(0, 9), (2, 7), (4, 3)]]
+    assert figure is not None
+    legend = figure.axes[0].get_legend()
+    assert legend is not None
+    assert [text.get_text() for text in legend.get_texts()] == ["Frechet distance (pixels)"]
+
+
+@pytest.mark.parametrize("channels", [1, 3])
+def test_a_sheet_has_a_row_of_images_for_each_label(channels: int) -> None:
+    image, view = torch.zeros(8, channels, 4, 4), torch.ones(8, channels, 4, 4)
+    figure = sheet([image, view], ["image", "view"])
+    assert [ax.get_ylabel() for ax in figure.axes] == ["image", "view"]
+    dark, bright = (torch.as_tensor(ax.images[0].get_array()) for ax in figure.axes)
+    assert dark.shape == bright.shape == (4, 8 * 5, 3)  # a pixel of white after each image
+    assert dark[:, :4].max() == 0
+    assert bright.min() == dark[:, 4].min() == 1
+
+
+def test_a_square_has_its_images_row_by_row() -> None:
+    images = torch.arange(64.0).view(64, 1, 1, 1).expand(-1, 3, 2, 2) / 64
+    (ax,) = square(images).axes
+    picture = torch.as_tensor(ax.images[0].get_array())[..., 0]
+    assert picture.shape == (8 * 3, 8 * 3)
+    assert torch.equal(picture[::3, ::3].flatten(), images[:, 0, 0, 0])
+    assert picture[2::3].min() == picture[:, 2::3].min() == 1
+
+
+def test_steps_between_latents_end_at_both_and_are_standard_normal_all_the_way() -> None:
+    start, end = torch.randn(2, 20_000, 3, generator=torch.Generator().manual_seed(0))
+    way = between(start, end, 5)
+    torch.testing.assert_close(way[:, 0], start)
+    torch.testing.assert_close(way[:, -1], end)
+    torch.testing.assert_close(way.std(0), torch.ones(5, 3), atol=0.03, rtol=0)
+
+
+def test_between_perpendicular_latents_lies_the_arc_of_a_circle() -> None:
+    way = between(torch.tensor([[3.0, 0.0]]), torch.tensor([[0.0, 3.0]]), 4)[0]
+    torch.testing.assert_close(way.norm(dim=1), torch.full((4,), 3.0))
+    torch.testing.assert_close((way[1:] * way[:-1]).sum(1) / 9, torch.full((3,), 30.0).deg2rad().cos())
+
+
+def test_a_picture_is_there_whole_or_not_at_all(tmp_path: Path) -> None:
+    figure = primitives.bars(torch.tensor([50.0, 70.0]), ["a", "b"], 60.0, "title")
+    path = primitives.save(figure, tmp_path / "bars.png")
+    assert matplotlib.image.imread(path).ndim == 3
+    figure.axes[0].set_title("$broken")
+    figure.axes[0].set_xlabel(r"$\nosuchcommand$")
+    with pytest.raises(ValueError, match="nosuchcommand"):
+        primitives.save(figure, path)
+    assert [file.name for file in tmp_path.iterdir()] == ["bars.png"]
+    assert matplotlib.image.imread(path).ndim == 3
+
+
+def test_many_classes_are_shown_by_the_hardest_and_the_easiest() -> None:
+    names = [f"class {i}" for i in range(100)]
+    ax = primitives.bars(torch.arange(100.0), names, 49.5, "title").axes[0]
+    assert [tick.get_text() for tick in ax.get_yticklabels()] == [*names[:15], *names[-15:]]
+
+
+@pytest.mark.parametrize(("classes", "legend"), [(2, True), (20, True), (21, False)])
+def test_a_map_has_a_colour_for_each_class_and_grey_for_none(classes: int, legend: bool) -> None:
+    labels = torch.arange(-1, classes)
+    points = torch.rand(len(labels), 2)
+    figure = primitives.scatter({"PCA": points}, labels, [str(i) for i in range(classes)], "title")
+    figure.draw_without_rendering()
+    colours = torch.as_tensor(figure.axes[0].collections[0].get_facecolor())
+    assert len(colours.unique(dim=0)) == classes + 1
+    assert colours[0, :3].tolist() == pytest.approx([0.8, 0.8, 0.8])
+    assert bool(figure.legends) == legend
+
+
+def test_neighbours_of_another_class_are_framed_red_and_named() -> None:
+    images = [[torch.rand(1, 4, 4)] * 4]
+    axes = primitives.neighbour_sheet(images, torch.tensor([[0, 0, 1, -1]]), ["cat", "dog"], "title").axes
+    assert [ax.get_xlabel() for ax in axes] == ["", "", "dog", "no label"]
+    frames = [tuple(ax.spines["top"].get_edgecolor()[:3]) for ax in axes[1:]]
+    assert frames == [primitives.SAME, primitives.OTHER, primitives.UNKNOWN]
+    assert axes[0].get_ylabel() == "cat"

@@ -1,0 +1,30 @@
+"""Run records and the files they are kept in."""
+
+import json
+from dataclasses import asdict
+from pathlib import Path
+
+import pytest
+
+from ssl_bench.files import replacing
+from ssl_bench.results.record import SCHEMA, Record
+
+
+def test_a_record_is_read_back_as_it_was_written(tmp_path: Path) -> None:
+    written = Record(
+        method="simvae", data="celeba", seed=0, epochs=2, config_hash="a0", setting_hash="a", commit=None,
+        command="ssl-bench bench", device="cpu", metrics={"knn_5/accuracy": 90.0}, seconds={"fit": 1.5},
+        targets=["hair", "Bald"], left_out=["Bald"], failed={"knn": "why"},
+    )  # fmt: skip
+    written.write(tmp_path)
+    assert Record.read(tmp_path) == written
+    assert json.loads((tmp_path / "metrics.json").read_text())["schema"] == SCHEMA
+    assert set(asdict(written)["versions"]) >= {"torch", "lightning"}
+
+
+def test_a_file_that_cannot_be_finished_leaves_the_old_one(tmp_path: Path) -> None:
+    (tmp_path / "file").write_text("old")
+    with pytest.raises(ZeroDivisionError), replacing(tmp_path / "file") as file:
+        file.write_text(f"new {1 / 0}")
+    assert (tmp_path / "file").read_text() == "old"
+    assert [path.name for path in tmp_path.iterdir()] == ["file"]

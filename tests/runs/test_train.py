@@ -1,0 +1,269 @@
+"""The command as a user has it: bench, fit, evaluate, table, and what goes wrong."""
+
+import json
+import re
+import resource
+import subprocess
+import sys
+import textwrap
+from pathlib import Path
+
+import pytest
+import torch
+import wandb
+
+from ssl_bench.cli import main
+from ssl_bench.evaluation import PROTOCOLS
+from ssl_bench.methods.checkpoint import load_method
+
+QUICK = [
+    "--method.encoder.hidden=[32]",
+    "--method.decoder.hidden=[32]",
+    "--evaluation.mlp_probe.max_epochs=2",
+    "--trainer.accelerator=cpu",
+    "--trainer.log_every_n_steps=5",
+]
+BY_CHOICE = {"linear_probe_sgd", "posthoc_reconstruction", "generation"}
+OF_LAYERS = {"layer_probe"}
+BENCH = ["bench", "--method", "simvae", "--data", "digits", "--epochs", "2", *QUICK]
+
+
+def only_run(out: Path) -> Path:
+    (folder,) = out.iterdir()
+    return folder
+
+
+@pytest.fixture(scope="module")
+def run(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """One finished run for the tests that only look at it."""
+    out = tmp_path_factory.mktemp("runs")
+    assert main([*BENCH, f"--out={out}"]) == 0
+    return only_run(out)
+
+
+def test_a_run_folder_holds_everything_the_run_was(run: Path) -> None:
+    assert re.fullmatch(r"simvae-digits-s0-[0-9a-f]{8}", run.name)
+    found = {str(path.relative_to(run)) for path in run.rglob("*") if path.is_file()}
+    assert found >= {
+        "config.yaml",
+        "metrics.json",
+        "checkpoints/last.ckpt",
+        "features/manifest.json",
+        *(f"features/{split}.safetensors" for split in ("train", "validation", "test")),
+        *(
+            f"figures/{name}.png"
+            for name in ("loss", "map", "confusion", "classes", "neighbours", "views", "reconstructions", "samples")
+        ),
+        "logs/version_0/metrics.csv",
+    }
+    assert not [name for name in found if name.endswith((".part", ".tmp"))]
+
+
+def test_the_record_says_what_was_run_and_what_came_out(run: Path) -> None:
+    record = json.loads((run / "metrics.json").read_text())
+    assert record["schema"] == 1
+    assert (record["method"], record["data"], record["seed"], record["epochs"]) == ("simvae", "digits", 0, 2)
+    assert run.name.endswith(record["config_hash"])
+    assert set(record["seconds"]) == {"fit", "extract", *PROTOCOLS} - BY_CHOICE - OF_LAYERS
+    assert record["seconds"]["fit"] > 0
+    assert record["peak_memory_mb"] > 100
+    assert 50 < record["metrics"]["knn_5/accuracy"] <= 100
+    assert record["versions"]["torch"] == torch.__version__.split("+")[0]
+
+
+def test_the_same_command_finds_its_run_and_shows_it(run: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    before = (run / "metrics.json").stat().st_mtime_ns
+    assert main([*BENCH, f"--out={run.parent}"]) == 0
+    assert "run before, at commit" in capsys.readouterr().out
+    assert (run / "metrics.json").stat().st_mtime_ns == before
+
+
+def test_table_prints_the_recorded_runs(run: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["table", str(run.parent)]) == 0
+    assert "simvae" in capsys.readouterr().out
+
+
+def test_a_checkpoint_loads_as_the_method_it_is_of(run: Path) -> None:
+    method = load_method(run / "checkpoints" / "last.ckpt")
+    assert type(method).__name__ == "SimVAE"
+    assert not method.training
+    assert method.encode(torch.rand(2, 1, 8, 8)).shape == (2, method.feature_dim)
+
+
+def test_no_epochs_score_the_untrained_encoder(tmp_path: Path) -> None:
+    assert main([*BENCH, "--epochs=0", f"--out={tmp_path}", "--evaluation.protocols=[knn]"]) == 0
+    record = json.loads((only_run(tmp_path) / "metrics.json").read_text())
+    assert record["epochs"] == 0
+    assert record["metrics"]["knn_5/accuracy"] > 10
+
+
+def test_an_interrupted_run_goes_on_from_its_last_checkpoint(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def stop(self: object, trainer: object, module: object) -> None:
+        if getattr(trainer, "current_epoch", 0) == 1:
+            raise KeyboardInterrupt
+
+    command = ["fit", *BENCH[1:], f"--out={tmp_path}"]
+    with monkeypatch.context() as patch:
+        patch.setattr("ssl_bench.callbacks.seeding.EpochSeed.on_train_epoch_start", stop)
+        assert main(command) == 1
+    output, error = capsys.readouterr()
+    assert "epoch 1/2" in output
+    assert error.strip().endswith("interrupted; the same command goes on from the last checkpoint")
+    assert main(command) == 0
+    output = capsys.readouterr().out
+    assert "epoch 2/2" in output
+    assert "epoch 1/2" not in output
+
+    weights = load_method(only_run(tmp_path)).state_dict()
+    assert main(["bench", *command[1:]]) == 0  # nothing is left to fit: what was fitted is scored
+    assert "epoch" not in capsys.readouterr().out.replace("epochs", "")
+    assert (only_run(tmp_path) / "metrics.json").is_file()
+    after = load_method(only_run(tmp_path))
+    assert all(torch.equal(weights[name], value) for name, value in after.state_dict().items())
+    manifest = only_run(tmp_path) / "features" / "manifest.json"
+    encoded = manifest.stat().st_mtime_ns
+    assert main(["evaluate", str(only_run(tmp_path)), "--evaluation.protocols=[knn]"]) == 0
+    assert manifest.stat().st_mtime_ns == encoded  # what was scored is that checkpoint's: nothing is encoded again
+
+
+def test_a_loss_that_is_no_number_stops_the_run_and_keeps_the_last_good_checkpoint(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from ssl_bench.methods.vae import VAE
+
+    bound = VAE.bound
+
+    def diverge(self: VAE, views: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+        log_likelihood, divergence = bound(self, views)
+        return log_likelihood / (0 if self.global_step == 30 else 1) * 1.0, divergence
+
+    monkeypatch.setattr(VAE, "bound", diverge)
+    assert main([*BENCH, "--epochs=3", f"--out={tmp_path}"]) == 1
+    error = capsys.readouterr().err
+    assert re.search(r"^ssl-bench: the loss is not finite at step 31 \(epoch 1\)", error, re.MULTILINE)
+    weights = load_method(only_run(tmp_path)).state_dict()
+    assert all(value.isfinite().all() for value in weights.values())
+
+
+def test_weights_that_are_no_numbers_are_not_checkpointed(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A loss can be finite and its gradient not, on the very step after which the checkpoint is written."""
+    from ssl_bench.methods.vae import VAE
+
+    def poison(self: VAE) -> None:
+        if self.trainer.is_last_batch and self.current_epoch == 1:
+            next(self.parameters()).grad.fill_(float("nan"))  # type: ignore[union-attr]
+
+    monkeypatch.setattr(VAE, "on_after_backward", poison)
+    assert main([*BENCH, "--epochs=3", f"--out={tmp_path}"]) == 1
+    assert re.search(r"^ssl-bench: weights are not finite at step \d+ \(epoch 1\)", capsys.readouterr().err)
+    assert all(value.isfinite().all() for value in load_method(only_run(tmp_path)).state_dict().values())
+
+
+def test_gradients_are_clipped_with_a_fused_optimizer_in_bfloat16(tmp_path: Path) -> None:
+    flags = ["--trainer.gradient_clip_val=1e-12", "--trainer.precision=bf16-mixed", "--method.optimizer=SGD"]
+    fused = ["--method.optimizer.fused=true", "--method.optimizer.lr=1.0"]
+    assert main(["fit", *BENCH[1:], f"--out={tmp_path / 'clipped'}", *flags, *fused]) == 0
+    assert main(["fit", *BENCH[1:], f"--out={tmp_path / 'none'}", "--epochs=0", *flags, *fused]) == 0
+    clipped, start = (load_method(only_run(tmp_path / name)).state_dict() for name in ("clipped", "none"))
+    for name, value in start.items():
+        if not name.startswith("latent_"):
+            torch.testing.assert_close(clipped[name], value)
+
+
+def test_channels_last_lays_out_convolutions_and_changes_no_loss(tmp_path: Path) -> None:
+    encoder = "--method.encoder=ssl_bench.networks.resnet.ResNetEncoder"
+    command = ["fit", "--method", "vae", "--data", "digits", "--epochs=1", "--trainer.accelerator=cpu", encoder]
+    weights = {}
+    for layout in ("true", "false"):
+        flags = [f"--channels_last={layout}", "--method.encoder.width=4", f"--out={tmp_path / layout}"]
+        assert main([*command, *flags, "--trainer.limit_train_batches=2"]) == 0
+        state = torch.load(only_run(tmp_path / layout) / "checkpoints" / "last.ckpt", weights_only=True)["state_dict"]
+        weights[layout] = state["encoder.backbone.3.conv1.weight"]
+    assert weights["true"].is_contiguous(memory_format=torch.channels_last)
+    assert not weights["false"].is_contiguous(memory_format=torch.channels_last)
+    torch.testing.assert_close(weights["true"], weights["false"], rtol=1e-3, atol=1e-3)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["bench", "--method", "simvea", "--data", "digits"], "no method named 'simvea': did you mean simvae or"),
+        (["bench"], "nothing to run: give --method and --data"),
+        (["evaluate", "nowhere"], "no config.yaml in nowhere: give a run folder, an encoder"),
+        (["evaluate", "pixels"], "--data is missing: give one of celeba"),
+        (["evaluate", "timm", "--data", "digits"], "no encoder named 'timm': give timm/NAME"),
+        (["evaluate", "timm/resnet1", "--data", "digits"], "timm/resnet1: "),
+        (["evaluate", "nowhere.npz"], "no file nowhere.npz: give features in .safetensors"),
+        (["evaluate", "nowhere", "--labels", "y.npy"], "--labels does not go with nowhere"),
+        (["table", "nowhere"], "no metrics.json in nowhere"),
+        (["bench", "--method", "simvae", "--data", "cifar10", "--data.root=nowhere"], "cifar-10"),
+        (["bench", "--method", "simvae", "--data", "digits", "--out=/dev/null"], "cannot write to /dev/null"),
+    ],
+)
+def test_what_cannot_be_done_is_one_line_and_exit_code_2(
+    arguments: list[str],
+    message: str,
+    capsys: pytest.CaptureFixture[str],
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    assert main(arguments) == 2
+    error = capsys.readouterr().err
+    assert message in error
+    assert len(error.strip().splitlines()) == 1
+
+
+def test_debug_shows_the_traceback() -> None:
+    with pytest.raises(Exception, match="simvea"):
+        main(["bench", "--method", "simvea", "--data", "digits", "--debug"])
+
+
+@pytest.mark.parametrize("arguments", [["--help"], ["list"], ["table", "RUNS"], ["bench", "--help"]])
+def test_commands_that_train_nothing_do_not_import_what_trains(arguments: list[str], run: Path) -> None:
+    """Lightning alone takes 8 to 11 s to import, and these answer in two."""
+    code = f"""
+        import sys
+        from ssl_bench.cli import main
+        try:
+            main({[argument.replace("RUNS", str(run.parent)) for argument in arguments]!r})
+        finally:
+            print(*sorted({{"torch", "lightning", "sklearn"}} & set(sys.modules)), file=sys.stderr)
+    """
+    before = resource.getrusage(resource.RUSAGE_CHILDREN)
+    done = subprocess.run([sys.executable, "-c", textwrap.dedent(code)], capture_output=True, text=True, check=False)
+    after = resource.getrusage(resource.RUSAGE_CHILDREN)
+    assert after.ru_utime - before.ru_utime < 10  # the processor's, whatever else it is busy with
+    assert done.returncode == 0
+    assert done.stdout
+    assert done.stderr.strip() == ""
+
+
+def test_list_names_everything_there_is(capsys: pytest.CaptureFixture[str]) -> None:
+    from ssl_bench.catalogue import config_names
+
+    assert main(["list"]) == 0
+    output = capsys.readouterr().out
+    for room in ("method", "encoder", "data", "views", "experiment"):
+        for name, line in config_names(room).items():
+            assert name in output
+            assert len(line) > 20, f"{name} says nothing of itself"
+    assert all(name in output for name in PROTOCOLS)
+
+
+def test_without_an_account_wandb_keeps_the_records_metrics_offline(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.delenv("WANDB_MODE", raising=False)
+    monkeypatch.delenv("WANDB_API_KEY", raising=False)
+    monkeypatch.setenv("NETRC", str(tmp_path / "none"))
+    assert main([*BENCH, "--epochs=1", f"--out={tmp_path}", "--evaluation.protocols=[knn]"]) == 0
+    wandb.teardown()  # ends its writer process, as leaving Python would: `finish` may return before the log is on disk
+    (log,) = only_run(tmp_path).glob("wandb/offline-run-*/*.wandb")
+    content = log.read_bytes()
+    assert b"knn_5/accuracy" in content
+    assert b"figures/views" in content

@@ -1,0 +1,79 @@
+"""Packages import downwards only: the order of the layers, read from every import statement."""
+
+import ast
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+PACKAGE = Path(__file__).parents[1] / "ssl_bench"
+LAYERS = (
+    ("errors",),
+    ("files", "precision", "ranges"),
+    ("catalogue", "distributed"),
+    ("results", "optim", "networks"),
+    ("data",),
+    ("losses",),
+    ("methods",),
+    ("config",),
+    ("plots",),
+    ("evaluation",),
+    ("generation", "callbacks"),
+    ("runs",),
+    ("cli",),
+)  # fmt: skip
+"""Lowest first. A module imports its own package and those of lower layers."""
+LEVEL = {name: level for level, layer in enumerate(LAYERS) for name in layer}
+
+
+def imported(source: str) -> Iterator[str]:
+    """Top-level members of ssl_bench that a file imports, inside functions and under TYPE_CHECKING too."""
+    for node in ast.walk(ast.parse(source)):
+        names = [alias.name for alias in node.names] if isinstance(node, ast.Import) else []
+        if isinstance(node, ast.ImportFrom):
+            assert not node.level, "relative import"
+            names = [f"{node.module}.{alias.name}" for alias in node.names]
+        for name in names:
+            first, _, rest = name.partition(".")
+            if first == "ssl_bench" and rest:
+                yield rest.partition(".")[0]
+
+
+def upward(member: str, source: str) -> list[str]:
+    """What a file of that member of the package imports and must not."""
+    return [name for name in imported(source) if name != member and LEVEL[name] >= LEVEL[member]]
+
+
+FILES = {str(path.relative_to(PACKAGE)): path for path in sorted(PACKAGE.rglob("*.py")) if path.parent != PACKAGE}
+FILES |= {path.name: path for path in sorted(PACKAGE.glob("*.py")) if path.stem != "__init__"}
+
+
+@pytest.mark.parametrize("file", FILES)
+def test_a_file_imports_only_its_own_package_and_lower_layers(file: str) -> None:
+    assert upward(Path(file).with_suffix("").parts[0], FILES[file].read_text(encoding="utf-8")) == []
+
+
+@pytest.mark.parametrize(
+    ("member", "statement"),
+    [
+        ("data", "from ssl_bench.methods.base import Method"),
+        ("losses", "import ssl_bench.config.files"),
+        ("plots", "def f():\n    from ssl_bench.evaluation import features"),
+        (
+            "evaluation",
+            "from typing import TYPE_CHECKING\nif TYPE_CHECKING:\n    from ssl_bench.runs.train import bench",
+        ),
+        ("callbacks", "from ssl_bench.generation.sources import CachedViews"),
+    ],
+)
+def test_an_upward_import_is_found_wherever_it_stands(member: str, statement: str) -> None:
+    assert len(upward(member, statement)) == 1
+
+
+def test_losses_and_networks_import_neither_lightning_nor_configurations() -> None:
+    for package in ("losses", "networks"):
+        for path in (PACKAGE / package).rglob("*.py"):
+            tree = ast.parse(path.read_text(encoding="utf-8"))
+            modules = [node.module or "" for node in ast.walk(tree) if isinstance(node, ast.ImportFrom)]
+            modules += [alias.name for node in ast.walk(tree) if isinstance(node, ast.Import) for alias in node.names]
+            assert not [name for name in modules if name.split(".")[0] in ("lightning", "jsonargparse", "yaml")], path
