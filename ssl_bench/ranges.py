@@ -121,7 +121,8 @@ def check_ranges(target: T) -> T:
     if isinstance(target, type):
         target.__init__ = _checked(target.__init__)  # type: ignore[misc]
         return target
-    return _checked(target)  # type: ignore[return-value]
+    checked: Any = _checked(target)
+    return checked  # type: ignore[no-any-return]
 
 
 def _checked(function: Callable[..., Any]) -> Callable[..., Any]:
