@@ -289,11 +289,11 @@ def suite_default(data: Data) -> Found:
     from ssl_bench.evaluation.suite import Evaluation
 
     with tempfile.TemporaryDirectory() as folder:
-        subject = EvaluatedEncoder(data.features(), data.device, Path(folder))
-        found, result = timed(lambda: Evaluation()(subject))
+        encoder = EvaluatedEncoder(data.features(), data.device, Path(folder))
+        found, result = timed(lambda: Evaluation()(encoder))
     for name, why in result.failed.items():
         print(f"{name} failed: {why}", file=sys.stderr)
-    size = sum(part.features.nbytes for part in subject.features[:3]) / 2**20
+    size = sum(part.features.nbytes for part in encoder.features[:3]) / 2**20
     return found | {f"seconds {name}": value for name, value in result.seconds.items()} | {"features_mb": size}
 
 

@@ -55,8 +55,8 @@ class GenerationCurve(Callback):
     def measure(self, trainer: Trainer, method: LightningModule, settle: bool = False) -> None:
         """Draw, encode, compare and log."""
         if self.known is None:
-            subject = images_of_run(self.run, self.config, self.folder, scoring_device(trainer.strategy.root_device))
-            self.known = subject, self.protocol.extractor_for(subject)
+            encoder = images_of_run(self.run, self.config, self.folder, scoring_device(trainer.strategy.root_device))
+            self.known = encoder, self.protocol.extractor_for(encoder)
         with aside(method):
             torch.manual_seed(self.protocol.seed)  # of the latents that BatchNorm's statistics are estimated from
             if settle and isinstance(method, Adversarial):

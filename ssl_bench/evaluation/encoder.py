@@ -47,14 +47,14 @@ class EvaluatedEncoder:
 class LabelFreeProtocol(Protocol):
     """A way to score an encoder without labels: a frozen dataclass of its settings."""
 
-    def applies(self, subject: EvaluatedEncoder) -> bool:
+    def applies(self, encoder: EvaluatedEncoder) -> bool:
         """Whether it is computed where nobody has chosen protocols."""
         ...
 
-    def __call__(self, subject: EvaluatedEncoder) -> dict[str, float]:
+    def __call__(self, encoder: EvaluatedEncoder) -> dict[str, float]:
         """Figures by name. The same in every process.
 
         Raises:
-            UserError: it cannot be computed for this subject; one line says why.
+            UserError: it cannot be computed for this encoder; one line says why.
         """
         ...

@@ -105,11 +105,11 @@ class Evaluation:
                 near = ["generation"] if name in ("fid", "kid", "inception_score") else near
                 raise UserError(f"evaluation.protocols: no protocol {name!r}; nearest: {', '.join(near)}")
 
-    def chosen(self, subject: EvaluatedEncoder) -> list[str]:
+    def chosen(self, encoder: EvaluatedEncoder) -> list[str]:
         """Names of the protocols that a call runs."""
         if self.protocols is not None:
             return list(self.protocols)
-        return [name for name in PROTOCOLS if getattr(getattr(self, name), "applies", lambda _: True)(subject)]
+        return [name for name in PROTOCOLS if getattr(getattr(self, name), "applies", lambda _: True)(encoder)]
 
     @property
     def augmented_passes(self) -> int:
@@ -121,29 +121,29 @@ class Evaluation:
         """Whether layers are to be encoded, where the encoder has some."""
         return self.protocols is None or "layer_probe" in self.protocols
 
-    def __call__(self, subject: EvaluatedEncoder) -> Result:
+    def __call__(self, encoder: EvaluatedEncoder) -> Result:
         """Run the protocols on all targets. Called in every process of a group, it returns the same in each."""
-        groups, left_out = tasks(subject)
-        single = len(subject.features.targets) == 1
+        groups, left_out = tasks(encoder)
+        single = len(encoder.features.targets) == 1
         metrics: dict[str, float] = {}
         sources: dict[str, str] = {}
         seconds: dict[str, float] = {}
         failed: dict[str, str] = {}
         # A reason that only one process has, running out of memory say, must end it: the others wait for its sums.
         recorded = UserError if world_size() > 1 else Exception
-        for name in self.chosen(subject):
+        for name in self.chosen(encoder):
             start = time.perf_counter()
             try:
                 protocol = getattr(self, name)
                 if name in (*LABELLED, "maps"):
-                    _check(subject.features)
+                    _check(encoder.features)
                 if name in LABELLED:
                     if not groups:
                         raise UserError(f"{NOTHING}: {', '.join(left_out)}")
                     found = {t: one for ts, task in groups for t, one in zip(ts, protocol(task), strict=True)}
                     figures = next(iter(found.values()), {}) if single else _by_target(found)
                 else:
-                    figures = protocol(subject)
+                    figures = protocol(encoder)
                 settings = settings_hash(protocol)
                 metrics |= figures
                 sources |= dict.fromkeys(figures, f"{name} {settings}")
@@ -181,9 +181,9 @@ class _Alike(NamedTuple):
     labels: list[list[Tensor]]  # of each target and split, of the labelled images
 
 
-def tasks(subject: EvaluatedEncoder) -> tuple[list[tuple[list[Target], Task]], tuple[str, ...]]:
+def tasks(encoder: EvaluatedEncoder) -> tuple[list[tuple[list[Target], Task]], tuple[str, ...]]:
     """Targets that are alike (classes, images with a label) with their task, and the names of targets left out."""
-    features, device = subject.features, subject.device
+    features, device = encoder.features, encoder.device
     alike: list[_Alike] = []
     left_out = []
     for column, target in enumerate(features.targets):
@@ -201,8 +201,8 @@ def tasks(subject: EvaluatedEncoder) -> tuple[list[tuple[list[Target], Task]], t
             alike.append(group := _Alike(labelled, [], []))
         group.targets.append(target)
         group.labels.append(labels)
-    splits, *others = (_on_device(one, device) for one in (features, *subject.augmented, *subject.layers))
-    augmented, layers = others[: len(subject.augmented)], others[len(subject.augmented) :]
+    splits, *others = (_on_device(one, device) for one in (features, *encoder.augmented, *encoder.layers))
+    augmented, layers = others[: len(encoder.augmented)], others[len(encoder.augmented) :]
     shared: dict[str, dict[str, object]] = {}  # by the images, so that targets with other classes use it too
     result = []
     for labelled, targets, columns in alike:

@@ -116,7 +116,7 @@ def evaluate_file(path: Path, labels: Path | None, data: str | None, out: str, d
         make_folder(folder, recorded)
     fabric.barrier()
     with stopping_together(folder):
-        result = evaluation(subject := EvaluatedEncoder(features, fabric.device, folder))
+        result = evaluation(encoder := EvaluatedEncoder(features, fabric.device, folder))
     if fabric.is_global_zero:
         record = Record(
             method=path.stem,
@@ -129,6 +129,6 @@ def evaluate_file(path: Path, labels: Path | None, data: str | None, out: str, d
             command=command(),
             device=device_name(fabric.device),
         )
-        record = write_record(record, result, subject, {})
+        record = write_record(record, result, encoder, {})
         tracking.log(record, folder, recorded)
         show(folder, full=True)

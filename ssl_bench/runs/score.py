@@ -116,9 +116,9 @@ def score(run: Run, config: dict[str, Any], folder: Path, device: torch.device) 
     """
     seconds, epochs = fitted(folder)
     start = time.perf_counter()
-    subject = evaluated_encoder(run, config, folder, device)
+    encoder = evaluated_encoder(run, config, folder, device)
     seconds["extract"] = time.perf_counter() - start
-    result = run.evaluation(subject)
+    result = run.evaluation(encoder)
     if rank() == 0:
         label, data = names(config)
         record = Record(
@@ -133,7 +133,7 @@ def score(run: Run, config: dict[str, Any], folder: Path, device: torch.device) 
             device=device_name(device),
             reference=config["reference"],
         )
-        record = write_record(record, result, subject, seconds)
+        record = write_record(record, result, encoder, seconds)
         try:
             draw(folder, run, device)
         except Exception as error:  # a picture of somebody's method that cannot be drawn takes no scores with it
@@ -142,22 +142,22 @@ def score(run: Run, config: dict[str, Any], folder: Path, device: torch.device) 
     barrier()
 
 
-def write_record(record: Record, result: Result, subject: EvaluatedEncoder, seconds: dict[str, float]) -> Record:
+def write_record(record: Record, result: Result, encoder: EvaluatedEncoder, seconds: dict[str, float]) -> Record:
     """Write what was found, into the record that the folder has where it has one; returns what was written."""
-    folder = subject.folder
+    folder = encoder.folder
     if (folder / "metrics.json").is_file():
         record = Record.read(folder)
         record.evaluations.append(command())
     known = seconds | record.seconds | result.seconds  # a run that is scored again reads the features that it has
     record.seconds = {name: round(value, 3) for name, value in known.items()}
-    on_gpu = subject.device.type == "cuda"
-    peak = torch.cuda.max_memory_allocated(subject.device) / 2**20 if on_gpu else peak_memory_mb()
+    on_gpu = encoder.device.type == "cuda"
+    peak = torch.cuda.max_memory_allocated(encoder.device) / 2**20 if on_gpu else peak_memory_mb()
     record.peak_memory_mb = max(record.peak_memory_mb, peak)
     record.metrics |= {name: float(f"{value:.9g}") for name, value in result.metrics.items()}
     record.scored |= {name: f"{source} {(commit() or '')[:7]}".strip() for name, source in result.sources.items()}
     record.failed = {name: why for name, why in record.failed.items() if name not in result.seconds} | result.failed
     record.left_out = list(result.left_out)
-    record.targets = [target.name for target in subject.features.targets]
+    record.targets = [target.name for target in encoder.features.targets]
     record.write(folder)
     return record
 

@@ -1,4 +1,4 @@
-"""Handwritten digits as a subject whose features are the pixels, for the protocols that look at images."""
+"""Handwritten digits as an encoder whose features are the pixels, for the protocols that look at images."""
 
 from collections.abc import Iterator
 from dataclasses import replace
@@ -17,7 +17,7 @@ from ssl_bench.evaluation.features import Features, FeatureSplit
 BATCH = 50
 
 
-def digits_subject(folder: Path, scale: int = 1, **fields: Any) -> EvaluatedEncoder:
+def digits_encoder(folder: Path, scale: int = 1, **fields: Any) -> EvaluatedEncoder:
     """600 train, 100 validation and 300 test images of ``(1, 8 * scale, 8 * scale)``, shared between the ranks."""
     x, y = load_digits(return_X_y=True)
     pixels = torch.from_numpy(x).float().view(-1, 1, 8, 8).repeat_interleave(scale, 2).repeat_interleave(scale, 3) / 16
@@ -33,7 +33,7 @@ def digits_subject(folder: Path, scale: int = 1, **fields: Any) -> EvaluatedEnco
 
     parts = [FeatureSplit(pixels[rows].flatten(1), labels[rows]) for rows in slices.values()]
     target = Target("digit", tuple("0123456789"))
-    subject = EvaluatedEncoder(
+    encoder = EvaluatedEncoder(
         Features(parts[0], parts[1], parts[2], (target,)),
         torch.device("cpu"),
         folder,
@@ -41,7 +41,7 @@ def digits_subject(folder: Path, scale: int = 1, **fields: Any) -> EvaluatedEnco
         images=images,
         image_shape=(1, 8 * scale, 8 * scale),
     )
-    return replace(subject, **fields)
+    return replace(encoder, **fields)
 
 
 def noisy(images: Tensor) -> Tensor:

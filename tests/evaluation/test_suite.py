@@ -51,7 +51,7 @@ def layered(task: Task) -> Task:
     return replace(task, layers=(Task(half[0], half[1], half[2], task.num_classes), task))
 
 
-def subject(
+def encoder(
     parts: Task, folder: Path, labels: list[Tensor] | None = None, targets: tuple[Target, ...] = ()
 ) -> EvaluatedEncoder:
     splits = parts.train, parts.validation, parts.test
@@ -142,7 +142,7 @@ class TestEveryLabelledProtocol:
 
 
 def scored(parts: Task, folder: Path, name: str) -> tuple[dict[str, float], dict[str, str]]:
-    result = replace(QUICK, protocols=(name,))(subject(parts, folder))
+    result = replace(QUICK, protocols=(name,))(encoder(parts, folder))
     return result.metrics, result.failed
 
 
@@ -162,7 +162,7 @@ def test_figures_do_not_depend_on_the_number_of_processes(
 
 
 def scored_by_halves(parts: Task, folder: Path) -> dict[str, float]:
-    whole = subject(parts, folder)
+    whole = encoder(parts, folder)
     halves = by_columns(whole.features, [parts.train.dim // 2, parts.train.dim - parts.train.dim // 2])
     probe = LinearProbe(l2=(1e-3, 1e-1))  # in tens of passes; the weakest of the default take all that are allowed
     return replace(QUICK, protocols=("layer_probe",), linear_probe=probe)(replace(whole, layers=halves)).metrics
@@ -195,7 +195,7 @@ BAD = {"collapsed": (collapse, "are the same"), "small": (shrink, "")}
 
 def fail(name: str, bad: str, folder: Path) -> tuple[dict[str, str], dict[str, float]]:
     change, _ = BAD[bad]
-    whole = subject(blobs(), folder)
+    whole = encoder(blobs(), folder)
     bad_one = replace(whole, features=change(whole.features), layers=tuple(map(change, whole.layers)))
     result = replace(QUICK, protocols=(name, "rank"))(bad_one)
     return result.failed, result.metrics
@@ -224,7 +224,7 @@ def test_a_class_with_one_image_is_learned_or_refused_in_one_line(name: str, sep
     y[y == 2] = 0
     y[0] = 2
     labels = [y, separated.validation.y[:, 0], separated.test.y[:, 0]]
-    result = replace(QUICK, protocols=(name,))(subject(separated, tmp_path, labels))
+    result = replace(QUICK, protocols=(name,))(encoder(separated, tmp_path, labels))
     assert result.metrics or result.failed
     assert all("\n" not in reason for reason in result.failed.values())
 
@@ -240,11 +240,11 @@ def attributes(separated: Task, tmp_path: Path) -> EvaluatedEncoder:
     targets = (Target("Male", YES_NO), Target("Hat", YES_NO), Target("Bald", YES_NO), Target("hair", ("a", "b", "c")))
     labels = [columns(split.y[:, 0]) for split in (separated.train, separated.validation, separated.test)]
     labels[2][:, 1] = 1 - labels[2][:, 1]  # Hat is always predicted wrongly
-    return subject(separated, tmp_path, labels, targets)
+    return encoder(separated, tmp_path, labels, targets)
 
 
 def test_one_target_has_plain_names(digits: Task, tmp_path: Path) -> None:
-    result = Evaluation(protocols=("knn",), knn=KNN(k=(1, 5), distances=("cosine",)))(subject(digits, tmp_path))
+    result = Evaluation(protocols=("knn",), knn=KNN(k=(1, 5), distances=("cosine",)))(encoder(digits, tmp_path))
     assert set(result.metrics) == {"knn_1/accuracy", "knn_5/accuracy"}
     assert set(result.seconds) == {"knn"}
     assert result.left_out == ()
@@ -280,26 +280,26 @@ def test_alike_targets_are_one_task_and_images_without_a_label_are_left_out_of_t
 def test_targets_with_other_classes_share_what_is_known_of_the_same_images(separated: Task, tmp_path: Path) -> None:
     y = [split.y[:, 0] for split in (separated.train, separated.validation, separated.test)]
     labels = [torch.stack([part, part == 1], 1).long() for part in y]
-    groups, _ = tasks(subject(separated, tmp_path, labels, (Target("which", tuple("abc")), Target("one", YES_NO))))
+    groups, _ = tasks(encoder(separated, tmp_path, labels, (Target("which", tuple("abc")), Target("one", YES_NO))))
     (_, first), (_, second) = groups
     assert first.moments() is second.moments()
 
 
 def test_a_target_constant_in_test_only_is_left_out_too(separated: Task, tmp_path: Path) -> None:
     labels = [separated.train.y[:, 0], separated.validation.y[:, 0], torch.zeros(60, dtype=torch.int64)]
-    result = Evaluation(protocols=("knn", "linear_probe"))(subject(separated, tmp_path, labels))
+    result = Evaluation(protocols=("knn", "linear_probe"))(encoder(separated, tmp_path, labels))
     assert result.metrics == {}
     assert result.left_out == ("digit",)
 
 
 def test_a_protocol_that_fails_is_recorded_and_the_others_run(separated: Task, tmp_path: Path) -> None:
-    result = Evaluation(protocols=("knn", "linear_probe"), knn=KNN(k=(500,)))(subject(separated, tmp_path))
+    result = Evaluation(protocols=("knn", "linear_probe"), knn=KNN(k=(500,)))(encoder(separated, tmp_path))
     assert result.failed == {"knn": "knn: k = 500 neighbours of a bank of 180 labelled images; give a k of at most 180"}
     assert result.metrics["linear_probe/accuracy"] == 100
 
 
 def test_what_applies_is_run_unless_protocols_are_chosen(separated: Task, tmp_path: Path) -> None:
-    features = subject(separated, tmp_path)
+    features = encoder(separated, tmp_path)
     by_itself = Evaluation().chosen(features)
     assert set(by_itself) == {*LABELLED, "rank", "maps"} - {"linear_probe_sgd"}
     assert Evaluation(protocols=("generation",)).chosen(features) == ["generation"]
@@ -309,7 +309,7 @@ def test_what_applies_is_run_unless_protocols_are_chosen(separated: Task, tmp_pa
 def test_what_needs_an_encoder_says_so_where_there_are_features_only(
     name: str, separated: Task, tmp_path: Path
 ) -> None:
-    result = replace(QUICK, protocols=(name,))(subject(separated, tmp_path))
+    result = replace(QUICK, protocols=(name,))(encoder(separated, tmp_path))
     if name in ("rank", "maps"):
         assert result.failed == {}
     else:
@@ -342,7 +342,7 @@ def test_a_reason_of_one_process_alone_ends_it_in_a_group_and_is_recorded_withou
         def __call__(self, task: Task) -> list[dict[str, float]]:
             raise RuntimeError("out of memory\nand more")
 
-    result = Evaluation(protocols=("knn",), knn=Broken())(subject(separated, tmp_path))  # type: ignore[arg-type]
+    result = Evaluation(protocols=("knn",), knn=Broken())(encoder(separated, tmp_path))  # type: ignore[arg-type]
     assert result.failed == {"knn": "out of memory"}
 
 

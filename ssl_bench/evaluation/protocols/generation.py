@@ -60,36 +60,36 @@ class Generation:
         if self.batch_size < 1:
             raise UserError(f"generation.batch_size {self.batch_size}: there must be at least 1")
 
-    def applies(self, subject: EvaluatedEncoder) -> bool:
+    def applies(self, encoder: EvaluatedEncoder) -> bool:
         """Where there are generated images, real ones and a GPU: on a CPU the 20,000 passes take half an hour."""
-        return subject.sample is not None and len(subject.image_shape) == 3 and subject.device.type == "cuda"
+        return encoder.sample is not None and len(encoder.image_shape) == 3 and encoder.device.type == "cuda"
 
-    def __call__(self, subject: EvaluatedEncoder) -> dict[str, float]:
+    def __call__(self, encoder: EvaluatedEncoder) -> dict[str, float]:
         """Figures of the generated images.
 
         Raises:
             UserError: the method draws no images or not in [0, 1], the data are not images of 1 or 3 channels, or the
                 extractor cannot be had.
         """
-        return self.figures(subject, self.extractor_for(subject))
+        return self.figures(encoder, self.extractor_for(encoder))
 
-    def extractor_for(self, subject: EvaluatedEncoder) -> Extractor:
-        """The extractor, where the subject is.
+    def extractor_for(self, encoder: EvaluatedEncoder) -> Extractor:
+        """The extractor, where the encoder is.
 
         Raises:
-            UserError: the subject draws no images, the data are not images, or the extractor cannot be had.
+            UserError: the encoder draws no images, the data are not images, or the extractor cannot be had.
         """
-        if subject.sample is None or subject.images is None:
+        if encoder.sample is None or encoder.images is None:
             raise UserError("there is nothing to compare: the encoder comes without generated or without real images")
-        if len(subject.image_shape) != 3 or subject.image_shape[0] not in (1, 3):
-            raise UserError(f"data of shape {subject.image_shape} are not images (C, H, W) of 1 or 3 channels")
-        return EXTRACTORS[self.extractor](Path(self.weights) if self.weights else None, subject.device)
+        if len(encoder.image_shape) != 3 or encoder.image_shape[0] not in (1, 3):
+            raise UserError(f"data of shape {encoder.image_shape} are not images (C, H, W) of 1 or 3 channels")
+        return EXTRACTORS[self.extractor](Path(self.weights) if self.weights else None, encoder.device)
 
-    def figures(self, subject: EvaluatedEncoder, extractor: Extractor, *, kernel: bool = True) -> dict[str, float]:
-        """As a call, by an extractor that is there already; of `subject.features` the labels only are looked at.
+    def figures(self, encoder: EvaluatedEncoder, extractor: Extractor, *, kernel: bool = True) -> dict[str, float]:
+        """As a call, by an extractor that is there already; of `encoder.features` the labels only are looked at.
 
         Args:
-            subject: what draws images.
+            encoder: what draws images.
             extractor: what `extractor_for` gave.
             kernel: whether to compute the kernel distance too, which takes as long as the encoding of 1,000 images.
 
@@ -97,8 +97,8 @@ class Generation:
             UserError: images are not in [0, 1].
         """
         with torch.no_grad():
-            real, real_features = self._reals(subject, extractor)
-            fake, fake_features, logits = self._fakes(subject, extractor)
+            real, real_features = self._reals(encoder, extractor)
+            fake, fake_features, logits = self._fakes(encoder, extractor)
             distances = {extractor.frechet: frechet_distance(real, fake)}
             if kernel:
                 distance, distance_sd = kernel_distance(real_features, fake_features, seed=self.seed)
@@ -106,37 +106,37 @@ class Generation:
             score, score_sd = inception_score(logits)
         return distances | {extractor.score: score, f"{extractor.score}_sd": score_sd}
 
-    def _fakes(self, subject: EvaluatedEncoder, extractor: Extractor) -> tuple[Statistics, Tensor, Tensor]:
+    def _fakes(self, encoder: EvaluatedEncoder, extractor: Extractor) -> tuple[Statistics, Tensor, Tensor]:
         """Statistics, features and logits of all generated images, in order, the same in every process."""
-        sums = Sums(extractor.dim, subject.device)
-        features = [torch.empty(0, extractor.dim, device=subject.device)]
-        logits = [torch.empty(0, extractor.classes, device=subject.device)]
-        for _, images in drawn(subject, self.images, self.batch_size, self.seed):
+        sums = Sums(extractor.dim, encoder.device)
+        features = [torch.empty(0, extractor.dim, device=encoder.device)]
+        logits = [torch.empty(0, extractor.classes, device=encoder.device)]
+        for _, images in drawn(encoder, self.images, self.batch_size, self.seed):
             x, y = extractor(images)
             sums.add(x)
             features.append(x)
             logits.append(y)
         return sums.statistics(), gather_rows(torch.cat(features)), gather_rows(torch.cat(logits))
 
-    def _reals(self, subject: EvaluatedEncoder, extractor: Extractor) -> tuple[Statistics, Tensor]:
+    def _reals(self, encoder: EvaluatedEncoder, extractor: Extractor) -> tuple[Statistics, Tensor]:
         """Statistics of the real images and the features of up to `KEPT` of them, read where they are cached."""
-        assert subject.images is not None
+        assert encoder.images is not None
         splits: tuple[Split, ...] = ("test",) if self.reals == "test" else ("train", "validation")
-        labels = [getattr(subject.features, split).labels for split in splits]
+        labels = [getattr(encoder.features, split).labels for split in splits]
         digest = hashlib.sha256(b"".join(part.contiguous().numpy().tobytes() for part in labels)).hexdigest()[:8]
-        path = cache_root() / "statistics" / f"{subject.data}-{self.reals}-{digest}-{extractor.name}.safetensors"
-        kept = _read(path, subject.device) if subject.data else None
-        if all_reduce_min(torch.tensor(float(kept is not None), device=subject.device)).item() and kept:
+        path = cache_root() / "statistics" / f"{encoder.data}-{self.reals}-{digest}-{extractor.name}.safetensors"
+        kept = _read(path, encoder.device) if encoder.data else None
+        if all_reduce_min(torch.tensor(float(kept is not None), device=encoder.device)).item() and kept:
             return kept
         count = sum(map(len, labels))
         chosen = torch.zeros(count, dtype=torch.bool)
         chosen[torch.randperm(count, generator=Generator().manual_seed(0))[:KEPT]] = True
-        sums = Sums(extractor.dim, subject.device)
-        features = [torch.empty(0, extractor.dim, device=subject.device)]
+        sums = Sums(extractor.dim, encoder.device)
+        features = [torch.empty(0, extractor.dim, device=encoder.device)]
         positions = [torch.empty(0, dtype=torch.int64)]
         start = 0
         for split, part in zip(splits, labels, strict=True):
-            for batch in subject.images(split):
+            for batch in encoder.images(split):
                 sizes = batch.images.split(self.batch_size), batch.ids.cpu().split(self.batch_size)
                 for images, ids in zip(*sizes, strict=True):
                     x, _ = extractor(images)
@@ -145,9 +145,9 @@ class Generation:
                     features.append(x[here.to(x.device)])
                     positions.append(start + ids[here])
             start += len(part)
-        order = gather_rows(torch.cat(positions).to(subject.device)).argsort()
+        order = gather_rows(torch.cat(positions).to(encoder.device)).argsort()
         statistics, some = sums.statistics(), gather_rows(torch.cat(features))[order]
-        if subject.data and rank() == 0:
+        if encoder.data and rank() == 0:
             path.parent.mkdir(parents=True, exist_ok=True)
             number, mean, covariance = statistics
             tensors = {"number": torch.tensor(number), "mean": mean, "covariance": covariance, "features": some}

@@ -21,9 +21,9 @@ class LayerProbe:
 
     probe: LinearProbe = field(default_factory=LinearProbe)
 
-    def applies(self, subject: EvaluatedEncoder) -> bool:
+    def applies(self, encoder: EvaluatedEncoder) -> bool:
         """Where the encoder has layers to compare."""
-        return bool(subject.layers)
+        return bool(encoder.layers)
 
     def __call__(self, task: Task) -> list[dict[str, float]]:
         """``layer_probe_<l>/accuracy`` in percent on test, l = 1 the first layer, of each target.

@@ -75,7 +75,7 @@ class LinearProbeSGD:
             if getattr(self, name) < least:
                 refuse(name, f"a whole number of at least {least}")
 
-    def applies(self, subject: EvaluatedEncoder) -> bool:
+    def applies(self, encoder: EvaluatedEncoder) -> bool:
         """Never of itself: it is a paper's convention, and slow."""
         return False
 

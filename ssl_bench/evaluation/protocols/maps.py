@@ -55,11 +55,11 @@ class Maps:
                 "maps: method = umap, which is not installed; `pip install umap-learn`, or give tsne or pca"
             )
 
-    def applies(self, subject: EvaluatedEncoder) -> bool:
+    def applies(self, encoder: EvaluatedEncoder) -> bool:
         """Whether features have a plane to be shown in."""
-        return subject.features.test.features.shape[1] >= 2
+        return encoder.features.test.features.shape[1] >= 2
 
-    def __call__(self, subject: EvaluatedEncoder) -> dict[str, float]:
+    def __call__(self, encoder: EvaluatedEncoder) -> dict[str, float]:
         """Draw. The first process does it; the others lend it the images that it asks for.
 
         Returns:
@@ -68,11 +68,11 @@ class Maps:
         Raises:
             UserError: features have one dimension, or a picture could not be drawn.
         """
-        if not self.applies(subject):
+        if not self.applies(encoder):
             raise UserError("maps: features of 1 dimension; a picture needs 2 or more")
-        (sheet,) = share_out([lambda: self.neighbours(subject)])
-        pictures = fetch(subject, "test", sheet[:, 0]), fetch(subject, "train", sheet[:, 1:].flatten())
-        (problem,) = share_out([lambda: self.draw(subject, sheet, *pictures)])
+        (sheet,) = share_out([lambda: self.neighbours(encoder)])
+        pictures = fetch(encoder, "test", sheet[:, 0]), fetch(encoder, "train", sheet[:, 1:].flatten())
+        (problem,) = share_out([lambda: self.draw(encoder, sheet, *pictures)])
         if problem:
             raise UserError(f"maps: {problem}")
         return {}
@@ -82,24 +82,24 @@ class Maps:
         generator = torch.Generator().manual_seed(self.seed)
         return torch.randperm(len(features.test.features), generator=generator)[: self.images]
 
-    def neighbours(self, subject: EvaluatedEncoder) -> Tensor:
+    def neighbours(self, encoder: EvaluatedEncoder) -> Tensor:
         """Test rows of different classes as far as there are, each before its nearest training rows: ``(Q, 1 + k)``."""
-        rows, (_, _, labels) = self.rows(subject.features), shown(subject.features)
+        rows, (_, _, labels) = self.rows(encoder.features), shown(encoder.features)
         one_hot = F.one_hot(labels[rows] + 1)
         which = one_hot.cumsum(0).gather(1, labels[rows].unsqueeze(1) + 1).squeeze(1)  # first, second, ... of its class
         which[labels[rows] < 0] += len(rows)
         queries = rows[which.argsort(stable=True)[:QUERIES]]
         queries = queries[labels[queries].argsort(stable=True)]
-        near = nearest_images(subject.features.test.features[queries], subject.features.train, NEAREST, subject.device)
+        near = nearest_images(encoder.features.test.features[queries], encoder.features.train, NEAREST, encoder.device)
         return torch.cat([queries.unsqueeze(1), near], 1)
 
     def draw(
-        self, subject: EvaluatedEncoder, sheet: Tensor, queries: dict[int, Tensor], near: dict[int, Tensor]
+        self, encoder: EvaluatedEncoder, sheet: Tensor, queries: dict[int, Tensor], near: dict[int, Tensor]
     ) -> str:
         """Draw everything that there is something to show for.
 
         Args:
-            subject: what is drawn.
+            encoder: what is drawn.
             sheet: test rows and their nearest training rows, as `neighbours` gives them.
             queries: images of the test rows, by row; none where there are no images.
             near: images of the training rows, likewise.
@@ -107,9 +107,9 @@ class Maps:
         Returns:
             One line on what went wrong, empty if nothing did.
         """
-        target, train_labels, labels = shown(subject.features)
-        rows = self.rows(subject.features)
-        x, y = subject.features.test.features[rows], labels[rows]
+        target, train_labels, labels = shown(encoder.features)
+        rows = self.rows(encoder.features)
+        x, y = encoder.features.test.features[rows], labels[rows]
         every = len(rows) == len(labels)
         of = f"{len(rows):,} {'' if every else f'of {len(labels):,} '}test images"
         figures: dict[str, Callable[[], Figure]] = {
@@ -120,13 +120,13 @@ class Maps:
         named, names = x[y >= 0], y[y >= 0]
         if len(names.unique()) >= 2:
             figures["confusion"] = lambda: self.confusion(named, names, target)
-            figures["classes"] = lambda: _class_accuracies(named, names, subject, train_labels, target)
+            figures["classes"] = lambda: _class_accuracies(named, names, encoder, train_labels, target)
         if queries:
             images = [[queries[row], *(near[i] for i in others)] for row, *others in sheet.tolist()]
             shades = torch.cat([labels[sheet[:, :1]], train_labels[sheet[:, 1:]]], 1)
             title = f"test images and the training images nearest by cosine, by {target.name}"
             figures["neighbours"] = lambda: primitives.neighbour_sheet(images, shades, target.classes, title)
-        folder = subject.folder / "figures"
+        folder = encoder.folder / "figures"
         for name, figure in figures.items():
             try:
                 folder.mkdir(parents=True, exist_ok=True)
@@ -171,8 +171,8 @@ def nearest_images(queries: Tensor, bank: FeatureSplit, k: int, device: torch.de
     return index.cpu()
 
 
-def _class_accuracies(x: Tensor, y: Tensor, subject: EvaluatedEncoder, train_labels: Tensor, target: Target) -> Figure:
-    votes = train_labels[nearest_images(x, subject.features.train, VOTERS, subject.device)]
+def _class_accuracies(x: Tensor, y: Tensor, encoder: EvaluatedEncoder, train_labels: Tensor, target: Target) -> Figure:
+    votes = train_labels[nearest_images(x, encoder.features.train, VOTERS, encoder.device)]
     ballots = torch.zeros(len(x), len(target.classes) + 1).scatter_add_(1, votes + 1, torch.ones(votes.shape))
     right = (ballots[:, 1:].argmax(1) == y).double()  # what has no label has no say
     occurring = y.unique()
@@ -182,12 +182,12 @@ def _class_accuracies(x: Tensor, y: Tensor, subject: EvaluatedEncoder, train_lab
     return primitives.bars(accuracy, names, 100 * right.mean().item(), title)
 
 
-def fetch(subject: EvaluatedEncoder, split: Split, ids: Tensor) -> dict[int, Tensor]:
+def fetch(encoder: EvaluatedEncoder, split: Split, ids: Tensor) -> dict[int, Tensor]:
     """Images by id, on the CPU and small, in every process; none where there are none, or points in their place."""
     found: dict[int, Tensor] = {}
     wanted = set(ids.tolist())
     last = max(wanted, default=-1)
-    for batch in subject.images(split) if subject.images is not None else ():
+    for batch in encoder.images(split) if encoder.images is not None else ():
         if batch.images.ndim != 4 or int(batch.ids[0]) > last:
             break
         for row, i in enumerate(batch.ids.tolist()):

@@ -50,12 +50,12 @@ class Memorisation:
         if self.images < 2:
             raise UserError(f"memorisation.images {self.images}: there must be at least 2, better 1,000")
 
-    def applies(self, subject: EvaluatedEncoder) -> bool:
+    def applies(self, encoder: EvaluatedEncoder) -> bool:
         """Where there are generated images, an encoder for them and real ones."""
-        known = None not in (subject.sample, subject.encode, subject.images)
-        return known and len(subject.image_shape) == 3
+        known = None not in (encoder.sample, encoder.encode, encoder.images)
+        return known and len(encoder.image_shape) == 3
 
-    def __call__(self, subject: EvaluatedEncoder) -> dict[str, float]:
+    def __call__(self, encoder: EvaluatedEncoder) -> dict[str, float]:
         """``memorisation/distance_ratio`` and ``memorisation/mann_whitney_z``.
 
         Raises:
@@ -63,18 +63,18 @@ class Memorisation:
                 not finite or of other shapes; the encoder tells half of the test images from no training image; or
                 the picture could not be drawn.
         """
-        if not self.applies(subject):
+        if not self.applies(encoder):
             raise UserError("memorisation needs generated images, their encoder and real images (C, H, W)")
-        bank = tuple(_rows(part, subject) for part in (subject.features.train, subject.features.validation))
-        shown, sampled = self._sampled(subject)
-        test = subject.features.test.features
+        bank = tuple(_rows(part, encoder) for part in (encoder.features.train, encoder.features.validation))
+        shown, sampled = self._sampled(encoder)
+        test = encoder.features.test.features
         chosen = torch.randperm(len(test), generator=torch.Generator().manual_seed(self.seed))[: self.images]
-        queries = torch.cat([sampled, test[chosen].to(subject.device)])
+        queries = torch.cat([sampled, test[chosen].to(encoder.device)])
         k = min(NEAREST, sum(map(len, bank)))
-        found = search(bank, _rows(FeatureSplit(queries, torch.zeros(len(queries)).long()), subject), k, ("cosine",))
+        found = search(bank, _rows(FeatureSplit(queries, torch.zeros(len(queries)).long()), encoder), k, ("cosine",))
         similar = found["cosine"].score[:, 0] / queries.norm(dim=1).clamp_min(1e-12)
         distances = (2 - 2 * similar.double()).clamp_min(0).sqrt()  # of vectors of unit length
-        self._draw(subject, shown, _nearest_by_pixels(subject, shown, k), found["cosine"].row[: len(shown)])
+        self._draw(encoder, shown, _nearest_by_pixels(encoder, shown, k), found["cosine"].row[: len(shown)])
         generated, real = distances.split([len(sampled), len(chosen)])
         if real.median() < LEAST:
             raise UserError("memorisation: the features of half of the test images are those of training images")
@@ -83,25 +83,25 @@ class Memorisation:
             "memorisation/mann_whitney_z": mann_whitney_z(generated, real),
         }
 
-    def _sampled(self, subject: EvaluatedEncoder) -> tuple[Tensor, Tensor]:
+    def _sampled(self, encoder: EvaluatedEncoder) -> tuple[Tensor, Tensor]:
         """Generated images to be shown ``(s, C, H, W)`` and the features ``(n, d)`` of all, the same everywhere."""
-        assert subject.encode is not None
-        train = subject.features.train.features
-        shown = [torch.empty(0, *subject.image_shape, device=subject.device)]
-        features = [torch.empty(0, train.shape[1], device=subject.device)]
-        for i, images in drawn(subject, self.images, BATCH_SIZE, self.seed):
+        assert encoder.encode is not None
+        train = encoder.features.train.features
+        shown = [torch.empty(0, *encoder.image_shape, device=encoder.device)]
+        features = [torch.empty(0, train.shape[1], device=encoder.device)]
+        for i, images in drawn(encoder, self.images, BATCH_SIZE, self.seed):
             shown += [images[:SHOWN]] if i == 0 else []
-            features.append(subject.encode(images))
+            features.append(encoder.encode(images))
         result = gather_rows(torch.cat(features))
         if not result.isfinite().all():
             raise UserError("memorisation: features of generated images are not finite; the method has diverged")
         return gather_rows(torch.cat(shown)), result
 
-    def _draw(self, subject: EvaluatedEncoder, shown: Tensor, by_pixels: Tensor, by_features: Tensor) -> None:
+    def _draw(self, encoder: EvaluatedEncoder, shown: Tensor, by_pixels: Tensor, by_features: Tensor) -> None:
         """The sheet, from rows ``(s, k)`` of train and validation one after the other. The first process draws it."""
-        rows, size = torch.stack([by_pixels, by_features]).cpu().long(), len(subject.features.train.features)
-        known = fetch(subject, "train", rows[rows < size])
-        known |= {size + i: image for i, image in fetch(subject, "validation", rows[rows >= size] - size).items()}
+        rows, size = torch.stack([by_pixels, by_features]).cpu().long(), len(encoder.features.train.features)
+        known = fetch(encoder, "train", rows[rows < size])
+        known |= {size + i: image for i, image in fetch(encoder, "validation", rows[rows >= size] - size).items()}
 
         def draw() -> str:
             figure = primitives.canvas(1 + 2 * NEAREST, len(shown))
@@ -112,8 +112,8 @@ class Memorisation:
                 primitives.show_grid(images, ax)
                 ax.set_title(title, fontsize=9)
             try:
-                (subject.folder / "figures").mkdir(parents=True, exist_ok=True)
-                primitives.save(figure, subject.folder / "figures" / "memorisation.png")
+                (encoder.folder / "figures").mkdir(parents=True, exist_ok=True)
+                primitives.save(figure, encoder.folder / "figures" / "memorisation.png")
             except OSError as error:
                 return f"memorisation: cannot draw memorisation.png: {error}"
             return ""
@@ -133,17 +133,17 @@ def mann_whitney_z(x: Tensor, y: Tensor) -> float:
     return (u - m * n / 2) / math.sqrt(m * n * (m + n + 1) / 12)
 
 
-def _rows(part: FeatureSplit, subject: EvaluatedEncoder) -> Rows:
-    return Rows(part.features, part.labels.reshape(len(part.labels), -1).to(subject.device), subject.device)
+def _rows(part: FeatureSplit, encoder: EvaluatedEncoder) -> Rows:
+    return Rows(part.features, part.labels.reshape(len(part.labels), -1).to(encoder.device), encoder.device)
 
 
-def _nearest_by_pixels(subject: EvaluatedEncoder, images: Tensor, k: int) -> Tensor:
+def _nearest_by_pixels(encoder: EvaluatedEncoder, images: Tensor, k: int) -> Tensor:
     """The k nearest rows ``(s, k)`` of train and validation, one after the other, by Euclidean distance of pixels."""
-    assert subject.images is not None
+    assert encoder.images is not None
     q = images.flatten(1)
     sizes: dict[Split, int] = {
-        "train": len(subject.features.train.features),
-        "validation": len(subject.features.validation.features),
+        "train": len(encoder.features.train.features),
+        "validation": len(encoder.features.validation.features),
     }
     best = Neighbours(
         torch.full((len(q), k), -torch.inf, device=q.device),
@@ -151,7 +151,7 @@ def _nearest_by_pixels(subject: EvaluatedEncoder, images: Tensor, k: int) -> Ten
     )
     start = 0
     for split, size in sizes.items():
-        for batch in subject.images(split):
+        for batch in encoder.images(split):
             x = batch.images.flatten(1)
             score, column = (q @ x.T - x.square().sum(1) / 2).topk(min(k, len(x)))  # falls as |q - x|^2 rises
             row = start + batch.ids.to(q.device)[column]

@@ -51,26 +51,26 @@ class PosthocReconstruction:
         if self.batch_size < 2:
             raise UserError(f"posthoc_reconstruction.batch_size {self.batch_size}: BatchNorm needs at least 2")
 
-    def applies(self, subject: EvaluatedEncoder) -> bool:
+    def applies(self, encoder: EvaluatedEncoder) -> bool:
         """Never of itself."""
         return False
 
-    def __call__(self, subject: EvaluatedEncoder) -> dict[str, float]:
+    def __call__(self, encoder: EvaluatedEncoder) -> dict[str, float]:
         """Figures over the test split.
 
         Raises:
             UserError: there are no images of (C, H, W), or the decoder cannot draw their size.
         """
-        if subject.images is None or len(subject.image_shape) != 3:
-            raise UserError(f"images (C, H, W) are needed to learn to draw them; the data have {subject.image_shape}")
+        if encoder.images is None or len(encoder.image_shape) != 3:
+            raise UserError(f"images (C, H, W) are needed to learn to draw them; the data have {encoder.image_shape}")
         with torch.random.fork_rng(devices=[]):  # weights are drawn on the CPU, so that they are the same everywhere
             torch.default_generator.manual_seed(self.seed)
-            network = self._network(subject.features.train.features.shape[1], subject.image_shape)
-        images, ids = self._training_images(subject)
-        [state] = share_out([lambda: self._train(network, subject, images, ids)])
+            network = self._network(encoder.features.train.features.shape[1], encoder.image_shape)
+        images, ids = self._training_images(encoder)
+        [state] = share_out([lambda: self._train(network, encoder, images, ids)])
         network.load_state_dict(state)
-        network.to(subject.device).eval()
-        return {f"posthoc_reconstruction/{k}": v for k, v in errors(_pairs(network, subject), subject).items()}
+        network.to(encoder.device).eval()
+        return {f"posthoc_reconstruction/{k}": v for k, v in errors(_pairs(network, encoder), encoder).items()}
 
     def _network(self, dim: int, shape: tuple[int, ...]) -> nn.Sequential:
         fits = shape[1] == shape[2] and shape[1] % 16 == 0
@@ -83,25 +83,25 @@ class PosthocReconstruction:
         decoder = TransposedDecoder(dim, shape) if transposed else MLPDecoder(dim, shape)
         return nn.Sequential(nn.BatchNorm1d(dim, eps=0, affine=False), decoder, nn.Sigmoid())
 
-    def _training_images(self, subject: EvaluatedEncoder) -> tuple[Tensor, Tensor]:
+    def _training_images(self, encoder: EvaluatedEncoder) -> tuple[Tensor, Tensor]:
         """uint8 images ``(n, C, H, W)`` and their ids, the same in every process."""
-        assert subject.images is not None
-        count = len(subject.features.train.features)
+        assert encoder.images is not None
+        count = len(encoder.features.train.features)
         chosen = torch.zeros(count, dtype=torch.bool)
         chosen[torch.randperm(count, generator=Generator().manual_seed(self.seed))[: self.images]] = True
-        images = [torch.empty(0, *subject.image_shape, dtype=torch.uint8, device=subject.device)]
-        ids = [torch.empty(0, dtype=torch.int64, device=subject.device)]
-        for batch in subject.images("train"):
+        images = [torch.empty(0, *encoder.image_shape, dtype=torch.uint8, device=encoder.device)]
+        ids = [torch.empty(0, dtype=torch.int64, device=encoder.device)]
+        for batch in encoder.images("train"):
             here = chosen.to(batch.ids.device)[batch.ids]
             images.append((batch.images[here] * 255).round().byte())
             ids.append(batch.ids[here])
         return gather_rows(torch.cat(images)), gather_rows(torch.cat(ids))
 
     def _train(
-        self, network: nn.Sequential, subject: EvaluatedEncoder, images: Tensor, ids: Tensor
+        self, network: nn.Sequential, encoder: EvaluatedEncoder, images: Tensor, ids: Tensor
     ) -> dict[str, Tensor]:
         """The trained decoder's state, on the CPU."""
-        device, features = subject.device, subject.features.train.features
+        device, features = encoder.device, encoder.features.train.features
         mean, variance = _moments(features, ids)
         network[0].load_state_dict({"running_mean": mean, "running_var": variance}, strict=False)
         network.to(device)[1].train()
@@ -132,9 +132,9 @@ def _moments(features: Tensor, ids: Tensor) -> tuple[Tensor, Tensor]:
     return mean, variance.where(variance.sqrt() > 1e-6 * mean.abs(), 1)
 
 
-def _pairs(network: nn.Module, subject: EvaluatedEncoder) -> Iterator[tuple[Tensor, Tensor]]:
+def _pairs(network: nn.Module, encoder: EvaluatedEncoder) -> Iterator[tuple[Tensor, Tensor]]:
     """This process's test images and what the decoder makes of their features."""
-    assert subject.images is not None
-    features = subject.features.test.features
-    for batch in subject.images("test"):
-        yield batch.images, network(features[batch.ids.to(features.device)].to(subject.device))
+    assert encoder.images is not None
+    features = encoder.features.test.features
+    for batch in encoder.images("test"):
+        yield batch.images, network(features[batch.ids.to(features.device)].to(encoder.device))

@@ -83,22 +83,22 @@ def alignment(x: Rows, y: Rows) -> float:
 class Rank:
     """RankMe and uniformity of all test features, labelled or not, and alignment where there are augmented passes."""
 
-    def applies(self, subject: EvaluatedEncoder) -> bool:
+    def applies(self, encoder: EvaluatedEncoder) -> bool:
         """It always does."""
         return True
 
-    def __call__(self, subject: EvaluatedEncoder) -> dict[str, float]:
+    def __call__(self, encoder: EvaluatedEncoder) -> dict[str, float]:
         """``rank/rankme``, ``rank/uniformity`` and ``rank/alignment``.
 
         Alignment is between the first two augmented passes, or between the only one and the un-augmented features.
         """
 
         def rows(split: FeatureSplit) -> Rows:
-            return Rows(split.features, split.labels.reshape(len(split.labels), -1).to(subject.device), subject.device)
+            return Rows(split.features, split.labels.reshape(len(split.labels), -1).to(encoder.device), encoder.device)
 
-        test = rows(subject.features.test)
+        test = rows(encoder.features.test)
         figures = {"rank/rankme": rankme(test), "rank/uniformity": uniformity(test)}
-        views = [*(rows(one.test) for one in subject.augmented[:2]), test]
+        views = [*(rows(one.test) for one in encoder.augmented[:2]), test]
         if len(views) > 1:
             figures["rank/alignment"] = alignment(views[0], views[1])
         return figures

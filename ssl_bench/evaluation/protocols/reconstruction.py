@@ -25,31 +25,31 @@ class Reconstruction:
     For points there is only `mse`.
     """
 
-    def applies(self, subject: EvaluatedEncoder) -> bool:
+    def applies(self, encoder: EvaluatedEncoder) -> bool:
         """Where there is a decoder."""
-        return subject.reconstruct is not None and subject.images is not None
+        return encoder.reconstruct is not None and encoder.images is not None
 
-    def __call__(self, subject: EvaluatedEncoder) -> dict[str, float]:
+    def __call__(self, encoder: EvaluatedEncoder) -> dict[str, float]:
         """Figures over the test split.
 
         Raises:
             UserError: there is no decoder, or it gives other shapes or values that are not finite.
         """
-        if subject.reconstruct is None or subject.images is None:
+        if encoder.reconstruct is None or encoder.images is None:
             raise UserError("there is no decoder to reconstruct images with; posthoc_reconstruction trains one")
-        pairs = ((batch.images, subject.reconstruct(batch.images)) for batch in subject.images("test"))
-        return {f"reconstruction/{name}": value for name, value in errors(pairs, subject).items()}
+        pairs = ((batch.images, encoder.reconstruct(batch.images)) for batch in encoder.images("test"))
+        return {f"reconstruction/{name}": value for name, value in errors(pairs, encoder).items()}
 
 
-def errors(pairs: Iterable[tuple[Tensor, Tensor]], subject: EvaluatedEncoder) -> dict[str, float]:
+def errors(pairs: Iterable[tuple[Tensor, Tensor]], encoder: EvaluatedEncoder) -> dict[str, float]:
     """Mean errors of this process's batches of images ``(n, *shape)`` and their reconstructions; over all processes.
 
     Raises:
         UserError: reconstructions have other shapes or are not finite.
     """
-    shape = subject.image_shape
+    shape = encoder.image_shape
     names = list(errors_of_each(*torch.zeros(2, 1, *shape)))
-    sums = torch.zeros(len(names) + 2, dtype=torch.float64, device=subject.device)  # then images, then bad images
+    sums = torch.zeros(len(names) + 2, dtype=torch.float64, device=encoder.device)  # then images, then bad images
     with torch.no_grad():
         for images, reconstructed in pairs:
             sums[-2] += len(images)

@@ -14,7 +14,7 @@ from ssl_bench.evaluation.encoder import EvaluatedEncoder
 from ssl_bench.evaluation.generative.inception import EXTRACTORS, Extractor
 from ssl_bench.evaluation.protocols import generation
 from ssl_bench.evaluation.protocols.generation import Generation
-from tests.evaluation.pictures import digits_subject
+from tests.evaluation.pictures import digits_encoder
 from tests.ranks import Ranks
 
 
@@ -40,7 +40,7 @@ def draw(n: int, generator: Generator) -> Tensor:
     return (images + 0.3 * torch.randn(images.shape, generator=generator)).clamp(0, 1)
 
 
-TEST = digits_subject(Path()).features.test.features.view(-1, 1, 8, 8)
+TEST = digits_encoder(Path()).features.test.features.view(-1, 1, 8, 8)
 
 
 @pytest.fixture
@@ -52,26 +52,26 @@ def pixels(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Pixels:
 
 
 @pytest.fixture
-def subject(tmp_path: Path) -> EvaluatedEncoder:
-    return digits_subject(tmp_path, sample=draw)
+def encoder(tmp_path: Path) -> EvaluatedEncoder:
+    return digits_encoder(tmp_path, sample=draw)
 
 
-def test_real_images_are_at_no_distance_from_themselves(pixels: Pixels, subject: EvaluatedEncoder) -> None:
+def test_real_images_are_at_no_distance_from_themselves(pixels: Pixels, encoder: EvaluatedEncoder) -> None:
     calls = iter(range(100))
 
     def real(n: int, generator: Generator) -> Tensor:
         i = next(calls) * 50
         return TEST[i : i + n]
 
-    figures = Generation(images=300, batch_size=50)(replace(subject, sample=real))
-    noisy = Generation(images=300, batch_size=50)(subject)
+    figures = Generation(images=300, batch_size=50)(replace(encoder, sample=real))
+    noisy = Generation(images=300, batch_size=50)(encoder)
     assert abs(figures["fd_pixels"]) < 1e-9 * noisy["fd_pixels"]
     assert figures["kd_pixels"] < 0 < noisy["kd_pixels"]  # below 0, as each image is compared with itself
     assert figures["inception_score_pixels"] > 1
 
 
-def test_every_figure_has_the_extractors_name_and_a_size(pixels: Pixels, subject: EvaluatedEncoder) -> None:
-    figures = Generation(images=120)(subject)
+def test_every_figure_has_the_extractors_name_and_a_size(pixels: Pixels, encoder: EvaluatedEncoder) -> None:
+    figures = Generation(images=120)(encoder)
     assert list(figures) == [
         "fd_pixels",
         "kd_pixels",
@@ -82,57 +82,57 @@ def test_every_figure_has_the_extractors_name_and_a_size(pixels: Pixels, subject
     assert figures["fd_pixels"] > 1
 
 
-def test_images_are_generated_and_encoded_once_and_reals_are_cached(pixels: Pixels, subject: EvaluatedEncoder) -> None:
+def test_images_are_generated_and_encoded_once_and_reals_are_cached(pixels: Pixels, encoder: EvaluatedEncoder) -> None:
     protocol = Generation(images=120, batch_size=50)
-    first = protocol(subject)
+    first = protocol(encoder)
     assert pixels.seen == 120 + 300
-    assert protocol(subject) == first
+    assert protocol(encoder) == first
     assert pixels.seen == 120 + 300 + 120
 
 
 def test_other_reals_other_data_and_other_labels_have_caches_of_their_own(
-    pixels: Pixels, subject: EvaluatedEncoder
+    pixels: Pixels, encoder: EvaluatedEncoder
 ) -> None:
-    features = subject.features
+    features = encoder.features
     relabelled = features._replace(test=features.test._replace(labels=1 - features.test.labels))
     protocol = Generation(images=50)
-    for other in subject, replace(subject, data="others"), replace(subject, features=relabelled):
+    for other in encoder, replace(encoder, data="others"), replace(encoder, features=relabelled):
         before = pixels.seen
         protocol(other)
         assert pixels.seen - before == 50 + 300
     before = pixels.seen
-    replace(protocol, reals="train")(subject)
+    replace(protocol, reals="train")(encoder)
     assert pixels.seen - before == 50 + 700  # train and validation
 
 
 def test_some_reals_of_both_splits_are_kept_for_the_kernel_distance(
-    pixels: Pixels, subject: EvaluatedEncoder, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    pixels: Pixels, encoder: EvaluatedEncoder, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(generation, "KEPT", 60)
-    Generation(images=50, reals="train")(subject)
+    Generation(images=50, reals="train")(encoder)
     [path] = (tmp_path / "cache" / "statistics").iterdir()
     tensors = load_file(path)
-    parts = subject.features.train, subject.features.validation
-    every, _ = pixels(None, subject.device)(torch.cat([part.features for part in parts]).view(-1, 1, 8, 8))
+    parts = encoder.features.train, encoder.features.validation
+    every, _ = pixels(None, encoder.device)(torch.cat([part.features for part in parts]).view(-1, 1, 8, 8))
     expected = every[torch.randperm(700, generator=Generator().manual_seed(0))[:60].sort().values]
     assert torch.equal(tensors["features"], expected)
     torch.testing.assert_close(tensors["mean"], every.double().mean(0))
 
 
-def test_a_damaged_cache_is_made_anew(pixels: Pixels, subject: EvaluatedEncoder, tmp_path: Path) -> None:
+def test_a_damaged_cache_is_made_anew(pixels: Pixels, encoder: EvaluatedEncoder, tmp_path: Path) -> None:
     protocol = Generation(images=50)
-    first = protocol(subject)
+    first = protocol(encoder)
     [path] = (tmp_path / "cache" / "statistics").iterdir()
     path.write_bytes(path.read_bytes()[:100])
-    assert protocol(subject) == first
+    assert protocol(encoder) == first
 
 
-def test_fewer_images_than_dimensions_still_have_a_distance(pixels: Pixels, subject: EvaluatedEncoder) -> None:
-    assert Generation(images=10)(subject)["fd_pixels"] > 0
+def test_fewer_images_than_dimensions_still_have_a_distance(pixels: Pixels, encoder: EvaluatedEncoder) -> None:
+    assert Generation(images=10)(encoder)["fd_pixels"] > 0
 
 
-def test_which_images_are_drawn_depends_on_the_seed(pixels: Pixels, subject: EvaluatedEncoder) -> None:
-    found = [Generation(images=100, seed=seed)(subject)["fd_pixels"] for seed in (0, 1, 2**32)]
+def test_which_images_are_drawn_depends_on_the_seed(pixels: Pixels, encoder: EvaluatedEncoder) -> None:
+    found = [Generation(images=100, seed=seed)(encoder)["fd_pixels"] for seed in (0, 1, 2**32)]
     assert len(set(found)) == 3
 
 
@@ -144,26 +144,26 @@ def test_which_images_are_drawn_depends_on_the_seed(pixels: Pixels, subject: Eva
         pytest.param(lambda x: x.repeat(1, 1, 2, 2), id="other size"),
     ],
 )
-def test_wrong_images_are_refused(pixels: Pixels, subject: EvaluatedEncoder, wrong: Callable[[Tensor], Tensor]) -> None:
+def test_wrong_images_are_refused(pixels: Pixels, encoder: EvaluatedEncoder, wrong: Callable[[Tensor], Tensor]) -> None:
     with pytest.raises(UserError, match=r"sample\(n\) must give n images of shape \(1, 8, 8\), finite and in \[0, 1\]"):
-        Generation(images=50)(replace(subject, sample=lambda n, generator: wrong(draw(n, generator))))
+        Generation(images=50)(replace(encoder, sample=lambda n, generator: wrong(draw(n, generator))))
 
 
-def test_what_cannot_be_compared_is_said(pixels: Pixels, subject: EvaluatedEncoder) -> None:
+def test_what_cannot_be_compared_is_said(pixels: Pixels, encoder: EvaluatedEncoder) -> None:
     with pytest.raises(UserError, match="without generated or without real images"):
-        Generation()(replace(subject, sample=None))
+        Generation()(replace(encoder, sample=None))
     with pytest.raises(UserError, match=r"data of shape \(2,\) are not images"):
-        Generation()(replace(subject, image_shape=(2,)))
+        Generation()(replace(encoder, image_shape=(2,)))
     with pytest.raises(UserError, match=r"generation\.images 9"):
         Generation(images=9)
     with pytest.raises(UserError, match=r"generation\.batch_size 0"):
         Generation(batch_size=0)
 
 
-def test_it_runs_of_itself_only_on_a_gpu(subject: EvaluatedEncoder) -> None:
-    gpu = replace(subject, device=torch.device("cuda"))
+def test_it_runs_of_itself_only_on_a_gpu(encoder: EvaluatedEncoder) -> None:
+    gpu = replace(encoder, device=torch.device("cuda"))
     assert Generation().applies(gpu)
-    assert not Generation().applies(subject)
+    assert not Generation().applies(encoder)
     assert not Generation().applies(replace(gpu, sample=None))
     assert not Generation().applies(replace(gpu, image_shape=(2,)))
 
@@ -171,7 +171,7 @@ def test_it_runs_of_itself_only_on_a_gpu(subject: EvaluatedEncoder) -> None:
 def figures(folder: Path) -> dict[str, float]:
     EXTRACTORS["inception"] = Pixels()
     # No cache; 3 batches, so that of 4 processes one draws nothing.
-    return Generation(images=120, batch_size=40)(digits_subject(folder, sample=draw, data=""))
+    return Generation(images=120, batch_size=40)(digits_encoder(folder, sample=draw, data=""))
 
 
 def test_figures_do_not_depend_on_the_number_of_processes(pixels: Pixels, ranks: Ranks, tmp_path: Path) -> None:

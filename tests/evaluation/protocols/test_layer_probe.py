@@ -15,49 +15,49 @@ from ssl_bench.evaluation.features import by_columns
 from ssl_bench.evaluation.protocols.linear_probe import LinearProbe
 from ssl_bench.evaluation.suite import Evaluation
 from ssl_bench.runs.score import evaluated_encoder
-from tests.evaluation.pictures import digits_subject
+from tests.evaluation.pictures import digits_encoder
 
 WIDTHS = [3, 21, 40]
 CPU = torch.device("cpu")
 
 
 @pytest.fixture
-def subject(tmp_path: Path) -> EvaluatedEncoder:
+def encoder(tmp_path: Path) -> EvaluatedEncoder:
     """Pixels of digits, of the first rows, of the next and of the last ones."""
-    whole = digits_subject(tmp_path)
+    whole = digits_encoder(tmp_path)
     return replace(whole, layers=by_columns(whole.features, WIDTHS))
 
 
-def test_every_layer_is_scored_as_linear_probe_scores_its_features(subject: EvaluatedEncoder) -> None:
-    found = Evaluation(protocols=("layer_probe",))(subject).metrics
+def test_every_layer_is_scored_as_linear_probe_scores_its_features(encoder: EvaluatedEncoder) -> None:
+    found = Evaluation(protocols=("layer_probe",))(encoder).metrics
     assert list(found) == [f"layer_probe_{number}/accuracy" for number in (1, 2, 3)]
-    for value, layer in zip(found.values(), subject.layers, strict=True):
-        alone = Evaluation(protocols=("linear_probe",))(replace(subject, features=layer, layers=()))
+    for value, layer in zip(found.values(), encoder.layers, strict=True):
+        alone = Evaluation(protocols=("linear_probe",))(replace(encoder, features=layer, layers=()))
         assert value == alone.metrics["linear_probe/accuracy"]
     assert len(set(found.values())) == 3
 
 
-def test_the_probe_is_linear_probes_with_its_settings(subject: EvaluatedEncoder) -> None:
+def test_the_probe_is_linear_probes_with_its_settings(encoder: EvaluatedEncoder) -> None:
     weak = Evaluation(protocols=("layer_probe",), linear_probe=LinearProbe(l2=(1e3,)))
-    last = replace(subject, features=subject.layers[-1])
+    last = replace(encoder, features=encoder.layers[-1])
     expected = replace(weak, protocols=("linear_probe",))(last)
-    found = weak(subject)
+    found = weak(encoder)
     assert found.metrics["layer_probe_3/accuracy"] == expected.metrics["linear_probe/accuracy"]
-    assert found.sources != Evaluation(protocols=("layer_probe",))(subject).sources
+    assert found.sources != Evaluation(protocols=("layer_probe",))(encoder).sources
 
 
-def test_targets_have_figures_and_a_mean_of_each_layer(subject: EvaluatedEncoder) -> None:
+def test_targets_have_figures_and_a_mean_of_each_layer(encoder: EvaluatedEncoder) -> None:
     def two(name: str) -> Target:
         return Target(name, ("no", "yes"))
 
     def labelled(labels: torch.Tensor) -> torch.Tensor:
         return torch.stack([labels % 2, (labels > 4).long()], 1)
 
-    parts = [part._replace(labels=labelled(part.labels)) for part in subject.features[:3]]
-    features = subject.features._replace(
+    parts = [part._replace(labels=labelled(part.labels)) for part in encoder.features[:3]]
+    features = encoder.features._replace(
         train=parts[0], validation=parts[1], test=parts[2], targets=(two("odd"), two("high"))
     )
-    many = replace(subject, features=features, layers=by_columns(features, WIDTHS))
+    many = replace(encoder, features=features, layers=by_columns(features, WIDTHS))
     found = Evaluation(protocols=("layer_probe",))(many).metrics
     for number, layer in enumerate(many.layers, 1):
         alone = Evaluation(protocols=("linear_probe",))(replace(many, features=layer, layers=())).metrics
@@ -65,9 +65,9 @@ def test_targets_have_figures_and_a_mean_of_each_layer(subject: EvaluatedEncoder
             assert found[f"layer_probe_{number}/accuracy{name}"] == alone[f"linear_probe/accuracy{name}"]
 
 
-def test_it_is_run_where_there_are_layers_and_says_so_where_there_are_none(subject: EvaluatedEncoder) -> None:
-    without = replace(subject, layers=())
-    assert "layer_probe" in Evaluation().chosen(subject)
+def test_it_is_run_where_there_are_layers_and_says_so_where_there_are_none(encoder: EvaluatedEncoder) -> None:
+    without = replace(encoder, layers=())
+    assert "layer_probe" in Evaluation().chosen(encoder)
     assert "layer_probe" not in Evaluation().chosen(without)
     failed = Evaluation(protocols=("layer_probe",))(without).failed
     assert failed == {
@@ -88,17 +88,17 @@ SMALL = ("--trainer.precision=32-true", "--method.discriminator.width=4", "--met
 
 def test_layers_are_those_of_the_method_on_every_image(tmp_path: Path) -> None:
     run, config = run_of("ssgan", *SMALL)
-    subject = evaluated_encoder(run, config, tmp_path, CPU)
+    encoder = evaluated_encoder(run, config, tmp_path, CPU)
     for split in ("train", "test"):
         batches = [(batch.ids, run.views.plain(batch.images)) for batch in run.data.batches(split, 500)]
         with torch.inference_mode():
             layers = [run.method.encode_layers(images) for _, images in batches]  # type: ignore[operator]
-        for number, layer in enumerate(subject.layers):
+        for number, layer in enumerate(encoder.layers):
             for (ids, _), expected in zip(batches, layers, strict=True):
                 torch.testing.assert_close(getattr(layer, split).features[ids], expected[number])
-    last = subject.layers[-1].test
-    torch.testing.assert_close(last.features, subject.features.test.features)
-    assert torch.equal(last.labels, subject.features.test.labels)
+    last = encoder.layers[-1].test
+    torch.testing.assert_close(last.features, encoder.features.test.features)
+    assert torch.equal(last.labels, encoder.features.test.labels)
 
 
 def test_layers_are_encoded_once_and_only_where_they_are_wanted(tmp_path: Path) -> None:

@@ -19,7 +19,7 @@ from ssl_bench.evaluation.protocols import maps
 from ssl_bench.evaluation.protocols.maps import Maps, nearest_images, shown
 from ssl_bench.plots import projection
 from ssl_bench.plots.projection import project
-from tests.evaluation.pictures import digits_subject
+from tests.evaluation.pictures import digits_encoder
 from tests.ranks import Ranks
 
 CPU = torch.device("cpu")
@@ -37,8 +37,8 @@ def of(x: torch.Tensor, y: torch.Tensor, folder: Path, *targets: Target) -> Eval
 
 
 def test_four_pictures_are_drawn_and_no_figures_returned(tmp_path: Path) -> None:
-    assert QUICK.applies(digits_subject(tmp_path))
-    assert QUICK(digits_subject(tmp_path)) == {}
+    assert QUICK.applies(digits_encoder(tmp_path))
+    assert QUICK(digits_encoder(tmp_path)) == {}
     assert list(drawn(tmp_path)) == ["classes.png", "confusion.png", "map.png", "neighbours.png"]
     for path in (tmp_path / "figures").iterdir():
         picture = matplotlib.image.imread(path)
@@ -51,14 +51,14 @@ def test_drawing_twice_is_the_same_and_leaves_the_random_states_alone(tmp_path: 
 
     states = torch.get_rng_state(), random.getstate(), str(numpy.random.get_state())  # noqa: NPY002
     for folder in ("a", "b"):
-        Maps(images=40)(digits_subject(tmp_path / folder))
+        Maps(images=40)(digits_encoder(tmp_path / folder))
     assert torch.equal(torch.get_rng_state(), states[0])
     assert (random.getstate(), str(numpy.random.get_state())) == states[1:]  # noqa: NPY002
     assert drawn(tmp_path / "a") == drawn(tmp_path / "b")
 
 
 def draw_in_a_group(folder: Path) -> None:
-    QUICK(digits_subject(folder))
+    QUICK(digits_encoder(folder))
 
 
 def test_several_processes_draw_what_one_does(tmp_path: Path, ranks: Ranks) -> None:
@@ -68,12 +68,12 @@ def test_several_processes_draw_what_one_does(tmp_path: Path, ranks: Ranks) -> N
 
 
 def test_without_images_there_are_no_neighbours_to_show(tmp_path: Path) -> None:
-    QUICK(replace(digits_subject(tmp_path), images=None))
+    QUICK(replace(digits_encoder(tmp_path), images=None))
     assert list(drawn(tmp_path)) == ["classes.png", "confusion.png", "map.png"]
 
 
 def test_neighbours_are_those_of_scikit_learn(tmp_path: Path) -> None:
-    features = digits_subject(tmp_path).features
+    features = digits_encoder(tmp_path).features
     index = NearestNeighbors(metric="cosine", algorithm="brute").fit(features.train.features)
     distances = index.kneighbors(features.test.features, 8)[0]
     found = nearest_images(features.test.features, features.train, 8, CPU)
@@ -87,19 +87,19 @@ def test_a_bank_of_fewer_rows_gives_fewer_neighbours() -> None:
 
 
 def test_queries_are_of_different_classes_in_order(tmp_path: Path) -> None:
-    subject = digits_subject(tmp_path)
-    sheet = Maps().neighbours(subject)
-    labels = subject.features.test.labels[sheet[:, 0]]
+    encoder = digits_encoder(tmp_path)
+    sheet = Maps().neighbours(encoder)
+    labels = encoder.features.test.labels[sheet[:, 0]]
     assert sheet.shape == (8, 9)
     assert labels.tolist() == sorted(set(labels.tolist()))
 
 
 def test_bars_are_the_recall_of_scikit_learns_classifier(tmp_path: Path) -> None:
-    subject = digits_subject(tmp_path)
-    train, _, test, (target,) = subject.features
+    encoder = digits_encoder(tmp_path)
+    train, _, test, (target,) = encoder.features
     known = KNeighborsClassifier(20, metric="cosine", algorithm="brute").fit(train.features, train.labels)
     expected = 100 * recall_score(test.labels, known.predict(test.features), average=None)
-    figure = maps._class_accuracies(test.features, test.labels, subject, train.labels, target)
+    figure = maps._class_accuracies(test.features, test.labels, encoder, train.labels, target)
     widths = [bar.get_width() for bar in figure.axes[0].patches if isinstance(bar, Rectangle)]
     assert widths == pytest.approx(expected.tolist(), abs=1e-9)
 
@@ -145,13 +145,13 @@ def test_the_pca_plane_is_that_of_the_largest_variance() -> None:
 
 
 def test_what_cannot_be_drawn_is_answered_in_one_line(tmp_path: Path) -> None:
-    one = digits_subject(tmp_path).features.test.features[:, :1]
-    subject = of(one, torch.zeros(len(one)).long(), tmp_path, Target("label", ("a", "b")))
-    assert not QUICK.applies(subject)
+    one = digits_encoder(tmp_path).features.test.features[:, :1]
+    encoder = of(one, torch.zeros(len(one)).long(), tmp_path, Target("label", ("a", "b")))
+    assert not QUICK.applies(encoder)
     with pytest.raises(UserError, match="maps: features of 1 dimension; a picture needs 2 or more"):
-        QUICK(subject)
+        QUICK(encoder)
     (tmp_path / "figures").write_text("a file where the folder should be")
     with pytest.raises(UserError, match=r"maps: cannot draw map\.png: .*File exists"):
-        QUICK(digits_subject(tmp_path))
+        QUICK(digits_encoder(tmp_path))
     with pytest.raises(UserError, match="maps: images = 1; give 2 or more"):
         Maps(images=1)

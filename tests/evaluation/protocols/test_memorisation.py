@@ -16,11 +16,11 @@ from ssl_bench.evaluation.encoder import EvaluatedEncoder
 from ssl_bench.evaluation.features import FeatureSplit
 from ssl_bench.evaluation.generative.sampling import drawn
 from ssl_bench.evaluation.protocols.memorisation import Memorisation, mann_whitney_z
-from tests.evaluation.pictures import digits_subject
+from tests.evaluation.pictures import digits_encoder
 from tests.ranks import Ranks
 
 QUICK = Memorisation(images=300)
-FEATURES = digits_subject(Path()).features
+FEATURES = digits_encoder(Path()).features
 SEEN = torch.cat([FEATURES.train.features, FEATURES.validation.features]).view(-1, 1, 8, 8)
 UNSEEN = FEATURES.test.features.view(-1, 1, 8, 8)
 DIRECTIONS = torch.linalg.qr(torch.randn(64, 64, generator=Generator().manual_seed(0))).Q
@@ -39,7 +39,7 @@ def encode(images: Tensor) -> Tensor:
 
 
 def drawing(folder: Path, images: Tensor, noise: float = 0.0) -> EvaluatedEncoder:
-    return digits_subject(folder, sample=some(images, noise), encode=encode)
+    return digits_encoder(folder, sample=some(images, noise), encode=encode)
 
 
 def test_copies_are_nearer_than_test_images(tmp_path: Path) -> None:
@@ -67,9 +67,9 @@ def test_images_unlike_all_others_are_farther(tmp_path: Path) -> None:
 
 
 def test_the_ratio_is_of_median_distances_between_features_of_unit_length(tmp_path: Path) -> None:
-    subject = replace(drawing(tmp_path, UNSEEN, 0.3), encode=lambda images: 7 * images.flatten(1))
-    ratio = Memorisation(images=100)(subject)["memorisation/distance_ratio"]
-    [(_, images)] = drawn(subject, 100, 100, 0)
+    encoder = replace(drawing(tmp_path, UNSEEN, 0.3), encode=lambda images: 7 * images.flatten(1))
+    ratio = Memorisation(images=100)(encoder)["memorisation/distance_ratio"]
+    [(_, images)] = drawn(encoder, 100, 100, 0)
     chosen = torch.randperm(300, generator=Generator().manual_seed(0))[:100]
     index = NearestNeighbors(n_neighbors=1).fit(torch.nn.functional.normalize(SEEN.flatten(1)))
     generated, real = (
@@ -95,14 +95,14 @@ def test_the_neighbours_shown_are_the_nearest_by_pixels_and_by_features(
     # Features that rank otherwise than pixels: some directions count more.
     scale = torch.logspace(-1, 1, 64)
     parts = [FeatureSplit(part.features @ DIRECTIONS * scale, part.labels) for part in FEATURES[:3]]
-    subject = replace(
+    encoder = replace(
         drawing(tmp_path, UNSEEN, 0.3),
         features=FEATURES._replace(train=parts[0], validation=parts[1], test=parts[2]),
         encode=lambda images: images.flatten(1) @ DIRECTIONS * scale,
     )
     grids: list[Tensor] = []
     monkeypatch.setattr("ssl_bench.plots.primitives.show_grid", lambda images, ax: grids.append(images))
-    QUICK(subject)
+    QUICK(encoder)
     generated, by_pixels, by_features = (grid.flatten(2) for grid in grids)
     x, seen = generated[:, 0], SEEN.flatten(1)
     near = NearestNeighbors(n_neighbors=4).fit(seen).kneighbors(x)[1]
@@ -134,24 +134,24 @@ def test_it_does_not_depend_on_the_number_of_processes(tmp_path: Path, ranks: Ra
 @pytest.mark.parametrize("lacking", [{"sample": None}, {"encode": None}, {"images": None}, {"image_shape": (64,)}])
 def test_it_applies_where_images_are_generated_and_can_be_encoded(lacking: dict[str, object], tmp_path: Path) -> None:
     assert QUICK.applies(drawing(tmp_path, SEEN))
-    subject = replace(drawing(tmp_path, SEEN), **lacking)  # type: ignore[arg-type]
-    assert not QUICK.applies(subject)
+    encoder = replace(drawing(tmp_path, SEEN), **lacking)  # type: ignore[arg-type]
+    assert not QUICK.applies(encoder)
     with pytest.raises(UserError, match="memorisation needs generated images, their encoder and real images"):
-        QUICK(subject)
+        QUICK(encoder)
 
 
 def test_what_cannot_be_measured_is_said(tmp_path: Path) -> None:
-    subject = drawing(tmp_path, SEEN)
+    encoder = drawing(tmp_path, SEEN)
     with pytest.raises(UserError, match=r"sample\(n\) must give n images of shape \(1, 8, 8\)"):
-        QUICK(replace(subject, sample=lambda n, generator: 2 + some(SEEN)(n, generator)))
+        QUICK(replace(encoder, sample=lambda n, generator: 2 + some(SEEN)(n, generator)))
     with pytest.raises(UserError, match="features of generated images are not finite"):
-        QUICK(replace(subject, encode=lambda images: images.flatten(1).log()))
+        QUICK(replace(encoder, encode=lambda images: images.flatten(1).log()))
     copied = FEATURES._replace(test=FEATURES.train)
     with pytest.raises(UserError, match="half of the test images are those of training images"):
-        QUICK(replace(subject, features=copied))
+        QUICK(replace(encoder, features=copied))
     with pytest.raises(UserError, match=r"memorisation\.images 1"):
         Memorisation(images=1)
     (tmp_path / "other").mkdir()
     (tmp_path / "other" / "figures").write_text("a file where the folder should be")
     with pytest.raises(UserError, match=r"memorisation: cannot draw memorisation\.png: .*File exists"):
-        QUICK(replace(subject, folder=tmp_path / "other"))
+        QUICK(replace(encoder, folder=tmp_path / "other"))

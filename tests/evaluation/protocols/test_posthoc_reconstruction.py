@@ -12,39 +12,39 @@ from ssl_bench.evaluation.features import FeatureSplit
 from ssl_bench.evaluation.protocols.posthoc_reconstruction import PosthocReconstruction
 from ssl_bench.networks.mlp import MLPDecoder
 from ssl_bench.networks.simvae import TransposedDecoder
-from tests.evaluation.pictures import digits_subject
+from tests.evaluation.pictures import digits_encoder
 from tests.ranks import Ranks
 
 MSE = "posthoc_reconstruction/mse"
 
 
-def mean_image_error(subject: EvaluatedEncoder) -> float:
+def mean_image_error(encoder: EvaluatedEncoder) -> float:
     """The error of what can be drawn without looking at the features."""
-    train, test = subject.features.train.features, subject.features.test.features
+    train, test = encoder.features.train.features, encoder.features.test.features
     return float((test - train.mean(0)).square().mean())
 
 
 def test_features_that_hold_the_image_give_it_back_and_noise_does_not(tmp_path: Path) -> None:
-    subject = digits_subject(tmp_path)
+    encoder = digits_encoder(tmp_path)
     protocol = PosthocReconstruction(epochs=5, batch_size=32)
-    floor = mean_image_error(subject)
-    assert protocol(subject)[MSE] < 0.35 * floor
+    floor = mean_image_error(encoder)
+    assert protocol(encoder)[MSE] < 0.35 * floor
     generator = torch.Generator().manual_seed(0)
-    parts = [part._replace(features=torch.randn(part.features.shape, generator=generator)) for part in splits(subject)]
-    noise = subject.features._replace(train=parts[0], test=parts[2])
-    assert protocol(replace(subject, features=noise))[MSE] > 0.9 * floor
+    parts = [part._replace(features=torch.randn(part.features.shape, generator=generator)) for part in splits(encoder)]
+    noise = encoder.features._replace(train=parts[0], test=parts[2])
+    assert protocol(replace(encoder, features=noise))[MSE] > 0.9 * floor
 
 
-def splits(subject: EvaluatedEncoder) -> list[FeatureSplit]:
-    return [subject.features.train, subject.features.validation, subject.features.test]
+def splits(encoder: EvaluatedEncoder) -> list[FeatureSplit]:
+    return [encoder.features.train, encoder.features.validation, encoder.features.test]
 
 
 def test_the_scale_of_features_does_not_matter(tmp_path: Path) -> None:
-    subject = digits_subject(tmp_path)
-    parts = [part._replace(features=part.features * 1e3 + 50) for part in splits(subject)]
-    scaled = replace(subject, features=subject.features._replace(train=parts[0], test=parts[2]))
+    encoder = digits_encoder(tmp_path)
+    parts = [part._replace(features=part.features * 1e3 + 50) for part in splits(encoder)]
+    scaled = replace(encoder, features=encoder.features._replace(train=parts[0], test=parts[2]))
     protocol = PosthocReconstruction(images=300, epochs=2, batch_size=32)
-    assert protocol(scaled)[MSE] == pytest.approx(protocol(subject)[MSE], rel=0.05)
+    assert protocol(scaled)[MSE] == pytest.approx(protocol(encoder)[MSE], rel=0.05)
 
 
 @pytest.mark.parametrize(
@@ -66,25 +66,25 @@ def test_the_decoder_is_that_of_the_vaes(decoder: str | None, shape: tuple[int, 
 def test_global_random_numbers_are_left_alone(tmp_path: Path) -> None:
     state = torch.get_rng_state()
     protocol = PosthocReconstruction(images=100, epochs=1)
-    first = protocol(digits_subject(tmp_path))
+    first = protocol(digits_encoder(tmp_path))
     assert torch.equal(torch.get_rng_state(), state)
     torch.manual_seed(123)
-    assert protocol(digits_subject(tmp_path)) == first
+    assert protocol(digits_encoder(tmp_path)) == first
 
 
 def test_it_is_never_run_of_itself_and_needs_images(tmp_path: Path) -> None:
-    subject = digits_subject(tmp_path)
-    assert not PosthocReconstruction().applies(subject)
+    encoder = digits_encoder(tmp_path)
+    assert not PosthocReconstruction().applies(encoder)
     with pytest.raises(UserError, match=r"images \(C, H, W\) are needed .* \(2,\)"):
-        PosthocReconstruction()(replace(subject, image_shape=(2,)))
+        PosthocReconstruction()(replace(encoder, image_shape=(2,)))
     with pytest.raises(UserError, match="multiple of 16"):
-        PosthocReconstruction(decoder="transposed")(subject)
+        PosthocReconstruction(decoder="transposed")(encoder)
     with pytest.raises(UserError, match=r"posthoc_reconstruction\.epochs 0"):
         PosthocReconstruction(epochs=0)
 
 
 def figures(folder: Path) -> dict[str, float]:
-    return PosthocReconstruction(images=333, epochs=2)(digits_subject(folder))
+    return PosthocReconstruction(images=333, epochs=2)(digits_encoder(folder))
 
 
 def test_figures_do_not_depend_on_the_number_of_processes(ranks: Ranks, tmp_path: Path) -> None:

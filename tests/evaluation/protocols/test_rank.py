@@ -23,7 +23,7 @@ def unlabelled(x: Tensor) -> FeatureSplit:
     return FeatureSplit(x, torch.full((len(x),), -1))
 
 
-def subject(test: Tensor, *augmented: Tensor) -> EvaluatedEncoder:
+def encoder(test: Tensor, *augmented: Tensor) -> EvaluatedEncoder:
     train, validation = unlabelled(random(4, test.shape[1])), unlabelled(random(3, test.shape[1]))
 
     def features(x: Tensor) -> Features:
@@ -83,13 +83,13 @@ def test_alignment_is_zero_for_the_same_direction_and_two_for_right_angles() -> 
 def test_alignment_is_between_two_augmented_passes_or_one_and_none() -> None:
     test, one, two = random(40, 3), random(40, 3, seed=1), random(40, 3, seed=2)
     y = torch.zeros(40)
-    assert Rank()(subject(test)).keys() == {"rank/rankme", "rank/uniformity"}
-    assert Rank()(subject(test, one))["rank/alignment"] == alignment(rows(one, y), rows(test, y))
-    assert Rank()(subject(test, one, two))["rank/alignment"] == alignment(rows(one, y), rows(two, y))
+    assert Rank()(encoder(test)).keys() == {"rank/rankme", "rank/uniformity"}
+    assert Rank()(encoder(test, one))["rank/alignment"] == alignment(rows(one, y), rows(test, y))
+    assert Rank()(encoder(test, one, two))["rank/alignment"] == alignment(rows(one, y), rows(two, y))
 
 
 def figures(x: Tensor, view: Tensor) -> dict[str, float]:
-    return Rank()(subject(x, view))
+    return Rank()(encoder(x, view))
 
 
 @pytest.mark.parametrize(("n", "blocks"), [(200, 1), (2500, 3), (4000, 4), (4700, 5)])

@@ -10,7 +10,7 @@ from torch import Tensor
 
 from ssl_bench.errors import UserError
 from ssl_bench.evaluation.protocols.reconstruction import Reconstruction, ssim
-from tests.evaluation.pictures import digits_subject, noisy
+from tests.evaluation.pictures import digits_encoder, noisy
 from tests.ranks import Ranks
 
 
@@ -23,11 +23,11 @@ def their_ssim(x: Tensor, y: Tensor) -> Tensor:
 
 
 def test_figures_are_means_over_images(tmp_path: Path) -> None:
-    subject = digits_subject(tmp_path, scale=2, reconstruct=noisy)
-    x = subject.features.test.features.view(-1, 1, 16, 16)
+    encoder = digits_encoder(tmp_path, scale=2, reconstruct=noisy)
+    x = encoder.features.test.features.view(-1, 1, 16, 16)
     y = noisy(x)
     errors = [float((a - b).square().mean()) for a, b in zip(x, y, strict=True)]
-    assert Reconstruction()(subject) == pytest.approx(
+    assert Reconstruction()(encoder) == pytest.approx(
         {
             "reconstruction/mse": sum(errors) / 300,
             "reconstruction/psnr": sum(10 * math.log10(1 / error) for error in errors) / 300,
@@ -45,18 +45,18 @@ def test_ssim_is_torchmetrics(shape: tuple[int, ...]) -> None:
 
 
 def test_perfect_reconstructions(tmp_path: Path) -> None:
-    figures = Reconstruction()(digits_subject(tmp_path, scale=2, reconstruct=lambda x: x))
+    figures = Reconstruction()(digits_encoder(tmp_path, scale=2, reconstruct=lambda x: x))
     assert figures == pytest.approx({"reconstruction/mse": 0, "reconstruction/psnr": 100, "reconstruction/ssim": 1})
 
 
 def test_a_constant_error_is_what_it_is(tmp_path: Path) -> None:
-    figures = Reconstruction()(digits_subject(tmp_path, reconstruct=lambda x: x + 0.1))
+    figures = Reconstruction()(digits_encoder(tmp_path, reconstruct=lambda x: x + 0.1))
     assert figures == pytest.approx({"reconstruction/mse": 0.01, "reconstruction/psnr": 20}, rel=1e-5)  # 8 x 8: no SSIM
 
 
 def test_points_have_only_a_mean_squared_error(tmp_path: Path) -> None:
-    subject = digits_subject(tmp_path, reconstruct=lambda x: 0 * x, image_shape=(64,))
-    assert list(Reconstruction()(subject)) == ["reconstruction/mse"]
+    encoder = digits_encoder(tmp_path, reconstruct=lambda x: 0 * x, image_shape=(64,))
+    assert list(Reconstruction()(encoder)) == ["reconstruction/mse"]
 
 
 @pytest.mark.parametrize(
@@ -65,25 +65,25 @@ def test_points_have_only_a_mean_squared_error(tmp_path: Path) -> None:
 )
 def test_reconstructions_that_are_not_finite_are_refused(tmp_path: Path, value: float, many: str) -> None:
     with pytest.raises(UserError, match=f"{many} test images are not finite or not of shape"):
-        Reconstruction()(digits_subject(tmp_path, scale=2, reconstruct=lambda x: x + value))
+        Reconstruction()(digits_encoder(tmp_path, scale=2, reconstruct=lambda x: x + value))
 
 
 def test_reconstructions_of_another_shape_are_refused(tmp_path: Path) -> None:
     with pytest.raises(UserError, match=r"300 of 300 .* not of shape \(1, 8, 8\)"):
-        Reconstruction()(digits_subject(tmp_path, reconstruct=lambda x: x[..., :4]))
+        Reconstruction()(digits_encoder(tmp_path, reconstruct=lambda x: x[..., :4]))
 
 
 def test_it_applies_where_there_is_a_decoder(tmp_path: Path) -> None:
-    subject = digits_subject(tmp_path, reconstruct=noisy)
-    assert Reconstruction().applies(subject)
-    without = replace(subject, reconstruct=None)
+    encoder = digits_encoder(tmp_path, reconstruct=noisy)
+    assert Reconstruction().applies(encoder)
+    without = replace(encoder, reconstruct=None)
     assert not Reconstruction().applies(without)
     with pytest.raises(UserError, match="no decoder"):
         Reconstruction()(without)
 
 
 def figures(folder: Path) -> dict[str, float]:
-    return Reconstruction()(digits_subject(folder, scale=2, reconstruct=noisy))
+    return Reconstruction()(digits_encoder(folder, scale=2, reconstruct=noisy))
 
 
 def test_figures_do_not_depend_on_the_number_of_processes(ranks: Ranks, tmp_path: Path) -> None:
