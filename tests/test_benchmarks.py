@@ -51,7 +51,7 @@ def test_the_forgetting_toy_shifts_between_classes_and_shows_both_variants_the_s
             examined.append(level(x))
         return logits_of(self, x)
 
-    monkeypatch.setattr(SSGAN, "judge", spy)
+    monkeypatch.setattr(SSGAN, "logits_and_rotation_loss", spy)
     monkeypatch.setattr(SSGAN, "logits", examine)
     flags = ["--data.batch_size=8", "--method.discriminator.width=4", "--method.generator.width=4"]
     _, found, turns = measure(

@@ -9,6 +9,7 @@ from lightning import Callback, LightningModule, Trainer
 
 from ssl_bench.callbacks.aside import aside
 from ssl_bench.config.schema import Run
+from ssl_bench.data.inputs import training_inputs
 from ssl_bench.distributed import all_gather
 from ssl_bench.errors import UserError
 from ssl_bench.evaluation.encoder import EvaluatedEncoder
@@ -60,7 +61,7 @@ class GenerationCurve(Callback):
         with aside(method):
             torch.manual_seed(self.protocol.seed)  # of the latents that BatchNorm's statistics are estimated from
             if settle and isinstance(method, Adversarial):
-                method.recalibrate_ema(method.images_of_a_batch())
+                method.recalibrate_ema(training_inputs(self.run.data, self.run.views).images)
             for buffer in method.buffers():
                 buffer.copy_(all_gather(buffer)[0])
             figures = self.protocol.figures(*self.known, kernel=False)

@@ -1,7 +1,7 @@
 """What a data set says of itself and what one step of it looks like."""
 
 from dataclasses import dataclass
-from typing import Literal, NamedTuple
+from typing import Literal, NamedTuple, Protocol, runtime_checkable
 
 from torch import Tensor
 
@@ -29,3 +29,37 @@ class Target:
 
     name: str
     classes: tuple[str, ...]
+
+
+@dataclass(frozen=True)
+class TrainingInputs:
+    """What a training step receives; a method checks it before training.
+
+    Attributes:
+        images: images of one step in one process; each of the recipe's views counts, generated views do not.
+        processes: number of processes.
+        views: views of each image that the recipe makes.
+        generated: whether generated views follow them.
+        black: value of a black pixel in each channel of a view, ``(C,)``; empty for points.
+        white: value of a white pixel, likewise.
+    """
+
+    images: int
+    processes: int
+    views: int
+    generated: bool
+    black: tuple[float, ...]
+    white: tuple[float, ...]
+
+
+@runtime_checkable
+class InvertibleViews(Protocol):
+    """Views whose normalisation can be undone."""
+
+    def to_image(self, x: Tensor) -> Tensor:
+        """Views ``(N, C, H, W)`` as images in [0, 1]."""
+        ...
+
+    def from_image(self, images: Tensor) -> Tensor:
+        """Images ``(N, C, H, W)`` in [0, 1], normalised as views are."""
+        ...

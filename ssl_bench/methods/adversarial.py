@@ -9,10 +9,7 @@ from lightning.pytorch.utilities.types import OptimizerLRScheduler
 from torch import Generator, Tensor, nn
 from torch.optim.swa_utils import update_bn
 
-from ssl_bench.data.module import DataModule
-from ssl_bench.data.types import Batch
-from ssl_bench.data.views import Views
-from ssl_bench.distributed import world_size
+from ssl_bench.data.types import Batch, TrainingInputs
 from ssl_bench.errors import UserError
 from ssl_bench.methods.base import Method, OptimizerFactory
 from ssl_bench.methods.descent import descend, scheduled, step_schedules
@@ -36,15 +33,14 @@ def at_least(bound: float, method: type[Method], **settings: float) -> None:
             raise UserError(f"{method.__name__}: {name} {value}: give {bound} or more")
 
 
-def refuse_other_range(method: Method, image_shape: tuple[int, ...]) -> None:
-    """Refuse views of images that do not lie in [-1, 1], as generated ones do."""
-    if isinstance(method.views, Views) and len(image_shape) == 3:
-        ends = method.views.from_image(torch.tensor([0.0, 1.0]).view(2, 1, 1, 1).expand(2, *image_shape))
-        if not torch.allclose(ends, ends.new_tensor([-1.0, 1.0]).view(2, 1, 1, 1).expand_as(ends)):
-            raise UserError(
-                f"{type(method).__name__}: views lie in [{ends.min():.2f}, {ends.max():.2f}] and generated images in "
-                "[-1, 1]: end the recipe with `normalize: {mean: 0.5, std: 0.5}`"
-            )
+def check_pixel_range(method: Method, inputs: TrainingInputs) -> None:
+    """Refuse views of images that do not lie in [-1, 1], the range of the generator's images."""
+    ends = torch.tensor([inputs.black, inputs.white])
+    if ends.numel() and not torch.allclose(ends, torch.tensor([[-1.0], [1.0]]).expand_as(ends)):
+        raise UserError(
+            f"{type(method).__name__}: views lie in [{ends.min():.2f}, {ends.max():.2f}] and generated images in "
+            "[-1, 1]: end the recipe with `normalize: {mean: 0.5, std: 0.5}`"
+        )
 
 
 @check_ranges
@@ -197,23 +193,15 @@ class Adversarial(Method):
         super().on_load_checkpoint(checkpoint)
         self.latest = {name: value.to(self.device) for name, value in checkpoint["latest"].items()}
 
-    def images_of_a_batch(self) -> int:
-        """Real images in a batch of this process, views counted; known once the trainer has its data."""
-        data, number = self.trainer.datamodule, getattr(self.views, "number", 1)  # type: ignore[attr-defined]
-        available = len(data.fit_ids()) // world_size()
-        return int(min(data.batch_size, available) * number)
-
-    def on_fit_start(self) -> None:
-        """Refuse views that generated images cannot be compared with, and batches that have no equal parts."""
-        super().on_fit_start()
-        if isinstance(self.trainer.datamodule, DataModule):  # type: ignore[attr-defined]
-            batch = self.images_of_a_batch()
-            if batch % self.accumulate or batch < 2 * self.accumulate:
-                raise UserError(
-                    f"{type(self).__name__}: a batch of {batch} images in {self.accumulate} parts: give a "
-                    "--data.batch_size that --method.accumulate divides into parts of 2 or more, and as many images"
-                )
-        refuse_other_range(self, self.image_shape)
+    def check_inputs(self, inputs: TrainingInputs) -> None:
+        """Refuse batches that have no equal parts, and views outside the generator's range."""
+        super().check_inputs(inputs)
+        if inputs.images % self.accumulate or inputs.images < 2 * self.accumulate:
+            raise UserError(
+                f"{type(self).__name__}: a batch of {inputs.images} images in {self.accumulate} parts: give a "
+                "--data.batch_size that --method.accumulate divides into parts of 2 or more, and as many images"
+            )
+        check_pixel_range(self, inputs)
 
     def on_train_batch_end(self, outputs: Any, batch: Any, batch_idx: int) -> None:
         """Before an epoch ends, and its checkpoint is written, make the averaged generator fit to draw."""

@@ -12,7 +12,7 @@ from torch import Generator, Tensor, nn
 from torch.optim import Optimizer
 from torch.optim.lr_scheduler import LambdaLR
 
-from ssl_bench.data.types import Batch
+from ssl_bench.data.types import Batch, TrainingInputs
 from ssl_bench.errors import UserError
 from ssl_bench.optim.schedule import Schedule
 
@@ -109,11 +109,12 @@ class Method(LightningModule):
         """Make the views where the images are: on the device, a batch at a time."""
         return batch if self.views is None else batch._replace(images=self.views(batch.images, batch.ids))
 
-    def on_fit_attach(self) -> None:
-        """Let a source of generated views refuse the data, or take hold of the encoder, before a long run."""
-        attach = getattr(self.views, "attach", None)
-        if attach is not None:
-            attach(self)
+    def check_inputs(self, inputs: TrainingInputs) -> None:
+        """Refuse data and views that the method cannot be trained on; called once, before the first step.
+
+        Raises:
+            UserError: of a subclass; what was given, what was expected, and the flag to change.
+        """
 
     def parameter_groups(self, module: nn.Module) -> list[dict[str, Any]]:
         """Parameters of a module, norms and biases apart when they are spared weight decay."""

@@ -7,11 +7,11 @@ from lightning.pytorch.utilities.types import OptimizerLRScheduler
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from ssl_bench.data.types import Batch
+from ssl_bench.data.types import Batch, TrainingInputs
 from ssl_bench.errors import UserError
 from ssl_bench.losses.adversarial import non_saturating_discriminator, non_saturating_generator
 from ssl_bench.losses.stylegan import r1
-from ssl_bench.methods.adversarial import DiscriminatorNetwork, Part, Terms, at_least, refuse_other_range
+from ssl_bench.methods.adversarial import DiscriminatorNetwork, Part, Terms, at_least, check_pixel_range
 from ssl_bench.methods.base import Method, OptimizerFactory
 from ssl_bench.methods.checkpoint import load_method
 from ssl_bench.methods.descent import descend, scheduled, step_schedules
@@ -208,10 +208,10 @@ class InDomainInversion(Method):
         self.generator.eval()
         return self
 
-    def on_fit_start(self) -> None:
-        """Refuse views out of [-1, 1], and a perceptual network that cannot be had, before training starts."""
-        super().on_fit_start()
-        refuse_other_range(self, self.image_shape)
+    def check_inputs(self, inputs: TrainingInputs) -> None:
+        """Refuse views outside [-1, 1], and a perceptual network whose weights are missing."""
+        super().check_inputs(inputs)
+        check_pixel_range(self, inputs)
         if self.perceptual is not None:
             self.perceptual.features(torch.zeros(1, *self.image_shape, device=self.device))
 

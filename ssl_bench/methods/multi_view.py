@@ -7,8 +7,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from ssl_bench.data.types import Batch
-from ssl_bench.data.views import Views
+from ssl_bench.data.types import Batch, TrainingInputs
 from ssl_bench.errors import UserError
 from ssl_bench.methods.base import Method
 
@@ -77,8 +76,8 @@ class MultiView(Method):
         self.log_metrics(terms)
         return terms["loss"]
 
-    def on_fit_start(self) -> None:
-        """Refuse a single view, which has nothing to be compared with."""
-        super().on_fit_start()
-        if isinstance(self.views, Views) and self.views.number + (self.views.generated is not None) < 2:
+    def check_inputs(self, inputs: TrainingInputs) -> None:
+        """Refuse a single view per image."""
+        super().check_inputs(inputs)
+        if inputs.views + inputs.generated < 2:
             raise UserError(f"{type(self).__name__}: one view of each image: give --views.number 2, or generated views")

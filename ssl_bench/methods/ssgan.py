@@ -6,7 +6,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from ssl_bench.data.module import DataModule
+from ssl_bench.data.types import TrainingInputs
 from ssl_bench.errors import UserError
 from ssl_bench.losses.adversarial import (
     DISCRIMINATOR_LOSSES,
@@ -142,16 +142,13 @@ class SSGAN(Adversarial):
         """Of images, for the adversarial loss: ``(N, C, H, H) -> (N,)``."""
         return self.discriminator(x).float()[:, 0]  # type: ignore[no-any-return]
 
-    def on_fit_start(self) -> None:
-        """Refuse batches that are too small for a quarter of them to be turned."""
-        super().on_fit_start()
-        if not self.beta or not isinstance(self.trainer.datamodule, DataModule):  # type: ignore[attr-defined]
-            return
-        batch = self.images_of_a_batch()
-        if batch < NUM_ROTATIONS * self.accumulate:
+    def check_inputs(self, inputs: TrainingInputs) -> None:
+        """Refuse batches that are too small to rotate a quarter of them."""
+        super().check_inputs(inputs)
+        if self.beta and inputs.images < NUM_ROTATIONS * self.accumulate:
             raise UserError(
-                f"SSGAN: a batch of {batch} images in {self.accumulate} parts, a quarter of each of which is turned: "
-                f"give a --data.batch_size of {NUM_ROTATIONS * self.accumulate} or more, and as many images"
+                f"SSGAN: a batch of {inputs.images} images in {self.accumulate} parts, of each of which a quarter is "
+                f"rotated: give a --data.batch_size of {NUM_ROTATIONS * self.accumulate} or more, and as many images"
             )
 
 

@@ -6,8 +6,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from ssl_bench.data.module import DataModule
-from ssl_bench.distributed import gather, rank, world_size
+from ssl_bench.data.types import TrainingInputs
+from ssl_bench.distributed import gather, rank
 from ssl_bench.errors import UserError
 from ssl_bench.losses.jacobian import jacobian_norm, jacobian_penalty
 from ssl_bench.losses.structural import (
@@ -98,13 +98,11 @@ class StructuralGAN(Adversarial):
         self.lipschitz, self.power_iterations, self.lazy = lipschitz, power_iterations, lazy
         self.queue = FeatureQueue(queue_size, keys=self.feature_dim, values=embedding_dim) if cluster_weight else None
 
-    def on_fit_start(self) -> None:
-        """Refuse batches that have too few neighbours or do not fit into the queue, before training starts."""
-        super().on_fit_start()
-        if not isinstance(self.trainer.datamodule, DataModule):  # type: ignore[attr-defined]
-            return
-        part, dim = self.images_of_a_batch() // self.accumulate, self.embedding_dim
-        fitted = part * world_size() if self.global_batch else part
+    def check_inputs(self, inputs: TrainingInputs) -> None:
+        """Refuse batches that have too few neighbours or are larger than the queue."""
+        super().check_inputs(inputs)
+        part, dim = inputs.images // self.accumulate, self.embedding_dim
+        fitted = part * inputs.processes if self.global_batch else part
         if self.ridge == 0 and self.covariance == "full" and fitted <= dim:
             raise UserError(
                 f"StructuralGAN: {fitted} images have no determinant of a {dim} x {dim} covariance: give "
@@ -112,7 +110,7 @@ class StructuralGAN(Adversarial):
             )
         if self.queue is None:
             return
-        batch = self.images_of_a_batch() * world_size()
+        batch = inputs.images * inputs.processes
         if part < self.neighbours + 1:
             raise UserError(
                 f"StructuralGAN: {part} images at a time have no {self.neighbours} neighbours each: give "
@@ -121,7 +119,8 @@ class StructuralGAN(Adversarial):
         if batch > self.queue.size:
             raise UserError(
                 f"StructuralGAN: a queue of {self.queue.size} is shorter than the batch of {batch} images in "
-                f"{world_size()} processes: give --method.queue_size {batch} or more, or a smaller --data.batch_size"
+                f"{inputs.processes} processes: give --method.queue_size {batch} or more, or a smaller "
+                "--data.batch_size"
             )
 
     def all_ranks(self, x: Tensor) -> Tensor:

@@ -7,8 +7,7 @@ import torch
 from lightning.pytorch.utilities.types import OptimizerLRScheduler
 from torch import Tensor, nn
 
-from ssl_bench.data.types import Batch
-from ssl_bench.data.views import Views
+from ssl_bench.data.types import Batch, InvertibleViews, TrainingInputs
 from ssl_bench.errors import UserError
 from ssl_bench.methods.base import OptimizerFactory
 from ssl_bench.methods.descent import descend, scheduled, step_schedules
@@ -64,7 +63,7 @@ class ViewMaker(SimCLR):
         """Views ``(J, N, C, H, W)``, normalised, the last `num_learned_views` of them as the viewmaker makes them."""
         inputs = views[-self.num_learned_views :]
         images = inputs.flatten(0, 1)
-        if isinstance(self.views, Views):
+        if isinstance(self.views, InvertibleViews):
             images = self.views.from_image(self.viewmaker(self.views.to_image(images)))
         else:
             images = self.viewmaker(images)
@@ -98,15 +97,11 @@ class ViewMaker(SimCLR):
         ]
         return scheduled(self, optimizers)
 
-    def on_fit_start(self) -> None:
+    def check_inputs(self, inputs: TrainingInputs) -> None:
         """Refuse fewer views than the viewmaker is to make."""
-        super().on_fit_start()
-        if (
-            isinstance(self.views, Views)
-            and self.views.generated is None
-            and self.views.number < self.num_learned_views
-        ):
+        super().check_inputs(inputs)
+        if not inputs.generated and inputs.views < self.num_learned_views:
             raise UserError(
-                f"ViewMaker: {self.num_learned_views} views to be made of {self.views.number}: give a --views.number "
+                f"ViewMaker: {self.num_learned_views} views to be made of {inputs.views}: give a --views.number "
                 f"of {self.num_learned_views} or more, or a smaller --method.num_learned_views"
             )

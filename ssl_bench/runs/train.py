@@ -15,6 +15,7 @@ from lightning.pytorch.callbacks import Callback, ModelCheckpoint, RichProgressB
 from lightning.pytorch.loggers import CSVLogger, Logger, WandbLogger
 from lightning.pytorch.utilities import rank_zero_only
 
+from ssl_bench.callbacks.check_inputs import CheckInputs
 from ssl_bench.callbacks.finite import StopWhenNotFinite
 from ssl_bench.callbacks.generation_curve import GenerationCurve
 from ssl_bench.callbacks.progress import EpochLine
@@ -116,7 +117,14 @@ def fit(run: Run, config: Namespace, folder: Path) -> Trainer:
         **config.trainer.as_dict(),
         default_root_dir=folder,
         logger=loggers(config, folder),
-        callbacks=[Stopwatch(), EpochSeed(config.seed), StopWhenNotFinite(), *watchers, checkpoint],
+        callbacks=[
+            Stopwatch(),
+            CheckInputs(run.data, run.views),
+            EpochSeed(config.seed),
+            StopWhenNotFinite(),
+            *watchers,
+            checkpoint,
+        ],
         enable_progress_bar=sys.stdout.isatty(),
         enable_model_summary=False,
         use_distributed_sampler=False,

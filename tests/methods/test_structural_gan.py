@@ -33,7 +33,7 @@ def drawn(gan: Any, real: Tensor, patch: pytest.MonkeyPatch) -> Tensor:
     """Generated points that every loss is given."""
     fake = torch.randn(len(real), 2)
     patch.setattr(gan, "fakes", lambda n: gan.generator(torch.zeros(n, 2)) * 0 + fake)
-    patch.setattr(gan, "due", lambda every: True)
+    patch.setattr(gan, "is_lazy_step", lambda every: True)
     return fake
 
 
