@@ -25,7 +25,7 @@ from matplotlib.figure import Figure
 from ssl_bench.cli import main as ssl_bench
 from ssl_bench.config.files import stack
 from ssl_bench.config.identity import run_folder
-from ssl_bench.config.resolve import plain, resolve
+from ssl_bench.config.resolve import resolve, to_dict
 from ssl_bench.files import replacing
 from ssl_bench.optim.schedule import Schedule
 from ssl_bench.plots.primitives import canvas, save
@@ -60,7 +60,7 @@ def run(experiment: str, decay: Decay, seed: int, settings: list[str]) -> Path:
     ]  # fmt: skip
     if ssl_bench(["bench", "--experiment", experiment, *arguments]) != 0:
         raise SystemExit("the run ended with an error")
-    return run_folder(plain(resolve([*stack(None, None, experiment), *arguments])))
+    return run_folder(to_dict(resolve([*stack(None, None, experiment), *arguments])))
 
 
 def curve(folder: Path) -> tuple[str, Curve]:

@@ -11,7 +11,8 @@ from lightning.pytorch.utilities import rank_zero_only
 from torch import Tensor, device
 
 from ssl_bench.config.identity import digest, run_folder
-from ssl_bench.config.resolve import build, explain, plain, resolve
+from ssl_bench.config.parse_errors import one_line
+from ssl_bench.config.resolve import build, resolve, to_dict
 from ssl_bench.config.schema import Run
 from ssl_bench.distributed import stopping_together
 from ssl_bench.errors import UserError
@@ -46,13 +47,13 @@ def evaluate_run(folder: Path, devices: str, flags: list[str]) -> None:
         labels = Path(config["labels"]) if config["labels"] else None
         return evaluate_file(Path(config["features"]), labels, config["data"], str(folder.parent), devices, flags)
     recorded = ["--config", str(folder / "config.yaml")]
-    score_as_it_is(resolve([*recorded, *flags]), plain(resolve(recorded)), folder, devices)
+    score_as_it_is(resolve([*recorded, *flags]), to_dict(resolve(recorded)), folder, devices)
 
 
 def evaluate_encoder(arguments: list[str], devices: str) -> None:
     """Carry out `ssl-bench evaluate ENCODER --data DATA` for a stack of files and flags."""
     config = resolve(arguments)
-    resolved = plain(config)
+    resolved = to_dict(config)
     folder = run_folder(resolved)
     if getattr(rank_zero_only, "rank", 0) == 0:
         make_folder(folder, resolved)
@@ -98,7 +99,7 @@ def evaluate_file(path: Path, labels: Path | None, data: str | None, out: str, d
         config = parser.parse_args(flags)
         evaluation = parser.instantiate(config).evaluation
     except ArgumentError as error:
-        raise UserError(explain(str(error), parser)) from error
+        raise UserError(one_line(str(error), parser)) from error
     if not path.is_file():
         raise UserError(f"no file {path}: give features in {', '.join(SUFFIXES)}")
     fabric = launch(devices)

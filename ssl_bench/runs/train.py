@@ -23,7 +23,7 @@ from ssl_bench.callbacks.samples import SampleGrid
 from ssl_bench.callbacks.seeding import EpochSeed
 from ssl_bench.callbacks.stopwatch import Stopwatch
 from ssl_bench.config.identity import names, run_folder
-from ssl_bench.config.resolve import build, plain, resolve
+from ssl_bench.config.resolve import build, resolve, to_dict
 from ssl_bench.config.schema import Run
 from ssl_bench.distributed import stopping_together
 from ssl_bench.errors import UserError
@@ -59,7 +59,7 @@ def bench(arguments: list[str], fit_only: bool = False) -> None:
     A run that is already recorded is only shown; one that was interrupted goes on from its last checkpoint.
     """
     config = resolve(arguments)
-    resolved = plain(config)
+    resolved = to_dict(config)
     folder = run_folder(resolved)
     first = getattr(rank_zero_only, "rank", 0) == 0  # launchers say it in the environment, before there is a trainer
     if (folder / "metrics.json").is_file():
@@ -102,8 +102,9 @@ def fit(run: Run, config: Namespace, folder: Path) -> Trainer:
     if not run.method.automatic_optimization:
         for key, usual in {"gradient_clip_val": None, "accumulate_grad_batches": 1}.items():
             if config.trainer[key] not in (usual, 0):
+                method = names(to_dict(config))[0]
                 raise UserError(
-                    f"--trainer.{key} {config.trainer[key]}: {names(plain(config))[0]} steps its optimizers itself and "
+                    f"--trainer.{key} {config.trainer[key]}: {method} steps its optimizers itself and "
                     "cannot take it; leave it out (--method.accumulate N works through a batch in N parts)"
                 )
     run.method.views = run.views
@@ -112,7 +113,7 @@ def fit(run: Run, config: Namespace, folder: Path) -> Trainer:
     checkpoint = ModelCheckpoint(folder / "checkpoints", filename="last", enable_version_counter=False)
     watchers: list[Callback] = [RichProgressBar() if sys.stdout.isatty() else EpochLine(), SampleGrid(folder)]
     if run.curve.every:
-        watchers.append(GenerationCurve(run, plain(config), folder))
+        watchers.append(GenerationCurve(run, to_dict(config), folder))
     trainer = Trainer(
         **config.trainer.as_dict(),
         default_root_dir=folder,
@@ -139,7 +140,7 @@ def fit(run: Run, config: Namespace, folder: Path) -> Trainer:
 
 def loggers(config: Namespace, folder: Path) -> list[Logger]:
     """CSV always; wandb where it is installed and not switched off."""
-    resolved = plain(config)
+    resolved = to_dict(config)
     arguments = tracking.settings(folder, names(resolved)[1], resolved)
     return [CSVLogger(folder, name="logs"), *([WandbLogger(save_dir=folder, **arguments)] if arguments else [])]
 

@@ -7,7 +7,7 @@ from typing import Any
 
 from jsonargparse import ArgumentError, ArgumentParser
 
-from ssl_bench.config.resolve import explain
+from ssl_bench.config.parse_errors import one_line
 from ssl_bench.distributed import rank
 from ssl_bench.errors import UserError
 from ssl_bench.generation.commands import COMMANDS
@@ -38,7 +38,7 @@ def views(name: str, arguments: list[str]) -> None:
     try:
         given: dict[str, Any] = vars(parser.parse_args(arguments))
     except ArgumentError as error:
-        raise UserError(explain(str(error), parser)) from error
+        raise UserError(one_line(str(error), parser)) from error
     chosen = {key: value for key, value in given.items() if key in parameters} | {first: Path(given[first])}
     for group in groups:
         kind = parameters[group].annotation

@@ -14,7 +14,7 @@ import yaml
 from ssl_bench.catalogue import config_names
 from ssl_bench.config.files import stack
 from ssl_bench.config.identity import config_hash, names, run_folder
-from ssl_bench.config.resolve import build, plain, resolve
+from ssl_bench.config.resolve import build, resolve, to_dict
 from ssl_bench.data.types import Batch
 from ssl_bench.errors import UserError
 from tests.methods.test_contract import losses_of
@@ -33,7 +33,7 @@ def twin(experiment: str) -> str | None:
 
 def resolved(experiment: str | None = None, *flags: str) -> dict[str, Any]:
     files = stack(None, None, experiment) if experiment else stack("simvae", "digits", None)
-    return plain(resolve([*files, *flags]))
+    return to_dict(resolve([*files, *flags]))
 
 
 def snapshot(experiment: str) -> dict[str, Any]:
@@ -99,7 +99,7 @@ def test_files_are_stacked_in_order_and_flags_come_last() -> None:
 def test_a_resolved_configuration_is_re_runnable(tmp_path: Path) -> None:
     config = resolved(None, "--method.sigma2=0.3", "--seed=5")
     (tmp_path / "config.yaml").write_text(yaml.safe_dump(config), encoding="utf-8")
-    assert plain(resolve(["--config", str(tmp_path / "config.yaml")])) == config
+    assert to_dict(resolve(["--config", str(tmp_path / "config.yaml")])) == config
 
 
 def test_hash_tells_settings_apart_and_forgets_what_they_are_called() -> None:

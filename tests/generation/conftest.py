@@ -6,7 +6,7 @@ import pytest
 import torch
 
 from ssl_bench.config.files import stack
-from ssl_bench.config.resolve import build, plain, resolve
+from ssl_bench.config.resolve import build, resolve, to_dict
 from ssl_bench.data.shards import Shards
 from ssl_bench.generation.commands import invert_images
 from ssl_bench.generation.inversion import Invert
@@ -21,7 +21,7 @@ def untrained(folder: Path, method: str, *flags: str) -> Path:
     config = resolve([*stack(method, "digits", None), "--trainer.accelerator=cpu", *flags])
     torch.manual_seed(0)
     run = build(config)
-    make_folder(folder, plain(config))
+    make_folder(folder, to_dict(config))
     checkpoint = {"state_dict": run.method.state_dict()}
     run.method.latest = {}  # type: ignore[assignment]
     run.method.on_save_checkpoint(checkpoint)

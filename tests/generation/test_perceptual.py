@@ -10,7 +10,7 @@ from torch import Tensor
 from torchvision.models.resnet import BasicBlock
 
 from ssl_bench.config.files import stack
-from ssl_bench.config.resolve import build, plain, resolve
+from ssl_bench.config.resolve import build, resolve, to_dict
 from ssl_bench.config.schema import Run
 from ssl_bench.errors import UserError
 from ssl_bench.generation.perceptual import Perceptual
@@ -20,7 +20,7 @@ def untrained(folder: Path, method: str, *flags: str) -> Run:
     config = resolve([*stack(method, "digits", None), *flags])
     run = build(config)
     (folder / "checkpoints").mkdir(parents=True)
-    (folder / "config.yaml").write_text(yaml.safe_dump(plain(config)), encoding="utf-8")
+    (folder / "config.yaml").write_text(yaml.safe_dump(to_dict(config)), encoding="utf-8")
     torch.save({"method": run.method.config, "state_dict": run.method.state_dict()}, folder / "checkpoints/last.ckpt")
     return run
 

@@ -7,7 +7,7 @@ import pytest
 import torch
 
 from ssl_bench.config.files import stack
-from ssl_bench.config.resolve import build, plain, resolve
+from ssl_bench.config.resolve import build, resolve, to_dict
 from ssl_bench.config.schema import Run
 from ssl_bench.data.types import Target
 from ssl_bench.evaluation.encoder import EvaluatedEncoder
@@ -80,7 +80,7 @@ def run_of(method: str, *flags: str) -> tuple[Run, dict[str, object]]:
     config = resolve([*stack(method, "digits", None), *flags])
     run = build(config)
     run.data.setup("fit")
-    return run, plain(config)
+    return run, to_dict(config)
 
 
 SMALL = ("--trainer.precision=32-true", "--method.discriminator.width=4", "--method.generator.width=4")

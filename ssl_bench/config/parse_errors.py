@@ -1,0 +1,46 @@
+"""jsonargparse's parse errors, shortened to one line with the nearest valid names."""
+
+import importlib
+import inspect
+import re
+
+from jsonargparse import ArgumentParser
+
+from ssl_bench.errors import did_you_mean
+
+
+def one_line(message: str, parser: ArgumentParser) -> str:
+    """The message of a parse error on one line: the key, the value that was given and what was expected.
+
+    Args:
+        message: jsonargparse's own message, which lists every class and type that was tried.
+        parser: the parser that raised the error.
+    """
+    keys = ".".join(re.findall(r'Parser key "([^"]+)"', message)).replace("init_args.", "")
+    if unknown := re.search(r"Option '([^']+)' is not accepted|unrecognized arguments: --([^\s=]+)", message):
+        name = (unknown[1] or unknown[2]).replace("init_args.", "")
+        inner = re.match(r"\. Got value: Namespace\(class_path='([^']+)'", message[unknown.end() :])
+        found = inner or re.search(r"class_path '([^']+)'", message)
+        known = _parameters(found[1]) if found else [a.dest for a in parser._actions if a.dest != "help"]
+        where = f"{keys}.{name}" if keys else name
+        return f"no key {where!r}: {did_you_mean(name, dict.fromkeys(known))}"
+    expected = re.findall(r"Expected a (.+?)(?:\. Got value.*)?$", message, re.MULTILINE)
+    names = [re.sub(r"<class '([^']+)'>|typing\.", r"\1", kind) for kind in expected]
+    names = [name for name in names if name != "NoneType" and "path" not in name]
+    if "dot import path" in message and not names:
+        names = re.findall(r"Subtypes: \[<class '([^']+)'>", message)[:1]
+    value = re.findall(r"(?:Got|Given) value: ([^\n]*?)(?:\. Got value.*)?$", message, re.MULTILINE)
+    if nested := re.match(r"NestedArg\(key='([^']+)', val='?([^']*)'?\)", value[0] if value else ""):
+        where = f"{keys.removesuffix('.' + nested[1])}.{nested[1]}"
+        return f"{where} got {nested[2]!r}: no class or value of that kind; give a class by its import path"
+    if keys and value and names:
+        return f"{keys} got {value[0]!r}, expected {' or '.join(dict.fromkeys(names))}"
+    return " ".join(message.split())
+
+
+def _parameters(class_path: str) -> list[str]:
+    """Names of the parameters of a class and of its bases, to which ``**kwargs`` are passed."""
+    module, _, attribute = class_path.rpartition(".")
+    bases = getattr(importlib.import_module(module), attribute).__mro__
+    names = [name for base in bases for name in inspect.signature(base.__init__).parameters]
+    return [name for name in names if name not in ("self", "args", "kwargs")]
