@@ -98,7 +98,7 @@ def table_of(chain: Chain, experiments: str, sizes: argparse.Namespace, flags: l
     rows: dict[str, list[str]] = {"simclr": []}
     for kind, folder in {"w_perturb": perturbed, "w_search": searched}.items():
         cached = [f"--views.generated={SOURCE}", f"--views.generated.folder={folder}", "--views.generated_recipe=flip"]
-        rows |= {f"simclr-a1-{kind}": [*cached, "--views.number=1"], f"simclr-a2-{kind}": cached}
+        rows |= {f"simclr-a1-{kind}": [*cached, "--views.num_views=1"], f"simclr-a2-{kind}": cached}
     made = {
         name: chain(
             name, "bench", f"--experiment=simclr-{experiments}", f"--names.method={name}",

@@ -67,7 +67,7 @@ def held_out(run: Run, count: int, device: torch.device) -> list[Tensor]:
         parts = halves(labels, positive)
         n = min(count // 2, *map(len, parts))
         rows = torch.cat([part[torch.randperm(len(part), generator=generator)[:n]] for part in parts])
-        found.append(run.views.plain(run.data.split("test")[rows].images.to(device)))
+        found.append(run.views.evaluation_input(run.data.split("test")[rows].images.to(device)))
     return found
 
 

@@ -40,7 +40,7 @@ class Suite:
             "--method.loss=nt_xent", f"--method.projector.outputs={OUTPUTS}",
             f"--method.projector.hidden=[{8 * width}]", "--method.schedule.kind=constant", "--method.schedule.warmup=0",
             f"--method.optimizer.lr={RATE}", f"--method.optimizer.momentum={MOMENTUM}",
-            f"--method.optimizer.weight_decay={DECAY}", "--views.recipe=simclr_weak", "--views.number=2",
+            f"--method.optimizer.weight_decay={DECAY}", "--views.recipe=simclr_weak", "--views.num_views=2",
         ]  # fmt: skip
         torch.manual_seed(0)
         self.run: Run = build(resolve([*stack("simclr", options.data, None), *arguments, *flags]))

@@ -111,7 +111,7 @@ def epoch_part(flags: list[str], options: argparse.Namespace) -> str:
 @torch.no_grad()
 def accuracy(encoder: nn.Module, suite: Suite, queries: int) -> float:
     """5-NN in percent: test images among those that were trained on, by cosine."""
-    data, plain = suite.data, suite.run.views.plain
+    data, plain = suite.data, suite.run.views.evaluation_input
     parts = data.split("fit")[data.fit_ids()], data.split("test")[torch.arange(min(queries, len(data.split("test"))))]
     bank, test = (torch.cat([encoder(plain(images)) for images in part.images.split(500)]) for part in parts)
     nearest = (nn.functional.normalize(test) @ nn.functional.normalize(bank).T).topk(K).indices

@@ -21,9 +21,9 @@ def training_inputs(data: DataModule, views: Views) -> TrainingInputs:
         ends = torch.tensor([0.0, 1.0]).view(2, 1, 1, 1).expand(2, views.image_shape[0], 1, 1)
         black, white = map(tuple, views.from_image(ends).flatten(1).tolist())
     return TrainingInputs(
-        images=images * views.number,
+        images=images * views.num_views,
         processes=world_size(),
-        views=views.number,
+        views=views.num_views,
         generated=views.generated is not None,
         black=black,
         white=white,

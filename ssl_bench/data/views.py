@@ -127,7 +127,7 @@ class Views:
     def __init__(
         self,
         recipe: str | Steps,
-        number: int = 1,
+        num_views: int = 1,
         compile: bool = False,
         generated: Source | None = None,
         generated_recipe: str | Steps | None = None,
@@ -140,7 +140,7 @@ class Views:
 
         Args:
             recipe: a name under configs/views, the path of a YAML file, or the list of steps itself.
-            number: J, how many views of each image.
+            num_views: J, how many views of each image.
             compile: apply the recipe through torch.compile: seconds at the first batch, then about twice as
                 fast. On a CPU it needs a C++ compiler.
             generated: makes further views of the images and their ids: see `Source`.
@@ -152,9 +152,9 @@ class Views:
         Raises:
             UserError: unknown recipe, step or parameter, or a recipe that does not suit the images.
         """
-        if number < 1:
-            raise UserError(f"views: number is {number}, expected at least 1 view of each image")
-        self.number = number
+        if num_views < 1:
+            raise UserError(f"views: num_views is {num_views}, expected at least 1 view of each image")
+        self.num_views = num_views
         self.image_shape = tuple(image_shape)
         steps = [build_step(entry) for entry in read_recipe(recipe)]
         if steps and len(self.image_shape) != 3:
@@ -172,7 +172,7 @@ class Views:
                 )
         size = self.image_shape[-2:]
         self._random = fuse(steps, *size) if steps else []
-        self._plain = fuse([step for step in steps if not step.random], *size) if steps else []
+        self._deterministic = fuse([step for step in steps if not step.random], *size) if steps else []
         for transform in self._random:
             size = transform.size(*size)
         self.output_shape = (*self.image_shape[:-2], *size) if self._random else self.image_shape
@@ -212,9 +212,9 @@ class Views:
         Raises:
             UserError: the images are not of `image_shape`.
         """
-        repeated = images.expand(self.number, *images.shape).flatten(0, 1)
+        repeated = images.expand(self.num_views, *images.shape).flatten(0, 1)
         views = self._run(repeated, self._random, self._apply)
-        views = views.view(self.number, len(images), *views.shape[1:])
+        views = views.view(self.num_views, len(images), *views.shape[1:])
         if not self.generated or not self._finish or ids is None:
             return views
         made = self.generated(images, ids)
@@ -227,7 +227,7 @@ class Views:
         if attach is not None:
             attach(method)
 
-    def plain(self, images: Tensor) -> Tensor:
+    def evaluation_input(self, images: Tensor) -> Tensor:
         """The input for evaluation: the recipe's deterministic steps only.
 
         Args:
@@ -236,20 +236,20 @@ class Views:
         Returns:
             float32 ``(N, C, h, w)`` or ``(N, D)``.
         """
-        return self._run(images, self._plain, _apply)
+        return self._run(images, self._deterministic, _apply)
 
     def to_image(self, x: Tensor) -> Tensor:
-        """Pictures ``(..., C, h, w)`` in [0, 1] of what a call or `plain` gave: normalisation undone."""
+        """Pictures ``(..., C, h, w)`` in [0, 1] of what a call or `evaluation_input` gave: normalisation undone."""
         if len(self.image_shape) != 3:
             return x
-        for transform in reversed(self._plain):
+        for transform in reversed(self._deterministic):
             if isinstance(transform, Normalize):
                 x = transform.undo(x)
         return x.clamp(0, 1)
 
     def from_image(self, images: Tensor) -> Tensor:
         """The inverse of `to_image`: pictures ``(N, C, h, w)`` in [0, 1] normalised as a method is given them."""
-        for transform in self._plain:
+        for transform in self._deterministic:
             if isinstance(transform, Normalize):
                 images = transform(images)
         return images

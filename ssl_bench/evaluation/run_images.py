@@ -30,7 +30,7 @@ def images_of_run(run: Run, config: dict[str, Any], folder: Path, device: torch.
 
     def images(split: Split) -> Iterator[Batch]:
         for batch in data.batches(split, BATCH_SIZE, shared=True):
-            pictures = run.views.to_image(run.views.plain(batch.images.to(device, non_blocking=True)))
+            pictures = run.views.to_image(run.views.evaluation_input(batch.images.to(device, non_blocking=True)))
             yield Batch(pictures, batch.labels.to(device), batch.ids.to(device))
 
     @torch.no_grad()  # and no inference mode, whose tensors training could not go on with

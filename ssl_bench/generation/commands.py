@@ -69,7 +69,7 @@ def invert_images(run: Path, job: Job, device: torch.device, settings: Invert) -
     job.lay_out(method)
 
     def make(rows: Tensor) -> dict[str, Tensor]:
-        images = opened.views.to_image(opened.views.plain(fit[order[rows]].images.to(device)))
+        images = opened.views.to_image(opened.views.evaluation_input(fit[order[rows]].images.to(device)))
         found = invert(method, images, settings, autocast=job.autocast)
         # Codes that are the image once they are truncated, as the paper keeps them.
         codes = mean + (found.codes - mean) / truncation

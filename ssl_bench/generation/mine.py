@@ -183,7 +183,7 @@ def kinds(views: Views, source: Callable[[Tensor, Tensor], Tensor]) -> dict[str,
         return views.from_image(view if view.is_floating_point() else view / 255)
 
     return {
-        "original": lambda images, _: views.plain(images),
+        "original": lambda images, _: views.evaluation_input(images),
         "generated": generated,
         "expert": lambda images, ids: views(images, ids)[0],
     }

@@ -90,7 +90,7 @@ def search_views(
             for rows in shards.rows(shard).split(job.batch_size):
                 images = source.read("images", rows)
                 if settings.target == "image" and origin["order"] == "fit":
-                    images = to_uint8(expert.to_image(expert.plain(originals(rows).to(device))))
+                    images = to_uint8(expert.to_image(expert.evaluation_input(originals(rows).to(device))))
                 yield Anchors(rows, source.read("codes", rows), images)
 
     with stopping_together(shards.folder):
@@ -159,6 +159,6 @@ def expert_distance(
         with torch.random.fork_rng([device] if device.type == "cuda" else []):
             torch.manual_seed(number)
             views = expert(images)[0]
-        pair = [F.normalize(method.project(x).float(), dim=1) for x in (expert.plain(images), views)]
+        pair = [F.normalize(method.project(x).float(), dim=1) for x in (expert.evaluation_input(images), views)]
         total += torch.linalg.vector_norm(pair[0] - pair[1], dim=1).sum()
     return float(all_reduce_sum(total)) / count

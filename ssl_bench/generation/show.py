@@ -92,4 +92,4 @@ def originals(codes: Shards, rows: Tensor) -> Tensor:
     """The images ``(n, C, H, W)`` in [0, 1] that codes were found for, by the run that found them."""
     run, _, _ = open_run(Path(codes.notes["generator"]), CPU)
     images = run.data.split("fit")[run.data.fit_order()[rows]].images
-    return run.views.to_image(run.views.plain(images))
+    return run.views.to_image(run.views.evaluation_input(images))

@@ -29,6 +29,6 @@ class CRVAE(VAE):
     def divergence(self, mean: Tensor, log_variance: Tensor) -> Tensor:
         """The VAE's, plus the consistency of views 2..J ``(J, N, L)`` with the first: ``(N,)``."""
         if len(mean) < 2:
-            raise UserError("cr_vae got 1 view, needs 2 or more: set --views.number 2 or more")
+            raise UserError("cr_vae got 1 view, needs 2 or more: set --views.num_views 2 or more")
         consistency = kl_gaussian(mean[1:], log_variance[1:], mean[:1], log_variance[:1]).sum(0)
         return super().divergence(mean, log_variance) + self.gamma * consistency

@@ -80,4 +80,6 @@ class MultiView(Method):
         """Refuse a single view per image."""
         super().check_inputs(inputs)
         if inputs.views + inputs.generated < 2:
-            raise UserError(f"{type(self).__name__}: one view of each image: give --views.number 2, or generated views")
+            raise UserError(
+                f"{type(self).__name__}: one view of each image: give --views.num_views 2, or generated views"
+            )

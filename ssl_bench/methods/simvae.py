@@ -44,7 +44,7 @@ class SimVAE(VAE):
     def divergence(self, mean: Tensor, log_variance: Tensor) -> Tensor:
         """Minus the entropy of the posteriors ``(J, N, L)``, minus the log density of the set: ``(N,)``."""
         if self.prior == "uniform" and len(mean) < 2:
-            raise UserError("simvae with prior uniform got 1 view, needs 2 or more: set --views.number 2 or more")
+            raise UserError("simvae with prior uniform got 1 view, needs 2 or more: set --views.num_views 2 or more")
         entropy = self.entropy_weight * gaussian_entropy(log_variance).sum(0)
         log_prior = set_log_prior(mean, log_variance, self.sigma2, self.prior)
         if self.training:

@@ -102,6 +102,6 @@ class ViewMaker(SimCLR):
         super().check_inputs(inputs)
         if not inputs.generated and inputs.views < self.num_learned_views:
             raise UserError(
-                f"ViewMaker: {self.num_learned_views} views to be made of {inputs.views}: give a --views.number "
+                f"ViewMaker: {self.num_learned_views} views to be made of {inputs.views}: give a --views.num_views "
                 f"of {self.num_learned_views} or more, or a smaller --method.num_learned_views"
             )

@@ -105,7 +105,7 @@ def plane(run: "Run", device: torch.device) -> Figure:
     method = run.method
     assert isinstance(method, Adversarial)
     test = next(iter(run.data.batches("test", SHOWN)))
-    points = run.views.plain(test.images.to(device))
+    points = run.views.evaluation_input(test.images.to(device))
     plain, maps = points.cpu(), project(method.encode(points).cpu())
     samples = method.sample(len(points), torch.Generator().manual_seed(0)).cpu()
     reach = 1.2 * plain.abs().max().item()

@@ -97,7 +97,7 @@ def logged(logs: Path, prefix: str) -> dict[str, list[tuple[int, float]]]:
 def image_sheets(run: "Run", device: torch.device) -> dict[str, Figure | None]:
     """Sheets of the first test images, their views and reconstructions; and of samples, and what lies between some."""
     images = next(iter(run.data.batches("test", SHOWN))).images.to(device)
-    plain, views = run.views.plain(images), run.views(images)
+    plain, views = run.views.evaluation_input(images), run.views(images)
     originals = run.views.to_image(plain)
     sheets: dict[str, Figure | None] = {
         "views": sheet([originals, *run.views.to_image(views)[:6]], ["image", *["view"] * 6])

@@ -88,7 +88,7 @@ def score_as_it_is(config: Namespace, recorded: dict[str, Any], folder: Path, de
 def training_images(run: Run, on: device) -> Iterator[Tensor]:
     """This process's share of the training images as an encoder is given them."""
     for batch in run.data.batches("train", BATCH_SIZE, shared=True):
-        yield run.views.plain(batch.images.to(on, non_blocking=True))
+        yield run.views.evaluation_input(batch.images.to(on, non_blocking=True))
 
 
 def evaluate_file(path: Path, labels: Path | None, data: str | None, out: str, devices: str, flags: list[str]) -> None:

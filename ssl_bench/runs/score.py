@@ -41,7 +41,7 @@ def evaluated_encoder(run: Run, config: dict[str, Any], folder: Path, device: to
     autocast = autocast_dtype(config["trainer"]["precision"])
     key = encoder_hash(method, config)
     encoded = partial(extract, method.encode, run.data, device=device, autocast=autocast)
-    features = encoded(lambda images, _: run.views.plain(images), folder / "features", key=key)
+    features = encoded(lambda images, _: run.views.evaluation_input(images), folder / "features", key=key)
     recipe = read_recipe(run.evaluation.augmentation) if run.evaluation.augmented_passes else []
     augment = Views(recipe, image_shape=run.data.image_shape, mean=run.data.mean, std=run.data.std)
 
@@ -49,7 +49,7 @@ def evaluated_encoder(run: Run, config: dict[str, Any], folder: Path, device: to
         with torch.random.fork_rng([device] if device.type == "cuda" else []):
             # By the pass and the images, so that it does not matter which process has them.
             torch.manual_seed(hash((config["seed"], number, int(ids[0]))))
-            return run.views.plain(augment.to_image(augment(images)[0]))
+            return run.views.evaluation_input(augment.to_image(augment(images)[0]))
 
     passes = [
         encoded(
@@ -89,7 +89,7 @@ def layers_of(
         return ()
     few = next(iter(run.data.batches("test", 2))).images.to(device)
     with torch.inference_mode():
-        widths = [layer.shape[1] for layer in method.encode_layers(run.views.plain(few))]
+        widths = [layer.shape[1] for layer in method.encode_layers(run.views.evaluation_input(few))]
     if len(widths) < 2:
         return ()
 
@@ -97,7 +97,7 @@ def layers_of(
         return torch.cat(method.encode_layers(images), 1)
 
     def transform(images: Tensor, ids: Tensor) -> Tensor:
-        return run.views.plain(images)
+        return run.views.evaluation_input(images)
 
     side_by_side = extract(encode, run.data, transform, folder, key=key, device=device, autocast=autocast)
     return by_columns(side_by_side, widths)

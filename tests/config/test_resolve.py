@@ -83,7 +83,7 @@ def test_every_experiment_takes_a_step_at_its_full_size(experiment: str, monkeyp
     with torch.device("meta"):
         run = build(resolve([*stack(None, None, experiment), *generator(experiment)]))
         run.method.to("meta")
-        views = torch.rand(run.views.number + (run.views.generated is not None), 4, *run.views.output_shape)
+        views = torch.rand(run.views.num_views + (run.views.generated is not None), 4, *run.views.output_shape)
         batch = Batch(views, torch.zeros(4), torch.arange(4))
         losses = {network: loss(batch) for network, loss in losses_of(run.method).items()}
         features = run.method.encode(views[0])

@@ -26,17 +26,19 @@ def pictures(shape: tuple[int, ...], n: int = 6) -> Tensor:
     return torch.randint(0, 256, (n, *shape), dtype=torch.uint8, generator=torch.Generator().manual_seed(1))
 
 
-def views(recipe: str | Steps, shape: tuple[int, ...] = (3, 32, 32), number: int = 1, compile: bool = False) -> Views:
+def views(
+    recipe: str | Steps, shape: tuple[int, ...] = (3, 32, 32), num_views: int = 1, compile: bool = False
+) -> Views:
     channels = shape[0]
     mean, std = (0.4, 0.5, 0.6)[:channels], (0.2, 0.25, 0.3)[:channels]
-    return Views(recipe, number, compile, image_shape=shape, mean=mean, std=std)
+    return Views(recipe, num_views, compile, image_shape=shape, mean=mean, std=std)
 
 
 @pytest.mark.parametrize("shape", SHAPES, ids=str)
 @pytest.mark.parametrize("recipe", config_names("views"))
 def test_every_recipe_makes_pictures_of_every_size(recipe: str, shape: tuple[int, ...]) -> None:
-    make, x = views(recipe, shape, number=2), pictures(shape)
-    made, plain = make(x), make.plain(x)
+    make, x = views(recipe, shape, num_views=2), pictures(shape)
+    made, plain = make(x), make.evaluation_input(x)
     assert made.shape == (2, *plain.shape)
     assert made.dtype == plain.dtype == torch.float32
     assert made.is_contiguous()
@@ -46,21 +48,21 @@ def test_every_recipe_makes_pictures_of_every_size(recipe: str, shape: tuple[int
 
 
 def renormalised(make: Views, image: Tensor) -> Tensor:
-    """What `plain` makes of pictures in [0, 1] that need no more resizing or thresholding."""
-    for transform in make._plain:
+    """What `evaluation_input` makes of pictures in [0, 1] that need no more resizing or thresholding."""
+    for transform in make._deterministic:
         image = transform(image) if isinstance(transform, Normalize) else image
     return image
 
 
 @pytest.mark.parametrize("recipe", [name for name in config_names("views") if name.startswith("reconstruction")])
 def test_views_to_be_reconstructed_stay_in_the_unit_interval(recipe: str) -> None:
-    made = views(recipe, number=5)(pictures((3, 32, 32)))
+    made = views(recipe, num_views=5)(pictures((3, 32, 32)))
     assert made.min() >= 0
     assert made.max() <= 1
 
 
 def test_views_for_the_discriminator_have_the_generators_range() -> None:
-    made = views("crop_flip", number=5)(pictures((3, 32, 32)))
+    made = views("crop_flip", num_views=5)(pictures((3, 32, 32)))
     assert -1 <= made.min() < -0.9
     assert 0.9 < made.max() <= 1
 
@@ -70,19 +72,19 @@ def test_every_recipe_says_what_it_is_in_its_first_line(recipe: str) -> None:
     assert len(config_names("views")[recipe]) > 20
 
 
-@pytest.mark.parametrize("number", [1, 2, 3, 7])
-def test_any_number_of_views(number: int) -> None:
-    assert views(STRONG, number=number)(pictures((3, 32, 32))).shape == (number, 6, 3, 32, 32)
+@pytest.mark.parametrize("num_views", [1, 2, 3, 7])
+def test_any_number_of_views(num_views: int) -> None:
+    assert views(STRONG, num_views=num_views)(pictures((3, 32, 32))).shape == (num_views, 6, 3, 32, 32)
 
 
 def test_views_differ_between_views_and_between_equal_images() -> None:
     x = pictures((3, 32, 32), n=1).expand(5, -1, -1, -1)
-    flat = views(STRONG, number=3)(x).flatten(0, 1).flatten(1)
+    flat = views(STRONG, num_views=3)(x).flatten(0, 1).flatten(1)
     assert torch.pdist(flat).min() > 1
 
 
 def test_the_same_seed_gives_the_same_views_and_another_seed_others() -> None:
-    make, x = views(STRONG, number=2), pictures((3, 32, 32))
+    make, x = views(STRONG, num_views=2), pictures((3, 32, 32))
     made = []
     for seed in (5, 5, 6):
         torch.manual_seed(seed)
@@ -95,7 +97,7 @@ def test_evaluation_sees_the_image_itself() -> None:
     make, x = views(STRONG), pictures((3, 32, 32))
     mean, std = torch.tensor([0.4, 0.5, 0.6]).view(3, 1, 1), torch.tensor([0.2, 0.25, 0.3]).view(3, 1, 1)
     state = torch.get_rng_state()
-    plain = make.plain(x)
+    plain = make.evaluation_input(x)
     assert torch.equal(torch.get_rng_state(), state)
     torch.testing.assert_close(plain, (x / 255 - mean) / std)
     torch.testing.assert_close(make.to_image(plain), x / 255)
@@ -104,11 +106,11 @@ def test_evaluation_sees_the_image_itself() -> None:
 def test_evaluation_keeps_threshold_and_center_crop() -> None:
     make = views(["horizontal_flip", {"center_crop": {"size": 20}}, {"threshold": {"at": 0.3}}], (1, 28, 28))
     x = pictures((1, 28, 28))
-    assert torch.equal(make.plain(x), (x[..., 4:24, 4:24] / 255 > 0.3).float())
+    assert torch.equal(make.evaluation_input(x), (x[..., 4:24, 4:24] / 255 > 0.3).float())
 
 
 def test_to_image_undoes_normalisation_of_a_single_view_and_of_many() -> None:
-    make, x = views(["normalize"], number=2), pictures((3, 32, 32))
+    make, x = views(["normalize"], num_views=2), pictures((3, 32, 32))
     made = make(x)
     torch.testing.assert_close(make.to_image(made), (x / 255).expand(2, *x.shape))
     torch.testing.assert_close(make.to_image(made[0, 0]), x[0] / 255)
@@ -129,7 +131,7 @@ def test_views_do_not_write_into_the_images() -> None:
     make, x = views(STRONG), pictures((3, 32, 32)) / 255
     before = x.clone()
     make(x)
-    make.plain(x)
+    make.evaluation_input(x)
     assert torch.equal(x, before)
 
 
@@ -137,7 +139,7 @@ def test_points_pass_unchanged() -> None:
     make = Views("identity", 3, image_shape=(2,), mean=(0.0,), std=(1.0,))
     x = torch.randn(10, 2) * 15
     assert torch.equal(make(x), x.expand(3, 10, 2))
-    assert torch.equal(make.plain(x), x)
+    assert torch.equal(make.evaluation_input(x), x)
     assert torch.equal(make.to_image(x), x)
 
 
@@ -152,7 +154,7 @@ def test_mixed_precision_around_the_views_does_not_reach_into_them() -> None:
 
 @pytest.mark.parametrize("size", [1, 3 * 4 * 32 * 32 * 4])
 def test_views_made_in_pieces_are_those_made_at_once(size: int, monkeypatch: pytest.MonkeyPatch) -> None:
-    make, x = views(STRONG, number=2), pictures((3, 32, 32))
+    make, x = views(STRONG, num_views=2), pictures((3, 32, 32))
     made = []
     for piece in (2**30, size):
         monkeypatch.setattr("ssl_bench.data.views.PIECE", piece)
@@ -162,7 +164,7 @@ def test_views_made_in_pieces_are_those_made_at_once(size: int, monkeypatch: pyt
 
 
 def test_no_images_make_no_views() -> None:
-    assert views(STRONG, number=2)(pictures((3, 32, 32))[:0]).shape == (2, 0, 3, 32, 32)
+    assert views(STRONG, num_views=2)(pictures((3, 32, 32))[:0]).shape == (2, 0, 3, 32, 32)
 
 
 def test_compiled_views_are_the_same_views() -> None:
@@ -170,7 +172,7 @@ def test_compiled_views_are_the_same_views() -> None:
     made = []
     for compile in (False, True):
         torch.manual_seed(0)
-        made.append(views(STRONG, number=2, compile=compile)(x))
+        made.append(views(STRONG, num_views=2, compile=compile)(x))
     torch.testing.assert_close(made[0], made[1], atol=1e-5, rtol=0)
 
 
@@ -237,18 +239,18 @@ def test_points_need_the_identity() -> None:
 
 
 def test_no_views_at_all_are_refused() -> None:
-    with pytest.raises(UserError, match="number is 0"):
-        views("identity", number=0)
+    with pytest.raises(UserError, match="num_views is 0"):
+        views("identity", num_views=0)
 
 
-def sourced(number: int, recipe: str | Steps | None = None) -> Views:
+def sourced(num_views: int, recipe: str | Steps | None = None) -> Views:
     """Views of noise, then two of images that are as grey as their id says."""
 
     def source(images: Tensor, ids: Tensor) -> Tensor:
         return (ids.view(1, -1, 1, 1, 1) * 10).expand(2, -1, *images.shape[1:]).to(torch.uint8)
 
     mean, std = (0.4, 0.5, 0.6), (0.2, 0.25, 0.3)
-    return Views("flip", number, False, source, recipe, image_shape=(3, 8, 8), mean=mean, std=std)
+    return Views("flip", num_views, False, source, recipe, image_shape=(3, 8, 8), mean=mean, std=std)
 
 
 def test_views_of_a_source_follow_the_recipes_and_are_normalised_as_those() -> None:

@@ -82,7 +82,7 @@ def test_a_seed_decides_the_figure_and_the_callers_random_numbers_go_on_as_they_
 
 def test_an_image_tells_all_of_its_copy_and_nothing_of_noise(few: ImageSet, views: Views) -> None:
     def plain(images: Tensor, ids: Tensor) -> Tensor:
-        return views.plain(images)
+        return views.evaluation_input(images)
 
     def noise(images: Tensor, ids: Tensor) -> Tensor:
         return torch.rand(len(images), *views.image_shape)

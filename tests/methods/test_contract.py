@@ -120,7 +120,7 @@ def run(request: pytest.FixtureRequest) -> Run:
 
 
 def test_encode_is_deterministic_finite_and_of_the_stated_width(run: Run) -> None:
-    x = run.views.plain(run.data.split("test")[torch.arange(5)].images)
+    x = run.views.evaluation_input(run.data.split("test")[torch.arange(5)].images)
     run.method.eval()
     features = run.method.encode(x)
     assert features.shape == (5, run.method.feature_dim)
@@ -129,7 +129,7 @@ def test_encode_is_deterministic_finite_and_of_the_stated_width(run: Run) -> Non
 
 
 def test_encode_does_not_depend_on_the_rest_of_the_batch(run: Run) -> None:
-    x = run.views.plain(run.data.split("test")[torch.arange(5)].images)
+    x = run.views.evaluation_input(run.data.split("test")[torch.arange(5)].images)
     run.method.eval()
     torch.testing.assert_close(run.method.encode(x)[:2], run.method.encode(x[:2]))
 
@@ -170,7 +170,7 @@ def test_optimizer_holds_every_parameter_once_and_spares_norms_and_biases_decay(
 
 def test_samples_and_reconstructions_are_images(run: Run) -> None:
     run.method.eval()
-    x = run.views.plain(run.data.split("test")[torch.arange(3)].images)
+    x = run.views.evaluation_input(run.data.split("test")[torch.arange(3)].images)
     if isinstance(run.method, Generative):
         images = run.method.sample(4, torch.Generator().manual_seed(0))
         assert images.shape == (4, *run.data.image_shape)

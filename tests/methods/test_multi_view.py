@@ -79,7 +79,7 @@ def test_views_share_statistics_only_where_they_pass_together(name: str, togethe
 
 @pytest.mark.parametrize("name", NAMES)
 def test_any_number_of_views_makes_a_step(name: str) -> None:
-    run = small(name, "--views.number=4")
+    run = small(name, "--views.num_views=4")
     run.data.setup()
     batch = run.data.split("train")[torch.arange(16)]
     loss = run.method.training_step(batch._replace(images=run.views(batch.images, batch.ids)), 0)
@@ -100,7 +100,7 @@ def test_a_batch_says_which_images_its_views_are_of() -> None:
 @pytest.mark.parametrize(
     ("flag", "told"),
     [
-        ("--views.number=1", "--views.number 2"),
+        ("--views.num_views=1", "--views.num_views 2"),
         ("--method.temperature=0", "temperature 0"),
         ("--method.alpha=-1", "alpha -1"),
         ("--views.generated_recipe=flip", "without generated"),

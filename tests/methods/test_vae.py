@@ -124,7 +124,7 @@ def test_simvae_pulls_views_of_an_image_together(views: torch.Tensor) -> None:
 
 @pytest.mark.parametrize("method", [SimVAE, CRVAE])
 def test_one_view_is_refused_where_views_are_compared(method: type[VAE], views: torch.Tensor) -> None:
-    with pytest.raises(UserError, match=r"got 1 view, needs 2 or more: set --views\.number"):
+    with pytest.raises(UserError, match=r"got 1 view, needs 2 or more: set --views\.num_views"):
         method(**networks()).bound(views[:1])
 
 

@@ -80,7 +80,7 @@ def test_the_network_has_the_published_layers() -> None:
 
 @pytest.mark.parametrize(("made", "number"), [(1, 2), (2, 2), (1, 3)])
 def test_the_last_views_are_made_of_themselves_within_the_budget(made: int, number: int) -> None:
-    run, method = small(f"--method.num_learned_views={made}", f"--views.number={number}")
+    run, method = small(f"--method.num_learned_views={made}", f"--views.num_views={number}")
     views = views_of(run)
     perturbed = method.perturb(views)
     assert torch.equal(perturbed[:-made], views[:-made])
@@ -91,7 +91,7 @@ def test_the_last_views_are_made_of_themselves_within_the_budget(made: int, numb
 
 @pytest.mark.parametrize(("made", "number"), [(1, 2), (2, 2), (1, 3)])
 def test_the_losses_are_simclrs_of_the_perturbed_views_and_its_opposite(made: int, number: int) -> None:
-    run, method = small(f"--method.num_learned_views={made}", f"--views.number={number}", "--method.alpha=0.3")
+    run, method = small(f"--method.num_learned_views={made}", f"--views.num_views={number}", "--method.alpha=0.3")
     views = views_of(run)
     torch.manual_seed(2)
     z = torch.stack([method.project(view) for view in method.perturb(views)])
@@ -103,7 +103,7 @@ def test_the_losses_are_simclrs_of_the_perturbed_views_and_its_opposite(made: in
 
 
 def test_the_viewmakers_steps_lower_the_alignment_and_raise_the_loss() -> None:
-    run, method = small("--method.num_learned_views=1", "--views.number=3", "--method.alpha=2")
+    run, method = small("--method.num_learned_views=1", "--views.num_views=3", "--method.alpha=2")
     method.eval()  # statistics of so few images would move more than the viewmaker does
     views = views_of(run)
     torch.manual_seed(2)
@@ -121,13 +121,13 @@ def test_the_viewmakers_steps_lower_the_alignment_and_raise_the_loss() -> None:
 
 def test_originals_have_a_recipe_of_their_own() -> None:
     run, method = small(
-        "--views.number=1", "--views.generated=ssl_bench.generation.viewmaker.originals",
+        "--views.num_views=1", "--views.generated=ssl_bench.generation.viewmaker.originals",
         "--views.generated_recipe=normalize", "--method.num_learned_views=1",
     )  # fmt: skip
     batch = run.data.split("train")[torch.arange(3)]
     views = run.views(batch.images, batch.ids)
     assert views.shape[0] == 2
-    torch.testing.assert_close(views[1], run.views.plain(batch.images))
+    torch.testing.assert_close(views[1], run.views.evaluation_input(batch.images))
     assert torch.equal(originals(batch.images, batch.ids)[0], batch.images)
     assert method.perturb(views).shape == views.shape
 

@@ -90,7 +90,7 @@ def test_layers_are_those_of_the_method_on_every_image(tmp_path: Path) -> None:
     run, config = run_of("ssgan", *SMALL)
     encoder = evaluated_encoder(run, config, tmp_path, CPU)
     for split in ("train", "test"):
-        batches = [(batch.ids, run.views.plain(batch.images)) for batch in run.data.batches(split, 500)]
+        batches = [(batch.ids, run.views.evaluation_input(batch.images)) for batch in run.data.batches(split, 500)]
         with torch.inference_mode():
             layers = [run.method.encode_layers(images) for _, images in batches]  # type: ignore[operator]
         for number, layer in enumerate(encoder.layers):
