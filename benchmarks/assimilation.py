@@ -125,7 +125,7 @@ def report(chain: Chain, made: dict[str, str], searched: str, sizes: argparse.Na
         "rows with such views owe them more than the views themselves.",
     ]
     cache = Shards(searched)
-    boundary, steps = cache.all("boundary"), cache.all("steps")
+    boundary, steps = cache.read_all("boundary"), cache.read_all("steps")
     lines += [
         "",
         f"W-search of {len(cache)} images, eps1 {cache.notes['eps1']:.3f}: "

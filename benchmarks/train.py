@@ -27,7 +27,7 @@ import torch
 
 from ssl_bench.config.files import stack
 from ssl_bench.config.resolve import build, resolve
-from ssl_bench.data.module import Contents, DataModule
+from ssl_bench.data.module import DataModule, DatasetContents
 from ssl_bench.data.types import Target
 from ssl_bench.files import replacing
 from ssl_bench.methods.vae import VAE
@@ -52,12 +52,12 @@ class Noise(DataModule):
 
     name, image_shape, mean, std, licence = "noise", (1, 28, 28), (0.5,), (0.3,), "none"
 
-    def read(self) -> Contents:
+    def read(self) -> DatasetContents:
         """Every image and its split."""
         images = torch.randint(0, 256, (IMAGES + 2, *self.image_shape), dtype=torch.uint8)
         labels = torch.arange(IMAGES + 2) % 2
         rows = torch.arange(IMAGES)
-        return Contents(images, labels, (Target("none", ("a", "b")),), rows, rows[:2] + IMAGES, rows[:2])
+        return DatasetContents(images, labels, (Target("none", ("a", "b")),), rows, rows[:2] + IMAGES, rows[:2])
 
 
 def arguments(*flags: str) -> list[str]:

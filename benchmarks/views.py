@@ -149,7 +149,7 @@ def knn_part(flags: list[str], options: argparse.Namespace) -> str:
 def make_cache(folder: Path, data: DataModule, count: int) -> None:
     """A cache of 8 views of each of so many images; what they show does not matter to a clock."""
     images, order = data.split("fit"), data.fit_order()[:count]
-    shards = Shards.make(folder, {"kind": "search", "data": of_fit(data, count), "settings": {}}, count)
+    shards = Shards.create(folder, {"kind": "search", "data": of_fit(data, count), "settings": {}}, count)
     for shard in range(-(-count // SHARD_ROWS)):
         pixels = images[order[shards.rows(shard)]].images.cpu()
         shards.write(shard, {"views": pixels.unsqueeze(1).repeat(1, CACHED, 1, 1, 1)})

@@ -9,7 +9,7 @@ from torch import Tensor
 from benchmarks import decay, ssgan, structural_gan, turns, views, w_search
 from benchmarks.forgetting import VARIANTS, figure, measure, table
 from benchmarks.simclr import Suite
-from ssl_bench.data.module import Contents, DataModule
+from ssl_bench.data.module import DataModule, DatasetContents
 from ssl_bench.data.types import Target
 from ssl_bench.generation.search import Search
 from ssl_bench.methods.ssgan import SSGAN
@@ -27,10 +27,10 @@ class Levels(DataModule):
 
     name, image_shape, mean, std, licence = "levels", (1, 8, 8), (0.5,), (0.3,), "none"
 
-    def read(self) -> Contents:
+    def read(self) -> DatasetContents:
         labels = torch.arange(90) % 3
         images = (100 * labels).byte().view(-1, 1, 1, 1).expand(-1, *self.image_shape).contiguous()
-        return Contents(images, labels, (Target("level", ("black", "grey", "white")),), torch.arange(90))
+        return DatasetContents(images, labels, (Target("level", ("black", "grey", "white")),), torch.arange(90))
 
 
 def test_the_forgetting_toy_shifts_between_classes_and_shows_both_variants_the_same(

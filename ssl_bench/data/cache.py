@@ -19,7 +19,7 @@ from rich.progress import track
 from torch import Tensor
 
 from ssl_bench.data.decode import Decoder, ImageError
-from ssl_bench.data.tree import Tree
+from ssl_bench.data.file_tree import FileTree
 from ssl_bench.errors import UserError
 
 Item = tuple[str, Callable[[], bytes]]  # an image's name for messages, and what reads it
@@ -36,15 +36,15 @@ def cache_root() -> Path:
     return Path(os.environ.get("XDG_CACHE_HOME") or "~/.cache").expanduser() / "ssl_bench"
 
 
-def cached_files(
-    name: str, tree: Tree, names: Sequence[str], decoder: Decoder, on_error: Literal["raise", "skip"]
+def decode_files_cached(
+    name: str, tree: FileTree, names: Sequence[str], decoder: Decoder, on_error: Literal["raise", "skip"]
 ) -> tuple[Tensor, Tensor]:
     """``cached`` for files of a folder or an archive."""
     items = ((str(tree.path / n), partial(tree.read, n)) for n in names)
-    return cached(name, tree.stamp(names), len(names), items, decoder, on_error)
+    return decode_cached(name, tree.fingerprint(names), len(names), items, decoder, on_error)
 
 
-def cached(
+def decode_cached(
     name: str,
     key: Iterable[str],
     count: int,

@@ -7,11 +7,11 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from ssl_bench.data.cache import cached_files
+from ssl_bench.data.cache import decode_files_cached
 from ssl_bench.data.decode import Decoder
-from ssl_bench.data.module import Contents, DataModule
-from ssl_bench.data.source import obtain
-from ssl_bench.data.tree import Tree
+from ssl_bench.data.file_tree import FileTree
+from ssl_bench.data.locate import find_or_download
+from ssl_bench.data.module import DataModule, DatasetContents
 from ssl_bench.data.types import Target
 from ssl_bench.errors import UserError
 
@@ -61,17 +61,19 @@ class CelebA(DataModule):
         self.image_shape = (3, size, size)
         self.target = target
 
-    def read(self) -> Contents:
+    def read(self) -> DatasetContents:
         """Reads ``<root>/celeba``, images from the zip archive or the unpacked folder, into a cache."""
         folder = self.root / "celeba"
-        pictures, attribute_file, partition_file = obtain(self.name, [folder], NAMES, self.root, self._download)
+        pictures, attribute_file, partition_file = find_or_download(
+            self.name, [folder], NAMES, self.root, self._download
+        )
         names, files, attributes = _read_attributes(attribute_file)
         partition = _read_partition(partition_file, files)
         targets, labels = _choose(self.target, names, attributes)
-        tree = Tree(pictures, inside=IMAGES)
-        images, kept = cached_files(self.name, tree, files, self.decoder, self.on_error)
+        tree = FileTree(pictures, archive_folder=IMAGES)
+        images, kept = decode_files_cached(self.name, tree, files, self.decoder, self.on_error)
         train, validation, test = (torch.nonzero(kept & (partition == part)).squeeze(1) for part in range(3))
-        return Contents(images, labels, targets, train, test, validation)
+        return DatasetContents(images, labels, targets, train, test, validation)
 
     def _download(self, root: Path) -> None:
         from torchvision import datasets

@@ -6,8 +6,8 @@ from typing import Any, ClassVar
 
 import torch
 
-from ssl_bench.data.module import Contents, DataModule
-from ssl_bench.data.source import obtain
+from ssl_bench.data.locate import find_or_download
+from ssl_bench.data.module import DataModule, DatasetContents
 from ssl_bench.data.types import Target
 from ssl_bench.errors import UserError
 
@@ -58,10 +58,10 @@ class CIFAR10(DataModule):
     label_key: ClassVar[str] = "labels"
     class_key: ClassVar[str] = "label_names"
 
-    def read(self) -> Contents:
+    def read(self) -> DatasetContents:
         """Reads the pickles from ``<root>/<folder>``, or downloads them."""
         names = [(name,) for name in (*self.train_files, *self.test_files, self.meta_file)]
-        paths = obtain(self.name, [self.root / self.folder], names, self.root, self._download)
+        paths = find_or_download(self.name, [self.root / self.folder], names, self.root, self._download)
         parts = [read_pickle(path) for path in paths]
         images, labels = [], []
         for path, part in zip(paths[:-1], parts[:-1], strict=True):
@@ -74,7 +74,7 @@ class CIFAR10(DataModule):
                 raise UserError(f"{path} has {len(images[-1])} images but {len(labels[-1])} labels")
         train = sum(len(part) for part in labels[: len(self.train_files)])
         total = sum(map(len, labels))
-        return Contents(
+        return DatasetContents(
             images=torch.cat(images),
             labels=torch.cat(labels),
             targets=(Target("object", tuple(parts[-1].get(self.class_key, ()))),),

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from ssl_bench.data.transforms import Transform, check, choose, each, uniform
+from ssl_bench.data.transforms import Transform, bernoulli, check, per_image, uniform
 
 LUMA = (0.2989, 0.587, 0.114)  # ITU-R BT.601, to torchvision's digits
 
@@ -71,9 +71,9 @@ class ColorJitter(Transform):
         check("hue", self.hue, 0, 0.5)
         check("p", self.p, 0, 1)
 
-    def draw(self, n: int, height: int, width: int, device: torch.device) -> tuple[Tensor, ...]:
+    def sample_parameters(self, n: int, height: int, width: int, device: torch.device) -> tuple[Tensor, ...]:
         """The four factors; those of an image that was not chosen change nothing."""
-        chosen = choose(n, self.p, device)
+        chosen = bernoulli(n, self.p, device)
         factors = [
             torch.where(chosen, uniform(n, (max(0.0, 1 - s), 1 + s), device), 1.0)
             for s in (self.brightness, self.contrast, self.saturation)
@@ -82,7 +82,7 @@ class ColorJitter(Transform):
 
     def __call__(self, x: Tensor, *drawn: Tensor) -> Tensor:
         """Blend with black, with the mean grey, with the grey image; then turn the hue."""
-        brightness, contrast, saturation = (each(factor) for factor in drawn[:3])
+        brightness, contrast, saturation = (per_image(factor) for factor in drawn[:3])
         if self.brightness:
             x = (x * brightness).clamp_(0, 1)
         if self.contrast:
@@ -105,13 +105,13 @@ class Grayscale(Transform):
     def __post_init__(self) -> None:
         check("p", self.p, 0, 1)
 
-    def draw(self, n: int, height: int, width: int, device: torch.device) -> tuple[Tensor, ...]:
+    def sample_parameters(self, n: int, height: int, width: int, device: torch.device) -> tuple[Tensor, ...]:
         """Whether each image turns grey."""
-        return (choose(n, self.p, device),)
+        return (bernoulli(n, self.p, device),)
 
     def __call__(self, x: Tensor, *drawn: Tensor) -> Tensor:
         """Turn the chosen images grey."""
-        return blend(x, luma(x), (~each(drawn[0])).to(x.dtype))
+        return blend(x, luma(x), (~per_image(drawn[0])).to(x.dtype))
 
 
 @dataclass(frozen=True)
@@ -125,10 +125,10 @@ class Solarize(Transform):
         check("p", self.p, 0, 1)
         check("threshold", self.threshold, 0, 1)
 
-    def draw(self, n: int, height: int, width: int, device: torch.device) -> tuple[Tensor, ...]:
+    def sample_parameters(self, n: int, height: int, width: int, device: torch.device) -> tuple[Tensor, ...]:
         """Whether each image is solarised."""
-        return (choose(n, self.p, device),)
+        return (bernoulli(n, self.p, device),)
 
     def __call__(self, x: Tensor, *drawn: Tensor) -> Tensor:
         """Invert the bright pixels of the chosen images."""
-        return torch.where(each(drawn[0]) & (x >= self.threshold), 1 - x, x)
+        return torch.where(per_image(drawn[0]) & (x >= self.threshold), 1 - x, x)

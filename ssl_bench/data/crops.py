@@ -36,7 +36,7 @@ class Crop(ABC):
     interpolation: str = "bilinear"
 
     @abstractmethod
-    def out(self, height: int, width: int) -> tuple[int, int]:
+    def output_size(self, height: int, width: int) -> tuple[int, int]:
         """Height and width of the output for images of this height and width."""
 
     @abstractmethod
@@ -83,7 +83,7 @@ class RandomResizedCrop(Crop):
         if self.interpolation not in INTERPOLATIONS:
             raise ValueError(f"interpolation is {self.interpolation!r}, expected {' or '.join(INTERPOLATIONS)}")
 
-    def out(self, height: int, width: int) -> tuple[int, int]:
+    def output_size(self, height: int, width: int) -> tuple[int, int]:
         """`size` squared, else as it came."""
         return (self.size, self.size) if self.size else (height, width)
 
@@ -125,7 +125,7 @@ class RandomCrop(Crop):
         if self.size is not None:
             check_size("size", self.size)
 
-    def out(self, height: int, width: int) -> tuple[int, int]:
+    def output_size(self, height: int, width: int) -> tuple[int, int]:
         """`size` squared, else as it came."""
         if self.size and self.size > min(height, width) + 2 * self.padding:
             raise UserError(
@@ -136,7 +136,7 @@ class RandomCrop(Crop):
 
     def box(self, n: int, height: int, width: int, device: torch.device) -> Box:
         """A place for the box, uniform."""
-        out_height, out_width = self.out(height, width)
+        out_height, out_width = self.output_size(height, width)
         box = _box(n, height - out_height, width - out_width, out_height, out_width, device)
         top, left = (_positions(room + 2 * self.padding) - self.padding for room in (box.top, box.left))
         return box._replace(top=top, left=left)
@@ -151,7 +151,7 @@ class CenterCrop(Crop):
     def __post_init__(self) -> None:
         check_size("size", self.size)
 
-    def out(self, height: int, width: int) -> tuple[int, int]:
+    def output_size(self, height: int, width: int) -> tuple[int, int]:
         """`size` squared."""
         return self.size, self.size
 
@@ -170,13 +170,13 @@ class Pad(Crop):
     def __post_init__(self) -> None:
         check_size("padding", self.padding, least=0)
 
-    def out(self, height: int, width: int) -> tuple[int, int]:
+    def output_size(self, height: int, width: int) -> tuple[int, int]:
         """The larger size."""
         return height + 2 * self.padding, width + 2 * self.padding
 
     def box(self, n: int, height: int, width: int, device: torch.device) -> Box:
         """The box around the image."""
-        return _box(n, -self.padding, -self.padding, *self.out(height, width), device)
+        return _box(n, -self.padding, -self.padding, *self.output_size(height, width), device)
 
 
 @dataclass(frozen=True)
@@ -188,7 +188,7 @@ class Resize(Crop):
     def __post_init__(self) -> None:
         check_size("size", self.size)
 
-    def out(self, height: int, width: int) -> tuple[int, int]:
+    def output_size(self, height: int, width: int) -> tuple[int, int]:
         """`size` squared."""
         return self.size, self.size
 

@@ -9,7 +9,7 @@ import torch
 from PIL import Image, ImageOps, UnidentifiedImageError
 from torch import Tensor
 
-from ssl_bench.data.tree import Tree
+from ssl_bench.data.file_tree import FileTree
 from ssl_bench.errors import UserError
 
 
@@ -56,10 +56,10 @@ class Decoder:
         return flat.view(self.size, self.size, self.channels).permute(2, 0, 1)
 
 
-class Files:
+class ImageFiles:
     """Images that are read and decoded each time they are needed, by row: for sets too large for a cache."""
 
-    def __init__(self, tree: Tree, names: Sequence[str], decoder: Decoder) -> None:
+    def __init__(self, tree: FileTree, names: Sequence[str], decoder: Decoder) -> None:
         self.tree, self.names, self.decoder = tree, names, decoder
 
     def __getitem__(self, rows: Tensor) -> Tensor:

@@ -3,7 +3,7 @@
 import torch
 from sklearn.datasets import load_digits
 
-from ssl_bench.data.module import Contents, DataModule
+from ssl_bench.data.module import DataModule, DatasetContents
 from ssl_bench.data.types import Target
 
 
@@ -19,11 +19,11 @@ class Digits(DataModule):
     std = (0.3763,)
     licence = "CC BY 4.0 (UCI Machine Learning Repository)"
 
-    def read(self) -> Contents:
+    def read(self) -> DatasetContents:
         """Scales the 17 grey levels to 0..255."""
         digits = load_digits()
         images = torch.as_tensor(digits.images, dtype=torch.float32).mul(255 / 16).round().to(torch.uint8)
-        return Contents(
+        return DatasetContents(
             images=images.unsqueeze(1),
             labels=torch.as_tensor(digits.target, dtype=torch.int64),
             targets=(Target("digit", tuple(map(str, digits.target_names))),),

@@ -7,10 +7,10 @@ from typing import Any, Literal
 import torch
 from torch import Tensor
 
-from ssl_bench.data.cache import cached_files
+from ssl_bench.data.cache import decode_files_cached
 from ssl_bench.data.decode import Decoder
-from ssl_bench.data.module import Contents, DataModule
-from ssl_bench.data.tree import Tree
+from ssl_bench.data.file_tree import FileTree
+from ssl_bench.data.module import DataModule, DatasetContents
 from ssl_bench.data.types import Split, Target
 from ssl_bench.errors import UserError
 
@@ -34,7 +34,7 @@ class Listing:
         return rows if rows is None else rows[kept[rows]]
 
 
-def list_classes(tree: Tree, folders: Mapping[str, Split], classes: Sequence[str] | None = None) -> Listing:
+def list_classes(tree: FileTree, folders: Mapping[str, Split], classes: Sequence[str] | None = None) -> Listing:
     """Lists ``[split folder/]class folder/.../file``; all is the training split if no split folder is there.
 
     Args:
@@ -109,19 +109,19 @@ class ImageFolder(DataModule):
         self.image_shape = (channels, size, size)
         self.mean, self.std = channel_statistics(channels, mean, std)
 
-    def read(self) -> Contents:
+    def read(self) -> DatasetContents:
         """Lists the folder and decodes it into a cache."""
         if not self.root.exists():
             raise UserError(f"image_folder: {self.root} is not there; set --data.root to a folder of class folders")
-        tree = Tree(self.root)
+        tree = FileTree(self.root)
         folders: dict[str, Split] = {"train": "train", "validation": "validation", "val": "validation", "test": "test"}
         listing = list_classes(tree, folders)
         if "train" not in listing.rows:
             raise UserError(f"{self.root} has {' and '.join(listing.rows)} folders but no train folder")
-        images, kept = cached_files(self.name, tree, listing.names, self.decoder, self.on_error)
+        images, kept = decode_files_cached(self.name, tree, listing.names, self.decoder, self.on_error)
         train = listing.kept("train", kept)
         assert train is not None
-        return Contents(
+        return DatasetContents(
             images=images,
             labels=listing.labels,
             targets=(Target("class", listing.classes),),

@@ -5,7 +5,7 @@ from typing import Any, get_args
 import torch
 from torch import Tensor
 
-from ssl_bench.data.module import RESIDENT_SHARE, ByRow, Contents, DataModule, ImageSet
+from ssl_bench.data.module import RESIDENT_SHARE, DataModule, DatasetContents, ImageSet, LazyImages
 from ssl_bench.data.shards import Shards
 from ssl_bench.data.types import Split
 from ssl_bench.errors import UserError
@@ -30,7 +30,7 @@ class Generated(DataModule):
         self.real = real
         self.image_shape, self.mean, self.std, self.licence = real.image_shape, real.mean, real.std, real.licence
 
-    def read(self) -> Contents:
+    def read(self) -> DatasetContents:
         """Finds the generated images; none is read.
 
         Raises:
@@ -44,13 +44,13 @@ class Generated(DataModule):
         shards = Shards(self.root)
         if shards.key["kind"] != "sample":
             raise UserError(f"{self.root} was made by `views {shards.key['kind']}`: give a folder of `views sample`")
-        shards.require(f"`ssl-bench views sample --out {self.root}` as before")
+        shards.require_complete(f"`ssl-bench views sample --out {self.root}` as before")
         if (shape := shards.shape("images")) != tuple(self.image_shape):
             raise UserError(
                 f"{self.root} has images of {shape}, {self.real.name} of {tuple(self.image_shape)}: give --data.real "
                 "one of that size"
             )
-        return Contents(Sampled(shards), torch.full((len(shards),), -1), (), torch.arange(len(shards)))
+        return DatasetContents(SampledImages(shards), torch.full((len(shards),), -1), (), torch.arange(len(shards)))
 
     def setup(self, stage: str | None = None) -> None:
         """Puts generated images where the training is, if they fit; the real ones stay on the host."""
@@ -67,15 +67,15 @@ class Generated(DataModule):
         """As they were sampled: one is as good as another, and of the first of them views are made first."""
         return torch.arange(len(self._sets["fit"]))
 
-    def _place(self, images: Tensor | ByRow) -> Tensor | ByRow:
+    def _place(self, images: Tensor | LazyImages) -> Tensor | LazyImages:
         device = self._device()
-        if device.type != "cuda" or not isinstance(images, Sampled):
+        if device.type != "cuda" or not isinstance(images, SampledImages):
             return images
         fits = images.shards.nbytes("images") <= RESIDENT_SHARE * torch.cuda.mem_get_info(device)[0]
-        return images.shards.all("images", device) if fits else images
+        return images.shards.read_all("images", device) if fits else images
 
 
-class Sampled:
+class SampledImages:
     """Images of a folder of ``ssl-bench views sample`` by row, mapped to memory: a batch costs what it has."""
 
     def __init__(self, shards: Shards) -> None:

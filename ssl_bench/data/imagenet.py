@@ -5,12 +5,12 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from ssl_bench.data.cache import cached_files
-from ssl_bench.data.decode import Decoder, Files
+from ssl_bench.data.cache import decode_files_cached
+from ssl_bench.data.decode import Decoder, ImageFiles
+from ssl_bench.data.file_tree import FileTree
 from ssl_bench.data.folder import IMAGENET_MEAN, IMAGENET_STD, Listing, list_classes
-from ssl_bench.data.module import Contents, DataModule
-from ssl_bench.data.source import find, missing
-from ssl_bench.data.tree import Tree
+from ssl_bench.data.locate import find_files, missing_files
+from ssl_bench.data.module import DataModule, DatasetContents
 from ssl_bench.data.types import Target
 from ssl_bench.errors import UserError
 
@@ -40,22 +40,24 @@ class ImageNet(DataModule):
         self.decoder = Decoder(3, size, short_side)
         self.image_shape = (3, size, size)
 
-    def read(self) -> Contents:
+    def read(self) -> DatasetContents:
         """Lists the files; no image is opened."""
         if self.on_error == "skip":
             raise UserError("imagenet: on_error skip needs a cache, which the full set has not; remove the bad files")
         return self._contents_of(None)
 
-    def _contents_of(self, classes: list[str] | None) -> Contents:
+    def _contents_of(self, classes: list[str] | None) -> DatasetContents:
         folders, names = [self.root / "imagenet"], [("train",), ("val",)]
-        if find(folders, names) is None:
-            raise missing(self.name, folders, names, "it cannot be downloaded without an account at image-net.org")
-        tree = Tree(folders[0])
+        if find_files(folders, names) is None:
+            raise missing_files(
+                self.name, folders, names, "it cannot be downloaded without an account at image-net.org"
+            )
+        tree = FileTree(folders[0])
         listing = list_classes(tree, {"train": "train", "val": "test"}, classes)
         images, kept = self._pixels(tree, listing)
         train = listing.kept("train", kept)
         assert train is not None
-        return Contents(
+        return DatasetContents(
             images=images,
             labels=listing.labels,
             targets=(Target("object", listing.classes),),
@@ -63,8 +65,8 @@ class ImageNet(DataModule):
             test=listing.kept("test", kept),
         )
 
-    def _pixels(self, tree: Tree, listing: Listing) -> tuple[Tensor | Files, Tensor]:
-        return Files(tree, listing.names, self.decoder), torch.ones(len(listing.names), dtype=torch.bool)
+    def _pixels(self, tree: FileTree, listing: Listing) -> tuple[Tensor | ImageFiles, Tensor]:
+        return ImageFiles(tree, listing.names, self.decoder), torch.ones(len(listing.names), dtype=torch.bool)
 
 
 class ImageNetSubset(ImageNet):
@@ -83,12 +85,12 @@ class ImageNetSubset(ImageNet):
             raise UserError(f"{self.name}: --data.classes names a class twice")
         self.classes = classes
 
-    def read(self) -> Contents:
+    def read(self) -> DatasetContents:
         """Lists the files of the classes and decodes them into a cache."""
         return self._contents_of(self.classes)
 
-    def _pixels(self, tree: Tree, listing: Listing) -> tuple[Tensor | Files, Tensor]:
-        return cached_files(self.name, tree, listing.names, self.decoder, self.on_error)
+    def _pixels(self, tree: FileTree, listing: Listing) -> tuple[Tensor | ImageFiles, Tensor]:
+        return decode_files_cached(self.name, tree, listing.names, self.decoder, self.on_error)
 
 
 class ImageNet10(ImageNetSubset):

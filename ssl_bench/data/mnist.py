@@ -9,8 +9,8 @@ from typing import ClassVar
 import torch
 from torch import Tensor
 
-from ssl_bench.data.module import Contents, DataModule
-from ssl_bench.data.source import obtain
+from ssl_bench.data.locate import find_or_download
+from ssl_bench.data.module import DataModule, DatasetContents
 from ssl_bench.data.types import Target
 from ssl_bench.errors import UserError
 
@@ -52,18 +52,18 @@ class MNIST(DataModule):
     folder: ClassVar[str] = "MNIST"  # also the name of torchvision's class
     system: ClassVar[str | None] = None  # where a distribution's package puts the files
 
-    def read(self) -> Contents:
+    def read(self) -> DatasetContents:
         """Reads the four idx files, from ``<root>/<folder>/raw``, the distribution's folder, or the internet."""
         folders = [self.root / self.folder / "raw"] + ([Path(self.system)] if self.system else [])
         names = [(f"{part}-ubyte.gz", f"{part}-ubyte") for part in PARTS]
-        paths = obtain(self.name, folders, names, self.root, self._download)
+        paths = find_or_download(self.name, folders, names, self.root, self._download)
         train, train_labels, test, test_labels = (read_idx(path) for path in paths)
         for images, labels, path in ((train, train_labels, paths[0]), (test, test_labels, paths[2])):
             if len(images) != len(labels):
                 raise UserError(f"{path} has {len(images)} images but its label file {len(labels)} labels")
             if images.shape[1:] != self.image_shape[1:]:
                 raise UserError(f"{path} has images of {tuple(images.shape[1:])}, expected 28x28")
-        return Contents(
+        return DatasetContents(
             images=torch.cat([train, test]).unsqueeze(1),
             labels=torch.cat([train_labels, test_labels]).long(),
             targets=(self.target,),

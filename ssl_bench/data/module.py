@@ -11,8 +11,8 @@ from lightning import LightningDataModule
 from torch import Tensor
 from torch.utils.data import DataLoader, Dataset
 
+from ssl_bench.data.locate import data_root
 from ssl_bench.data.sampler import BatchSampler
-from ssl_bench.data.source import data_root
 from ssl_bench.data.splits import hold_out
 from ssl_bench.data.types import Batch, Split, Target
 from ssl_bench.distributed import share
@@ -25,7 +25,7 @@ SPLIT_SEED = 0
 RESIDENT_SHARE = 0.25
 
 
-class ByRow(Protocol):
+class LazyImages(Protocol):
     """Images that are fetched when they are needed, for sets too large for memory."""
 
     def __getitem__(self, rows: Tensor) -> Tensor:
@@ -34,7 +34,7 @@ class ByRow(Protocol):
 
 
 @dataclass(frozen=True)
-class Contents:
+class DatasetContents:
     """All that ``DataModule.read`` finds: every image once, and which rows are which split.
 
     Attributes:
@@ -47,7 +47,7 @@ class Contents:
         validation: Likewise.
     """
 
-    images: Tensor | ByRow
+    images: Tensor | LazyImages
     labels: Tensor
     targets: tuple[Target, ...]
     train: Tensor
@@ -64,7 +64,7 @@ class ImageSet(Dataset[Batch]):
         device: Where its batches live.
     """
 
-    def __init__(self, images: Tensor | ByRow, labels: Tensor, rows: Tensor) -> None:
+    def __init__(self, images: Tensor | LazyImages, labels: Tensor, rows: Tensor) -> None:
         self.images = images
         self.labels = labels[rows]
         self.device = images.device if isinstance(images, Tensor) else torch.device("cpu")
@@ -133,11 +133,11 @@ class DataModule(LightningDataModule, ABC):
         self.on_error = on_error
         self.fit_images = fit_images
         self.targets: tuple[Target, ...] = ()
-        self._contents: Contents | None = None
+        self._contents: DatasetContents | None = None
         self._sets: dict[str, ImageSet] = {}
 
     @abstractmethod
-    def read(self) -> Contents:
+    def read(self) -> DatasetContents:
         """Finds the files, downloads or caches what is missing, and returns everything in a stable order.
 
         Raises:
@@ -232,14 +232,14 @@ class DataModule(LightningDataModule, ABC):
     def _device(self) -> torch.device:
         return self.trainer.strategy.root_device if self.trainer else torch.device("cpu")
 
-    def _place(self, images: Tensor | ByRow) -> Tensor | ByRow:
+    def _place(self, images: Tensor | LazyImages) -> Tensor | LazyImages:
         device = self._device()
         if device.type != "cuda" or not isinstance(images, Tensor):
             return images
         fits = images.nbytes <= RESIDENT_SHARE * torch.cuda.mem_get_info(device)[0]
         return images.to(device) if fits else images
 
-    def _check(self, contents: Contents) -> None:
+    def _check(self, contents: DatasetContents) -> None:
         images, labels = contents.images, contents.labels
         if isinstance(images, Tensor) and len(images) != len(labels):
             raise UserError(f"{self.name}: {len(images)} images but {len(labels)} labels under {self.root}")
@@ -262,7 +262,7 @@ def _columns(labels: Tensor) -> Iterator[Tensor]:
     yield from (labels.unsqueeze(1) if labels.dim() == 1 else labels).unbind(1)
 
 
-def _three_splits(contents: Contents) -> tuple[Tensor, Tensor, Tensor]:
+def _three_splits(contents: DatasetContents) -> tuple[Tensor, Tensor, Tensor]:
     train, validation, test = contents.train, contents.validation, contents.test
     if test is None:
         drawn = hold_out(contents.labels[train], TEST_FRACTION, SPLIT_SEED)

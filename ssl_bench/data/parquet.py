@@ -11,11 +11,11 @@ import pyarrow.parquet as pq
 import torch
 from torch import Tensor
 
-from ssl_bench.data.cache import CHUNK, Item, cached
+from ssl_bench.data.cache import CHUNK, Item, decode_cached
 from ssl_bench.data.decode import Decoder
+from ssl_bench.data.file_tree import FileTree
 from ssl_bench.data.folder import channel_statistics
-from ssl_bench.data.module import Contents, DataModule
-from ssl_bench.data.tree import Tree
+from ssl_bench.data.module import DataModule, DatasetContents
 from ssl_bench.data.types import Target
 from ssl_bench.errors import UserError
 
@@ -65,21 +65,21 @@ class Parquet(DataModule):
         self.image_column, self.label_column = image_column, label_column
         self.split_names = {"train": train_split, "validation": validation_split, "test": test_split}
 
-    def read(self) -> Contents:
+    def read(self) -> DatasetContents:
         """Decodes all splits into one cache; labels and class names come from the columns."""
         files = {part: self._files(name) for part, name in self.split_names.items() if name}
         paths = [path for found in files.values() for path in found]
         labels = {part: torch.cat([self._labels(path) for path in found]) for part, found in files.items()}
         counts = {part: len(column) for part, column in labels.items()}
-        tree = Tree(self.root)
-        key = [self.image_column, *tree.stamp([path.relative_to(self.root).as_posix() for path in paths])]
+        tree = FileTree(self.root)
+        key = [self.image_column, *tree.fingerprint([path.relative_to(self.root).as_posix() for path in paths])]
         items = (item for path in paths for item in self._items(path))
-        images, kept = cached(self.name, key, sum(counts.values()), items, self.decoder, self.on_error)
+        images, kept = decode_cached(self.name, key, sum(counts.values()), items, self.decoder, self.on_error)
         every = torch.cat(list(labels.values()))
         rows = dict(zip(counts, torch.split(torch.arange(len(every)), list(counts.values())), strict=True))
         chosen = {part: of[kept[of]] for part, of in rows.items()}
         classes = self._classes(paths[0]) or tuple(map(str, range(int(every.max()) + 1)))
-        return Contents(
+        return DatasetContents(
             images,
             every,
             (Target(self.label_column, classes),),

@@ -12,7 +12,7 @@ import torch
 from torch import Tensor
 
 from ssl_bench.data.crops import Crop
-from ssl_bench.data.transforms import Flip, Transform, check, check_range, check_size, choose, uniform
+from ssl_bench.data.transforms import Flip, Transform, bernoulli, check, check_range, check_size, uniform
 
 
 def _kernel(distance: Tensor, interpolation: str) -> Tensor:
@@ -93,23 +93,23 @@ class Resample(Transform):
     crop: Crop
     flips: tuple[Flip, ...] = ()
 
-    def size(self, height: int, width: int) -> tuple[int, int]:
+    def output_size(self, height: int, width: int) -> tuple[int, int]:
         """The crop's output."""
-        return self.crop.out(height, width)
+        return self.crop.output_size(height, width)
 
-    def draw(self, n: int, height: int, width: int, device: torch.device) -> tuple[Tensor, ...]:
+    def sample_parameters(self, n: int, height: int, width: int, device: torch.device) -> tuple[Tensor, ...]:
         """The crop's box, and whether it is turned upside down and mirrored."""
         flipped = {axis: torch.zeros(n, dtype=torch.bool, device=device) for axis in (-2, -1)}
         box = self.crop.box(n, height, width, device)
         for flip in self.flips:
-            flipped[flip.axis] ^= flip.draw(n, height, width, device)[0]
+            flipped[flip.axis] ^= flip.sample_parameters(n, height, width, device)[0]
         return *box, flipped[-2], flipped[-1]
 
     def __call__(self, x: Tensor, *drawn: Tensor) -> Tensor:
         """Cut the boxes out and bring them to one size."""
         top, left, box_height, box_width, upside_down, mirrored = drawn
         height, width = x.shape[-2:]
-        out_height, out_width = self.size(height, width)
+        out_height, out_width = self.output_size(height, width)
         rows = resize_matrix(top, box_height, upside_down, height, out_height, self.crop.interpolation)
         columns = resize_matrix(left, box_width, mirrored, width, out_width, self.crop.interpolation)
         x = separable(x, rows, columns)
@@ -142,10 +142,10 @@ class GaussianBlur(Transform):
             if self.kernel_size % 2 == 0:
                 raise ValueError(f"kernel_size is {self.kernel_size}, expected an odd number")
 
-    def draw(self, n: int, height: int, width: int, device: torch.device) -> tuple[Tensor, ...]:
+    def sample_parameters(self, n: int, height: int, width: int, device: torch.device) -> tuple[Tensor, ...]:
         """The standard deviations; one too small to reach a neighbour leaves its image alone."""
         sigma = uniform(n, self.sigma, device)
-        return (torch.where(choose(n, self.p, device), sigma, 1e-2),)
+        return (torch.where(bernoulli(n, self.p, device), sigma, 1e-2),)
 
     def __call__(self, x: Tensor, *drawn: Tensor) -> Tensor:
         """Blur rows and columns."""

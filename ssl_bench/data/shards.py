@@ -48,7 +48,7 @@ class Shards:
         self._open: dict[int, dict[str, Tensor]] = {}
 
     @classmethod
-    def make(
+    def create(
         cls,
         folder: Path,
         key: dict[str, Any],
@@ -76,7 +76,7 @@ class Shards:
             raise UserError(f"{folder} has rows and no index.json that says of what: give another --out, or delete it")
         if found:
             shards, key = cls(folder), json.loads(json.dumps(key))  # tuples are lists there
-            if different := difference({**shards.key, "count": shards.count}, {**key, "count": count}):
+            if different := describe_difference({**shards.key, "count": shards.count}, {**key, "count": count}):
                 raise UserError(f"{folder} holds others: {different}; give another --out, or delete it")
             return shards
         index = {"key": key, "notes": notes(), "count": count, "shard_rows": shard_rows}
@@ -103,7 +103,7 @@ class Shards:
         """Shards that are not there yet."""
         return [shard for shard in range(-(-self.count // self.shard_rows)) if not self._file(shard).is_file()]
 
-    def mine(self, device: torch.device) -> list[int]:
+    def assigned(self, device: torch.device) -> list[int]:
         """The missing shards that this process makes, every W-th. All processes of the group call this together."""
         unmade = torch.zeros(-(-self.count // self.shard_rows), device=device)
         unmade[self.missing()] = 1
@@ -125,7 +125,7 @@ class Shards:
         except (OSError, SafetensorError) as error:
             raise UserError(f"cannot write {self._file(shard)} ({error}); make room: what is there is kept") from error
 
-    def require(self, what: str) -> "Shards":
+    def require_complete(self, what: str) -> "Shards":
         """This, where every shard is there.
 
         Args:
@@ -165,13 +165,13 @@ class Shards:
         ]
         return torch.stack(entries).unflatten(0, columns.shape)  # type: ignore[no-any-return]
 
-    def all(self, name: str, device: torch.device | None = None, count: int | None = None) -> Tensor:
+    def read_all(self, name: str, device: torch.device | None = None, count: int | None = None) -> Tensor:
         """One tensor's rows, the first `count` of them, on a device."""
         count = self.count if count is None else count
         shards = range(-(-count // self.shard_rows))
         return torch.cat([self._shard(shard)[name].to(device) for shard in shards])[:count]
 
-    def names(self) -> list[str]:
+    def tensor_names(self) -> list[str]:
         """Of the rows' tensors."""
         return list(self._shard(0))
 
@@ -204,7 +204,7 @@ class Shards:
         return self._open[shard]
 
 
-def difference(theirs: dict[str, Any], ours: dict[str, Any]) -> str:
+def describe_difference(theirs: dict[str, Any], ours: dict[str, Any]) -> str:
     """What differs between two keys, in words; empty where nothing does."""
     theirs, ours = _flat(theirs), _flat(ours)
     names = [name for name in {**theirs, **ours} if theirs.get(name) != ours.get(name)]

@@ -6,7 +6,7 @@ import torch
 from sklearn.datasets import make_swiss_roll
 from torch import Tensor
 
-from ssl_bench.data.module import Contents, DataModule
+from ssl_bench.data.module import DataModule, DatasetContents
 from ssl_bench.data.types import Target
 
 POINTS = {"train": 10_000, "test": 2_000}
@@ -57,11 +57,11 @@ class DoubleSpiral(DataModule):
     std = (1.0, 1.0)
     licence = "generated"
 
-    def read(self) -> Contents:
+    def read(self) -> DatasetContents:
         """Draws the splits from seeds of their own, the same in every run."""
         train, test = (double_spiral(points, seed) for seed, points in enumerate(POINTS.values()))
         rows = torch.arange(sum(POINTS.values()))
-        return Contents(
+        return DatasetContents(
             images=torch.cat([train[0], test[0]]),
             labels=torch.cat([train[1], test[1]]),
             targets=(Target("arm", ("first", "second")),),

@@ -4,12 +4,12 @@ from pathlib import Path
 
 import torch
 
-from ssl_bench.data.cache import cached_files
+from ssl_bench.data.cache import decode_files_cached
 from ssl_bench.data.decode import Decoder
 from ssl_bench.data.download import download
-from ssl_bench.data.module import Contents, DataModule
-from ssl_bench.data.source import obtain
-from ssl_bench.data.tree import Tree
+from ssl_bench.data.file_tree import FileTree
+from ssl_bench.data.locate import find_or_download
+from ssl_bench.data.module import DataModule, DatasetContents
 from ssl_bench.data.types import Target
 from ssl_bench.errors import UserError
 
@@ -32,11 +32,11 @@ class TinyImageNet(DataModule):
     std = (0.277, 0.269, 0.282)
     licence = "ImageNet's: non-commercial research and education"
 
-    def read(self) -> Contents:
+    def read(self) -> DatasetContents:
         """Lists ``<root>/tiny-imagenet-200[.zip]``, downloads it if need be, and decodes it into a cache."""
         names = [(FOLDER, f"{FOLDER}.zip")]
-        (path,) = obtain(self.name, [self.root], names, self.root, self._download)
-        tree = Tree(path, inside=FOLDER)
+        (path,) = find_or_download(self.name, [self.root], names, self.root, self._download)
+        tree = FileTree(path, archive_folder=FOLDER)
         files = tree.names()
         train = [name for name in files if name.startswith("train/") and name.endswith(".JPEG")]
         try:
@@ -53,9 +53,9 @@ class TinyImageNet(DataModule):
         if strange := next((wnid for wnid in of if wnid not in label), None):
             raise UserError(f"{path}: an image is labelled {strange}, which wnids.txt does not name")
         decoder = Decoder(3, self.image_shape[-1])
-        images, kept = cached_files(self.name, tree, train + test_files, decoder, self.on_error)
+        images, kept = decode_files_cached(self.name, tree, train + test_files, decoder, self.on_error)
         rows = torch.arange(len(of))
-        return Contents(
+        return DatasetContents(
             images=images,
             labels=torch.tensor([label[wnid] for wnid in of], dtype=torch.int64),
             targets=(Target("object", tuple(words.get(wnid, wnid) for wnid in wnids)),),

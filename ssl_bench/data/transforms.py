@@ -25,12 +25,12 @@ class Transform(ABC):
 
     random: ClassVar[bool] = True
 
-    def size(self, height: int, width: int) -> tuple[int, int]:
+    def output_size(self, height: int, width: int) -> tuple[int, int]:
         """Height and width of what comes out when images of this height and width go in."""
         return height, width
 
     @abstractmethod
-    def draw(self, n: int, height: int, width: int, device: torch.device) -> tuple[Tensor, ...]:
+    def sample_parameters(self, n: int, height: int, width: int, device: torch.device) -> tuple[Tensor, ...]:
         """Parameters for n images of this height and width, each of shape ``(n,)``."""
 
     @abstractmethod
@@ -44,12 +44,12 @@ def uniform(n: int, between: Sequence[float], device: torch.device) -> Tensor:
     return torch.rand(n, device=device) * (high - low) + low
 
 
-def choose(n: int, p: float, device: torch.device) -> Tensor:
+def bernoulli(n: int, p: float, device: torch.device) -> Tensor:
     """``(n,)`` booleans, each true with probability p."""
     return torch.rand(n, device=device) < p
 
 
-def each(value: Tensor) -> Tensor:
+def per_image(value: Tensor) -> Tensor:
     """``(N,)`` -> ``(N, 1, 1, 1)``."""
     return value[:, None, None, None]
 
@@ -86,13 +86,13 @@ class Flip(Transform):
     def __post_init__(self) -> None:
         check("p", self.p, 0, 1)
 
-    def draw(self, n: int, height: int, width: int, device: torch.device) -> tuple[Tensor, ...]:
+    def sample_parameters(self, n: int, height: int, width: int, device: torch.device) -> tuple[Tensor, ...]:
         """Whether each image is mirrored."""
-        return (choose(n, self.p, device),)
+        return (bernoulli(n, self.p, device),)
 
     def __call__(self, x: Tensor, *drawn: Tensor) -> Tensor:
         """Mirror the images that were chosen."""
-        return torch.where(each(drawn[0]), x.flip(self.axis), x)
+        return torch.where(per_image(drawn[0]), x.flip(self.axis), x)
 
 
 class HorizontalFlip(Flip):
@@ -117,7 +117,7 @@ class Threshold(Transform):
     def __post_init__(self) -> None:
         check("at", self.at, 0, 1)
 
-    def draw(self, n: int, height: int, width: int, device: torch.device) -> tuple[Tensor, ...]:
+    def sample_parameters(self, n: int, height: int, width: int, device: torch.device) -> tuple[Tensor, ...]:
         """Nothing is random."""
         return ()
 
@@ -140,15 +140,15 @@ class Normalize(Transform):
             for number in value if isinstance(value, list | tuple) else [] if value is None else [value]:
                 check(name, number, least)
 
-    def filled(self, mean: Sequence[float], std: Sequence[float]) -> "Normalize":
+    def with_statistics(self, mean: Sequence[float], std: Sequence[float]) -> "Normalize":
         """This step with the data set's mean and std where it has none of its own."""
         return Normalize(mean if self.mean is None else self.mean, std if self.std is None else self.std)
 
-    def suits(self, channels: int) -> bool:
+    def fits_channels(self, channels: int) -> bool:
         """Whether mean and std are one number or one for each channel."""
         return all(isinstance(v, int | float) or v is None or len(v) == channels for v in (self.mean, self.std))
 
-    def draw(self, n: int, height: int, width: int, device: torch.device) -> tuple[Tensor, ...]:
+    def sample_parameters(self, n: int, height: int, width: int, device: torch.device) -> tuple[Tensor, ...]:
         """Nothing is random."""
         return ()
 
@@ -163,7 +163,7 @@ class Normalize(Transform):
     @staticmethod
     def _channels(value: float | Sequence[float] | None, x: Tensor) -> Tensor:
         if value is None:
-            raise ValueError("no mean or std: filled() takes them from the data set's")
+            raise ValueError("no mean or std: with_statistics() takes them from the data set's")
         numbers = [value] if isinstance(value, int | float) else value
         # Filled on the device: a copy from the host would make a GPU wait at every batch.
         return torch.stack([torch.full((1, 1), number, device=x.device) for number in numbers])

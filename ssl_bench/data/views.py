@@ -105,7 +105,7 @@ def fuse(steps: list[Step], height: int, width: int) -> list[Transform]:
     fused: list[Transform] = []
     for step in steps:
         if isinstance(step, Crop):
-            out = step.out(height, width)
+            out = step.output_size(height, width)
             if step.random or out != (height, width):
                 fused.append(Resample(step))
             height, width = out
@@ -164,9 +164,9 @@ class Views:
         channels = self.image_shape[0]
         if steps and channels not in (1, 3):
             raise UserError(f"views: images have {channels} channels, recipes need 1 or 3")
-        steps = [step.filled(mean, std) if isinstance(step, Normalize) else step for step in steps]
+        steps = [step.with_statistics(mean, std) if isinstance(step, Normalize) else step for step in steps]
         for step in steps:
-            if isinstance(step, Normalize) and not step.suits(channels):
+            if isinstance(step, Normalize) and not step.fits_channels(channels):
                 raise UserError(
                     f"views: {step} is not for images of {channels} channels: give one number or {channels}"
                 )
@@ -174,7 +174,7 @@ class Views:
         self._random = fuse(steps, *size) if steps else []
         self._deterministic = fuse([step for step in steps if not step.random], *size) if steps else []
         for transform in self._random:
-            size = transform.size(*size)
+            size = transform.output_size(*size)
         self.output_shape = (*self.image_shape[:-2], *size) if self._random else self.image_shape
         self._apply = torch.compile(_apply, fullgraph=True) if compile else _apply
         self.generated = generated
@@ -262,8 +262,8 @@ class Views:
         # A crop in bfloat16 would lose the last bits of a pixel, so a training loop's autocast ends here.
         with torch.no_grad(), torch.autocast(images.device.type, enabled=False):
             for transform in transforms:
-                drawn.append(transform.draw(len(images), height, width, images.device))
-                height, width = transform.size(height, width)
+                drawn.append(transform.sample_parameters(len(images), height, width, images.device))
+                height, width = transform.output_size(height, width)
             if images.device.type != "cpu":
                 return apply(images, transforms, drawn).contiguous()
             step = max(1, torch.get_num_threads() * PIECE // (4 * math.prod(self.image_shape)))

@@ -126,7 +126,7 @@ def perturb_codes(codes: Path, job: Job, device: torch.device, settings: Perturb
         device: where.
         settings: see `Perturb`.
     """
-    source = Shards(codes).require(f"the command that made {codes}")
+    source = Shards(codes).require_complete(f"the command that made {codes}")
     method = load_generator(source, device)
     truncation: float = source.key["settings"]["truncation"] if settings.truncation is None else settings.truncation
     settings = replace(settings, truncation=truncation)

@@ -71,11 +71,11 @@ class Job:
             key: what it is to hold.
             data: what its name calls the data.
             count: rows.
-            notes: found out where it is made, see `Shards.make`.
+            notes: found out where it is made, see `Shards.create`.
         """
         key = {**key, "precision": self.precision}
         folder = self.out or Path("views") / f"{key['kind']}-{data}-{digest([key, count])}"
-        return Shards.make(folder, key, count, lambda: {"data": data, **notes()}, self.shard_rows)
+        return Shards.create(folder, key, count, lambda: {"data": data, **notes()}, self.shard_rows)
 
 
 class Progress:
@@ -117,7 +117,7 @@ def fill(shards: Shards, device: torch.device, batch_size: int, make: Callable[[
     """
     progress = Progress(shards)
     with stopping_together(shards.folder):
-        for shard in shards.mine(device):
+        for shard in shards.assigned(device):
             parts = []
             for rows in shards.rows(shard).split(batch_size):
                 start = time.perf_counter()

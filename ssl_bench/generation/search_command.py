@@ -35,7 +35,7 @@ def search_views(
         settings: see `Search`.
         compile: generator, encoder and gradients through torch.compile: minutes at first, then faster.
     """
-    source = Shards(codes).require(f"the command that made {codes}")
+    source = Shards(codes).require_complete(f"the command that made {codes}")
     generator = load_generator(source, device)
     opened, _, weights = open_run(encoder, device)
     method: Any = opened.method
@@ -94,7 +94,7 @@ def search_views(
                 yield Anchors(rows, source.read("codes", rows), images)
 
     with stopping_together(shards.folder):
-        mine = shards.mine(device)
+        mine = shards.assigned(device)
         refuse_not_finite(source, [row for shard in mine for row in shards.rows(shard).tolist()])
         found = search(
             generator.synthesize, project, generator.mean_code(), anchors(mine), settings,

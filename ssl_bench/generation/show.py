@@ -45,7 +45,7 @@ def figures(shards: Shards) -> dict[str, str]:
     rows = torch.cat([shards.rows(shard) for shard in there])
     means = {
         name: shards.read(name, rows)
-        for name in shards.names()
+        for name in shards.tensor_names()
         if name not in ("codes", "images", "views") and not shards.shape(name)
     }
     words = {"kind": key["kind"], "rows": f"{len(rows)} of {shards.count}"}

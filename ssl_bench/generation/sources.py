@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 
 from ssl_bench.data.module import RESIDENT_SHARE, DataModule
-from ssl_bench.data.shards import Shards, difference
+from ssl_bench.data.shards import Shards, describe_difference
 from ssl_bench.distributed import rank
 from ssl_bench.errors import UserError
 from ssl_bench.files import replacing
@@ -36,7 +36,7 @@ class Rows:
         self.rows = rows_of(folder, origin, data)
         self.resident: Tensor | None = None
         if device.type == "cuda" and folder.nbytes(name) <= RESIDENT_SHARE * torch.cuda.mem_get_info(device)[0]:
-            self.resident, self.rows = folder.all(name, device), self.rows.to(device)
+            self.resident, self.rows = folder.read_all(name, device), self.rows.to(device)
 
     def __call__(self, ids: Tensor, columns: Tensor | None = None) -> Tensor:
         """Rows ``(N, ...)`` of ids ``(N,)``, or of each the entries at columns ``(N, J)``: ``(N, J, ...)``."""
@@ -111,7 +111,7 @@ class CachedViews:
     def open(self, data: DataModule, device: torch.device) -> None:
         """As `start`, for images of a data module that is set up."""
         cache = Shards(self.folder)
-        cache.require(f"`ssl-bench views {cache.key['kind']} --out {self.folder}` as before")
+        cache.require_complete(f"`ssl-bench views {cache.key['kind']} --out {self.folder}` as before")
         self.number, *shape = cache.shape("views")
         if tuple(shape) != tuple(data.image_shape):
             raise UserError(f"{self.folder} has views of {tuple(shape)}, {data.name} images of {data.image_shape}")
@@ -121,7 +121,7 @@ class CachedViews:
         has = {
             name: given if _close(made.get(name), given) else made.get(name) for name, given in self.settings.items()
         }
-        if different := difference(has, self.settings):
+        if different := describe_difference(has, self.settings):
             raise UserError(f"{self.folder} was made with other settings: {different}")
         self.rows = Rows(cache, "views", cache.key["data"], data, device)
 
@@ -152,7 +152,7 @@ class Codes:
 
     def __init__(self, folder: str | Path, data: DataModule, device: torch.device, autocast: torch.dtype | None = None):
         codes = Shards(folder)
-        codes.require(f"`ssl-bench views {codes.key['kind']} --out {folder}` as before")
+        codes.require_complete(f"`ssl-bench views {codes.key['kind']} --out {folder}` as before")
         self.generator = load_generator(codes, device)
         if tuple(self.generator.image_shape) != tuple(data.image_shape):
             raise UserError(

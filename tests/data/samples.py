@@ -147,7 +147,7 @@ def parquet(root: Path) -> dict[str, Any]:
 
 def generated(root: Path) -> dict[str, Any]:
     real = data.CIFAR10(**SAMPLES["cifar10"][1](root))
-    shards = Shards.make(root / "sampled", {"kind": "sample"}, 100, shard_rows=30)
+    shards = Shards.create(root / "sampled", {"kind": "sample"}, 100, shard_rows=30)
     for shard in range(4):
         rows = shards.rows(shard)
         shards.write(shard, {"images": rows.to(torch.uint8).view(-1, 1, 1, 1).expand(-1, 3, 32, 32)})

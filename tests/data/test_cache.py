@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 import torch
 
-from ssl_bench.data.cache import BLOCK, CHUNK, Item, cached
+from ssl_bench.data.cache import BLOCK, CHUNK, Item, decode_cached
 from ssl_bench.data.decode import Decoder
 from ssl_bench.errors import UserError
 from tests.data.samples import encoded, grey
@@ -27,42 +27,42 @@ def broken() -> bytes:
 
 def test_images_keep_their_order_over_blocks_and_chunks() -> None:
     labels = [i % 7 for i in range(CHUNK + BLOCK + 1)]
-    images, kept = cached("x", ["key"], len(labels), items(labels), DECODER, "raise")
+    images, kept = decode_cached("x", ["key"], len(labels), items(labels), DECODER, "raise")
     assert kept.all()
     assert images.shape == (len(labels), 1, 8, 8)
     assert torch.equal(images[:, 0, 0, 0], torch.tensor([grey(label) for label in labels], dtype=torch.uint8))
 
 
 def test_the_second_call_decodes_nothing() -> None:
-    first, _ = cached("x", ["key"], 3, items([0, 1, 2]), DECODER, "raise")
-    second, _ = cached("x", ["key"], 3, iter(()), DECODER, "raise")
+    first, _ = decode_cached("x", ["key"], 3, items([0, 1, 2]), DECODER, "raise")
+    second, _ = decode_cached("x", ["key"], 3, iter(()), DECODER, "raise")
     assert torch.equal(first, second)
 
 
 @pytest.mark.parametrize(("key", "decoder"), [("other", DECODER), ("key", Decoder(3, 8)), ("key", Decoder(1, 8, 9))])
 def test_another_source_or_decoder_is_another_cache(key: str, decoder: Decoder, cache: Path) -> None:
-    cached("x", ["key"], 1, items([0]), DECODER, "raise")
-    cached("x", [key], 1, items([0]), decoder, "raise")
+    decode_cached("x", ["key"], 1, items([0]), DECODER, "raise")
+    decode_cached("x", [key], 1, items([0]), decoder, "raise")
     assert len(list(cache.iterdir())) == 2
 
 
 def test_a_failed_build_leaves_nothing(cache: Path) -> None:
     with pytest.raises(UserError, match="bad one is no readable image"):
-        cached("x", ["key"], 3, [*items([0, 1]), ("bad one", broken)], DECODER, "raise")
+        decode_cached("x", ["key"], 3, [*items([0, 1]), ("bad one", broken)], DECODER, "raise")
     assert not list(cache.iterdir())
 
 
 def test_skipped_images_are_marked_and_counted(caplog: pytest.LogCaptureFixture) -> None:
     some = [*items([0]), ("bad one", broken), *items([2])]
-    images, kept = cached("x", ["key"], 3, some, DECODER, "skip")
+    images, kept = decode_cached("x", ["key"], 3, some, DECODER, "skip")
     assert kept.tolist() == [True, False, True]
     assert images[2, 0, 0, 0] == grey(2)
     assert [record.message for record in caplog.records] == ["x: skipped 1 damaged of 3 images"]
     with pytest.raises(UserError, match="bad one is no readable image"):
-        cached("x", ["key"], 3, some, DECODER, "raise")
+        decode_cached("x", ["key"], 3, some, DECODER, "raise")
 
 
 def test_a_folder_that_cannot_be_written_is_an_error(cache: Path) -> None:
     cache.write_text("a file where the folder should be")
     with pytest.raises(UserError, match="cannot write the image cache"):
-        cached("x", ["key"], 1, items([0]), DECODER, "raise")
+        decode_cached("x", ["key"], 1, items([0]), DECODER, "raise")

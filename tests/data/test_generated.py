@@ -24,7 +24,7 @@ def generated(make: Make) -> Generated:
 
 def sampled(folder: Path, images: torch.Tensor, kind: str = "sample", of: int = 0) -> str:
     """A folder of these images, of which there should be more if `of` says so."""
-    shards = Shards.make(folder, {"kind": kind}, of or len(images), shard_rows=len(images))
+    shards = Shards.create(folder, {"kind": kind}, of or len(images), shard_rows=len(images))
     shards.write(0, {"images": images})
     return str(folder)
 

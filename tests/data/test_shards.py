@@ -21,39 +21,39 @@ def tensors(rows: Tensor) -> dict[str, Tensor]:
 
 
 def fill(folder: Path, count: int = 11) -> Shards:
-    shards = Shards.make(folder, KEY, count, shard_rows=4)
-    for shard in shards.mine(CPU):
+    shards = Shards.create(folder, KEY, count, shard_rows=4)
+    for shard in shards.assigned(CPU):
         shards.write(shard, tensors(shards.rows(shard)))
     return shards
 
 
 def test_rows_are_read_as_they_were_written(tmp_path: Path) -> None:
     fill(tmp_path)
-    shards = Shards(tmp_path).require("views")
+    shards = Shards(tmp_path).require_complete("views")
     rows = torch.tensor([10, 0, 3, 4, 3])
     assert torch.equal(shards.read("views", rows), tensors(rows)["views"])
     columns = torch.tensor([[2, 0], [0, 1], [1, 2], [2, 1], [0, 2]])
     chosen = shards.read("views", rows, columns)
     assert torch.equal(chosen, tensors(rows)["views"][torch.arange(5).unsqueeze(1), columns])
-    assert torch.equal(shards.all("loss"), torch.arange(11) / 7)
-    assert torch.equal(shards.all("loss", count=5), torch.arange(5) / 7)
+    assert torch.equal(shards.read_all("loss"), torch.arange(11) / 7)
+    assert torch.equal(shards.read_all("loss", count=5), torch.arange(5) / 7)
     assert shards.shape("views") == (3, 2, 2)
     assert shards.nbytes("views") == 11 * 12
 
 
 def test_shards_that_are_there_are_not_made_again(tmp_path: Path) -> None:
-    shards = Shards.make(tmp_path, KEY, 11, lambda: {"found": 1}, shard_rows=4)
+    shards = Shards.create(tmp_path, KEY, 11, lambda: {"found": 1}, shard_rows=4)
     shards.write(1, tensors(shards.rows(1)))
-    again = Shards.make(tmp_path, KEY, 11, lambda: {"found": 2}, shard_rows=8)
-    assert again.mine(CPU) == again.missing() == [0, 2]
+    again = Shards.create(tmp_path, KEY, 11, lambda: {"found": 2}, shard_rows=8)
+    assert again.assigned(CPU) == again.missing() == [0, 2]
     assert again.notes == {"found": 1}
 
 
 def test_rows_that_are_missing_are_counted(tmp_path: Path) -> None:
-    shards = Shards.make(tmp_path, KEY, 11, shard_rows=4)
+    shards = Shards.create(tmp_path, KEY, 11, shard_rows=4)
     shards.write(0, tensors(shards.rows(0)))
     with pytest.raises(UserError, match="7 of 11 rows are missing; `views search` once more goes on"):
-        shards.require("`views search`")
+        shards.require_complete("`views search`")
 
 
 @pytest.mark.parametrize(
@@ -65,13 +65,13 @@ def test_rows_that_are_missing_are_counted(tmp_path: Path) -> None:
     ],
 )
 def test_a_folder_of_others_is_refused(tmp_path: Path, key: dict[str, object], count: int, named: str) -> None:
-    Shards.make(tmp_path, KEY, 11)
+    Shards.create(tmp_path, KEY, 11)
     with pytest.raises(UserError, match=named):
-        Shards.make(tmp_path, key, count)
+        Shards.create(tmp_path, key, count)
 
 
 def test_a_write_that_fails_leaves_no_shard(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    shards = Shards.make(tmp_path, KEY, 4)
+    shards = Shards.create(tmp_path, KEY, 4)
 
     def fails(*_: object) -> None:
         raise OSError("no space left")
@@ -97,12 +97,12 @@ def test_rows_without_an_index_are_refused(tmp_path: Path) -> None:
     fill(tmp_path)
     (tmp_path / "index.json").unlink()
     with pytest.raises(UserError, match=r"has rows and no index\.json"):
-        Shards.make(tmp_path, KEY, 11)
+        Shards.create(tmp_path, KEY, 11)
 
 
 def make_in(folder: Path) -> str:
     with pytest.raises(UserError) as raised:
-        Shards.make(folder, KEY, 11)
+        Shards.create(folder, KEY, 11)
     return str(raised.value)
 
 
@@ -114,8 +114,8 @@ def test_a_folder_that_cannot_be_made_is_refused_by_every_rank(ranks: Ranks, tmp
 
 
 def mine_and_fill(folder: Path) -> list[int]:
-    shards = Shards.make(folder, KEY, 11, shard_rows=4)
-    mine = shards.mine(CPU)
+    shards = Shards.create(folder, KEY, 11, shard_rows=4)
+    mine = shards.assigned(CPU)
     for shard in mine:
         shards.write(shard, tensors(shards.rows(shard)))
     return mine
@@ -123,4 +123,4 @@ def mine_and_fill(folder: Path) -> list[int]:
 
 def test_two_ranks_share_the_shards_out(ranks: Ranks, tmp_path: Path) -> None:
     assert ranks(mine_and_fill, tmp_path) == [[0, 2], [1]]
-    assert torch.equal(Shards(tmp_path).require("it").all("loss"), torch.arange(11) / 7)
+    assert torch.equal(Shards(tmp_path).require_complete("it").read_all("loss"), torch.arange(11) / 7)

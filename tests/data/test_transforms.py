@@ -74,7 +74,7 @@ CASES: dict[str, tuple[Transform, Callable[..., Tensor]]] = {
 def test_each_image_gets_torchvisions_transform_of_its_own_parameters(name: str, size: tuple[int, int]) -> None:
     transform, reference = CASES[name]
     x = pictures(*size)
-    drawn = transform.draw(N, *size, CPU)
+    drawn = transform.sample_parameters(N, *size, CPU)
     expected = [reference(image, *(p[i] for p in drawn)) for i, image in enumerate(x)]
     torch.testing.assert_close(transform(x, *drawn), torch.stack(expected), atol=1e-5, rtol=0)
 
@@ -100,12 +100,12 @@ def test_crop_resize_and_flips_in_one_are_torchvisions_one_after_the_other(name:
     crop = CROPS[name]
     resample = Resample(crop, (HorizontalFlip(0.5), VerticalFlip(0.5)))
     x = pictures(*size)
-    drawn = resample.draw(N, *size, CPU)
+    drawn = resample.sample_parameters(N, *size, CPU)
     mode = InterpolationMode(crop.interpolation)
     expected = []
     for i, image in enumerate(x):
         top, left, height, width = (int(edge[i]) for edge in drawn[:4])
-        image = F.resize(cut(image, top, left, height, width), list(crop.out(*size)), mode, antialias=True)
+        image = F.resize(cut(image, top, left, height, width), list(crop.output_size(*size)), mode, antialias=True)
         image = F.vflip(image) if drawn[4][i] else image
         image = F.hflip(image) if drawn[5][i] else image
         expected.append(image.clamp(0, 1))
@@ -116,13 +116,13 @@ def test_crop_resize_and_flips_in_one_are_torchvisions_one_after_the_other(name:
 @pytest.mark.parametrize("out", [9, 24, 33])
 def test_center_crop_is_torchvisions(size: tuple[int, int], out: int) -> None:
     x, crop = pictures(*size), Resample(CenterCrop(out))
-    assert torch.equal(crop(x, *crop.draw(N, *size, CPU)), F.center_crop(x, [out, out]))
+    assert torch.equal(crop(x, *crop.sample_parameters(N, *size, CPU)), F.center_crop(x, [out, out]))
 
 
 def test_flips_in_a_crop_are_exact() -> None:
     flip = Resample(CenterCrop(16), (HorizontalFlip(1.0), VerticalFlip(1.0)))
     x = pictures(16, 16)
-    assert torch.equal(flip(x, *flip.draw(N, 16, 16, CPU)), x.flip(-1, -2))
+    assert torch.equal(flip(x, *flip.sample_parameters(N, 16, 16, CPU)), x.flip(-1, -2))
 
 
 @pytest.mark.parametrize(
@@ -161,38 +161,38 @@ def test_random_crop_reaches_every_place_equally_often() -> None:
 
 @pytest.mark.parametrize(("step", "p"), [(HorizontalFlip(0.3), 0.3), (Grayscale(0.2), 0.2), (Solarize(0.7), 0.7)])
 def test_a_step_happens_as_often_as_it_says(step: Transform, p: float) -> None:
-    (chosen,) = step.draw(20_000, 8, 8, CPU)
+    (chosen,) = step.sample_parameters(20_000, 8, 8, CPU)
     assert chosen.float().mean().item() == pytest.approx(p, abs=0.015)
 
 
 def test_jitter_factors_have_torchvisions_ranges() -> None:
     jitter = ColorJitter(1.5, 0.4, 0.2, 0.1)
     ranges = [(0, 2.5), (0.6, 1.4), (0.8, 1.2), (-0.1, 0.1)]
-    for factor, (low, high) in zip(jitter.draw(5000, 8, 8, CPU), ranges, strict=True):
+    for factor, (low, high) in zip(jitter.sample_parameters(5000, 8, 8, CPU), ranges, strict=True):
         assert factor.min().item() == pytest.approx(low, abs=2e-3 * (high - low))
         assert factor.max().item() == pytest.approx(high, abs=2e-3 * (high - low))
 
 
 def test_jitter_that_does_not_happen_changes_nothing() -> None:
     x, jitter = pictures(16, 16), ColorJitter(0.8, 0.8, 0.8, 0.2, p=0.0)
-    torch.testing.assert_close(jitter(x, *jitter.draw(N, 16, 16, CPU)), x, atol=1e-6, rtol=0)
+    torch.testing.assert_close(jitter(x, *jitter.sample_parameters(N, 16, 16, CPU)), x, atol=1e-6, rtol=0)
 
 
 def test_blur_that_does_not_happen_changes_nothing() -> None:
     x, blur = pictures(16, 16), GaussianBlur(p=0.0, kernel_size=5)
-    assert torch.equal(blur(x, *blur.draw(N, 16, 16, CPU)), x)
+    assert torch.equal(blur(x, *blur.sample_parameters(N, 16, 16, CPU)), x)
 
 
 def test_blur_leaves_small_images_alone_when_told_so() -> None:
     blur = GaussianBlur(p=1.0, above=32)
     small, large = pictures(32, 32), pictures(33, 33)
-    assert torch.equal(blur(small, *blur.draw(N, 32, 32, CPU)), small)
-    assert not torch.allclose(blur(large, *blur.draw(N, 33, 33, CPU)), large, atol=0.05)
+    assert torch.equal(blur(small, *blur.sample_parameters(N, 32, 32, CPU)), small)
+    assert not torch.allclose(blur(large, *blur.sample_parameters(N, 33, 33, CPU)), large, atol=0.05)
 
 
 def test_an_image_with_one_channel_has_brightness_and_contrast_only() -> None:
     x, step = pictures(16, 16, channels=1), ColorJitter(0.5, 0.5, 0.5, 0.5)
-    drawn = step.draw(N, 16, 16, CPU)
+    drawn = step.sample_parameters(N, 16, 16, CPU)
     expected = [jitter(image, *(p[i] for p in drawn)) for i, image in enumerate(x)]
     torch.testing.assert_close(step(x, *drawn), torch.stack(expected), atol=1e-5, rtol=0)
 
@@ -201,5 +201,5 @@ def test_a_transform_does_not_write_into_its_input() -> None:
     x = pictures(16, 16)
     for transform, _ in CASES.values():
         before = x.clone()
-        transform(x, *transform.draw(N, 16, 16, CPU))
+        transform(x, *transform.sample_parameters(N, 16, 16, CPU))
         assert torch.equal(x, before), transform

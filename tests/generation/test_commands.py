@@ -31,8 +31,8 @@ QUICK = ["--images=12", "--views=2", "--steps=15", "--batch_size=4", "--shard_ro
 
 def rows_of(folder: Path) -> dict[str, torch.Tensor]:
     """All of a folder's rows, but for how long they took."""
-    shards = Shards(folder).require("it")
-    return {name: shards.all(name) for name in shards.names() if name != "seconds"}
+    shards = Shards(folder).require_complete("it")
+    return {name: shards.read_all(name) for name in shards.tensor_names() if name != "seconds"}
 
 
 def assert_same(ours: dict[str, torch.Tensor], theirs: dict[str, torch.Tensor]) -> None:
@@ -47,8 +47,8 @@ def test_codes_are_their_images_once_truncated(codes: Path, runs: dict[str, Path
     truncation = shards.key["settings"]["truncation"]
     assert truncation == 0.7
     assert shards.key["settings"]["perceptual_weight"] == 0, "of a run without a perceptual distance"
-    drawn = method.synthesize(truncate(shards.all("codes"), method.mean_code(), truncation))  # type: ignore[operator]
-    assert (drawn.clamp(0, 1) * 255 - shards.all("images")).abs().max() <= 0.51
+    drawn = method.synthesize(truncate(shards.read_all("codes"), method.mean_code(), truncation))  # type: ignore[operator]
+    assert (drawn.clamp(0, 1) * 255 - shards.read_all("images")).abs().max() <= 0.51
 
 
 def test_a_search_prints_its_folder_last_and_ends_near_the_boundary(
@@ -62,7 +62,7 @@ def test_a_search_prints_its_folder_last_and_ends_near_the_boundary(
     shards = Shards(folder)
     assert shards.shape("views") == (2, 1, 8, 8)
     assert shards.notes["eps2"] == pytest.approx(shards.notes["eps1"] + 0.2)
-    assert shards.all("boundary").mean() < 0.1
+    assert shards.read_all("boundary").mean() < 0.1
     assert main(["views", "show", str(folder), "--out", str(tmp_path / "sheet.png"), "--anchors=3"]) == 0
     shown = capsys.readouterr().out
     assert "mean |d - eps1|" in shown
@@ -118,11 +118,11 @@ def test_samples_are_a_folder_of_codes_too(runs: dict[str, Path], tmp_path: Path
     sampled, first = tmp_path / "sampled", tmp_path / "first"
     for folder, count in ((sampled, 9), (first, 4)):
         assert main(["views", "sample", str(runs["stylegan2"]), f"--images={count}", "--out", str(folder)]) == 0
-    assert torch.equal(Shards(sampled).all("images", count=4), Shards(first).all("images"))
+    assert torch.equal(Shards(sampled).read_all("images", count=4), Shards(first).read_all("images"))
     latents = noise(torch.arange(9), 0, 5, use="latents")
-    torch.testing.assert_close(Shards(sampled).all("codes"), load_method(runs["stylegan2"]).codes_of(latents))  # type: ignore[operator]
+    torch.testing.assert_close(Shards(sampled).read_all("codes"), load_method(runs["stylegan2"]).codes_of(latents))  # type: ignore[operator]
     assert main(["views", "perturb", str(sampled), "--out", str(tmp_path / "perturbed"), "--sigma=0", "--views=1"]) == 0
-    still = Shards(tmp_path / "perturbed").all("views")[:, 0].int() - Shards(sampled).all("images").int()
+    still = Shards(tmp_path / "perturbed").read_all("views")[:, 0].int() - Shards(sampled).read_all("images").int()
     assert still.abs().max() <= 1
 
 

@@ -43,7 +43,7 @@ def test_cached_views_are_of_the_image_and_drawn_without_replacement(cache: Path
     ids = order[torch.tensor([29, 3, 14])]
     made = source(data.split("fit")[ids].images, ids)
     assert made.shape == (VIEWS, 3, 1, 8, 8)
-    kept = Shards(cache).all("views")
+    kept = Shards(cache).read_all("views")
     for column, row in enumerate([29, 3, 14]):
         theirs = sorted(view.flatten().tolist() for view in made[:, column])
         assert theirs == sorted(view.flatten().tolist() for view in kept[row])
@@ -54,7 +54,7 @@ def test_each_cached_view_is_drawn_as_often(cache: Path) -> None:
     source.open(data, CPU)
     torch.manual_seed(0)
     ids = data.fit_order()[:1].expand(2000)
-    drawn, kept = source(data.split("fit")[ids].images, ids)[0], Shards(cache).all("views")[0]
+    drawn, kept = source(data.split("fit")[ids].images, ids)[0], Shards(cache).read_all("views")[0]
     shares = torch.stack([(drawn == view).flatten(1).all(1).float().mean() for view in kept])
     assert (shares - 1 / VIEWS).abs().max() < 0.05
 
@@ -70,7 +70,7 @@ def test_perturbed_views_are_new_at_every_step_and_without_noise_the_reconstruct
     assert first.shape == (2, 5, 1, 8, 8)
     assert not torch.equal(first, second)
     assert not torch.equal(first[0], first[1])
-    assert (still(images, ids)[0] * 255 - Shards(codes).all("images", count=5)).abs().max() < 0.51
+    assert (still(images, ids)[0] * 255 - Shards(codes).read_all("images", count=5)).abs().max() < 0.51
 
 
 def test_an_online_step_goes_away_from_the_image_for_the_encoder(codes: Path, runs: dict[str, Path]) -> None:
@@ -88,7 +88,7 @@ def test_an_online_step_goes_away_from_the_image_for_the_encoder(codes: Path, ru
     moved = source(images, ids)
     assert run.method.training, "as it was"
     run.method.eval()
-    target, still = source.project(images / 255), Shards(codes).all("images", count=8) / 255
+    target, still = source.project(images / 255), Shards(codes).read_all("images", count=8) / 255
     before, after = ((source.project(x) * target).sum(1).mean() for x in (still, moved[0]))
     assert after < before
 
@@ -152,8 +152,8 @@ def test_caches_that_do_not_suit_are_refused(cache: Path, codes: Path, tmp_path:
         CachedViews(str(cache), settings={"generator": generator[::-1]}).open(digits(), CPU)
     with pytest.raises(UserError, match="holds codes"):
         CachedViews(str(codes)).open(digits(), CPU)
-    part = Shards.make(tmp_path, Shards(cache).key, 30, shard_rows=7)
-    part.write(0, {"views": Shards(cache).all("views", count=7)})
+    part = Shards.create(tmp_path, Shards(cache).key, 30, shard_rows=7)
+    part.write(0, {"views": Shards(cache).read_all("views", count=7)})
     with pytest.raises(UserError, match="23 of 30 rows are missing; `ssl-bench views perturb"):
         CachedViews(str(tmp_path)).open(digits(), CPU)
 
@@ -171,8 +171,8 @@ def test_views_of_other_images_or_another_size_are_refused(cache: Path) -> None:
 
 def test_the_distances_of_a_search_are_those_that_it_was_made_by(cache: Path, tmp_path: Path) -> None:
     distances = {"eps1": 0.1 + 0.2, "eps2": 0.5}  # found out where they are estimated, and so beside the key
-    made = Shards.make(tmp_path, {**Shards(cache).key, "kind": "search"}, 30, lambda: distances, shard_rows=30)
-    made.write(0, {"views": Shards(cache).all("views")})
+    made = Shards.create(tmp_path, {**Shards(cache).key, "kind": "search"}, 30, lambda: distances, shard_rows=30)
+    made.write(0, {"views": Shards(cache).read_all("views")})
     CachedViews(str(tmp_path), settings={"kind": "search", "eps1": 0.3, "eps2": 0.5}).open(digits(), CPU)
     with pytest.raises(UserError, match=r"eps2 is 0\.5 there and 0\.15 here"):
         CachedViews(str(tmp_path), settings={"eps1": 0.3, "eps2": 0.15}).open(digits(), CPU)

@@ -8,20 +8,20 @@ from pathlib import Path
 from ssl_bench.errors import UserError
 
 
-class Tree:
+class FileTree:
     """Files by their path below a folder, which may lie in a zip archive: there is no need to unpack it.
 
     Args:
         path: A folder, or a ``.zip`` file.
-        inside: The folder inside the archive; ignored for a folder.
+        archive_folder: The folder inside the archive; ignored for a folder.
 
     Raises:
         UserError: ``path`` is no folder and no readable archive.
     """
 
-    def __init__(self, path: Path, inside: str = "") -> None:
+    def __init__(self, path: Path, archive_folder: str = "") -> None:
         self.path = path
-        self._prefix = f"{inside}/" if inside else ""
+        self._prefix = f"{archive_folder}/" if archive_folder else ""
         self._archive: zipfile.ZipFile | None = None
         if path.is_dir():
             return
@@ -50,7 +50,7 @@ class Tree:
             return self._archive.read(self._prefix + name)
         return (self.path / name).read_bytes()
 
-    def stamp(self, names: Iterable[str]) -> Iterator[str]:
+    def fingerprint(self, names: Iterable[str]) -> Iterator[str]:
         """What changes when one of the files does: names, sizes and times of change."""
         paths = [self.path] if self._archive is not None else (self.path / name for name in names)
         yield from names

@@ -13,7 +13,7 @@ def data_root(root: str | None) -> Path:
     return Path(root or os.environ.get("SSL_BENCH_DATA") or "data").expanduser()
 
 
-def find(folders: Sequence[Path], names: Sequence[Sequence[str]]) -> list[Path] | None:
+def find_files(folders: Sequence[Path], names: Sequence[Sequence[str]]) -> list[Path] | None:
     """Finds files that belong together.
 
     Args:
@@ -30,14 +30,14 @@ def find(folders: Sequence[Path], names: Sequence[Sequence[str]]) -> list[Path] 
     return None
 
 
-def missing(name: str, folders: Sequence[Path], names: Sequence[Sequence[str]], why: str) -> UserError:
+def missing_files(name: str, folders: Sequence[Path], names: Sequence[Sequence[str]], why: str) -> UserError:
     """The error that says which files were looked for, and where to put them."""
     files = ", ".join(" or ".join(either) for either in names)
     places = ", ".join(str(folder) for folder in folders)
     return UserError(f"{name}: found no {files} in {places}; {why}; put them in {folders[0]} or set --data.root")
 
 
-def obtain(
+def find_or_download(
     name: str, folders: Sequence[Path], names: Sequence[Sequence[str]], root: Path, fetch: Callable[[Path], object]
 ) -> list[Path]:
     """Finds files that belong together, or downloads them.
@@ -55,7 +55,7 @@ def obtain(
     Raises:
         UserError: They are not there and cannot be downloaded.
     """
-    found = find(folders, names)
+    found = find_files(folders, names)
     if found:
         return found
     made = not root.exists()
@@ -71,8 +71,8 @@ def obtain(
         if made and root.exists() and not any(root.iterdir()):
             root.rmdir()
         reason = " ".join(str(error).split())[:200]
-        raise missing(name, folders, names, f"the download failed ({reason})") from error
-    found = find(folders, names)
+        raise missing_files(name, folders, names, f"the download failed ({reason})") from error
+    found = find_files(folders, names)
     if found is None:
-        raise missing(name, folders, names, "the download did not hold them")
+        raise missing_files(name, folders, names, "the download did not hold them")
     return found
