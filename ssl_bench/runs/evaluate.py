@@ -17,12 +17,13 @@ from ssl_bench.config.schema import Run
 from ssl_bench.distributed import stopping_together
 from ssl_bench.errors import UserError
 from ssl_bench.evaluation.encoder import EvaluatedEncoder
-from ssl_bench.evaluation.feature_file import SUFFIXES, read_features
+from ssl_bench.evaluation.feature_file import read_features
 from ssl_bench.evaluation.suite import Evaluation
 from ssl_bench.methods.checkpoint import load_method
 from ssl_bench.methods.frozen import Frozen
 from ssl_bench.results.record import Record, commit
 from ssl_bench.runs import tracking
+from ssl_bench.runs.checks import check_feature_file
 from ssl_bench.runs.launch import launch
 from ssl_bench.runs.score import command, device_name, score, write_record
 from ssl_bench.runs.train import make_folder, show
@@ -35,13 +36,6 @@ def evaluate_run(folder: Path, devices: str, flags: list[str]) -> None:
 
     What is found joins the run's record; what the run was stays as it is.
     """
-    if not (folder / "config.yaml").is_file():
-        raise UserError(
-            f"no config.yaml in {folder}: give a run folder, an encoder (see `ssl-bench list`), timm/NAME, "
-            f"or features in a file ({', '.join(SUFFIXES)})"
-        )
-    if wrong := [flag for flag in flags if flag.startswith("--") and not flag.startswith("--evaluation.")]:
-        raise UserError(f"evaluate RUN takes --evaluation.KEY only, got {wrong[0]}: other settings are another run")
     config = yaml.safe_load((folder / "config.yaml").read_text(encoding="utf-8"))
     if "features" in config:
         labels = Path(config["labels"]) if config["labels"] else None
@@ -100,8 +94,7 @@ def evaluate_file(path: Path, labels: Path | None, data: str | None, out: str, d
         evaluation = parser.instantiate(config).evaluation
     except ArgumentError as error:
         raise UserError(one_line(str(error), parser)) from error
-    if not path.is_file():
-        raise UserError(f"no file {path}: give features in {', '.join(SUFFIXES)}")
+    check_feature_file(path)
     fabric = launch(devices)
     features = read_features(path, labels)
     recorded = {

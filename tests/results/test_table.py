@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 from rich.console import Console
 
-from ssl_bench.cli import command_line, main
+from ssl_bench.cli import main
 from ssl_bench.errors import UserError
 from ssl_bench.results.formats import FORMATS, print_table
 from ssl_bench.results.record import Record
@@ -21,6 +21,7 @@ from ssl_bench.results.table import (
     read_records,
     split_name,
 )
+from ssl_bench.runs.arguments import command_line
 
 
 def record(method: str = "simvae", seed: int = 0, setting: str = "a", **changes: object) -> Record:

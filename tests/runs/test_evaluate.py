@@ -146,4 +146,4 @@ def test_figures_found_by_other_settings_are_kept_apart_and_a_failure_takes_none
 
 def test_devices_must_be_a_number(features: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["evaluate", str(features), "--devices=two"]) == 2
-    assert "--devices two: give a number of at least 1, or auto" in capsys.readouterr().err
+    assert "--devices must be an integer of at least 1 or auto, got 'two'" in capsys.readouterr().err

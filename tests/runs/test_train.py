@@ -1,11 +1,7 @@
-"""The command as a user has it: bench, fit, evaluate, table, and what goes wrong."""
+"""`ssl-bench bench` and `ssl-bench fit`: run folders, records, resuming, non-finite losses."""
 
 import json
 import re
-import resource
-import subprocess
-import sys
-import textwrap
 from pathlib import Path
 
 import pytest
@@ -97,7 +93,7 @@ def test_no_epochs_score_the_untrained_encoder(tmp_path: Path) -> None:
     assert record["metrics"]["knn_5/accuracy"] > 10
 
 
-def test_an_interrupted_run_goes_on_from_its_last_checkpoint(
+def test_an_interrupted_run_resumes_from_its_last_checkpoint(
     tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     def stop(self: object, trainer: object, module: object) -> None:
@@ -110,7 +106,7 @@ def test_an_interrupted_run_goes_on_from_its_last_checkpoint(
         assert main(command) == 1
     output, error = capsys.readouterr()
     assert "epoch 1/2" in output
-    assert error.strip().endswith("interrupted; the same command goes on from the last checkpoint")
+    assert error.strip().endswith("interrupted; the same command resumes from the last checkpoint")
     assert main(command) == 0
     output = capsys.readouterr().out
     assert "epoch 2/2" in output
@@ -186,73 +182,6 @@ def test_channels_last_lays_out_convolutions_and_changes_no_loss(tmp_path: Path)
     assert weights["true"].is_contiguous(memory_format=torch.channels_last)
     assert not weights["false"].is_contiguous(memory_format=torch.channels_last)
     torch.testing.assert_close(weights["true"], weights["false"], rtol=1e-3, atol=1e-3)
-
-
-@pytest.mark.parametrize(
-    ("arguments", "message"),
-    [
-        (["bench", "--method", "simvea", "--data", "digits"], "no method named 'simvea': did you mean simvae or"),
-        (["bench"], "nothing to run: give --method and --data"),
-        (["evaluate", "nowhere"], "no config.yaml in nowhere: give a run folder, an encoder"),
-        (["evaluate", "pixels"], "--data is missing: give one of celeba"),
-        (["evaluate", "timm", "--data", "digits"], "no encoder named 'timm': give timm/NAME"),
-        (["evaluate", "timm/resnet1", "--data", "digits"], "timm/resnet1: "),
-        (["evaluate", "nowhere.npz"], "no file nowhere.npz: give features in .safetensors"),
-        (["evaluate", "nowhere", "--labels", "y.npy"], "--labels does not go with nowhere"),
-        (["table", "nowhere"], "no metrics.json in nowhere"),
-        (["bench", "--method", "simvae", "--data", "cifar10", "--data.root=nowhere"], "cifar-10"),
-        (["bench", "--method", "simvae", "--data", "digits", "--out=/dev/null"], "cannot write to /dev/null"),
-    ],
-)
-def test_what_cannot_be_done_is_one_line_and_exit_code_2(
-    arguments: list[str],
-    message: str,
-    capsys: pytest.CaptureFixture[str],
-    tmp_path: Path,
-    monkeypatch: pytest.MonkeyPatch,
-) -> None:
-    monkeypatch.chdir(tmp_path)
-    assert main(arguments) == 2
-    error = capsys.readouterr().err
-    assert message in error
-    assert len(error.strip().splitlines()) == 1
-
-
-def test_debug_shows_the_traceback() -> None:
-    with pytest.raises(Exception, match="simvea"):
-        main(["bench", "--method", "simvea", "--data", "digits", "--debug"])
-
-
-@pytest.mark.parametrize("arguments", [["--help"], ["list"], ["table", "RUNS"], ["bench", "--help"]])
-def test_commands_that_train_nothing_do_not_import_what_trains(arguments: list[str], run: Path) -> None:
-    """Lightning alone takes 8 to 11 s to import, and these answer in two."""
-    code = f"""
-        import sys
-        from ssl_bench.cli import main
-        try:
-            main({[argument.replace("RUNS", str(run.parent)) for argument in arguments]!r})
-        finally:
-            print(*sorted({{"torch", "lightning", "sklearn"}} & set(sys.modules)), file=sys.stderr)
-    """
-    before = resource.getrusage(resource.RUSAGE_CHILDREN)
-    done = subprocess.run([sys.executable, "-c", textwrap.dedent(code)], capture_output=True, text=True, check=False)
-    after = resource.getrusage(resource.RUSAGE_CHILDREN)
-    assert after.ru_utime - before.ru_utime < 10  # the processor's, whatever else it is busy with
-    assert done.returncode == 0
-    assert done.stdout
-    assert done.stderr.strip() == ""
-
-
-def test_list_names_everything_there_is(capsys: pytest.CaptureFixture[str]) -> None:
-    from ssl_bench.catalogue import config_names
-
-    assert main(["list"]) == 0
-    output = capsys.readouterr().out
-    for room in ("method", "encoder", "data", "views", "experiment"):
-        for name, line in config_names(room).items():
-            assert name in output
-            assert len(line) > 20, f"{name} says nothing of itself"
-    assert all(name in output for name in PROTOCOLS)
 
 
 def test_without_an_account_wandb_keeps_the_records_metrics_offline(

@@ -1,0 +1,106 @@
+"""The commands of `ssl-bench` with their arguments and help texts."""
+
+import argparse
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any
+
+TRAINING = """every other key of the configuration is a flag too:
+  ssl-bench bench --method simvae --data mnist --method.sigma2 0.1
+
+help on these keys, with their values for the chosen method and data set:
+  ssl-bench bench --method simvae --data mnist --method.help
+  likewise --data.help, --views.help, --trainer.help, --evaluation.help, and
+  deeper --method.encoder.help, --method.optimizer.help, --evaluation.knn.help
+
+all keys with their values, as YAML:
+  ssl-bench bench --method simvae --data mnist --print_config
+
+rerun a recorded run:
+  ssl-bench bench --config runs/RUN/config.yaml"""
+
+
+SCORING = """ENCODER is a run, a baseline, a timm model or a file of features:
+  ssl-bench evaluate runs/RUN                      score the last checkpoint
+  ssl-bench evaluate pixels --data fashion_mnist   or pca, or random
+  ssl-bench evaluate timm/resnet18 --data digits   untrained; with weights:
+  ssl-bench evaluate timm/resnet18.a1_in1k --data digits
+  ssl-bench evaluate FILE                          features
+
+FILE is .safetensors or .npz with train_features, train_labels, test_features
+and test_labels (and validation_features, validation_labels), or with features
+and labels, of which validation and test parts are held out. Or FILE is .npy,
+with --labels FILE.
+
+settings of the evaluation are flags, such as --evaluation.knn.k=[1,5]:
+  ssl-bench evaluate --evaluation.help             all of them
+  ssl-bench evaluate --evaluation.knn.help         those of one protocol
+Baselines and timm models take every key of the configuration, as bench does."""
+
+
+VIEWS = {
+    "invert": "codes of a data set's images, by a run of METHOD=inversion",
+    "search": "W-search: views as far from an image, for an encoder, as its expert views are",
+    "perturb": "W-perturb: views at codes with noise on them",
+    "sample": "images drawn by a run of METHOD=stylegan2, with their codes",
+    "show": "a picture of what a folder holds, and its figures",
+    "information": "mutual information between kinds of views (MINE)",
+}
+
+
+def command_line() -> argparse.ArgumentParser:
+    """The commands and their own arguments; all other flags are left to the parser of the configuration."""
+    parser = argparse.ArgumentParser(
+        prog="ssl-bench", description="Train self-supervised methods and score their encoders by the same protocols."
+    )
+    parser.add_argument("--version", action="version", version=version("ssl_bench"))
+    commands = parser.add_subparsers(dest="command", required=True, metavar="COMMAND")
+
+    def add(name: str, text: str, **settings: Any) -> argparse.ArgumentParser:
+        raw = argparse.RawDescriptionHelpFormatter
+        command = commands.add_parser(name, help=text, description=f"{text}.", formatter_class=raw, **settings)
+        command.add_argument("--debug", action="store_true", help="print tracebacks of errors")
+        return command
+
+    for name, text in {
+        "bench": "Train, score and record a run; print the table of its data set",
+        "fit": "Train only; print the run folder",
+    }.items():
+        command = add(name, text, epilog=TRAINING, allow_abbrev=False)
+        command.add_argument("--method", help="a name from `ssl-bench list`, or the import path of a Method")
+        command.add_argument("--data", help="a name from `ssl-bench list`, or the import path of a DataModule")
+        command.add_argument(
+            "--experiment", metavar="NAME", help="a name from `ssl-bench list`; default METHOD-DATA if it exists"
+        )
+        command.add_argument("--seed", metavar="N", help="seed of initialisation, data order and views; default 0")
+        command.add_argument("--out", metavar="FOLDER", help="folder of the run folders; default runs")
+        command.add_argument(
+            "--epochs", dest="trainer.max_epochs", metavar="N", help="number of epochs; 0 scores the untrained encoder"
+        )
+        command.add_argument("--devices", dest="trainer.devices", metavar="N", help="devices per node, or auto")
+    command = add("evaluate", "Score an encoder or features without training", epilog=SCORING, allow_abbrev=False)
+    command.add_argument("encoder", nargs="?", metavar="ENCODER", help="what to score; see below")
+    command.add_argument("--data", help="data set to score the encoder on; of a FILE, the name of its data set")
+    command.add_argument("--labels", type=Path, metavar="FILE", help="labels of the features in a .npy file")
+    command.add_argument("--seed", metavar="N", help="seed of an untrained encoder; default 0")
+    command.add_argument("--out", metavar="FOLDER", help="folder of the run folders; default runs")
+    command.add_argument("--devices", metavar="N", default="auto", help="processes, one per device; default auto")
+    text = "Make and inspect generated views; a command that was interrupted resumes"
+    command = commands.add_parser("views", help=text, description=f"{text}.")
+    made = command.add_subparsers(dest="views", required=True, metavar="COMMAND")
+    for name, text in VIEWS.items():
+        one = made.add_parser(name, help=text, add_help=False, allow_abbrev=False)  # the rest is its own parser's
+        one.add_argument("--debug", action="store_true")
+    command = add("list", "List methods, encoders, data sets, protocols, views and experiments")
+    command.add_argument(
+        "word", nargs="?", metavar="WORD", help="a section such as experiments, or part of a name or description"
+    )
+    command = add("table", "Print recorded runs as tables, beside the papers' values")
+    command.add_argument(
+        "runs", nargs="*", type=Path, default=[Path("runs")], help="run folders, or folders of them; default runs"
+    )
+    formats = ("terminal", "markdown", "csv", "latex")  # those of results.formats, which takes long to import
+    command.add_argument("--format", choices=formats, default="terminal", help="default terminal")
+    patterns = "names or patterns of metrics, such as svm/accuracy, 'kmeans/*', or '*' for all"
+    command.add_argument("--metrics", nargs="+", default=(), metavar="PATTERN", help=patterns)
+    return parser

@@ -1,0 +1,45 @@
+"""Checks of command-line arguments that need neither torch nor Lightning, which take seconds to import."""
+
+from pathlib import Path
+
+from ssl_bench.errors import UserError
+
+FEATURE_SUFFIXES = (".safetensors", ".npz", ".npy")
+"""Endings of files of features; `ssl_bench.evaluation.feature_file` reads them."""
+
+
+def check_devices(devices: str) -> None:
+    """Check a number of devices.
+
+    Raises:
+        UserError: it is neither ``auto`` nor an integer of at least 1.
+    """
+    if devices != "auto" and not (devices.isdecimal() and int(devices)):
+        raise UserError(f"--devices must be an integer of at least 1 or auto, got {devices!r}")
+
+
+def check_run_folder(folder: Path, flags: list[str]) -> None:
+    """Check a run folder and the flags that it is scored with.
+
+    Raises:
+        UserError: it holds no configuration, or a flag is not one of the evaluation.
+    """
+    if not (folder / "config.yaml").is_file():
+        raise UserError(
+            f"no config.yaml in {folder}: give a run folder, an encoder (see `ssl-bench list`), timm/NAME, "
+            f"or a file of features ({', '.join(FEATURE_SUFFIXES)})"
+        )
+    if wrong := [flag for flag in flags if flag.startswith("--") and not flag.startswith("--evaluation.")]:
+        raise UserError(
+            f"evaluate RUN takes --evaluation.KEY only, got {wrong[0]}: other settings would make another run"
+        )
+
+
+def check_feature_file(path: Path) -> None:
+    """Check that a file of features is there.
+
+    Raises:
+        UserError: it is not.
+    """
+    if not path.is_file():
+        raise UserError(f"no file {path}: give features in {', '.join(FEATURE_SUFFIXES)}")

@@ -1,0 +1,97 @@
+"""`ssl-bench list`: everything that can be given by name."""
+
+import ast
+import shutil
+import sys
+from collections import Counter
+from importlib.metadata import entry_points
+from pathlib import Path
+
+import ssl_bench.evaluation
+from ssl_bench.catalogue import config_names
+from ssl_bench.errors import UserError, did_you_mean
+from ssl_bench.runs.columns import two_columns
+
+
+def print_names(word: str | None = None) -> None:
+    """Print the names of all sections, or those that match a word.
+
+    Args:
+        word: see `listing`.
+
+    Raises:
+        UserError: nothing matches the word.
+    """
+    width = shutil.get_terminal_size().columns if sys.stdout.isatty() else None
+    print("\n".join(listing(word, width)))
+
+
+def listing(word: str | None, width: int | None) -> list[str]:
+    """Lines of text: sections with their names and descriptions.
+
+    Args:
+        word: a section, which is listed whole, or part of a name or description in any case; None for all sections,
+            of which a terminal shows a screen each: descriptions of one line and a summary of the experiments.
+        width: columns of the terminal; None for one line per name.
+
+    Raises:
+        UserError: nothing matches the word; the message holds the nearest names.
+    """
+    everything = sections()
+    if word is None:
+        chosen = everything
+    elif section := next((name for name in everything if word.lower() in (name, name.removesuffix("s"))), None):
+        chosen = {section: everything[section]}
+    else:
+        chosen = {section: matching(names, word) for section, names in everything.items()}
+        if not any(chosen.values()):
+            known = [*everything, *(name for names in everything.values() for name in names)]
+            raise UserError(f"nothing matches {word!r}: {did_you_mean(word, known)}")
+    lines: list[str] = []
+    for section, names in chosen.items():
+        if not names:
+            continue
+        if word is not None or width is None:
+            lines += [section, *two_columns(names.items(), width)]
+        elif section == "experiments":
+            lines += [f"{section} (data sets of each method, with the number of experiments)"]
+            lines += two_columns(summary(names), width)
+            lines += [f"  `ssl-bench list experiments` lists all {len(names)}, `ssl-bench list WORD` some"]
+        else:
+            lines += [section, *two_columns(names.items(), width, shorten=True)]
+        lines += [""]
+    return lines[:-1]
+
+
+def sections() -> dict[str, dict[str, str]]:
+    """Names with their descriptions, by section."""
+    methods = config_names("method")
+    for entry in entry_points(group="ssl_bench.methods"):
+        methods[entry.name] = f"{entry.value}, installed by {entry.dist.name if entry.dist else 'another package'}"
+    return {
+        "methods": methods,
+        "encoders": config_names("encoder"),
+        "data": config_names("data"),
+        "protocols": {name: first_line(name) for name in ssl_bench.evaluation.PROTOCOLS},
+        "views": config_names("views"),
+        "experiments": config_names("experiment"),
+        "tables": config_names("table"),
+    }
+
+
+def first_line(protocol: str) -> str:
+    """The first line of the docstring of a protocol's module, read without importing it."""
+    file = Path(ssl_bench.evaluation.__file__).parent / "protocols" / f"{protocol}.py"
+    return (ast.get_docstring(ast.parse(file.read_text(encoding="utf-8"))) or "").split("\n")[0]
+
+
+def matching(names: dict[str, str], word: str) -> dict[str, str]:
+    """Names that contain a word, themselves or in their descriptions; upper and lower case are the same."""
+    return {name: text for name, text in names.items() if word.lower() in f"{name} {text}".lower()}
+
+
+def summary(experiments: dict[str, str]) -> list[tuple[str, str]]:
+    """Methods with their data sets and, where there are several, the number of experiments on each."""
+    counts = Counter(tuple(name.split("-")[:2]) for name in experiments)
+    data = {method: [(d, n) for (m, d), n in counts.items() if m == method] for method, _ in counts}
+    return [(method, ", ".join(f"{d} ({n})" if n > 1 else d for d, n in found)) for method, found in data.items()]

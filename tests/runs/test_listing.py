@@ -1,0 +1,86 @@
+"""`ssl-bench list`: sections, words, widths."""
+
+import re
+
+import pytest
+
+from ssl_bench.catalogue import config_names
+from ssl_bench.cli import main
+from ssl_bench.errors import UserError
+from ssl_bench.evaluation import PROTOCOLS
+from ssl_bench.runs.columns import two_columns
+from ssl_bench.runs.listing import listing, sections
+
+LONGEST = max(config_names("experiment"), key=len)
+
+
+def names_of(lines: list[str]) -> set[str]:
+    return {line.split()[0] for line in lines if re.match(r"  \S", line)}
+
+
+def test_list_names_everything_there_is(capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["list"]) == 0
+    names = names_of(capsys.readouterr().out.splitlines())
+    for kind in ("method", "encoder", "data", "views", "experiment"):
+        for name, line in config_names(kind).items():
+            assert name in names
+            assert len(line) > 20, f"{name} has no description"
+    assert names >= set(PROTOCOLS)
+
+
+def test_where_there_is_no_terminal_each_name_has_one_line_with_its_description() -> None:
+    lines = listing(None, None)
+    for section, names in sections().items():
+        assert section in lines or not names
+        for name, text in names.items():
+            assert [line for line in lines if line.split() == [name, *text.split()]], name
+
+
+@pytest.mark.parametrize("width", [80, 200])
+def test_a_terminal_shows_a_screen_for_each_section(width: int) -> None:
+    blocks = "\n".join(listing(None, width)).split("\n\n")
+    assert len(blocks) == sum(map(bool, sections().values()))
+    for block in blocks:
+        lines = block.splitlines()
+        assert max(map(len, lines)) <= width
+        assert len(lines) <= 25
+    (experiments,) = (block for block in blocks if block.startswith("experiments"))
+    assert "`ssl-bench list experiments` lists all" in experiments
+    assert re.search(r"simvae +celeba \(2\), .*digits,", experiments)
+
+
+@pytest.mark.parametrize("width", [80, 200, None])
+def test_no_name_is_cut(width: int | None) -> None:
+    assert names_of(listing("experiments", width)) == set(config_names("experiment"))
+    assert LONGEST in names_of(listing(LONGEST, width))
+
+
+@pytest.mark.parametrize("word", ["experiments", "experiment", "Experiments"])
+def test_a_section_is_listed_whole(word: str) -> None:
+    assert listing(word, 80)[0] == "experiments"
+    assert names_of(listing(word, 80)) == set(config_names("experiment"))
+
+
+def test_a_word_is_looked_for_in_names_and_descriptions_in_any_case() -> None:
+    found = listing("KARRAS", None)
+    assert found[0] == "methods"
+    assert names_of(found) >= {"stylegan2"}
+    assert "simvae" not in names_of(found)
+    assert names_of(listing("ssgan-mnist", None)) == {n for n in config_names("experiment") if "ssgan-mnist" in n}
+
+
+def test_an_unknown_word_is_answered_with_the_nearest_names() -> None:
+    with pytest.raises(UserError, match="nothing matches 'simvea': did you mean simvae"):
+        listing("simvea", None)
+
+
+def test_the_description_of_a_long_name_starts_on_the_next_line() -> None:
+    assert two_columns([("a", "one two three"), ("long_name", "four")], 27, left=3) == [
+        "  a  one two three",
+        "  long_name",
+        "     four",
+    ]
+    assert two_columns([("a", "one two three"), ("long_name", "four")], None, left=3) == [
+        "  a          one two three",
+        "  long_name  four",
+    ]
