@@ -1,10 +1,10 @@
-"""From raw images to a table of SimCLR alone and with generated views: A1 and A2, W-perturb and W-search.
+"""From raw images to a table of SimCLR with and without generated views: A1 and A2, W-perturb and W-search.
 
     python benchmarks/assimilation.py parquet-narrow --data.root=cifar10-jpeg
 
-runs stylegan2-, inversion- and simclr-parquet-narrow and the `views` commands between them, each a command of its own
-that is printed before it runs; flags that are not the script's go to all of those that train. Each goes on where it was
-interrupted, and so does the script when it is started again.
+runs the experiments stylegan2-, inversion- and simclr-parquet-narrow and the `views` commands between them. Every step
+is an `ssl-bench` command in its own process and is printed before it runs. Flags that the script does not define are
+passed to all commands that train. An interrupted script resumes when it is started again.
 """
 
 import argparse
@@ -23,11 +23,11 @@ from ssl_bench.results.record import Record
 
 RESULT = Path(__file__).parent / "results" / "assimilation.md"
 SOURCE = "ssl_bench.generation.sources.CachedViews"
-FIGURES = ("linear_probe/accuracy", "knn_5/accuracy", "knn_20/accuracy")
+METRICS = ("linear_probe/accuracy", "knn_5/accuracy", "knn_20/accuracy")
 
 
-def in_a_process(arguments: list[str]) -> str:
-    """The last line that a command prints, which is the folder that it made."""
+def run_in_process(arguments: list[str]) -> str:
+    """Run a command in its own process; returns the last line of its output, the folder that it wrote."""
     last = ""
     with subprocess.Popen(
         [sys.executable, "-m", "ssl_bench.cli", *arguments], stdout=subprocess.PIPE, text=True
@@ -40,12 +40,14 @@ def in_a_process(arguments: list[str]) -> str:
     return last
 
 
-class Chain:
-    """Commands one after the other, and how long each took, interruptions included but for those by SIGKILL.
+class Pipeline:
+    """Runs commands one after another and records their durations.
+
+    A duration includes interrupted attempts, except those ended by SIGKILL.
 
     Args:
-        folder: of run folders, views, and the times.
-        run: carries out a command and returns the last line that it prints.
+        folder: folder of runs, views and the recorded durations.
+        run: runs a command and returns the last line of its output.
     """
 
     def __init__(self, folder: Path, run: Callable[[list[str]], str]):
@@ -54,14 +56,14 @@ class Chain:
         self.steps: dict[str, dict[str, float]] = json.loads(self.log.read_text()) if self.log.is_file() else {}
 
     def __call__(self, name: str, *arguments: str) -> str:
-        """Carry out `ssl-bench ARGUMENTS`; its time goes by `name`."""
+        """Run `ssl-bench ARGUMENTS`; its duration is recorded as `name`."""
         print(f"\n+ ssl-bench {shlex.join(arguments)}", file=sys.stderr, flush=True)
         step = self.steps.setdefault(name, {"seconds": 0.0, "done": False})
         start = time.perf_counter()
         try:
             made = self.run(list(arguments))
         finally:
-            if not step["done"]:  # else it only says where what it made is
+            if not step["done"]:  # a completed command only prints its folder again
                 step["seconds"] += time.perf_counter() - start
                 self.write()
         step["done"] = True
@@ -69,29 +71,31 @@ class Chain:
         return made
 
     def write(self) -> None:
-        """Keep the times."""
+        """Write the recorded durations."""
         with replacing(self.log) as file:
             file.write_text(json.dumps(self.steps, indent=2), encoding="utf-8")
 
 
-def table_of(chain: Chain, experiments: str, sizes: argparse.Namespace, flags: list[str]) -> tuple[dict[str, str], str]:
-    """Run folders of the table's rows by name, and the folder of the W-search views."""
-    runs, views = str(chain.folder / "runs"), chain.folder / "views"
+def run_all(
+    pipeline: Pipeline, experiments: str, sizes: argparse.Namespace, flags: list[str]
+) -> tuple[dict[str, str], str]:
+    """Run all commands; returns the run folders of the table's rows by name, and the folder of the W-search views."""
+    runs, views = str(pipeline.folder / "runs"), pipeline.folder / "views"
     common = [f"--out={runs}", *flags]
 
     def fit(method: str, *more: str) -> str:
-        return chain(f"fit {method}", "fit", f"--experiment={method}-{experiments}", *common, *more)
+        return pipeline(f"fit {method}", "fit", f"--experiment={method}-{experiments}", *common, *more)
 
     generator = fit("stylegan2")
     inversion = fit("inversion", f"--method.generator={generator}")
     encoder = fit("simclr", f"--data.fit_images={sizes.perturbed}")
     precision = f"--precision={sizes.precision}"
-    codes = chain(
+    codes = pipeline(
         "invert", "views", "invert", inversion, f"--out={views / 'codes'}", f"--images={sizes.perturbed}", precision,
         f"--steps={sizes.invert_steps}", f"--lr={sizes.invert_lr}",
     )  # fmt: skip
-    perturbed = chain("perturb", "views", "perturb", codes, f"--out={views / 'w_perturb'}", precision)
-    searched = chain(
+    perturbed = pipeline("perturb", "views", "perturb", codes, f"--out={views / 'w_perturb'}", precision)
+    searched = pipeline(
         "search", "views", "search", codes, f"--encoder={encoder}", f"--out={views / 'w_search'}", precision,
         f"--images={sizes.searched}", f"--steps={sizes.search_steps}", f"--lr={sizes.search_lr}", "--shard_rows=100",
     )  # fmt: skip
@@ -100,7 +104,7 @@ def table_of(chain: Chain, experiments: str, sizes: argparse.Namespace, flags: l
         cached = [f"--views.generated={SOURCE}", f"--views.generated.folder={folder}", "--views.generated_recipe=flip"]
         rows |= {f"simclr-a1-{kind}": [*cached, "--views.num_views=1"], f"simclr-a2-{kind}": cached}
     made = {
-        name: chain(
+        name: pipeline(
             name, "bench", f"--experiment=simclr-{experiments}", f"--names.method={name}",
             f"--data.fit_images={sizes.searched}", f"--trainer.max_epochs={sizes.epochs}",
             "--evaluation.protocols=[linear_probe,knn]", *common, *more,
@@ -108,58 +112,60 @@ def table_of(chain: Chain, experiments: str, sizes: argparse.Namespace, flags: l
         for name, more in sorted(rows.items())
     }  # fmt: skip
     for folder in (perturbed, searched):
-        chain(f"show {Path(folder).name}", "views", "show", folder, f"--out={folder}.png")
+        pipeline(f"show {Path(folder).name}", "views", "show", folder, f"--out={folder}.png")
     return made, searched
 
 
-def report(chain: Chain, made: dict[str, str], searched: str, sizes: argparse.Namespace) -> str:
-    """The table, what it compares, how well the boundary was held, and where the time went, in Markdown."""
-    lines = [f"| | {' | '.join(FIGURES)} |", "|---" * (len(FIGURES) + 1) + "|"]
-    for name, folder in made.items():
+def results(pipeline: Pipeline, made: dict[str, str], searched: str, sizes: argparse.Namespace) -> str:
+    """Markdown of the table, with the distances that W-search reached and the duration of every command."""
+    lines = [f"| | {' | '.join(METRICS)} |", "|---" * (len(METRICS) + 1) + "|"]
+    for row, folder in made.items():
         metrics = Record.read(Path(folder)).metrics
-        lines.append(f"| {name} | " + " | ".join(f"{metrics[figure]:.2f}" for figure in FIGURES) + " |")
+        lines.append(f"| {row} | " + " | ".join(f"{metrics[name]:.2f}" for name in METRICS) + " |")
     lines += [
         "",
-        f"Each row is trained on the same {sizes.searched} images, {sizes.epochs} epochs. What is behind generated "
-        f"views has seen more, the generator and its inversion all images, the encoder of W-search {sizes.perturbed}: "
-        "rows with such views owe them more than the views themselves.",
+        f"Each row is trained on the same {sizes.searched} images for {sizes.epochs} epochs. The networks behind the "
+        f"generated views are trained on more images: the generator and its inversion on all, the encoder of W-search "
+        f"on {sizes.perturbed}. A gain of rows with generated views is therefore not due to the views alone.",
     ]
     cache = Shards(searched)
     boundary, steps = cache.read_all("boundary"), cache.read_all("steps")
     lines += [
         "",
         f"W-search of {len(cache)} images, eps1 {cache.notes['eps1']:.3f}: "
-        f"mean abs(d - eps1) {boundary.mean():.4f}, of the worst image "
-        f"{boundary.max():.4f}; {steps.mean():.0f} steps in the mean.",
+        f"abs(d - eps1) is {boundary.mean():.4f} on average and {boundary.max():.4f} for the worst image; "
+        f"{steps.mean():.0f} steps on average.",
         "",
         "| step | minutes |",
         "|---|---|",
-        *(f"| {name} | {step['seconds'] / 60:.1f} |" for name, step in chain.steps.items()),
-        f"| all | {sum(step['seconds'] for step in chain.steps.values()) / 60:.1f} |",
+        *(f"| {name} | {step['seconds'] / 60:.1f} |" for name, step in pipeline.steps.items()),
+        f"| all | {sum(step['seconds'] for step in pipeline.steps.values()) / 60:.1f} |",
     ]
     return "\n".join(lines)
 
 
-def main(arguments: list[str] | None = None, run: Callable[[list[str]], str] = in_a_process) -> None:
-    """Run the chain and print, with --write keep, its table."""
+def main(arguments: list[str] | None = None, run: Callable[[list[str]], str] = run_in_process) -> None:
+    """Run all commands and print the table."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("experiments", help="what the names of the three experiments end with")
-    parser.add_argument("--folder", type=Path, default=Path("assimilation"), help="of runs and views")
-    parser.add_argument("--perturbed", type=int, default=5000, help="images of codes, W-perturb and the first encoder")
+    parser.add_argument("experiments", help="common suffix of the three experiments' names")
+    parser.add_argument("--folder", type=Path, default=Path("assimilation"), help="folder of runs and views")
     parser.add_argument(
-        "--searched", type=int, default=1000, help="the first of them: of W-search and the table's rows"
+        "--perturbed", type=int, default=5000, help="images of inversion, W-perturb and the first encoder"
     )
-    parser.add_argument("--epochs", type=int, default=50, help="of each row")
+    parser.add_argument(
+        "--searched", type=int, default=1000, help="first images of these, for W-search and the table's rows"
+    )
+    parser.add_argument("--epochs", type=int, default=50, help="epochs of each row")
     parser.add_argument("--invert_steps", type=int, default=40)
     parser.add_argument("--invert_lr", type=float, default=0.05)
     parser.add_argument("--search_steps", type=int, default=40)
     parser.add_argument("--search_lr", type=float, default=0.05)
-    parser.add_argument("--precision", default="bf16", help="of inversion, perturbation and search")
-    parser.add_argument("--write", action="store_true", help=f"keep the table as {RESULT.name} in benchmarks/results")
+    parser.add_argument("--precision", default="bf16", help="precision of inversion, perturbation and search")
+    parser.add_argument("--write", action="store_true", help=f"write the table to benchmarks/results/{RESULT.name}")
     sizes, flags = parser.parse_known_args(arguments)
-    chain = Chain(sizes.folder, run)
-    made, searched = table_of(chain, sizes.experiments, sizes, flags)
-    text = report(chain, made, searched, sizes)
+    pipeline = Pipeline(sizes.folder, run)
+    made, searched = run_all(pipeline, sizes.experiments, sizes, flags)
+    text = results(pipeline, made, searched, sizes)
     print(text)
     if sizes.write:
         command = shlex.join(

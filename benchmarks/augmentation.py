@@ -1,9 +1,10 @@
-"""Views per second against torchvision on PIL images with worker processes (and kornia, where it is installed).
+"""Throughput of batched augmentation, beside torchvision on PIL images and kornia.
 
     python benchmarks/augmentation.py --write
 
-SimCLR's crop, flip, colour jitter and grayscale on 32x32 images in batches of 256. The contestants take turns in
-every round, so that a busy machine slows all of them; the ratio is the median over the rounds.
+Measures views per second of SimCLR's crop, flip, colour jitter and grayscale on 32x32 images in batches of 256.
+torchvision runs in a DataLoader with two workers; kornia is included if it is installed. The cases are alternated in
+every round, and the ratio to torchvision is the median over the rounds.
 """
 
 import argparse
@@ -38,11 +39,11 @@ RECIPE: Steps = [
 RESULT = Path(__file__).parent / "results" / "augmentation.md"
 
 
-class Pictures(Dataset[Tensor]):
-    """The images as PIL pictures, each augmented when it is asked for."""
+class PILImages(Dataset[Tensor]):
+    """Images as PIL images, augmented on access."""
 
     def __init__(self, images: Tensor) -> None:
-        self.pictures = [Image.fromarray(image.permute(1, 2, 0).numpy()) for image in images]
+        self.images = [Image.fromarray(image.permute(1, 2, 0).numpy()) for image in images]
         self.augment = T.Compose(
             [
                 T.RandomResizedCrop(SIDE, scale=(0.2, 1.0)),
@@ -54,10 +55,10 @@ class Pictures(Dataset[Tensor]):
         )
 
     def __len__(self) -> int:
-        return len(self.pictures)
+        return len(self.images)
 
     def __getitem__(self, index: int) -> Tensor:
-        view: Tensor = self.augment(self.pictures[index])
+        view: Tensor = self.augment(self.images[index])
         return view
 
 
@@ -69,12 +70,12 @@ def batched(images: Tensor, augment: Callable[[Tensor], Tensor]) -> Callable[[],
     return epoch
 
 
-def contestants(images: Tensor) -> dict[str, Callable[[], None]]:
+def cases(images: Tensor) -> dict[str, Callable[[], None]]:
     shape = (3, SIDE, SIDE)
     mean = std = (0.5, 0.5, 0.5)
     eager = Views(RECIPE, image_shape=shape, mean=mean, std=std)
     compiled = Views(RECIPE, compile=True, image_shape=shape, mean=mean, std=std)
-    loader = DataLoader(Pictures(images), batch_size=BATCH, shuffle=True, num_workers=WORKERS, persistent_workers=True)
+    loader = DataLoader(PILImages(images), batch_size=BATCH, shuffle=True, num_workers=WORKERS, persistent_workers=True)
 
     def pil() -> None:
         for _ in loader:
@@ -99,12 +100,12 @@ def contestants(images: Tensor) -> dict[str, Callable[[], None]]:
 
 
 def measure(rounds: int) -> str:
-    """A markdown table of views per second and ratios to the first contestant."""
+    """Markdown table of views per second and of ratios to the first case."""
     images = torch.randint(0, 256, (BATCH * BATCHES, 3, SIDE, SIDE), dtype=torch.uint8)
     images = torch.nn.functional.avg_pool2d(images.float(), 5, 1, 2).byte()
-    epochs = contestants(images)
+    epochs = cases(images)
     for epoch in epochs.values():
-        epoch()  # workers started, kernels compiled
+        epoch()  # starts the workers and compiles the kernels
     rates: dict[str, list[float]] = {name: [] for name in epochs}
     for _ in range(rounds):
         for name, epoch in epochs.items():
@@ -112,7 +113,7 @@ def measure(rounds: int) -> str:
             epoch()
             rates[name].append(len(images) / (time.perf_counter() - start))
     base = next(iter(rates.values()))
-    lines = ["| what | views/s | ratio |", "|---|---|---|"]
+    lines = ["| augmentation | views/s | ratio |", "|---|---|---|"]
     for name, rate in rates.items():
         ratio = statistics.median(mine / theirs for mine, theirs in zip(rate, base, strict=True))
         lines.append(f"| {name} | {statistics.median(rate):,.0f} | {ratio:.2f} |")
@@ -120,7 +121,7 @@ def measure(rounds: int) -> str:
 
 
 def machine() -> str:
-    """Processor, cores and versions."""
+    """Processor, number of cores and threads, versions."""
     info = Path("/proc/cpuinfo")
     lines = info.read_text().splitlines() if info.exists() else []
     models = [line.split(":")[1].strip() for line in lines if "model name" in line]
@@ -132,8 +133,8 @@ def machine() -> str:
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--rounds", type=int, default=7)
-    parser.add_argument("--write", action="store_true", help=f"keep the table as results/{RESULT.name}")
+    parser.add_argument("--rounds", type=int, default=7, help="number of rounds")
+    parser.add_argument("--write", action="store_true", help=f"write the table to benchmarks/results/{RESULT.name}")
     arguments = parser.parse_args()
     table = measure(arguments.rounds)
     print(table)

@@ -1,13 +1,13 @@
-"""Learning-rate decay per epoch (EE) against decay per iteration (EI): Frechet distance as SSGAN learns.
+"""Learning-rate decay per epoch (EE) and per iteration (EI): Frechet distance of SSGAN's samples during training.
 
-    python benchmarks/decay.py --experiment ssgan-mnist            prints the table
-    python benchmarks/decay.py --experiment ssgan-mnist --write    and keeps it and the figure in benchmarks/results
+    python benchmarks/decay.py --experiment ssgan-mnist            print the table
+    python benchmarks/decay.py --experiment ssgan-mnist --write    also write table and figure to benchmarks/results
 
-Figures 2 and 3 of "Self Supervised GANs via Auxiliary loss and Learning rate Decay" (Raj & Samala): the same gamma
-after every epoch or after every step; with --same_total also decay at every step by what EE decays in an epoch. Every
-run is `ssl-bench bench --experiment ...`, which takes other flags too: --epochs N, --curve.images N,
---evaluation.generation.extractor efficientnet_lite0 (where there is no GPU). Runs that --out holds already are not
-repeated.
+Reproduces Figures 2 and 3 of "Self Supervised GANs via Auxiliary loss and Learning rate Decay" (Raj & Samala): the
+learning rate is multiplied by the same gamma after every epoch (EE) or after every step (EI). With --same_total a third
+run decays at every step by the factor that gives EE's decay over an epoch. Every run is `ssl-bench bench --experiment
+...`; its flags are accepted here too, such as --epochs N, --curve.images N, and without a GPU
+--evaluation.generation.extractor efficientnet_lite0. Runs that exist in --out are not repeated.
 """
 
 import argparse
@@ -35,7 +35,13 @@ RESULTS = Path(__file__).parent / "results"
 
 
 class Decay(NamedTuple):
-    """A way to decay: its kind of schedule, and what is added to the name of a run with it."""
+    """A learning-rate decay.
+
+    Attributes:
+        kind: kind of the schedule.
+        name: suffix of the run's name.
+        colour: colour of its lines in the figure.
+    """
 
     kind: str
     name: str
@@ -52,7 +58,7 @@ Curve = list[tuple[int, float]]
 
 
 def run(experiment: str, decay: Decay, seed: int, settings: list[str]) -> Path:
-    """Train, or find, the run with that decay; returns its folder."""
+    """Train with a decay, unless that run exists, and return the run folder."""
     method, _, *variant = experiment.split("-")
     arguments = [
         f"--names.method={'-'.join([method, *variant, decay.name])}", f"--method.schedule.kind={decay.kind}",
@@ -64,16 +70,16 @@ def run(experiment: str, decay: Decay, seed: int, settings: list[str]) -> Path:
 
 
 def curve(folder: Path) -> tuple[str, Curve]:
-    """Name of a run's Frechet distance, and the distances."""
+    """Name of the Frechet distance that a run logged, and its values."""
     curves = {name: one for name, one in logged(folder / "logs", "generation/").items() if name.startswith(DISTANCES)}
     return next(iter(curves.items()))
 
 
 def table(curves: dict[str, list[Curve]]) -> str:
-    """Distances at every step, mean and standard deviation over the seeds; then start over end.
+    """Markdown table of the distance at every step, mean and standard deviation over seeds, and of start / end.
 
     Args:
-        curves: of every decay, one for each seed, all at the same steps.
+        curves: for each decay, one curve per seed; all curves have the same steps.
     """
     steps = [step for step, _ in next(iter(curves.values()))[0]]
     values = {name: [[distance for _, distance in one] for one in seeds] for name, seeds in curves.items()}
@@ -86,13 +92,13 @@ def table(curves: dict[str, list[Curve]]) -> str:
 
 
 def spread(values: list[float]) -> str:
-    """Mean and, of several, standard deviation."""
+    """Mean, with the standard deviation if there are several values."""
     mean = f"{statistics.mean(values):.2f}"
     return f"{mean} ± {statistics.stdev(values):.2f}" if len(values) > 1 else mean
 
 
 def figure(curves: dict[str, list[Curve]], distance: str, title: str) -> Figure:
-    """The distances against the step: a line for each seed, in one colour for each decay."""
+    """Figure of the distance against the step, one line per seed and one colour per decay."""
     picture = canvas(6, 4)
     ax = picture.subplots()
     for name, seeds in curves.items():
@@ -107,15 +113,15 @@ def figure(curves: dict[str, list[Curve]], distance: str, title: str) -> Figure:
 
 
 def main() -> None:
-    """Train what is not there yet, and draw."""
+    """Train the missing runs, print the table and write the results."""
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter, allow_abbrev=False
     )
     parser.add_argument("--experiment", default="ssgan-mnist")
     parser.add_argument("--gamma", type=float, default=0.99)
     parser.add_argument("--seeds", type=int, default=1)
-    parser.add_argument("--same_total", action="store_true", help="EI of EE's total decay too")
-    parser.add_argument("--out", default="runs", help="folder that run folders are made in")
+    parser.add_argument("--same_total", action="store_true", help="add decay per step with the total decay of EE")
+    parser.add_argument("--out", default="runs", help="folder of the run folders")
     parser.add_argument("--write", action="store_true")
     options, flags = parser.parse_known_args()
     if options.seeds < 1:
@@ -136,23 +142,23 @@ def main() -> None:
     data, epochs = options.experiment.split("-")[1], config["trainer"]["max_epochs"]
     steps = curves["EE"][0][-1][0]
     factors = ", ".join(
-        f"{Schedule(kind=decay.kind, gamma=options.gamma).factor(steps - 1, steps, steps // epochs):.2g} of {name}"  # type: ignore[arg-type]
+        f"{Schedule(kind=decay.kind, gamma=options.gamma).factor(steps - 1, steps, steps // epochs):.2g} for {name}"  # type: ignore[arg-type]
         for name, decay in chosen.items()
     )
-    # Without what only this machine knows: where its runs and data are.
+    # The recorded command omits local folders.
     command = re.sub(r" --out[= ]\S+", "", " " + " ".join(sys.argv[1:]))
     command = re.sub(r"(--data\.root[= ])\S*/(?=[^\s/])", r"\1", command)
     text = (
         f"# SSGAN on {data}: decay per epoch (EE) and per iteration (EI)\n\n"
         f"`python benchmarks/decay.py{command}`, {datetime.date.today()}, torch {torch.__version__}.\n\n"
-        f"{distance_name(figure_name)} of {images:,} generated images (by more images it is lower) against the {reals} "
-        f"images. An iteration is a step of the discriminator. Gamma {options.gamma}: the learning rate's factor on "
-        f"the last step is {factors}. Seeds: {options.seeds}.\n\n{table(curves)}\n"
+        f"{distance_name(figure_name)} of {images:,} samples (more samples give a lower distance) to the {reals} "
+        f"images. An iteration is a step of the discriminator. Gamma {options.gamma}: the factor of the learning rate "
+        f"at the last step is {factors}. Seeds: {options.seeds}.\n\n{table(curves)}\n"
     )
     print(text)
     if options.write:
         name = f"decay-{data}"
-        title = f"SSGAN on {data}, gamma {options.gamma}, {images:,} generated images"
+        title = f"SSGAN on {data}, gamma {options.gamma}, {images:,} samples"
         save(figure(curves, distance_name(figure_name), title), RESULTS / f"{name}.png")
         with replacing(RESULTS / f"{name}.md") as file:
             file.write_text(f"{text}\n![Distance against steps]({name}.png)\n", encoding="utf-8")

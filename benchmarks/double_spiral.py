@@ -1,11 +1,11 @@
-"""The structural GAN on two spirals, seed by seed: does it tell the arms apart, and does it draw them?
+"""The structural GAN on two spirals, per seed: separation of the arms and quality of the samples.
 
-    python benchmarks/double_spiral.py            prints the table
-    python benchmarks/double_spiral.py --write    and keeps it in benchmarks/results/double_spiral.md
+    python benchmarks/double_spiral.py            print the table
+    python benchmarks/double_spiral.py --write    also write it to benchmarks/results/double_spiral.md
 
-Every run is `ssl-bench bench --method structural_gan --data double_spiral`. K-means on raw coordinates and on the
-untrained backbone stand beside its figures; samples count as drawn if they are within 3 standard deviations of the
-noise of an arm, and an arm is covered where test points have a sample within 3.
+Every run is `ssl-bench bench --method structural_gan --data double_spiral`. The baselines are k-means and a linear
+probe on raw coordinates and on the untrained backbone. Two percentages describe the samples: samples within 3 standard
+deviations of the noise of an arm, and test points that have a sample within that distance.
 """
 
 import argparse
@@ -28,7 +28,7 @@ PROTOCOLS = "--evaluation.protocols=[kmeans,knn,linear_probe]"
 
 
 def run(out: Path, seed: int, flags: list[str]) -> dict[str, float]:
-    """K-means of one seed in percent, samples near an arm and arms near a sample in percent, and seconds."""
+    """Train and score one seed; scores in percent, duration in seconds."""
     start = time.perf_counter()
     command = ["bench", "--method=structural_gan", "--data=double_spiral", f"--seed={seed}", f"--out={out}", PROTOCOLS]
     if ssl_bench([*command, *flags]) != 0:
@@ -52,10 +52,10 @@ def run(out: Path, seed: int, flags: list[str]) -> dict[str, float]:
 
 
 def main() -> None:
-    """Run the seeds and print."""
+    """Train and score all seeds and print the table."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--seeds", type=int, default=5)
-    parser.add_argument("--lazy", type=int, nargs="+", default=[1, 4], help="settings of --method.lazy")
+    parser.add_argument("--lazy", type=int, nargs="+", default=[1, 4], help="values of --method.lazy")
     parser.add_argument("--write", action="store_true")
     options, flags = parser.parse_known_args()
     lines: list[str] = []
@@ -65,7 +65,7 @@ def main() -> None:
         assert ssl_bench(raw_command) == 0
         raw = Record.read(next((out / "raw").iterdir())).metrics
         for lazy in options.lazy:
-            seeds = range(1, options.seeds + 1)  # settings were found on seed 0
+            seeds = range(1, options.seeds + 1)  # the settings were tuned on seed 0
             rows = [run(out / str(lazy), seed, [f"--method.lazy={lazy}", *flags]) for seed in seeds]
             lines += [
                 f"\nJacobian's term on every {lazy}th batch:\n" if lazy > 1 else "\nJacobian's term on every batch:\n"
@@ -81,7 +81,7 @@ def main() -> None:
     text = (
         f"# Structural GAN on two spirals\n\n`python benchmarks/double_spiral.py --seeds {options.seeds} --write"
         f"{' ' + ' '.join(flags) if flags else ''}`, {datetime.date.today()}, {torch.get_num_threads()} CPU threads, "
-        f"torch {torch.__version__}. Figures in percent.\n\nK-means on raw coordinates {raw['kmeans/accuracy']:.1f}, "
+        f"torch {torch.__version__}. Scores in percent.\n\nK-means on raw coordinates {raw['kmeans/accuracy']:.1f}, "
         f"on the untrained backbone {untrained['K-means']:.1f}; linear probe {raw['linear_probe/accuracy']:.1f} and "
         f"{untrained['linear probe']:.1f}.\n" + "\n".join(lines) + "\n"
     )

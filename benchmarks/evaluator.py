@@ -1,14 +1,14 @@
-"""The evaluator beside what a user would pick today: time, memory and accuracy on the same arrays.
+"""Time, memory and accuracy of the evaluation protocols, beside scikit-learn, scipy, torchmetrics and faiss.
 
-    python benchmarks/evaluator.py                 prints the tables (about half an hour on two cores)
-    python benchmarks/evaluator.py --only kmeans   one protocol's
-    python benchmarks/evaluator.py --write         and keeps them in benchmarks/results/evaluator.md
-    python benchmarks/evaluator.py --device cuda   ours on a GPU, the peers as they are
+    python benchmarks/evaluator.py                 print the tables (about half an hour on two cores)
+    python benchmarks/evaluator.py --only kmeans   the table of one protocol
+    python benchmarks/evaluator.py --write         also write them to benchmarks/results/evaluator.md
+    python benchmarks/evaluator.py --device cuda   ssl_bench on a GPU, the other libraries on the CPU
 
-50,000 training (of them 5,000 for validation) and 10,000 test features of 512 numbers in 10 overlapping classes. Every
-row is a process of its own, so that one library's threads and memory are not in another's figures; rounds alternate
-between the rows of a table, and medians are shown. scikit-learn, scipy, torchmetrics and faiss (where it is installed)
-run as their documentation calls them.
+All libraries get the same arrays: 50,000 training features (5,000 of them for validation) and 10,000 test features of
+dimension 512 in 10 overlapping classes. Every row of a table runs in its own process, so that threads and memory are
+measured separately. The rows are alternated in every round; the tables show medians. The other libraries are called as
+their documentation shows; faiss is included if it is installed.
 """
 
 import argparse
@@ -40,7 +40,7 @@ T = TypeVar("T")
 
 
 def make_data() -> dict[str, np.ndarray]:
-    """Classes around random centres, each a mixture, on uneven scales, in correlated directions."""
+    """Gaussian classes around random centres, with correlated features of different scales."""
     generator = torch.Generator().manual_seed(0)
 
     def normal(*shape: int) -> Tensor:
@@ -59,23 +59,23 @@ def make_data() -> dict[str, np.ndarray]:
 
 
 class Data:
-    """The arrays, as ssl_bench and as the others take them."""
+    """The arrays in the formats of ssl_bench and of the other libraries."""
 
     def __init__(self, folder: Path, device: str) -> None:
         self.device = torch.device(device)
         self.arrays = {path.stem: np.load(path, mmap_mode="c") for path in folder.glob("*.npy")}
 
     def rows(self, split: str) -> Rows:
-        """One split."""
+        """Rows of one split."""
         x = torch.from_numpy(self.arrays[f"{split}_x"]).to(self.device)
         return Rows(x, torch.from_numpy(self.arrays[f"{split}_y"])[:, None].to(self.device), self.device)
 
     def task(self) -> Task:
-        """All splits, with nothing computed yet."""
+        """Task with all splits."""
         return Task(self.rows("train"), self.rows("validation"), self.rows("test"), CLASSES)
 
     def features(self) -> Features:
-        """What the whole suite is given."""
+        """Features of all splits, the input of the whole suite."""
         train, validation, test = (
             FeatureSplit(torch.from_numpy(self.arrays[f"{name}_x"]), torch.from_numpy(self.arrays[f"{name}_y"]))
             for name in ("train", "validation", "test")
@@ -83,12 +83,12 @@ class Data:
         return Features(train, validation, test, (Target("class", tuple(map(str, range(CLASSES)))),))
 
     def fitting(self) -> tuple[np.ndarray, np.ndarray]:
-        """Train and validation together."""
+        """Features and labels of train and validation together."""
         return tuple(np.concatenate([self.arrays[f"train_{a}"], self.arrays[f"validation_{a}"]]) for a in "xy")  # type: ignore[return-value]
 
     @property
     def test(self) -> tuple[np.ndarray, np.ndarray]:
-        """Features and labels."""
+        """Features and labels of the test split."""
         return self.arrays["test_x"], self.arrays["test_y"]
 
 
@@ -97,7 +97,7 @@ def percent(predicted: Any, labels: Any) -> float:
 
 
 def standardised(data: Data) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]:
-    """As a user of scikit-learn has it: float32, mean 0 and deviation 1 over the train split."""
+    """float32 features with mean 0 and standard deviation 1 over the train split, as in scikit-learn's examples."""
     x, y = data.fitting()
     mean, deviation = data.arrays["train_x"].mean(0), data.arrays["train_x"].std(0)
     return (x - mean) / deviation, y, (data.test[0] - mean) / deviation, data.test[1]
@@ -112,7 +112,7 @@ def hinge_objective(x: np.ndarray, y: np.ndarray, w: np.ndarray, b: np.ndarray) 
 def svm_whole_grid(data: Data) -> Found:
     from ssl_bench.evaluation.protocols.svm import SVM
 
-    return figures(lambda: SVM()(data.task())[0])
+    return scores(lambda: SVM()(data.task())[0])
 
 
 def svm_at_one(data: Data) -> Found:
@@ -141,7 +141,7 @@ def svm_sklearn(data: Data) -> Found:
 def linear_whole_grid(data: Data) -> Found:
     from ssl_bench.evaluation.protocols.linear_probe import LinearProbe
 
-    return figures(lambda: LinearProbe()(data.task())[0])
+    return scores(lambda: LinearProbe()(data.task())[0])
 
 
 def linear_sklearn(data: Data) -> Found:
@@ -156,13 +156,13 @@ def linear_sklearn(data: Data) -> Found:
 def knn_ours(data: Data) -> Found:
     from ssl_bench.evaluation.protocols.knn import KNN
 
-    return figures(lambda: KNN(distances=("cosine",))(data.task())[0], accuracy="knn_5/accuracy")
+    return scores(lambda: KNN(distances=("cosine",))(data.task())[0], accuracy="knn_5/accuracy")
 
 
 def knn_both(data: Data) -> Found:
     from ssl_bench.evaluation.protocols.knn import KNN
 
-    return figures(lambda: KNN()(data.task())[0], accuracy="knn_5/accuracy")
+    return scores(lambda: KNN()(data.task())[0], accuracy="knn_5/accuracy")
 
 
 def unit(x: np.ndarray) -> np.ndarray:
@@ -198,7 +198,7 @@ def kmeans_ours(data: Data) -> Found:
     from ssl_bench.evaluation.protocols.kmeans import KMeans
 
     task = data.task()
-    found = figures(lambda: KMeans(distances=("euclidean",))(task)[0], accuracy="kmeans_euclidean_best/accuracy")
+    found = scores(lambda: KMeans(distances=("euclidean",))(task)[0], accuracy="kmeans_euclidean_best/accuracy")
     return found | {"objective": found["kmeans_euclidean_best/inertia"]}
 
 
@@ -216,7 +216,7 @@ def kmeans_sklearn(data: Data) -> Found:
 
 
 def gmm_arrays(data: Data) -> Tensor:
-    """Test features turned into their first 64 principal components, of deviation 1 and below."""
+    """First 64 principal components of the test features, scaled to a common standard deviation of 1."""
     x = torch.from_numpy(np.array(data.test[0]))
     x = x - x.mean(0)
     components = torch.linalg.eigh((x.T @ x).double()).eigenvectors[:, -64:].float()
@@ -231,7 +231,7 @@ def gmm_ours(data: Data) -> Found:
     x, y = gmm_arrays(data).to(data.device), torch.from_numpy(data.test[1])[:, None].to(data.device)
     rows = Rows(x, y, data.device)
     task = Task(rows, rows, rows, CLASSES)
-    found = figures(lambda: GMM()(task)[0])
+    found = scores(lambda: GMM()(task)[0])
     return found | {"objective": found["gmm/log_likelihood"]}
 
 
@@ -329,18 +329,18 @@ TABLES: dict[str, dict[str, Callable[[Data], Found]]] = {
     "suite": {"ssl_bench, the whole default suite": suite_default},
 }
 ONCE = {svm_sklearn, gmm_sklearn, suite_default}
-"""Too slow to be repeated."""
+"""Measured in the first round only, because they are slow."""
 
 
 def memory(field: str) -> float:
-    """MB of this process: ``VmRSS`` now, ``VmHWM`` the most since it was last reset."""
+    """Memory of this process in MB: ``VmRSS`` is the current size, ``VmHWM`` the peak since the last reset."""
     (line,) = (line for line in Path("/proc/self/status").read_text().splitlines() if line.startswith(field))
     return int(line.split()[1]) / 1024
 
 
 def timed(work: Callable[[], T]) -> tuple[Found, T]:
-    """Wall seconds of `work`, the memory it took beyond what was there before, and what it found."""
-    Path("/proc/self/clear_refs").write_text("5")  # the peak begins anew
+    """Run `work`; returns its wall time in seconds with its additional peak memory in MB, and its result."""
+    Path("/proc/self/clear_refs").write_text("5")  # resets the peak
     before, start = memory("VmRSS"), time.perf_counter()
     found = work()
     if torch.cuda.is_initialized():
@@ -348,15 +348,15 @@ def timed(work: Callable[[], T]) -> tuple[Found, T]:
     return {"seconds": time.perf_counter() - start, "mb": memory("VmHWM") - before}, found
 
 
-def figures(work: Callable[[], Found], accuracy: str = "") -> Found:
-    """A protocol's figures, the named accuracy (else its first) among them, with seconds and memory."""
+def scores(work: Callable[[], Found], accuracy: str = "") -> Found:
+    """Scores of a protocol with seconds, memory and the accuracy of that name (default: the first one)."""
     result, found = timed(work)
     known = accuracy or next(name for name in found if name.endswith("/accuracy"))
     return found | result | {"accuracy": found[known]}
 
 
 def measure(table: str, number: int, folder: Path, device: str) -> Found:
-    """One row in a process of its own."""
+    """Measure one row of a table in a separate process."""
     command = [sys.executable, __file__, "--row", table, str(number), "--folder", str(folder), "--device", device]
     environment = os.environ | {"PYTHONPATH": str(Path(__file__).parent.parent)}
     done = subprocess.run(command, capture_output=True, text=True, check=False, env=environment)
@@ -368,7 +368,7 @@ def measure(table: str, number: int, folder: Path, device: str) -> Found:
 
 
 def show(name: str, rounds: list[list[Found]]) -> list[str]:
-    """A table in Markdown: medians over rounds; ratios to the first row that is a peer's."""
+    """Markdown table of medians over the rounds; ratios are to the first row of another library."""
     rows = {
         label: {key: statistics.median(one[number][key] for one in rounds if key in one[number]) for key in found}
         for number, (label, found) in enumerate(zip(TABLES[name], rounds[0], strict=True))
@@ -391,7 +391,7 @@ def show(name: str, rounds: list[list[Found]]) -> list[str]:
     if name == "suite":
         (found,) = rows.values()
         parts = ", ".join(f"{k.removeprefix('seconds ')} {v:.1f}" for k, v in found.items() if k.startswith("seconds "))
-        lines += ["", f"Of these, seconds: {parts}. The features are {found['features_mb']:.0f} MB."]
+        lines += ["", f"Seconds per protocol: {parts}. The features occupy {found['features_mb']:.0f} MB."]
     return [*lines, ""]
 
 
@@ -410,11 +410,11 @@ def main() -> None:
         return
     where = torch.cuda.get_device_name() if options.device == "cuda" else f"{os.cpu_count()} CPU cores"
     lines = [
-        "# The evaluator beside others",
+        "# Evaluation protocols beside other libraries",
         "",
         f"`python benchmarks/evaluator.py --rounds {options.rounds}`, {datetime.date.today()}, {where} "
-        f"({platform.machine()}), torch {torch.__version__}. 50,000 training and 10,000 test features of 512 numbers, "
-        "10 overlapping classes. Medians of the rounds; ratio is to the first peer below ours in the table.",
+        f"({platform.machine()}), torch {torch.__version__}. 50,000 training and 10,000 test features of dimension "
+        "512, 10 overlapping classes. Medians over the rounds; the ratio is to the first other library in the table.",
         "",
     ]
     with tempfile.TemporaryDirectory() as folder:
@@ -422,11 +422,11 @@ def main() -> None:
             np.save(Path(folder) / f"{name}.npy", array)
         for name in options.only:
             rounds: list[list[Found]] = []
-            for turn in range(options.rounds):
+            for round_ in range(options.rounds):
                 rounds.append(
                     [
                         rounds[0][number]
-                        if turn and function in ONCE
+                        if round_ and function in ONCE
                         else measure(name, number, Path(folder), options.device)
                         for number, function in enumerate(TABLES[name].values())
                     ]

@@ -1,15 +1,17 @@
-"""Does a discriminator forget? One class against the rest, class after class, with and without the rotation task.
+"""Forgetting in a discriminator: one-versus-rest tasks in sequence, with and without the rotation task.
 
-    python benchmarks/forgetting.py             the published lengths; prints the table
-    python benchmarks/forgetting.py --write     and keeps it and the figure in benchmarks/results/forgetting.*
+    python benchmarks/forgetting.py             train for the published number of iterations and print the table
+    python benchmarks/forgetting.py --write     also write table and figure to benchmarks/results/forgetting.*
 
-The toy of Chen et al. 2019 (arXiv 1811.11212), Figure 1 of Raj & Samala: the positive class changes every 1,000
-iterations, two cycles through the ten classes. Of `--method ssgan` the discriminator, its optimizer at a constant rate,
-orientations and beta hold, and their flags, as do those of data and views; it trains in float32. The papers do not say
-how batches were drawn, what network it was, or on which images accuracy was taken. Assumed: half of each batch is of
-the positive class and half of all others, with replacement; the logit's loss is binary cross-entropy; one logit serves
-all tasks and the optimizer's state is kept over the shifts; accuracy is of as many positive as negative test images.
-Both variants start from the same weights and see the same batches.
+The toy experiment of Chen et al. 2019 (arXiv 1811.11212), Figure 1 of Raj & Samala: the discriminator separates one
+class from all others; the positive class changes every 1,000 iterations, in two cycles through the ten classes.
+Network, optimizer (at a constant learning rate), orientations and beta are those of `--method ssgan`; its flags and
+those of data and views are accepted. Training is in float32.
+
+The papers do not describe the network, the sampling of batches or the images that accuracy is measured on. Assumptions:
+half of each batch is of the positive class and half of the other classes, sampled with replacement; the loss is binary
+cross-entropy; all tasks share one logit, and the optimizer keeps its state when the class changes; accuracy is measured
+on equally many positive and negative test images. Both variants start from the same weights and get the same batches.
 """
 
 import argparse
@@ -39,28 +41,28 @@ RESULTS = Path(__file__).parent / "results"
 
 
 def halves(labels: Tensor, positive: int) -> tuple[Tensor, Tensor]:
-    """Images of the positive class, and all others."""
+    """Indices of the images of the positive class and of all other images."""
     chosen = labels == positive
     return chosen.nonzero()[:, 0], (~chosen).nonzero()[:, 0]
 
 
 def batches(labels: Tensor, iterations: int, batch: int, generator: torch.Generator) -> Tensor:
-    """The images of every step, int64 ``(CYCLES * classes, iterations, batch)``.
+    """Indices of the images of every step, int64 ``(CYCLES * classes, iterations, batch)``.
 
-    Positives, then negatives: the rotation task turns every fourth image.
+    The first half of a batch is positive. The rotation task rotates every fourth image, so it rotates both kinds.
     """
     classes, found = int(labels.max()) + 1, []
     for task in range(CYCLES * classes):
-        drawn = [
+        sampled = [
             rows[torch.randint(len(rows), (iterations, batch // 2), generator=generator)]
             for rows in halves(labels, task % classes)
         ]
-        found.append(torch.cat(drawn, 1))
+        found.append(torch.cat(sampled, 1))
     return torch.stack(found)
 
 
 def held_out(run: Run, count: int, device: torch.device) -> list[Tensor]:
-    """For each class `count` images at most, the first half of which are of it: ``(n, C, H, W)`` for the network."""
+    """Normalised test images ``(n, C, H, W)`` of each class, at most `count`; the first half are of that class."""
     labels, generator = run.data.labels("test"), torch.Generator().manual_seed(0)
     found = []
     for positive in range(int(labels.max()) + 1):
@@ -73,7 +75,7 @@ def held_out(run: Run, count: int, device: torch.device) -> list[Tensor]:
 
 @torch.no_grad()
 def accuracy(method: SSGAN, images: Tensor) -> float:
-    """In percent, of images the first half of which are positive."""
+    """Accuracy in percent on images whose first half is positive."""
     method.eval()
     positive, negative = torch.cat([method.logits(part) for part in images.split(500)]).chunk(2)
     method.train()
@@ -81,7 +83,7 @@ def accuracy(method: SSGAN, images: Tensor) -> float:
 
 
 def train(run: Run, method: SSGAN, steps: Tensor, tests: list[Tensor], points: int, rotation: bool) -> Tensor:
-    """Accuracy on the task at hand in percent, ``(tasks, 1 + points)``, the first before its first step."""
+    """Accuracy on the current task in percent, ``(tasks, 1 + points)``; the first value is before its first step."""
     optimizer = method.make_optimizer(method.parameter_groups(method.discriminator))
     images, every = run.data.split("train"), steps.shape[1] // points
     target = (torch.arange(steps.shape[2], device=tests[0].device) < steps.shape[2] // 2).float()
@@ -106,14 +108,16 @@ def train(run: Run, method: SSGAN, steps: Tensor, tests: list[Tensor], points: i
 def measure(
     data: str, flags: list[str], repeats: int, iterations: int, points: int, count: int, device: torch.device
 ) -> tuple[Run, Tensor, Tensor]:
-    """The last run, accuracy in percent ``(variants, seeds, tasks, 1 + points)`` and turns told ``(variants, seeds)``.
+    """Train both variants with several seeds.
 
-    The turns are those of the last class's test images, in percent.
+    Returns:
+        The last run, accuracy in percent ``(variants, seeds, tasks, 1 + points)``, and accuracy of the rotation head
+        on the test images of the last class in percent ``(variants, seeds)``.
     """
     if points < 1 or iterations % points:
-        raise UserError(f"{iterations} iterations in {points} parts: give a number of --points that divides them")
+        raise UserError(f"--points must be a divisor of the {iterations} iterations, got {points}")
     rows: list[list[Tensor]] = [[] for _ in VARIANTS]
-    turns: list[list[Tensor]] = [[] for _ in VARIANTS]
+    rotations: list[list[Tensor]] = [[] for _ in VARIANTS]
     for seed in range(repeats):
         torch.manual_seed(seed)
         run = build(resolve([*stack("ssgan", data, None), *flags]))
@@ -127,24 +131,27 @@ def measure(
             start, method = time.perf_counter(), copy.deepcopy(run.method)
             rows[rotation].append(train(run, method, steps, tests, points, bool(rotation)))
             with torch.no_grad():
-                turns[rotation].append(
+                rotations[rotation].append(
                     method.eval().logits_and_rotation_loss(tests[-1], tests[-1])[1]["rotation_accuracy"].cpu()
                 )
             print(f"seed {seed}, {name}: {time.perf_counter() - start:.0f} s", flush=True)
-    return run, torch.stack([torch.stack(row) for row in rows]), torch.stack([torch.stack(row) for row in turns])
+    return run, torch.stack([torch.stack(row) for row in rows]), torch.stack([torch.stack(row) for row in rotations])
 
 
 def table(found: Tensor) -> str:
-    """Markdown: accuracy of each seed, and the paired difference with its standard error over the seeds."""
+    """Markdown table of the accuracy of each seed and of the paired difference with its standard error over seeds."""
     rows: dict[str, Tensor] = {}
     for number, cycle in enumerate(found.unflatten(2, (CYCLES, -1)).unbind(2), 1):
         rows[f"cycle {number}, within its tasks"] = cycle[..., 1:].mean((2, 3))
         rows[f"cycle {number}, at its tasks' ends"] = cycle[..., -1].mean(2)
-        untrained = int(number == 1)  # before the first task
+        untrained = int(number == 1)  # skips the untrained network
         rows[f"cycle {number}, just after a shift"] = cycle[:, :, untrained:, 0].mean(2)
     rows["cycle 2 less cycle 1, within tasks"] = rows["cycle 2, within its tasks"] - rows["cycle 1, within its tasks"]
     rows["end of the last task"] = found[..., -1, -1]
-    lines = [f"| accuracy in % | {' | '.join(VARIANTS)} | difference | its mean | standard error |", "|---" * 6 + "|"]
+    lines = [
+        f"| accuracy in % | {' | '.join(VARIANTS)} | difference | mean difference | standard error |",
+        "|---" * 6 + "|",
+    ]
     for name, values in rows.items():
         gains = values[1] - values[0]
         cells = [*map(seeds, values), seeds(gains, "+"), f"{gains.mean():+.2f}"]
@@ -153,23 +160,23 @@ def table(found: Tensor) -> str:
     return "\n".join(lines)
 
 
-def verdict(found: Tensor, iterations: int) -> str:
-    """Whether the papers' claim holds here, that in the end accuracy is higher with the rotation task."""
+def conclusion(found: Tensor, iterations: int) -> str:
+    """State whether the final accuracy is higher with the rotation task, as the papers report."""
     gains = found[1, :, -1, -1] - found[0, :, -1, -1]
     holds = "is higher" if (gains > 0).all() else "is not higher"
     return (
-        f"Accuracy at the end of the second cycle {holds} with rotation for every seed; the papers' is, with tasks of "
-        f"1,000 iterations for the {iterations:,} here and a network that they do not describe."
+        f"Accuracy at the end of the second cycle {holds} with rotation for every seed. The papers report that it is "
+        f"higher, with tasks of 1,000 iterations ({iterations:,} here) and a network that they do not describe."
     )
 
 
 def seeds(values: Tensor, sign: str = "") -> str:
-    """One number for each seed."""
+    """Format one number per seed."""
     return " / ".join(f"{value:{sign}.1f}" for value in values.tolist())
 
 
 def figure(found: Tensor, iterations: int) -> Figure:
-    """Accuracy as training goes, its mean and standard deviation over the seeds: a panel for each variant."""
+    """Figure of the accuracy during training, mean and standard deviation over seeds, one panel per variant."""
     tasks, points = found.shape[2:]
     x = (torch.arange(tasks)[:, None] * iterations + torch.linspace(0, iterations, points)).flatten()
     picture = canvas(9, 3)
@@ -178,11 +185,11 @@ def figure(found: Tensor, iterations: int) -> Figure:
         mean = values.mean(0)
         spread = values.std(0) if len(values) > 1 else torch.zeros_like(mean)
         ax.fill_between(
-            x, mean - spread, mean + spread, color=colour, alpha=0.25, linewidth=0, label="± 1 sd of the seeds"
+            x, mean - spread, mean + spread, color=colour, alpha=0.25, linewidth=0, label="± 1 sd over seeds"
         )
-        ax.plot(x, mean, color=colour, linewidth=1.2, label="mean of the seeds")
+        ax.plot(x, mean, color=colour, linewidth=1.2, label="mean over seeds")
         ax.axhline(50, color="grey", linewidth=0.8, linestyle=":", label="chance")
-        ax.axvline(tasks * iterations / CYCLES, color="black", linewidth=1, linestyle="--", label="second cycle begins")
+        ax.axvline(tasks * iterations / CYCLES, color="black", linewidth=1, linestyle="--", label="second cycle")
         ax.set(title=name, xlabel="iteration", xlim=(0, tasks * iterations))
         ax.locator_params(axis="x", nbins=5)
         ax.spines[["top", "right"]].set_visible(False)
@@ -195,15 +202,15 @@ def figure(found: Tensor, iterations: int) -> Figure:
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--data", default="cifar10")
-    parser.add_argument("--iterations", type=int, default=1000, help="of a task")
-    parser.add_argument("--points", type=int, default=10, help="measurements in a task")
-    parser.add_argument("--tested", type=int, default=1000, help="test images of each measurement")
+    parser.add_argument("--iterations", type=int, default=1000, help="iterations of a task")
+    parser.add_argument("--points", type=int, default=10, help="measurements per task")
+    parser.add_argument("--tested", type=int, default=1000, help="test images per measurement")
     parser.add_argument("--seeds", type=int, default=3)
     parser.add_argument("--write", action="store_true")
     options, flags = parser.parse_known_args()
     start = time.perf_counter()
     device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
-    run, found, turns = measure(
+    run, found, rotations = measure(
         options.data, flags, options.seeds, options.iterations, options.points, options.tested, device
     )
     command = re.sub(r"(--data\.root[= ])\S*/(?=[^\s/])", r"\1", " ".join(sys.argv[1:]))
@@ -215,16 +222,16 @@ def main() -> None:
         f"{time.perf_counter() - start:.0f} s, {device}, {torch.get_num_threads()} threads, torch {torch.__version__}."
         f"\n\n{found.shape[2]} tasks of {options.iterations} iterations, batches of {run.data.batch_size} images "
         f"{tuple(run.data.image_shape)}, {type(network.network).__name__} of {size:,} weights, rotation weight "
-        f"{run.method.beta:g}; accuracy on {2 * (options.tested // 2)} test images of the task, half of them of its "
-        f"class. In a cell, seed after seed.\n\n{table(found)}\n\n"
-        f"Turns told in the end, in % (chance 25): {seeds(turns[0])} vanilla, whose head is untrained, and "
-        f"{seeds(turns[1])} with rotation.\n\n{verdict(found, options.iterations)}\n"
+        f"{run.method.beta:g}; accuracy on {2 * (options.tested // 2)} test images of the task, half of them "
+        f"positive. Cells show one number per seed.\n\n{table(found)}\n\n"
+        f"Accuracy of the rotation head at the end, in % (chance 25): {seeds(rotations[0])} for vanilla, whose head is "
+        f"untrained, and {seeds(rotations[1])} with rotation.\n\n{conclusion(found, options.iterations)}\n"
     )
     print(text)
     if options.write:
         save(figure(found, options.iterations), RESULTS / "forgetting.png")
         with replacing(RESULTS / "forgetting.md") as file:
-            file.write_text(text + "\n![Accuracy as training goes](forgetting.png)\n", encoding="utf-8")
+            file.write_text(text + "\n![Accuracy during training](forgetting.png)\n", encoding="utf-8")
 
 
 if __name__ == "__main__":

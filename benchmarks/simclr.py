@@ -1,4 +1,4 @@
-"""SimCLR as ssl_bench and as lightly train it, from the same weights, on the same images."""
+"""SimCLR as trained by ssl_bench and by lightly, from the same weights and on the same images."""
 
 import argparse
 import copy
@@ -11,27 +11,30 @@ from torch import Tensor, nn
 from torch.utils.data import DataLoader, Dataset
 
 from benchmarks.structural_gan import Clock
+from ssl_bench.callbacks.check_inputs import CheckInputs
 from ssl_bench.config.files import stack
 from ssl_bench.config.resolve import build, resolve
 from ssl_bench.config.schema import Run
 from ssl_bench.data.module import DataModule
 from ssl_bench.data.types import Batch
+from ssl_bench.data.views import Views
 from ssl_bench.methods.simclr import SimCLR
 
 OUTPUTS, WORKERS = 128, 2
 RATE, MOMENTUM, DECAY = 0.06, 0.9, 5e-4
-"""Of SGD, in lightly's tutorial."""
+"""Learning rate, momentum and weight decay of SGD in lightly's tutorial."""
 LIGHTLY = find_spec("lightly") is not None
 
 
-class Suite:
-    """METHOD=simclr on some images.
+class Ours:
+    """`--method simclr` of ssl_bench.
 
     Args:
-        flags: of `ssl-bench bench`.
-        options: sizes.
-        width: of the ResNet-18.
-        images: that it is trained on.
+        flags: flags of `ssl-bench bench`.
+        options: name of the data, batch size.
+        width: width of the ResNet-18.
+        images: number of training images.
+        mixed: train with bfloat16 mixed precision and channels_last.
     """
 
     def __init__(self, flags: list[str], options: argparse.Namespace, width: int, images: int, mixed: bool = False):
@@ -46,7 +49,7 @@ class Suite:
         self.run: Run = build(resolve([*stack("simclr", options.data, None), *arguments, *flags]))
         assert isinstance(self.run.method, SimCLR)
         self.method: SimCLR = self.run.method
-        # lightly's head ends with a scale and a shift.
+        # As in lightly, the head ends with an affine BatchNorm.
         self.method.projector.layers[-1] = nn.BatchNorm1d(OUTPUTS)  # type: ignore[assignment,operator]
         self.precision = "bf16-mixed" if mixed else "32-true"
         if mixed:
@@ -56,11 +59,12 @@ class Suite:
         self.method.views = self.run.views
 
     def fit(self, loader: DataLoader[Batch] | None = None, batches: int | None = None, epochs: int = 1) -> float:
-        """Train on the data, or on a loader; seconds per step, of the last epoch's steps after the first."""
-        clock = Clock()
+        """Train on the data, or on a loader; returns seconds per step, without the first step of the last epoch."""
+        clock, views = Clock(), self.method.views
+        checks = [CheckInputs(self.data, views)] if isinstance(views, Views) else []
         trainer = Trainer(
             accelerator="cpu", devices=1, precision=self.precision,  # type: ignore[arg-type]
-            max_epochs=epochs, limit_train_batches=batches, callbacks=[clock], logger=False,
+            max_epochs=epochs, limit_train_batches=batches, callbacks=[clock, *checks], logger=False,
             enable_checkpointing=False, enable_progress_bar=False, enable_model_summary=False,
             use_distributed_sampler=False,
         )  # fmt: skip
@@ -68,40 +72,40 @@ class Suite:
         return clock.seconds / (int(trainer.num_training_batches) - 1)
 
 
-class Pictures(Dataset[tuple[list[Tensor], int]]):
-    """The images that a suite trains on as PIL pictures, each augmented when it is asked for."""
+class PILImages(Dataset[tuple[list[Tensor], int]]):
+    """Training images of `Ours` as PIL images, augmented on access."""
 
-    def __init__(self, suite: Suite):
+    def __init__(self, ours: Ours):
         from lightly.transforms import SimCLRTransform
 
-        data = suite.data
+        data = ours.data
         images = data.split("fit")[data.fit_ids()].images.permute(0, 2, 3, 1).cpu()
-        self.pictures = [Image.fromarray(image.squeeze(2).numpy()) for image in images]
-        # The recipe simclr_weak.
+        self.images = [Image.fromarray(image.squeeze(2).numpy()) for image in images]
+        # Equivalent to the recipe simclr_weak.
         self.augment = SimCLRTransform(
             input_size=images.shape[1], cj_strength=0.5, min_scale=0.2, gaussian_blur=0.0,
             normalize={"mean": list(data.mean), "std": list(data.std)},
         )  # fmt: skip
 
     def __len__(self) -> int:
-        return len(self.pictures)
+        return len(self.images)
 
     def __getitem__(self, index: int) -> tuple[list[Tensor], int]:
-        return self.augment(self.pictures[index]), index
+        return self.augment(self.images[index]), index
 
 
 class Lightly(nn.Module):
-    """lightly's SimCLR with the weights that a suite's has now."""
+    """lightly's SimCLR with the current weights of `Ours`."""
 
-    def __init__(self, suite: Suite):
+    def __init__(self, ours: Ours):
         from lightly.loss import NTXentLoss
         from lightly.models.modules import SimCLRProjectionHead
 
         super().__init__()
-        width = suite.method.feature_dim
-        self.backbone: nn.Module = copy.deepcopy(suite.method.backbone.backbone)  # type: ignore[assignment]
+        width = ours.method.feature_dim
+        self.backbone: nn.Module = copy.deepcopy(ours.method.backbone.backbone)  # type: ignore[assignment]
         self.projection_head = SimCLRProjectionHead(width, width, OUTPUTS)
-        self.projection_head.load_state_dict(suite.method.projector.state_dict())
+        self.projection_head.load_state_dict(ours.method.projector.state_dict())
         self.criterion = NTXentLoss()
         self.optimizer = torch.optim.SGD(self.parameters(), lr=RATE, momentum=MOMENTUM, weight_decay=DECAY)
 
@@ -111,12 +115,12 @@ class Lightly(nn.Module):
         return self.projection_head(features)  # type: ignore[no-any-return]
 
     def loss(self, views: list[Tensor]) -> Tensor:
-        """Of two views."""
+        """NT-Xent loss of two views."""
         first, second = (self(view) for view in views)
         return self.criterion(first, second)  # type: ignore[no-any-return]
 
     def fit(self, loader: DataLoader[tuple[list[Tensor], int]], epochs: int = 1) -> float:
-        """Train; seconds per step, of the last epoch's steps after the first."""
+        """Train; returns seconds per step, without the first step of the last epoch."""
         self.train()
         start = 0.0
         for _ in range(epochs):
@@ -129,8 +133,8 @@ class Lightly(nn.Module):
         return (Clock().now() - start) / (len(loader) - 1)
 
 
-def pictures(suite: Suite, batch: int) -> DataLoader[tuple[list[Tensor], int]]:
-    """lightly's loader of the images that a suite trains on."""
+def pil_loader(ours: Ours, batch: int) -> DataLoader[tuple[list[Tensor], int]]:
+    """DataLoader of lightly over the training images of `Ours`."""
     return DataLoader(
-        Pictures(suite), batch, shuffle=True, drop_last=True, num_workers=WORKERS, persistent_workers=True
+        PILImages(ours), batch, shuffle=True, drop_last=True, num_workers=WORKERS, persistent_workers=True
     )

@@ -1,15 +1,16 @@
-"""One cycle of SSGAN, a step of the discriminator and one of the generator, beside mimicry's formulation of it.
+"""Duration of one training cycle of SSGAN (one step of each network), beside mimicry's formulation.
 
-    python benchmarks/ssgan.py                      prints the tables
-    python benchmarks/ssgan.py --write              and keeps them in benchmarks/results/ssgan.md
+    python benchmarks/ssgan.py                      print the tables
+    python benchmarks/ssgan.py --write              also write them to benchmarks/results/ssgan.md
     python benchmarks/ssgan.py --device cuda --batch 512 --write
 
-mimicry (its package no longer imports beside today's torch) passes real, generated and turned images through the
-discriminator one after the other, turns all four quarters of the batch, has the 1x1 convolutions of its shortcuts after
-doubling and before pooling, where they have four times the work, and in the generator's step also computes gradients of
-the discriminator's weights, which nobody uses. That is written down below; networks (the published ones of 32 px),
-losses and optimizers are the same. Losses and gradients of both are compared before the clock starts, and the losses of
-mixed precision after 200 cycles with those of float32 on handwritten digits.
+mimicry's package cannot be imported with current versions of torch, so its formulation is reimplemented below. It
+differs in four points: real, generated and rotated images pass through the discriminator separately; all four quarters
+of the batch are rotated and encoded, the upright quarter too; the 1x1 convolutions of the shortcuts run at the larger
+resolution (after upsampling, before pooling), at four times the cost; the generator's step also computes gradients of
+the discriminator's weights, which are not used. Networks (the published ones for 32 px), losses and optimizers are the
+same. Losses and gradients of both formulations are compared before the timing. Mixed precision is compared with float32
+by the losses after 200 cycles on handwritten digits.
 """
 
 import argparse
@@ -43,41 +44,43 @@ from ssl_bench.networks.spectral import converge_spectral_norm
 
 TOLERANCE = 1e-4
 CYCLES, LAST = 200, 50
-"""Of the comparison of precisions, and how many of the last their losses are the mean of."""
+"""Number of cycles in the comparison of precisions, and of final cycles that the losses are averaged over."""
 
 
 class Mimicry(SSGAN):
-    """mimicry's formulation: a pass for every kind of image, and shortcuts at the larger of their two sizes."""
+    """mimicry's formulation: separate passes, and shortcuts at the larger resolution."""
 
     def __init__(self, *arguments: Any, **settings: Any):
         super().__init__(*arguments, **settings)
         for block in self.modules():
-            small = isinstance(block, DiscriminatorBlock) and isinstance(block.activation, nn.Identity)  # as here
+            small = isinstance(block, DiscriminatorBlock) and isinstance(
+                block.activation, nn.Identity
+            )  # same in mimicry
             if isinstance(block, (GeneratorBlock, DiscriminatorBlock)) and not small:
                 block.shortcut = nn.Sequential(*reversed(list(block.shortcut.children())))
 
-    def task(self, images: Tensor) -> Tensor:
-        """Cross-entropy of the turns of a batch of which each image is turned, the upright quarter encoded again."""
-        turns = torch.arange(len(images), device=images.device) % 4
-        turned = torch.stack([image.rot90(int(turn), (1, 2)) for image, turn in zip(images, turns, strict=True)])
-        return F.cross_entropy(self.discriminator(turned)[:, 1:].float(), turns)
+    def rotation_loss(self, images: Tensor) -> Tensor:
+        """Cross-entropy of the predicted rotation; all images are encoded, those rotated by 0 degrees too."""
+        labels = torch.arange(len(images), device=images.device) % 4
+        rotated = torch.stack([image.rot90(int(k), (1, 2)) for image, k in zip(images, labels, strict=True)])
+        return F.cross_entropy(self.discriminator(rotated)[:, 1:].float(), labels)
 
     def discriminator_loss(self, part: Part) -> Terms:
-        """Three passes."""
+        """Loss from three passes of the discriminator."""
         real = part["real"]
         fake = self.fakes(len(real)).detach()
         loss = hinge_discriminator(self.logits(real), self.logits(fake))
-        return {"loss": loss + self.beta * self.task(real)}
+        return {"loss": loss + self.beta * self.rotation_loss(real)}
 
     def generator_loss(self, part: Part) -> Terms:
-        """Two passes, and gradients of the discriminator too."""
+        """Loss from two passes of the discriminator, whose parameters require gradients."""
         self.discriminator.requires_grad_(True)
         fake = self.fakes(len(part["real"]))
-        return {"generator_loss": hinge_generator(self.logits(fake)) + self.alpha * self.task(fake)}
+        return {"generator_loss": hinge_generator(self.logits(fake)) + self.alpha * self.rotation_loss(fake)}
 
 
 def method(formulation: type[SSGAN] = SSGAN, width: int = 128, channels: int = 3, seed: int = 0) -> SSGAN:
-    """Networks of a width of the discriminator, the generator's twice that, as published; from the same start."""
+    """SSGAN with a discriminator of that width and a generator of twice that width, as published."""
     torch.manual_seed(seed)
     return formulation(
         (channels, 32, 32),
@@ -89,7 +92,7 @@ def method(formulation: type[SSGAN] = SSGAN, width: int = 128, channels: int = 3
 
 
 class Case:
-    """A method that goes on training on the same batch."""
+    """One configuration to time: repeated calls continue training on the same batch."""
 
     def __init__(self, gan: SSGAN, device: str = "cpu", bf16: bool = False, last: bool = False, compiled: bool = False):
         self.gan, self.device, self.bf16 = gan.to(device), device, bf16
@@ -105,7 +108,7 @@ class Case:
         )
 
     def cycle(self, real: Tensor) -> Terms:
-        """A step of the discriminator, then one of the generator, each with the other's parameters frozen."""
+        """One step of the discriminator and one of the generator, each with the other network frozen."""
         real, terms = real.to(self.device).contiguous(memory_format=self.layout), {}
         for network, other, loss_of, name, optimizer in self.steps:
             network.requires_grad_(True)
@@ -119,7 +122,7 @@ class Case:
         return terms
 
     def seconds(self, real: Tensor, cycles: int) -> float:
-        """Of a cycle, after one that is not timed."""
+        """Seconds per cycle, after one untimed cycle."""
         self.cycle(real)
         synchronize(self.device)
         start = time.perf_counter()
@@ -130,12 +133,12 @@ class Case:
 
 
 def autocast(device: str) -> AbstractContextManager[None]:
-    """bfloat16 where it is safe."""
+    """Autocast to bfloat16."""
     return torch.autocast(device, torch.bfloat16)
 
 
 def synchronize(device: str) -> None:
-    """Wait until the device has done what it was given."""
+    """Wait for the device to finish."""
     if device == "cuda":
         torch.cuda.synchronize()
 
@@ -143,8 +146,8 @@ def synchronize(device: str) -> None:
 def deviation(batch: int, width: int) -> dict[str, float]:
     """Relative differences of losses and gradients between the formulations, float32.
 
-    With converged spectral norms that no pass moves on: each in training is a power iteration, of which one formulation
-    has three for the other's one.
+    The spectral norms are converged and the networks are in evaluation mode: every pass in training mode makes a power
+    iteration, and the formulations differ in their number of passes.
     """
     real = torch.rand(batch, 3, 32, 32, generator=torch.Generator().manual_seed(1)) * 2 - 1
     found: list[list[Tensor]] = []
@@ -168,7 +171,7 @@ def deviation(batch: int, width: int) -> dict[str, float]:
 
 
 def losses_after_cycles(width: int, seeds: int, batch: int, device: str) -> dict[str, list[dict[str, float]]]:
-    """Mean losses of the last cycles on handwritten digits, float32 and mixed precision, for each seed."""
+    """Mean losses of the final cycles on handwritten digits for each seed, in float32 and in mixed precision."""
     pixels = torch.from_numpy(load_digits().images).float().unsqueeze(1) / 8 - 1
     images = F.interpolate(pixels, size=(32, 32))
     found: dict[str, list[dict[str, float]]] = {}
@@ -186,7 +189,7 @@ def losses_after_cycles(width: int, seeds: int, batch: int, device: str) -> dict
 
 
 def precision_table(found: dict[str, list[dict[str, float]]]) -> str:
-    """Losses of each precision over the seeds, and their mean difference beside float32's spread over the seeds."""
+    """Markdown table of the losses in each precision, mean and standard deviation over seeds, and their difference."""
     lines = ["| loss | float32 (sd over seeds) | bf16 and channels_last (sd) | mean difference |", "|---|---|---|---|"]
     exact, mixed = found.values()
     for key in exact[0]:
@@ -197,19 +200,19 @@ def precision_table(found: dict[str, list[dict[str, float]]]) -> str:
 
 
 def main() -> None:
-    """Compare, time and print."""
+    """Compare and time both formulations and print the tables."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--rounds", type=int, default=3)
-    parser.add_argument("--cycles", type=int, default=2, help="timed in each round")
-    parser.add_argument("--batch", type=int, default=64, help="images of a step")
-    parser.add_argument("--seeds", type=int, default=3, help="of the comparison of precisions")
+    parser.add_argument("--cycles", type=int, default=2, help="timed cycles per round")
+    parser.add_argument("--batch", type=int, default=64, help="images per step")
+    parser.add_argument("--seeds", type=int, default=3, help="seeds in the comparison of precisions")
     parser.add_argument("--narrow", type=int, default=16, help="width of the discriminator in that comparison")
     parser.add_argument("--device", choices=("cpu", "cuda"), default="cpu")
-    parser.add_argument("--compile", action="store_true", help="add a case through torch.compile")
+    parser.add_argument("--compile", action="store_true", help="add a case with torch.compile")
     parser.add_argument("--write", action="store_true")
     options = parser.parse_args()
     warnings.filterwarnings("ignore")
-    # What is called float32 is: no TF32 in convolutions, which is torch's default, nor in products.
+    # float32 cases do not use TF32, neither in convolutions (torch's default) nor in matrix products.
     torch.backends.cudnn.allow_tf32 = torch.backends.cuda.matmul.allow_tf32 = False
     differences = deviation(options.batch, 32)
     if max(differences.values()) > TOLERANCE:
@@ -244,10 +247,10 @@ def main() -> None:
         f"{options.rounds} --cycles {options.cycles} --narrow {options.narrow} "
         f"--write`, {datetime.date.today()}, {platform.machine()}, {where}, "
         f"torch {torch.__version__}; {options.rounds} rounds of {options.cycles} cycles, alternated"
-        f"{'; not yet measured on a GPU' if options.device == 'cpu' else ''}. A cycle is a step of each network, "
-        f"of the published widths (128 and 256) at 32 px.\n\n" + "\n".join(lines)
+        f"{'; not yet measured on a GPU' if options.device == 'cpu' else ''}. A cycle is one step of each network, "
+        f"with the published widths (128 and 256) at 32 px.\n\n" + "\n".join(lines)
         + f"\n\nRelative difference of the formulations, float32, widths 32 and 64: {agreement}.\n\n"
-        f"Losses, mean of the last {LAST} of {CYCLES} cycles on handwritten digits, {options.seeds} seeds, widths "
+        f"Losses, mean over the last {LAST} of {CYCLES} cycles on handwritten digits, {options.seeds} seeds, widths "
         f"{options.narrow} and {2 * options.narrow}:\n\n{precision_table(found)}\n"
     )  # fmt: skip
     print(text)

@@ -1,13 +1,13 @@
-"""One iteration of the structural GAN beside the same mathematics as its authors released it, alternated in one run.
+"""Duration of one iteration of the structural GAN, beside the formulation that its authors released.
 
-    python benchmarks/structural_gan.py                      prints the table
-    python benchmarks/structural_gan.py --write              and keeps it in benchmarks/results/structural_gan.md
+    python benchmarks/structural_gan.py                      print the table
+    python benchmarks/structural_gan.py --write              also write it to benchmarks/results/structural_gan.md
     python benchmarks/structural_gan.py --device cuda --batch 512 --compile
 
-An iteration is the discriminator's step with the Jacobian's term, the generator's, both averages and the queue, with
-the paper's networks on 32-px images (what they show does not matter to a clock). The released formulation is written
-down below from the facts about that code; it goes through the same training step, so that only the formulation differs.
-Losses and gradients of both are compared before the clock starts.
+An iteration consists of the discriminator's step with the Jacobian term, the generator's step, the updates of both
+moving averages and of the queue. Networks are those of the paper; images are random, of 32 px. The released formulation
+is reimplemented below and runs in the same training step, so that only the formulation differs. Losses and gradients of
+both formulations are compared before the timing. The cases are alternated in every round.
 """
 
 import argparse
@@ -40,14 +40,14 @@ from ssl_bench.networks.discriminator import GroupNormResNet
 
 TOLERANCE = 1e-4
 STEPS = 4
-"""Timed in each round, after one that is not: a whole period of the lazy regulariser."""
+"""Timed steps per round, after one untimed step: a whole period of the lazy regulariser."""
 
 
 class AsReleased(StructuralGAN):
-    """The released formulation: more passes, the same losses and gradients."""
+    """The released formulation: more passes, same losses and gradients."""
 
     def discriminator_loss(self, part: Part) -> Terms:
-        """D once for the losses and J^T u, once more for the JVP, which is made per sample; then J^T u with a graph."""
+        """Loss from a pass for the losses and J^T u, a second pass for a JVP per sample, and J^T u with a graph."""
         real = part["real"]
         with torch.no_grad():
             fake = self.fakes(len(real))
@@ -75,7 +75,7 @@ class AsReleased(StructuralGAN):
         return {"loss": loss, "jacobian_norm": sigma.mean()}
 
     def generator_loss(self, part: Part) -> Terms:
-        """Keys of the real images once more, and back-propagation through D(real) and D's weights, to no use."""
+        """Loss with the keys recomputed, and with unused gradients through D(real) and of D's weights."""
         part["keys"] = part["pool"] = self.keys(part["real"])
         self.discriminator.requires_grad_(True)
         z_real = F.normalize(self.discriminator(part["real"]))
@@ -87,7 +87,7 @@ class AsReleased(StructuralGAN):
 
 
 def method(formulation: type[StructuralGAN] = StructuralGAN, width: int = 64, **settings: Any) -> StructuralGAN:
-    """The paper's networks (of that width) and optimizers, the same weights in every call."""
+    """Structural GAN with the paper's networks and optimizers; every call gives the same initial weights."""
     torch.manual_seed(0)
     adam = {"lr": 2e-4, "betas": (0.5, 0.999), "fused": True}
     return formulation(
@@ -101,29 +101,29 @@ def method(formulation: type[StructuralGAN] = StructuralGAN, width: int = 64, **
 
 
 class Clock(Callback):
-    """Seconds of the steps after the first."""
+    """Callback that measures the duration of all steps after the first, in seconds."""
 
     def __init__(self) -> None:
         self.seconds = 0.0
 
     def on_train_batch_start(self, trainer: Trainer, pl_module: LightningModule, batch: Any, batch_idx: int) -> None:
-        """Start after the first step."""
+        """Start the clock after the first step."""
         if batch_idx == 1:
             self.seconds = -self.now()
 
     def on_train_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        """Stop."""
+        """Stop the clock."""
         self.seconds += self.now()
 
     def now(self) -> float:
-        """The time when the device has done what it was given."""
+        """Time in seconds, after waiting for the GPU."""
         if torch.cuda.is_available():
             torch.cuda.synchronize()
         return time.perf_counter()
 
 
 class Case:
-    """A method that goes on training, a few timed steps at a time."""
+    """One configuration to time: repeated calls continue training."""
 
     def __init__(
         self, gan: StructuralGAN, device: str, batch: int, precision: str = "32-true", last: bool = False,
@@ -136,12 +136,12 @@ class Case:
             for network in (gan.generator, gan.discriminator):
                 network.compile()
             gan.discriminator_ema.features = torch.compile(gan.discriminator_ema.features)  # type: ignore[assignment,arg-type]
-        gan.recalibrate_ema = lambda batch_size: None  # type: ignore[method-assign]  # once an epoch, not part of a step
+        gan.recalibrate_ema = lambda batch_size: None  # type: ignore[method-assign]  # runs once per epoch, not in a step
         images = torch.rand(batch, 3, 32, 32, generator=torch.Generator().manual_seed(1)) * 2 - 1
         self.batches = [Batch(images.unsqueeze(0), torch.zeros(batch), torch.arange(batch))] * (STEPS + 1)
 
     def __call__(self) -> tuple[float, float]:
-        """Seconds per step, and the most memory in MB (of a GPU, else 0)."""
+        """Seconds per step, and peak GPU memory in MB (0 on the CPU)."""
         if self.device == "cuda":
             torch.cuda.reset_peak_memory_stats()
         clock = Clock()
@@ -158,7 +158,8 @@ class Case:
 def deviation(batch: int, width: int = 64) -> dict[str, float]:
     """Relative differences of losses and of parameter gradients between the formulations, float32.
 
-    With averages unlike the trained networks and embeddings shorter than 1, so that no term is 0 or the same by chance.
+    The averaged network differs from the trained one, and embeddings are shorter than 1, so that no term is 0 and
+    no two terms are equal by chance.
     """
     images = torch.rand(batch, 3, 32, 32, generator=torch.Generator().manual_seed(1)) * 2 - 1
     found: list[dict[str, tuple[Tensor, list[Tensor]]]] = []
@@ -188,18 +189,18 @@ def deviation(batch: int, width: int = 64) -> dict[str, float]:
 
 
 def main() -> None:
-    """Compare, time and print."""
+    """Compare and time both formulations and print the table."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--rounds", type=int, default=3)
-    parser.add_argument("--batch", type=int, default=32, help="images of a step")
+    parser.add_argument("--batch", type=int, default=32, help="images per step")
     parser.add_argument("--device", choices=("cpu", "cuda"), default="cpu")
-    parser.add_argument("--compile", action="store_true", help="add cases through torch.compile")
+    parser.add_argument("--compile", action="store_true", help="add a case with torch.compile")
     parser.add_argument("--write", action="store_true")
     options = parser.parse_args()
     warnings.filterwarnings("ignore")
     for name in ("lightning.pytorch", "lightning.fabric"):
         logging.getLogger(name).setLevel(logging.ERROR)
-    # What is called float32 is: no TF32 in convolutions, which is torch's default, nor in products.
+    # float32 cases do not use TF32, neither in convolutions (torch's default) nor in matrix products.
     torch.backends.cudnn.allow_tf32 = torch.backends.cuda.matmul.allow_tf32 = False
     differences = deviation(options.batch)
     if max(differences.values()) > TOLERANCE:
@@ -237,7 +238,7 @@ def main() -> None:
         f"{options.device} --rounds {options.rounds} --write`, {datetime.date.today()}, {platform.machine()}, {where}, "
         f"torch {torch.__version__}; {options.rounds} rounds of {STEPS} steps, alternated"
         f"{'; not yet measured on a GPU' if options.device == 'cpu' else ''}.\n\n" + "\n".join(lines)
-        + f"\n\nRelative difference of ssl_bench and the released formulation, float32: {agreement}.\n"
+        + f"\n\nRelative difference between ssl_bench and the released formulation, float32: {agreement}.\n"
     )  # fmt: skip
     print(text)
     if options.write:

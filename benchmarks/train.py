@@ -1,12 +1,12 @@
-"""Training steps beside a peer's trainer and a bare loop, all in one run, alternated.
+"""Duration of a training step of a VAE, beside pythae's trainer and a bare loop; precision on a SimVAE.
 
-    python benchmarks/train.py            prints the tables
-    python benchmarks/train.py --write    and keeps them in benchmarks/results/train.md
+    python benchmarks/train.py            print the tables
+    python benchmarks/train.py --write    also write them to benchmarks/results/train.md
 
-pythae (a VAE library with a trainer of its own) trains its default MLP on tensors of 28x28 grey images; ssl_bench
-trains the same sizes through its command's own `fit`, with its data module, its views (the identity, as pythae has
-none), its callbacks and its checkpoints. The bare loop does the same mathematics on the same resident data and nothing
-else.
+pythae trains its default MLP on tensors of 28x28 grey images. ssl_bench trains networks of the same sizes as `ssl-bench
+fit` does, with data module, views (the identity, because pythae has no augmentation), callbacks and checkpoints. The
+bare loop performs only the training computation on the same data in memory. The second table compares float32 with
+bfloat16 and channels_last for a bare SimVAE step on 64 px. The cases are alternated in every round.
 """
 
 import argparse
@@ -48,12 +48,12 @@ METHOD = [
 
 
 class Noise(DataModule):
-    """Random grey images of 28x28 pixels: what they show does not matter to a clock."""
+    """Random grey images of 28x28 pixels."""
 
     name, image_shape, mean, std, licence = "noise", (1, 28, 28), (0.5,), (0.3,), "none"
 
     def read(self) -> DatasetContents:
-        """Every image and its split."""
+        """Images, labels and splits."""
         images = torch.randint(0, 256, (IMAGES + 2, *self.image_shape), dtype=torch.uint8)
         labels = torch.arange(IMAGES + 2) % 2
         rows = torch.arange(IMAGES)
@@ -73,7 +73,7 @@ def seconds(work: Callable[[], object]) -> float:
 
 
 def ours(precision: str) -> float:
-    """Milliseconds of a step of `fit`: the difference of a long and a short run, so that starting does not count."""
+    """Milliseconds per step of `fit`: the difference of a long and a short run, without the start-up time."""
     times = []
     for epochs in (1, 1 + EPOCHS):
         with tempfile.TemporaryDirectory() as folder:
@@ -85,7 +85,7 @@ def ours(precision: str) -> float:
 
 
 def bare(precision: str) -> float:
-    """Milliseconds of a step of the plainest loop over the same data, views, loss and optimizer."""
+    """Milliseconds per step of a plain loop over the same data, views, loss and optimizer."""
     run = build(resolve(arguments()))
     run.data.setup()
     method, images = run.method, run.data.split("train")
@@ -108,7 +108,7 @@ def bare(precision: str) -> float:
 
 
 def pythae() -> float:
-    """Milliseconds of a step of pythae's trainer."""
+    """Milliseconds per step of pythae's trainer."""
     from pythae.data.datasets import BaseDataset
     from pythae.models import VAE, VAEConfig
     from pythae.trainers import BaseTrainer, BaseTrainerConfig
@@ -127,7 +127,7 @@ def pythae() -> float:
 
 
 def convolutions(precision: str, channels_last: bool) -> float:
-    """Milliseconds of a bare SimVAE step on 64 px, 32 images of 2 views, ResNet-18 and the released decoder."""
+    """Milliseconds per bare step of SimVAE: 2 views of 32 images of 64 px, ResNet-18 and the released decoder."""
     method = build(resolve(stack(None, None, "simvae-celeba"))).method
     assert isinstance(method, VAE)
     if channels_last:
@@ -148,14 +148,14 @@ def convolutions(precision: str, channels_last: bool) -> float:
 
 
 def table(cases: dict[str, Callable[[], float]], rounds: int) -> str:
-    """Medians over alternated rounds; the ratio is the first case's over each."""
+    """Markdown table of medians over alternated rounds; the speed-up is relative to the first case."""
     times: dict[str, list[float]] = {name: [] for name in cases}
     for _ in range(rounds):
         for name, case in cases.items():
             times[name].append(case())
     medians = {name: statistics.median(values) for name, values in times.items()}
     first = next(iter(medians.values()))
-    lines = ["| what | ms per step (median) | min to max | speed-up |", "|---|---|---|---|"]
+    lines = ["| training | ms per step (median) | min to max | speed-up |", "|---|---|---|---|"]
     for name, values in times.items():
         spread = f"{min(values):.2f} to {max(values):.2f}"
         lines.append(f"| {name} | {medians[name]:.2f} | {spread} | {first / medians[name]:.2f}x |")
@@ -185,7 +185,7 @@ def main() -> None:
     text = (
         f"# Training steps\n\n`python benchmarks/train.py --write`, {datetime.date.today()}, {platform.machine()}, "
         f"{torch.get_num_threads()} threads, torch {torch.__version__}, no GPU (not yet measured on a GPU).\n\n"
-        f"VAE, MLP 784-512-16, {BATCH} images of 28x28, {options.rounds} rounds alternated:\n\n{mlp}\n\n"
+        f"VAE, MLP 784-512-16, {BATCH} images of 28x28, {options.rounds} alternated rounds:\n\n{mlp}\n\n"
         f"SimVAE, ResNet-18 and the released decoder, 2 views of 32 images of 64x64:\n\n{conv}\n"
     )
     print(text)

@@ -1,4 +1,4 @@
-"""What a benchmark compares must be the same mathematics, on the same images."""
+"""Benchmarks compare equivalent computations on the same images."""
 
 from types import ModuleType
 
@@ -6,9 +6,9 @@ import pytest
 import torch
 from torch import Tensor
 
-from benchmarks import decay, ssgan, structural_gan, turns, views, w_search
+from benchmarks import decay, rounds, ssgan, structural_gan, views, w_search
 from benchmarks.forgetting import VARIANTS, figure, measure, table
-from benchmarks.simclr import Suite
+from benchmarks.simclr import Ours
 from ssl_bench.data.module import DataModule, DatasetContents
 from ssl_bench.data.types import Target
 from ssl_bench.generation.search import Search
@@ -23,7 +23,7 @@ def test_both_formulations_have_the_same_losses_and_gradients(benchmark: ModuleT
 
 
 class Levels(DataModule):
-    """Images of one grey level each, 100 times their class."""
+    """Images of a constant grey level, 100 times their class."""
 
     name, image_shape, mean, std, licence = "levels", (1, 8, 8), (0.5,), (0.3,), "none"
 
@@ -33,10 +33,10 @@ class Levels(DataModule):
         return DatasetContents(images, labels, (Target("level", ("black", "grey", "white")),), torch.arange(90))
 
 
-def test_the_forgetting_toy_shifts_between_classes_and_shows_both_variants_the_same(
+def test_forgetting_changes_the_class_and_gives_both_variants_the_same_batches(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    judge, logits_of = SSGAN.logits_and_rotation_loss, SSGAN.logits
+    loss_of, logits_of = SSGAN.logits_and_rotation_loss, SSGAN.logits
     spied: tuple[list[tuple[Tensor, Tensor]], ...] = ([], [])
     examined: list[Tensor] = []
 
@@ -44,7 +44,7 @@ def test_the_forgetting_toy_shifts_between_classes_and_shows_both_variants_the_s
         weights = torch.cat([weights.detach().flatten() for weights in self.discriminator.parameters()])
         if self.training:
             spied[task is not None].append((level(x), weights))
-        return judge(self, x, task)
+        return loss_of(self, x, task)
 
     def examine(self: SSGAN, x: Tensor) -> Tensor:
         if not self.training:
@@ -54,10 +54,10 @@ def test_the_forgetting_toy_shifts_between_classes_and_shows_both_variants_the_s
     monkeypatch.setattr(SSGAN, "logits_and_rotation_loss", spy)
     monkeypatch.setattr(SSGAN, "logits", examine)
     flags = ["--data.batch_size=8", "--method.discriminator.width=4", "--method.generator.width=4"]
-    _, found, turns = measure(
+    _, found, rotations = measure(
         f"{__name__}.Levels", flags, repeats=2, iterations=2, points=2, count=6, device=torch.device("cpu")
     )
-    assert turns.shape == (len(VARIANTS), 2)
+    assert rotations.shape == (len(VARIANTS), 2)
     assert found.shape == (len(VARIANTS), 2, 6, 3)  # variants, seeds, two cycles of three classes, 1 + points
 
     (vanilla, plain), (rotation, helped) = ([torch.stack(v) for v in zip(*seen, strict=True)] for seen in spied)
@@ -79,7 +79,7 @@ def level(x: Tensor) -> Tensor:
     return ((x[:, 0, 0, 0] + 1) * 255 / 200).round().long()
 
 
-def test_the_forgetting_toy_s_table_and_figure_are_of_its_cycles() -> None:
+def test_forgetting_table_and_figure_separate_the_cycles() -> None:
     found = torch.zeros(2, 3, 4, 3, dtype=torch.float64)  # two classes, so two tasks a cycle
     found[1, :, 2:] = torch.tensor([1.0, 2.0, 3.0]).view(3, 1, 1)  # rotation helps, in the second cycle only
     found[:, :, 0, 0] = 99.0  # of the untrained network
@@ -96,28 +96,28 @@ def test_the_forgetting_toy_s_table_and_figure_are_of_its_cycles() -> None:
         assert torch.equal(torch.as_tensor(curve.get_ydata()), values.mean(0).flatten())
 
 
-def test_the_decays_table_and_figure_are_of_their_curves() -> None:
+def test_decay_table_and_figure_show_the_curves() -> None:
     curves = {"EE": [[(0, 100.0), (10, 20.0)], [(0, 100.0), (10, 30.0)]], "EI": [[(0, 100.0), (10, 50.0)]] * 2}
     rows = {line.split(" | ")[0]: line.split(" | ")[1:] for line in decay.table(curves).splitlines()}
     assert rows["| step"] == ["EE", "EI |"]
     assert rows["| 10"] == ["25.00 ± 7.07", "50.00 ± 0.00 |"]
     assert rows["| start / end"] == ["4.17 ± 1.18", "2.00 ± 0.00 |"]
-    drawn = decay.figure(curves, "distance", "title").axes[0].lines
-    assert [torch.as_tensor(line.get_xydata()).tolist() for line in drawn[:2]] == [
+    lines = decay.figure(curves, "distance", "title").axes[0].lines
+    assert [torch.as_tensor(line.get_xydata()).tolist() for line in lines[:2]] == [
         [[0, 100], [10, 20]],
         [[0, 100], [10, 30]],
     ]
-    assert len(drawn) == 4
+    assert len(lines) == 4
 
 
 def test_ratios_are_medians_over_rounds() -> None:
     clocks = {"first": iter([4.0, 8.0, 6.0]), "second": iter([2.0, 2.0, 6.0])}
-    seconds = turns.take_turns({name: values.__next__ for name, values in clocks.items()}, 3)
+    seconds = rounds.alternate({name: values.__next__ for name, values in clocks.items()}, 3)
     assert seconds == {"first": [4.0, 8.0, 6.0], "second": [2.0, 2.0, 6.0]}
-    assert turns.speed_up(seconds, "second") == 2.0
-    assert turns.table(seconds, "step", 12).splitlines()[-1] == "| second | 2 | 2 to 6 | 6.0 | 2.00x | 0.50x |"
-    assert turns.verdict("a step", 1.05, 1.1, at_most=True).endswith("at most 1.1x: met.")
-    assert turns.verdict("a step", 1.05, 1.1).endswith("at least 1.1x: MISSED.")
+    assert rounds.speed_up(seconds, "second") == 2.0
+    assert rounds.table(seconds, "step", 12).splitlines()[-1] == "| second | 2 | 2 to 6 | 6.0 | 2.00x | 0.50x |"
+    assert rounds.compare_with_goal("a step", 1.05, 1.1, at_most=True).endswith("at most 1.1x: reached.")
+    assert rounds.compare_with_goal("a step", 1.05, 1.1).endswith("at least 1.1x: not reached.")
 
 
 SIZES = "rounds=1 steps=1 batch=8 width=4 narrow=2 images=16 trained=16 epochs=1 queries=50 cached=16"
@@ -125,22 +125,22 @@ TINY = views.parser().parse_args(["--data=digits", *(f"--{size}" for size in SIZ
 
 
 @pytest.mark.parametrize("part", views.PARTS)
-def test_every_part_of_the_views_benchmark_ends_in_a_table(part: str) -> None:
+def test_every_part_of_the_views_benchmark_makes_a_table(part: str) -> None:
     text = views.PARTS[part]([], TINY)
     assert text.startswith("## ")
     assert "ssl_bench, channels_last and bf16 |" in text or "two expert views and a cached one |" in text
 
 
-def test_simclr_s_loss_is_lightly_s_and_bf16_s_is_near_it() -> None:
-    suite = Suite([], TINY, 16, 64)
-    images = suite.data.split("fit")[torch.arange(64)].images
-    found = views.differences(suite.run.views(images), suite)
-    assert found.pop("ours in bf16 loss") < 0.02
-    del found["ours in bf16 gradient"]
-    assert max(found.values(), default=0.0) < 1e-4  # of lightly, where it is installed
+def test_simclr_has_the_loss_of_lightly_and_a_similar_one_in_bf16() -> None:
+    ours = Ours([], TINY, 16, 64)
+    images = ours.data.split("fit")[torch.arange(64)].images
+    found = views.differences(ours.run.views(images), ours)
+    assert found.pop("ssl_bench in bf16 loss") < 0.02
+    del found["ssl_bench in bf16 gradient"]
+    assert max(found.values(), default=0.0) < 1e-4  # lightly, if it is installed
 
 
-def test_keeping_and_retiring_anchors_is_the_same_search() -> None:
+def test_searches_with_and_without_retiring_anchors_are_the_same() -> None:
     networks = w_search.Networks(8, 4, "cpu")
     anchors, settings = networks.anchors(3), Search(views=3, steps=3, tolerance=0.0)
     kept = w_search.Case(networks, anchors, settings, 2, until=lambda loss: loss.mean() <= 0)
@@ -148,12 +148,12 @@ def test_keeping_and_retiring_anchors_is_the_same_search() -> None:
     for case in (kept, retired):
         assert case() > 0
     assert (kept.losses < 0.06).all()  # from 0.09
-    # Adam's first steps are of the gradient's sign, rounding included.
+    # Adam's first steps depend on the sign of the gradient, so on rounding too.
     torch.testing.assert_close(retired.losses, kept.losses, rtol=0.05, atol=0.0)
     assert torch.equal(retired.steps, kept.steps)
 
 
-def test_the_w_search_benchmark_extrapolates_and_says_so() -> None:
+def test_w_search_benchmark_labels_its_extrapolation() -> None:
     sizes = "--rounds 1 --generator 4 --encoder 2 --anchors 2 --compared 2 --batch 2 --steps 2 --published 4 2 --few 1"
-    *_, text = w_search.report(w_search.parser().parse_args(sizes.split()))
+    *_, text = w_search.parts(w_search.parser().parse_args(sizes.split()))
     assert "Extrapolation, not a measurement: 50,000 images of 8 views, 3.0 steps each" in text

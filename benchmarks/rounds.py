@@ -1,4 +1,4 @@
-"""How benchmarks compare: contestants take turns in every round, so that a busy machine slows all of them."""
+"""Alternated timing: every round measures all cases one after another, so that a slow period affects all of them."""
 
 import datetime
 import os
@@ -14,30 +14,30 @@ import torch
 from ssl_bench.files import replacing
 
 Seconds = dict[str, list[float]]
-"""Of every contestant, one figure for each round."""
+"""Measurements of every case, one per round."""
 
 
-def take_turns(contestants: Mapping[str, Callable[[], float]], rounds: int) -> Seconds:
-    """What each contestant returns in every round, the contestants one after another in each."""
-    found: Seconds = {name: [] for name in contestants}
+def alternate(cases: Mapping[str, Callable[[], float]], rounds: int) -> Seconds:
+    """Call every case once per round, in order, and collect the return values."""
+    found: Seconds = {name: [] for name in cases}
     for _ in range(rounds):
-        for name, contestant in contestants.items():
-            found[name].append(contestant())
+        for name, case in cases.items():
+            found[name].append(case())
     return found
 
 
 def speed_up(seconds: Seconds, name: str) -> float:
-    """How many times as fast as the first contestant: the median of the rounds' ratios."""
+    """Speed of a case relative to the first case: the median of the ratios of the rounds."""
     return statistics.median(a / b for a, b in zip(next(iter(seconds.values())), seconds[name], strict=True))
 
 
 def table(seconds: Seconds, what: str, images: int) -> str:
-    """Medians over the rounds with their ranges, images/s, and the ratio to the first contestant both ways.
+    """Markdown table of median and range over the rounds, images/s and the ratio to the first case.
 
     Args:
-        seconds: of every contestant and round.
-        what: is done in so many seconds.
-        images: that this is of.
+        seconds: measurements of every case.
+        what: the measured operation, the header of the first column.
+        images: number of images that one operation processes.
     """
     lines = [f"| {what} | seconds (median) | min to max | images/s | speed-up | time |", "|---|---|---|---|---|---|"]
     for name, values in seconds.items():
@@ -49,16 +49,16 @@ def table(seconds: Seconds, what: str, images: int) -> str:
     return "\n".join(lines)
 
 
-def verdict(what: str, value: float, bar: float, at_most: bool = False) -> str:
-    """A line that says whether a bar was met."""
+def compare_with_goal(what: str, value: float, goal: float, at_most: bool = False) -> str:
+    """One line of Markdown that compares a ratio with its goal."""
     value = round(value, 2)
-    met = value <= bar if at_most else value >= bar
-    sign = "at most" if at_most else "at least"
-    return f"- {what}: {value:.2f}x, wanted is {sign} {bar:g}x: {'met' if met else 'MISSED'}."
+    reached = value <= goal if at_most else value >= goal
+    bound = "at most" if at_most else "at least"
+    return f"- {what}: {value:.2f}x, goal {bound} {goal:g}x: {'reached' if reached else 'not reached'}."
 
 
-def machine(device: str = "cpu") -> str:
-    """Command, date, processor, load and versions; of the command without what only this machine knows."""
+def provenance(device: str = "cpu") -> str:
+    """Command, date, processor, load and versions; without the local folder of the data."""
     info = Path("/proc/cpuinfo")
     lines = info.read_text(encoding="utf-8").splitlines() if info.exists() else []
     models = [line.split(":")[1].strip() for line in lines if "model name" in line]
@@ -66,12 +66,12 @@ def machine(device: str = "cpu") -> str:
     where = torch.cuda.get_device_name() if device == "cuda" else "no GPU: not yet measured on a GPU"
     return (
         f"`python benchmarks/{Path(sys.argv[0]).name} {flags}`, {datetime.date.today()}: "
-        f"{models[0] if models else platform.processor()}, {os.cpu_count()} cores with a load of "
-        f"{os.getloadavg()[0]:.0f} in all, threads: {torch.get_num_threads()}, torch {torch.__version__}, {where}"
+        f"{models[0] if models else platform.processor()}, {os.cpu_count()} cores, total load "
+        f"{os.getloadavg()[0]:.0f}, {torch.get_num_threads()} threads, torch {torch.__version__}, {where}"
     )
 
 
 def write(name: str, text: str) -> None:
-    """Keep a result as benchmarks/results/NAME.md."""
+    """Write a result to benchmarks/results/NAME.md."""
     with replacing(Path(__file__).parent / "results" / f"{name}.md") as file:
         file.write_text(text, encoding="utf-8")
