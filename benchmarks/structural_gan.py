@@ -135,7 +135,7 @@ class Case:
         if compiled:
             for network in (gan.generator, gan.discriminator):
                 network.compile()
-            gan.discriminator_ema.features = torch.compile(gan.discriminator_ema.features)  # type: ignore[assignment,arg-type]
+            gan.discriminator_ema.features = torch.compile(gan.discriminator_ema.features)  # type: ignore[method-assign]
         gan.recalibrate_ema = lambda batch_size: None  # type: ignore[method-assign]  # runs once per epoch, not in a step
         images = torch.rand(batch, 3, 32, 32, generator=torch.Generator().manual_seed(1)) * 2 - 1
         self.batches = [Batch(images.unsqueeze(0), torch.zeros(batch), torch.arange(batch))] * (STEPS + 1)

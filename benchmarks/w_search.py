@@ -67,7 +67,7 @@ class Networks:
 
     def synthesize(self, codes: Tensor) -> Tensor:
         """Images of codes, approximately in [0, 1]."""
-        return (self.generator.synthesis(codes).float() + 1) / 2  # type: ignore[no-any-return]
+        return (self.generator.synthesis(codes).float() + 1) / 2
 
     def project(self, images: Tensor) -> Tensor:
         """L2-normalised projections of images in [0, 1]."""

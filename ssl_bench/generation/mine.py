@@ -163,7 +163,7 @@ def measure(
 
     with seeded(seed, device):
         trunk = ResNetEncoder(tuple(pairs(torch.arange(1))[0].shape[1:]), 0, width)
-        critic = Critic(trunk, trunk.backbone_dim, marginal=marginal)
+        critic = Critic(trunk, trunk.feature_dim, marginal=marginal)
     return information(
         pairs, len(images), critic, epochs=epochs, batch_size=batch_size, lr=lr, seed=seed, device=device
     )

@@ -6,7 +6,7 @@ from typing import Any
 
 import torch
 from lightning.pytorch.utilities.types import OptimizerLRScheduler
-from torch import Generator, Tensor, nn
+from torch import Generator, Tensor
 from torch.optim.swa_utils import update_bn
 
 from ssl_bench.data.types import Batch, TrainingInputs
@@ -14,11 +14,10 @@ from ssl_bench.errors import UserError
 from ssl_bench.methods.base import Method, OptimizerFactory
 from ssl_bench.methods.descent import descend, scheduled, step_schedules
 from ssl_bench.networks.ema import move_average
+from ssl_bench.networks.interfaces import DiscriminatorFactory, GeneratorFactory
 from ssl_bench.networks.spectral import converge_spectral_norm
 from ssl_bench.ranges import Decay, PositiveInt, check_ranges
 
-GeneratorNetwork = Callable[[int, tuple[int, ...]], nn.Module]
-DiscriminatorNetwork = Callable[[tuple[int, ...], int], nn.Module]
 Part = dict[str, Tensor]
 """The real images of (a part of) a batch, and what a method keeps of them from `prepare` to `finish`."""
 Terms = dict[str, Tensor]
@@ -75,8 +74,8 @@ class Adversarial(Method):
     def __init__(
         self,
         image_shape: tuple[int, ...],
-        generator: GeneratorNetwork,
-        discriminator: DiscriminatorNetwork,
+        generator: GeneratorFactory,
+        discriminator: DiscriminatorFactory,
         outputs: PositiveInt,
         latent_dim: PositiveInt = 128,
         n_dis: PositiveInt = 1,
@@ -95,7 +94,7 @@ class Adversarial(Method):
             raise UserError(f"{type(self).__name__}: discriminator {kind}: give one with feature_dim and features(x)")
         self.generator_ema = copy.deepcopy(self.generator).requires_grad_(False).eval()
         self.discriminator_ema = copy.deepcopy(self.discriminator).requires_grad_(False).eval()
-        self.feature_dim = int(self.discriminator.feature_dim)  # type: ignore[arg-type]
+        self.feature_dim = self.discriminator.feature_dim
         self.n_dis, self.accumulate, self.ema = n_dis, accumulate, ema
         self.make_generator_optimizer = generator_optimizer or self.make_optimizer
         self.step = 0
@@ -105,7 +104,7 @@ class Adversarial(Method):
 
     def encode(self, x: Tensor) -> Tensor:
         """The averaged discriminator's backbone: ``(N, C, H, W)`` in [-1, 1] to ``(N, feature_dim)``."""
-        return self.discriminator_ema.features(x).float()  # type: ignore[operator,no-any-return]
+        return self.discriminator_ema.features(x).float()
 
     def latents(self, n: int, generator: Generator | None = None) -> Tensor:
         """Latents ``(n, latent_dim)`` of the prior, drawn by `generator`."""
@@ -142,7 +141,7 @@ class Adversarial(Method):
 
     def fakes(self, n: int) -> Tensor:
         """n images of the generator that is trained, in [-1, 1]."""
-        return self.generator(torch.randn(n, self.latent_dim, device=self.device))  # type: ignore[no-any-return]
+        return self.generator(torch.randn(n, self.latent_dim, device=self.device))
 
     def with_fakes(self, real: Tensor) -> Tensor:
         """Real images, then as many generated ones without gradients: ``(2 N, ...)``."""

@@ -4,7 +4,8 @@ from typing import Any
 
 from ssl_bench.losses.adversarial import hinge_discriminator, hinge_generator
 from ssl_bench.losses.jacobian import jacobian_norm, jacobian_penalty
-from ssl_bench.methods.adversarial import Adversarial, DiscriminatorNetwork, GeneratorNetwork, Part, Terms, at_least
+from ssl_bench.methods.adversarial import Adversarial, Part, Terms, at_least
+from ssl_bench.networks.interfaces import DiscriminatorFactory, GeneratorFactory
 
 
 class HingeGAN(Adversarial):
@@ -24,8 +25,8 @@ class HingeGAN(Adversarial):
     def __init__(
         self,
         image_shape: tuple[int, ...],
-        generator: GeneratorNetwork,
-        discriminator: DiscriminatorNetwork,
+        generator: GeneratorFactory,
+        discriminator: DiscriminatorFactory,
         smoothness_weight: float = 5.0,
         lipschitz: float = 1.0,
         lazy: int = 1,

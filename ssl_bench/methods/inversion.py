@@ -11,12 +11,12 @@ from ssl_bench.data.types import Batch, TrainingInputs
 from ssl_bench.errors import UserError
 from ssl_bench.losses.adversarial import non_saturating_discriminator, non_saturating_generator
 from ssl_bench.losses.stylegan import r1
-from ssl_bench.methods.adversarial import DiscriminatorNetwork, Part, Terms, at_least, check_pixel_range
+from ssl_bench.methods.adversarial import Part, Terms, at_least, check_pixel_range
 from ssl_bench.methods.base import Method, OptimizerFactory
 from ssl_bench.methods.checkpoint import load_method
 from ssl_bench.methods.descent import descend, scheduled, step_schedules
 from ssl_bench.methods.stylegan2 import StyleGAN2
-from ssl_bench.methods.vae import Encoder
+from ssl_bench.networks.interfaces import DiscriminatorFactory, EncoderFactory
 
 
 class PerceptualLoss(Protocol):
@@ -70,9 +70,9 @@ class InDomainInversion(Method):
     def __init__(
         self,
         image_shape: tuple[int, ...],
-        encoder: Encoder,
+        encoder: EncoderFactory,
         generator: str | StyleGAN2 | None = None,
-        discriminator: DiscriminatorNetwork | None = None,
+        discriminator: DiscriminatorFactory | None = None,
         perceptual: PerceptualLoss | None = None,
         perceptual_weight: float = 1.0,
         adversarial_weight: float = 0.05,
@@ -93,7 +93,7 @@ class InDomainInversion(Method):
         self.image_shape = tuple(image_shape)
         source = generator_of(generator, self.image_shape)
         self.generator_config = source.config if isinstance(generator, str) else None
-        self.generator: Any = source.generator_ema.requires_grad_(False).eval()
+        self.generator = source.generator_ema.requires_grad_(False).eval()
         self.n_latent, self.style_dim = source.n_latent, source.style_dim
         self.feature_dim = self.n_latent * self.style_dim
         self.register_buffer("center", source.mean_code())
@@ -111,7 +111,7 @@ class InDomainInversion(Method):
 
     def offsets(self, x: Tensor) -> Tensor:
         """What the encoder says of images ``(N, C, H, H)`` in [-1, 1]: ``(N, n_latent, style_dim)`` in float32."""
-        return self.encoder(x).float().unflatten(1, (self.n_latent, self.style_dim))  # type: ignore[no-any-return]
+        return self.encoder(x).float().view(len(x), self.n_latent, self.style_dim)
 
     def at(self, offsets: Tensor) -> Tensor:
         """The truncated codes, of the same shape, that `synthesize` draws: ``mean + truncation * offsets``."""
@@ -131,7 +131,7 @@ class InDomainInversion(Method):
 
     def synthesize(self, codes: Tensor) -> Tensor:
         """The generator's images ``(N, C, H, H)`` of codes, about [0, 1]; differentiable, so not clamped."""
-        return (self.generator.synthesis(codes).float() + 1) / 2  # type: ignore[no-any-return]
+        return (self.generator.synthesis(codes).float() + 1) / 2
 
     def reconstruct(self, x: Tensor) -> Tensor:
         """The generator at the encoder's codes of images in [-1, 1]: same shape, in [0, 1]."""

@@ -1,18 +1,15 @@
 """What methods share that compare the embeddings of several views of an image."""
 
-from collections.abc import Callable
 from typing import Any
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 from torch.nn import functional as F
 
 from ssl_bench.data.types import Batch, TrainingInputs
 from ssl_bench.errors import UserError
 from ssl_bench.methods.base import Method
-
-Backbone = Callable[[tuple[int, ...], int], nn.Module]
-Projector = Callable[[int], nn.Module]
+from ssl_bench.networks.interfaces import BackboneFactory, ProjectorFactory
 
 
 class MultiView(Method):
@@ -23,7 +20,7 @@ class MultiView(Method):
 
     Args:
         image_shape: shape of one view; the command line takes it from the data.
-        backbone: given (image_shape, 0), returns the network ``(N, C, H, W) -> (N, backbone_dim)``.
+        backbone: given (image_shape, 0), returns the network ``(N, C, H, W) -> (N, feature_dim)``.
         projector: given the backbone's number of features, returns the head over them.
         alpha: weight of the alignment of further views; 0.5 in the paper.
         joint_forward: pass all views through the networks in one batch, so that BatchNorm's statistics are of them all
@@ -34,8 +31,8 @@ class MultiView(Method):
     def __init__(
         self,
         image_shape: tuple[int, ...],
-        backbone: Backbone,
-        projector: Projector,
+        backbone: BackboneFactory,
+        projector: ProjectorFactory,
         alpha: float = 0.5,
         joint_forward: bool = False,
         **kwargs: Any,
@@ -44,17 +41,17 @@ class MultiView(Method):
         if alpha < 0:
             raise UserError(f"{type(self).__name__}: alpha {alpha}: give 0 or more")
         self.backbone = backbone(tuple(image_shape), 0)
-        self.feature_dim = int(self.backbone.backbone_dim)  # type: ignore[arg-type]
+        self.feature_dim = self.backbone.feature_dim
         self.projector = projector(self.feature_dim)
         self.alpha, self.joint_forward = alpha, joint_forward
 
     def encode(self, x: Tensor) -> Tensor:
         """The backbone before the projector: ``(N, C, H, W)`` normalised to ``(N, feature_dim)``."""
-        return self.backbone(x).float()  # type: ignore[no-any-return]
+        return self.backbone(x).float()
 
     def embed(self, x: Tensor) -> Tensor:
         """Projections ``(N, d)`` in float32 of images ``(N, C, H, W)``."""
-        return self.projector(self.backbone(x)).float()  # type: ignore[no-any-return]
+        return self.projector(self.backbone(x)).float()
 
     def project(self, x: Tensor) -> Tensor:
         """L2-normalised projections ``(N, d)`` of images ``(N, C, H, W)``."""

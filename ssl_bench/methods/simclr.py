@@ -8,7 +8,8 @@ from torch.nn import functional as F
 
 from ssl_bench.errors import UserError
 from ssl_bench.losses.contrastive import alignment, info_nce, nt_xent
-from ssl_bench.methods.multi_view import Backbone, MultiView, Projector
+from ssl_bench.methods.multi_view import MultiView
+from ssl_bench.networks.interfaces import BackboneFactory, ProjectorFactory
 
 LOSSES = {"info_nce": info_nce, "nt_xent": nt_xent}
 
@@ -36,8 +37,8 @@ class SimCLR(MultiView):
     def __init__(
         self,
         image_shape: tuple[int, ...],
-        backbone: Backbone,
-        projector: Projector,
+        backbone: BackboneFactory,
+        projector: ProjectorFactory,
         loss: Literal["info_nce", "nt_xent"] = "info_nce",
         assimilation: Literal["a2", "a2_full"] = "a2",
         temperature: float = 0.5,

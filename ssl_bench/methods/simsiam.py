@@ -1,6 +1,5 @@
 """SimSiam: each view predicts the other, without negatives; with further views, A2."""
 
-from collections.abc import Callable
 from typing import Any
 
 import torch
@@ -8,9 +7,8 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from ssl_bench.losses.contrastive import simsiam, simsiam_alignment
-from ssl_bench.methods.multi_view import Backbone, MultiView, Projector
-
-Predictor = Callable[[int, int], nn.Module]
+from ssl_bench.methods.multi_view import MultiView
+from ssl_bench.networks.interfaces import BackboneFactory, PredictorFactory, ProjectorFactory
 
 
 class SimSiam(MultiView):
@@ -29,9 +27,9 @@ class SimSiam(MultiView):
     def __init__(
         self,
         image_shape: tuple[int, ...],
-        backbone: Backbone,
-        projector: Projector,
-        predictor: Predictor,
+        backbone: BackboneFactory,
+        projector: ProjectorFactory,
+        predictor: PredictorFactory,
         **kwargs: Any,
     ):
         super().__init__(image_shape, backbone, projector, **kwargs)

@@ -3,7 +3,7 @@
 from typing import Any
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 from torch.nn import functional as F
 
 from ssl_bench.data.types import TrainingInputs
@@ -15,7 +15,8 @@ from ssl_bench.losses.adversarial import (
     gradient_penalty,
 )
 from ssl_bench.losses.rotation import NUM_ROTATIONS, Orientations, rotate_images
-from ssl_bench.methods.adversarial import Adversarial, DiscriminatorNetwork, GeneratorNetwork, Part, Terms, at_least
+from ssl_bench.methods.adversarial import Adversarial, Part, Terms, at_least
+from ssl_bench.networks.interfaces import Discriminator, DiscriminatorFactory, GeneratorFactory, HeadedDiscriminator
 from ssl_bench.optim.schedule import Schedule
 
 
@@ -52,8 +53,8 @@ class SSGAN(Adversarial):
     def __init__(
         self,
         image_shape: tuple[int, ...],
-        generator: GeneratorNetwork,
-        discriminator: DiscriminatorNetwork,
+        generator: GeneratorFactory,
+        discriminator: DiscriminatorFactory,
         loss: AdversarialLoss = "non_saturating",
         orientations: Orientations = "all",
         alpha: float = 0.2,
@@ -140,7 +141,7 @@ class SSGAN(Adversarial):
 
     def logits(self, x: Tensor) -> Tensor:
         """Of images, for the adversarial loss: ``(N, C, H, H) -> (N,)``."""
-        return self.discriminator(x).float()[:, 0]  # type: ignore[no-any-return]
+        return self.discriminator(x).float()[:, 0]
 
     def check_inputs(self, inputs: TrainingInputs) -> None:
         """Refuse batches that are too small to rotate a quarter of them."""
@@ -152,7 +153,7 @@ class SSGAN(Adversarial):
             )
 
 
-class RotationDiscriminator(nn.Module):
+class RotationDiscriminator(Discriminator):
     """A discriminator with a head for the four turns beside its own: ``(N, C, H, H) -> (N, 1 + 4)``.
 
     Args:
@@ -163,21 +164,24 @@ class RotationDiscriminator(nn.Module):
         UserError: the discriminator has no head of its own.
     """
 
-    def __init__(self, network: DiscriminatorNetwork, image_shape: tuple[int, ...]):
+    def __init__(self, network: DiscriminatorFactory, image_shape: tuple[int, ...]):
         super().__init__()
-        self.network = network(image_shape, 1)
-        if not hasattr(self.network, "head"):
-            raise UserError(f"SSGAN: discriminator {type(self.network).__name__}: give one with a head")
+        upright, rotation = network(image_shape, 1), network(image_shape, NUM_ROTATIONS)
+        if not isinstance(upright, HeadedDiscriminator) or not isinstance(rotation, HeadedDiscriminator):
+            raise UserError(
+                f"SSGAN: discriminator {type(upright).__name__}: give one whose outputs are a head of features"
+            )
+        self.network = upright
         # The head of another such network: of the same kind, and with a norm of its own, since one head of five outputs
         # would be divided by the norm of all five.
-        self.rotation: nn.Module = network(image_shape, NUM_ROTATIONS).head  # type: ignore[assignment]
-        self.feature_dim = int(self.network.feature_dim)  # type: ignore[arg-type]
+        self.rotation = rotation.head
+        self.feature_dim = self.network.feature_dim
 
     def features(self, x: Tensor) -> Tensor:
         """Those of the discriminator."""
-        return self.network.features(x)  # type: ignore[operator,no-any-return]
+        return self.network.features(x)
 
     def forward(self, x: Tensor) -> Tensor:
         """Logits of being real, then those of the four turns."""
         features = self.features(x)
-        return torch.cat([self.network.head(features), self.rotation(features)], 1)  # type: ignore[operator]
+        return torch.cat([self.network.head(features), self.rotation(features)], 1)

@@ -19,7 +19,8 @@ from ssl_bench.losses.structural import (
     neighbour_similarity,
     norm_hinge,
 )
-from ssl_bench.methods.adversarial import Adversarial, DiscriminatorNetwork, GeneratorNetwork, Part, Terms, at_least
+from ssl_bench.methods.adversarial import Adversarial, Part, Terms, at_least
+from ssl_bench.networks.interfaces import DiscriminatorFactory, GeneratorFactory
 from ssl_bench.networks.queue import FeatureQueue
 
 DISTANCES = {"jensen_shannon": jensen_shannon, "bhattacharyya": bhattacharyya}
@@ -61,8 +62,8 @@ class StructuralGAN(Adversarial):
     def __init__(
         self,
         image_shape: tuple[int, ...],
-        generator: GeneratorNetwork,
-        discriminator: DiscriminatorNetwork,
+        generator: GeneratorFactory,
+        discriminator: DiscriminatorFactory,
         embedding_dim: int = 128,
         distance: Literal["jensen_shannon", "bhattacharyya"] = "jensen_shannon",
         covariance: Covariance = "full",

@@ -9,9 +9,10 @@ from ssl_bench.distributed import gather
 from ssl_bench.errors import UserError
 from ssl_bench.losses.adversarial import non_saturating_discriminator, non_saturating_generator
 from ssl_bench.losses.stylegan import path_lengths, r1
-from ssl_bench.methods.adversarial import Adversarial, DiscriminatorNetwork, GeneratorNetwork, Part, Terms, at_least
+from ssl_bench.methods.adversarial import Adversarial, Part, Terms, at_least
 from ssl_bench.methods.rosinality import load_rosinality, read_rosinality
 from ssl_bench.networks.adaptive_augment import AdaptiveAugment
+from ssl_bench.networks.interfaces import DiscriminatorFactory, StyleGenerator, StyleGeneratorFactory
 
 PATH_DECAY = 0.99
 """Of the moving average of path lengths."""
@@ -46,13 +47,15 @@ class StyleGAN2(Adversarial):
         UserError: a setting out of range, or a generator without those parts.
     """
 
+    generator: StyleGenerator
+    generator_ema: StyleGenerator
     path_mean: Tensor
 
     def __init__(
         self,
         image_shape: tuple[int, ...],
-        generator: GeneratorNetwork,
-        discriminator: DiscriminatorNetwork,
+        generator: StyleGeneratorFactory,
+        discriminator: DiscriminatorFactory,
         r1_weight: float = 10.0,
         r1_every: int = 16,
         path_weight: float = 2.0,
@@ -87,27 +90,27 @@ class StyleGAN2(Adversarial):
     @property
     def n_latent(self) -> int:
         """Codes that an image has."""
-        return self.generator.n_latent  # type: ignore[return-value]
+        return self.generator.n_latent
 
     @property
     def style_dim(self) -> int:
         """Length of a code."""
-        return self.generator.style_dim  # type: ignore[return-value]
+        return self.generator.style_dim
 
     def codes_of(self, z: Tensor) -> Tensor:
         """Codes ``(N, n_latent, style_dim)`` of latents ``(N, latent_dim)`` by the averaged generator."""
-        return self.generator_ema.codes(z)  # type: ignore[operator,no-any-return]
+        return self.generator_ema.codes(z)
 
     def mean_code(self, n: int = 4096, generator: Generator | None = None) -> Tensor:
         """Mean ``(style_dim,)`` of n codes, towards which codes are truncated; by default always the same."""
-        return self.generator_ema.mean_code(n, generator)  # type: ignore[operator,no-any-return]
+        return self.generator_ema.mean_code(n, generator)
 
     def synthesize(self, codes: Tensor) -> Tensor:
         """Images ``(N, C, H, W)`` of codes ``(N, n_latent, style_dim)``, about [0, 1], by the averaged generator.
 
         Not clamped, so that codes have gradients everywhere; noise is fixed, so that the same code is the same image.
         """
-        return (self.generator_ema.synthesis(codes).float() + 1) / 2  # type: ignore[operator,no-any-return]
+        return (self.generator_ema.synthesis(codes).float() + 1) / 2
 
     def decode(self, z: Tensor) -> Tensor:
         """What the averaged generator makes of latents: images ``(n, C, H, W)`` in [0, 1]."""
@@ -141,8 +144,8 @@ class StyleGAN2(Adversarial):
         loss = non_saturating_generator(self.discriminator(self.seen(self.fakes(n))).float())
         if not self.path_weight or not self.is_lazy_step(self.path_every):
             return {"generator_loss": loss}
-        codes = self.generator.codes(torch.randn((n + 1) // 2, self.latent_dim, device=self.device))  # type: ignore[operator]
-        lengths = path_lengths(self.generator.synthesis, codes)  # type: ignore[arg-type]
+        codes = self.generator.codes(torch.randn((n + 1) // 2, self.latent_dim, device=self.device))
+        lengths = path_lengths(self.generator.synthesis, codes)
         with torch.no_grad():
             self.path_mean.lerp_(gather(lengths.detach()).mean(), 1 - PATH_DECAY)
         penalty = (lengths - self.path_mean).square().mean()

@@ -1,10 +1,9 @@
 """Variational autoencoder, and beta-VAE with one number changed."""
 
-from collections.abc import Callable
 from typing import Any, Literal
 
 import torch
-from torch import Generator, Tensor, nn
+from torch import Generator, Tensor
 
 from ssl_bench.data.types import Batch
 from ssl_bench.losses.variational import (
@@ -14,9 +13,7 @@ from ssl_bench.losses.variational import (
     reparameterize,
 )
 from ssl_bench.methods.base import Method
-
-Encoder = Callable[[tuple[int, ...], int], nn.Module]
-Decoder = Callable[[int, tuple[int, ...]], nn.Module]
+from ssl_bench.networks.interfaces import DecoderFactory, EncoderFactory
 
 
 class VAE(Method):
@@ -42,8 +39,8 @@ class VAE(Method):
     def __init__(
         self,
         image_shape: tuple[int, ...],
-        encoder: Encoder,
-        decoder: Decoder,
+        encoder: EncoderFactory,
+        decoder: DecoderFactory,
         latent_dim: int = 10,
         beta: float = 1.0,
         likelihood: Literal["gaussian", "bernoulli"] = "gaussian",
@@ -105,7 +102,7 @@ class VAE(Method):
 
     def decode(self, z: Tensor) -> Tensor:
         """Images ``(n, C, H, W)`` in [0, 1]: the decoder where the prior has standard normal latents z."""
-        return self.decoder(self.prior_latents(z)).float().sigmoid()  # type: ignore[no-any-return]
+        return self.decoder(self.prior_latents(z)).float().sigmoid()
 
     def prior_latents(self, noise: Tensor) -> Tensor:
         """Latents of the prior from standard normal noise ``(n, latent_dim)``."""
@@ -113,4 +110,4 @@ class VAE(Method):
 
     def reconstruct(self, x: Tensor) -> Tensor:
         """The decoder at the posterior mean: same shape as x, in [0, 1]."""
-        return self.decoder(self.encode(x)).float().sigmoid()  # type: ignore[no-any-return]
+        return self.decoder(self.encode(x)).float().sigmoid()

@@ -1,6 +1,5 @@
 """SimCLR whose views are made, or some of them, by a network that is trained to make the task hard."""
 
-from collections.abc import Callable
 from typing import Any
 
 import torch
@@ -11,10 +10,8 @@ from ssl_bench.data.types import Batch, InvertibleViews, TrainingInputs
 from ssl_bench.errors import UserError
 from ssl_bench.methods.base import OptimizerFactory
 from ssl_bench.methods.descent import descend, scheduled, step_schedules
-from ssl_bench.methods.multi_view import Backbone, Projector
 from ssl_bench.methods.simclr import SimCLR
-
-ViewMakerFactory = Callable[[tuple[int, ...]], nn.Module]
+from ssl_bench.networks.interfaces import BackboneFactory, ProjectorFactory, ViewmakerFactory
 
 
 class ViewMaker(SimCLR):
@@ -42,9 +39,9 @@ class ViewMaker(SimCLR):
     def __init__(
         self,
         image_shape: tuple[int, ...],
-        backbone: Backbone,
-        projector: Projector,
-        viewmaker: ViewMakerFactory,
+        backbone: BackboneFactory,
+        projector: ProjectorFactory,
+        viewmaker: ViewmakerFactory,
         num_learned_views: int = 2,
         viewmaker_optimizer: OptimizerFactory | None = None,
         **kwargs: Any,

@@ -4,9 +4,10 @@ import torch
 from torch import Tensor, nn
 
 from ssl_bench.errors import UserError
+from ssl_bench.networks.interfaces import Network
 
 
-class AdaptiveAugment(nn.Module):
+class AdaptiveAugment(Network):
     """ADA (Karras et al. 2020, arXiv 2006.06676): a probability that rises while the discriminator over-fits.
 
     Each transform of its strongest useful set, geometry and colour ("bgc", Fig. 4), is applied to an image with

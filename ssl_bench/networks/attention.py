@@ -3,8 +3,10 @@
 import torch
 from torch import Tensor, nn
 
+from ssl_bench.networks.interfaces import Network
 
-class SelfAttention(nn.Module):
+
+class SelfAttention(Network):
     """Non-local block of SAGAN (Zhang et al. 2019) as in BigGAN: ``(N, C, H, W)`` to the same shape.
 
     Keys and values are max-pooled by two; the output is added with a learned gain that starts at 0. The networks
@@ -28,5 +30,5 @@ class SelfAttention(nn.Module):
         """``(N, C, H, W)``, H and W 2 or more, to the same shape."""
         query, key, value = (part(x).flatten(2) for part in (self.query, self.key, self.value))
         weights = (query.transpose(1, 2) @ key).softmax(-1)  # (N, H W, H W / 4)
-        attended = (value @ weights.transpose(1, 2)).unflatten(2, x.shape[2:])
-        return x + self.gain * self.output(attended)  # type: ignore[no-any-return]
+        attended: Tensor = self.output((value @ weights.transpose(1, 2)).unflatten(2, x.shape[2:]))
+        return x + self.gain * attended

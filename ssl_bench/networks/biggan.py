@@ -13,10 +13,11 @@ from torch.nn import functional as F
 from ssl_bench.errors import UserError
 from ssl_bench.networks.attention import SelfAttention
 from ssl_bench.networks.biggan_deep import arrangement
+from ssl_bench.networks.interfaces import HeadedDiscriminator, Network
 from ssl_bench.networks.spectral import normalize_spectrally
 
 
-class BigGANGenerator(nn.Module):
+class BigGANGenerator(Network):
     """Latents to images in [-1, 1]: ``(N, latent_dim) -> (N, C, H, H)``.
 
     Args:
@@ -53,10 +54,11 @@ class BigGANGenerator(nn.Module):
 
     def forward(self, z: Tensor) -> Tensor:
         """``(N, latent_dim) -> (N, C, H, H)`` in [-1, 1]."""
-        return self.layers(z)  # type: ignore[no-any-return]
+        images: Tensor = self.layers(z)
+        return images
 
 
-class BigGANDiscriminator(nn.Module):
+class BigGANDiscriminator(HeadedDiscriminator):
     """Images to a few numbers: ``(N, C, H, W) -> (N, outputs)``; no image sees another.
 
     Up to 63 px the CIFAR arrangement, whose first two of four blocks halve the image; up to 127 px the one for 64 px,
@@ -95,14 +97,11 @@ class BigGANDiscriminator(nn.Module):
 
     def features(self, x: Tensor) -> Tensor:
         """The last feature map summed over its places: ``(N, C, H, W) -> (N, feature_dim)``."""
-        return self.backbone(x).sum((2, 3))  # type: ignore[no-any-return]
-
-    def forward(self, x: Tensor) -> Tensor:
-        """``(N, C, H, W) -> (N, outputs)``."""
-        return self.head(self.features(x))  # type: ignore[no-any-return]
+        maps: Tensor = self.backbone(x)
+        return maps.sum((2, 3))
 
 
-class UpBlock(nn.Module):
+class UpBlock(Network):
     """Two 3x3 convolutions after BatchNorm and ReLU, the first at twice the size; a 1x1 convolution beside them."""
 
     def __init__(self, inputs: int, outputs: int):
@@ -114,13 +113,14 @@ class UpBlock(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         """``(N, inputs, H, W) -> (N, outputs, 2 H, 2 W)``."""
-        y = self.conv1(F.interpolate(self.norm1(x).relu(), scale_factor=2))
+        y: Tensor = self.conv1(F.interpolate(self.norm1(x).relu(), scale_factor=2))
         y = self.conv2(self.norm2(y).relu())
         # A 1x1 convolution commutes with repeating pixels, and has a quarter of the work before it.
-        return y + F.interpolate(self.shortcut(x), scale_factor=2)  # type: ignore[no-any-return]
+        y = y + F.interpolate(self.shortcut(x), scale_factor=2)
+        return y
 
 
-class DownBlock(nn.Module):
+class DownBlock(Network):
     """Two 3x3 convolutions after ReLU, then average pooling; beside them a 1x1 convolution to a new shape.
 
     The first block of a network takes the image as it is, without ReLU.
@@ -136,8 +136,9 @@ class DownBlock(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         """``(N, inputs, H, W) -> (N, outputs, H, W)``, half the size if ``down``."""
-        y = self.conv2(self.conv1(self.activation(x)).relu())
-        return self.pool(y) + self.shortcut(self.pool(x))  # type: ignore[no-any-return]
+        y: Tensor = self.conv2(self.conv1(self.activation(x)).relu())
+        y = self.pool(y) + self.shortcut(self.pool(x))
+        return y
 
 
 def normalize_orthogonal(network: nn.Module) -> None:

@@ -8,6 +8,7 @@ from torch.nn import functional as F
 from ssl_bench.errors import UserError
 from ssl_bench.networks.attention import SelfAttention
 from ssl_bench.networks.doubling import doublings
+from ssl_bench.networks.interfaces import Network
 from ssl_bench.networks.spectral import normalize_spectrally
 
 
@@ -24,7 +25,7 @@ def arrangement(image_shape: tuple[int, ...]) -> tuple[int, list[int]]:
     return bottom, {4: [16, 16, 8, 4, 2], 5: [16, 16, 8, 4, 2, 1]}.get(stages, [4] * (stages + 1))
 
 
-class BigGANDeepGenerator(nn.Module):
+class BigGANDeepGenerator(Network):
     """Latents to images in [-1, 1]: ``(N, latent_dim) -> (N, C, H, H)``.
 
     Where classes would enter, the conditional BatchNorms see the latent only, after a linear layer of its length, as
@@ -75,12 +76,13 @@ class BigGANDeepGenerator(nn.Module):
         z = self.latent(z)
         x: Tensor = self.start(z)
         for stage in self.stages:
-            for layer in stage:  # type: ignore[attr-defined]
+            for layer in stage.children():
                 x = layer(x, z) if isinstance(layer, BottleneckBlock) else layer(x)
-        return self.output(x)  # type: ignore[no-any-return]
+        images: Tensor = self.output(x)
+        return images
 
 
-class BottleneckBlock(nn.Module):
+class BottleneckBlock(Network):
     """1x1, 3x3, 3x3 and 1x1 convolutions, each after conditional BatchNorm and ReLU, through a quarter of the channels.
 
     The shortcut drops the channels that are too many.
@@ -111,7 +113,7 @@ class BottleneckBlock(nn.Module):
         return x + y
 
 
-class ConditionalBatchNorm(nn.Module):
+class ConditionalBatchNorm(Network):
     """BatchNorm whose gain and bias are linear in a latent: gain ``1 + A z``, bias ``B z``."""
 
     def __init__(self, channels: int, latent_dim: int):
@@ -123,4 +125,5 @@ class ConditionalBatchNorm(nn.Module):
     def forward(self, x: Tensor, z: Tensor) -> Tensor:
         """``(N, channels, H, W)`` and ``(N, latent_dim)`` to the shape of the first."""
         gain, bias = (part(z)[:, :, None, None] for part in (self.gain, self.bias))
-        return self.norm(x) * (1 + gain) + bias  # type: ignore[no-any-return]
+        y: Tensor = self.norm(x) * (1 + gain) + bias
+        return y

@@ -1,10 +1,12 @@
 """DiffAugment: a discriminator that sees real and generated images altered alike cannot learn few of them by heart."""
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
+
+from ssl_bench.networks.interfaces import Network
 
 
-class DiffAugment(nn.Module):
+class DiffAugment(Network):
     """DiffAugment (Zhao et al. 2020, arXiv 2006.10738): images of about [-1, 1], ``(N, C, H, W)``, differentiable.
 
     Args:

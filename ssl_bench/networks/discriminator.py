@@ -6,12 +6,13 @@ from typing import Literal
 from torch import Tensor, nn
 
 from ssl_bench.errors import UserError
+from ssl_bench.networks.interfaces import HeadedDiscriminator, Network
 from ssl_bench.networks.spectral import normalize_spectrally
 
 Norm = Literal["group", "spectral"]
 
 
-class GroupNormResNet(nn.Module):
+class GroupNormResNet(HeadedDiscriminator):
     """ResNet-18 with average pooling, GroupNorm and ELU: ``(N, C, H, W) -> (N, outputs)``.
 
     Structural Adversarial Objectives, appendix A.1, and its release. Up to 64 px there are four stages and the last
@@ -59,14 +60,11 @@ class GroupNormResNet(nn.Module):
 
     def features(self, x: Tensor) -> Tensor:
         """The backbone, which is scored: ``(N, C, H, W) -> (N, feature_dim)``."""
-        return self.backbone(x)  # type: ignore[no-any-return]
-
-    def forward(self, x: Tensor) -> Tensor:
-        """``(N, C, H, W) -> (N, outputs)``."""
-        return self.head(self.features(x))  # type: ignore[no-any-return]
+        features: Tensor = self.backbone(x)
+        return features
 
 
-class PooledBlock(nn.Module):
+class PooledBlock(Network):
     """Average pooling and two 3x3 convolutions, the second normalised; a normalised 1x1 shortcut to a new shape."""
 
     def __init__(self, inputs: int, outputs: int, stride: int, norm: Norm):
@@ -86,7 +84,8 @@ class PooledBlock(nn.Module):
     def forward(self, x: Tensor) -> Tensor:
         """``(N, inputs, H, W) -> (N, outputs, H // stride, W // stride)``."""
         x = self.pool(x)
-        return self.activation(self.residual(x) + self.shortcut(x))  # type: ignore[no-any-return]
+        y: Tensor = self.activation(self.residual(x) + self.shortcut(x))
+        return y
 
 
 def normalization(channels: int, norm: Norm) -> nn.Module:

@@ -10,6 +10,8 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from ssl_bench.networks.interfaces import Network
+
 
 def leaky(x: Tensor) -> Tensor:
     """Leaky ReLU of slope 0.2 with gain sqrt 2, which keeps the variance of what is symmetric nearly as it is."""
@@ -21,7 +23,7 @@ def pixel_norm(x: Tensor) -> Tensor:
     return x * (x.square().mean(1, keepdim=True) + 1e-8).rsqrt()
 
 
-class EqualizedLinear(nn.Module):
+class EqualizedLinear(Network):
     """Linear layer ``(N, inputs) -> (N, outputs)`` with an equalised learning rate.
 
     Args:
@@ -42,7 +44,7 @@ class EqualizedLinear(nn.Module):
         return F.linear(x, self.weight * self.scale, self.bias * self.multiplier)
 
 
-class EqualizedConv2d(nn.Module):
+class EqualizedConv2d(Network):
     """Convolution of an odd kernel with an equalised learning rate, ``(N, inputs, H, W) -> (N, outputs, H, W)``.
 
     Args:
@@ -66,7 +68,7 @@ class EqualizedConv2d(nn.Module):
         return F.conv2d(self.blur(x), self.weight * self.scale, self.bias, self.stride, self.padding)
 
 
-class Blur(nn.Module):
+class Blur(Network):
     """The low-pass filter [1, 3, 3, 1] of rows and columns, normalised: ``(N, C, H, W)``, 0 outside of the image.
 
     On a CPU a depthwise convolution is as fast as, or faster than, the same by rows and columns, by box filters, by

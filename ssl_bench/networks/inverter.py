@@ -5,10 +5,11 @@ import itertools
 from torch import Tensor, nn
 
 from ssl_bench.networks.equalized import EqualizedConv2d, EqualizedLinear, leaky
+from ssl_bench.networks.interfaces import Network
 from ssl_bench.networks.stylegan2 import ResidualBlock, stages
 
 
-class InversionEncoder(nn.Module):
+class InversionEncoder(Network):
     """StyleGAN2's residual blocks and one layer over their 4 x 4 map: ``(N, C, H, H) -> (N, outputs)``.
 
     What "Constructive Assimilation" inverted images with; no image sees another.
@@ -32,4 +33,4 @@ class InversionEncoder(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         """``(N, C, H, H) -> (N, outputs)``."""
-        return self.head(self.blocks(leaky(self.from_image(x))).flatten(1))  # type: ignore[no-any-return]
+        return self.head(self.blocks(leaky(self.from_image(x))).flatten(1))

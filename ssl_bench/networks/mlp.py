@@ -6,6 +6,7 @@ import math
 from torch import Tensor, nn
 
 from ssl_bench.errors import UserError
+from ssl_bench.networks.interfaces import HeadedDiscriminator, Network
 
 
 def mlp(*widths: int, activation: type[nn.Module] = nn.ReLU) -> nn.Sequential:
@@ -16,7 +17,7 @@ def mlp(*widths: int, activation: type[nn.Module] = nn.ReLU) -> nn.Sequential:
     return nn.Sequential(*layers[:-1])
 
 
-class MLPEncoder(nn.Module):
+class MLPEncoder(Network):
     """Images or points ``(N, ...)`` to vectors ``(N, outputs)``.
 
     Args:
@@ -31,10 +32,11 @@ class MLPEncoder(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         """``(N, *image_shape) -> (N, outputs)``."""
-        return self.layers(x.flatten(1))  # type: ignore[no-any-return]
+        outputs: Tensor = self.layers(x.flatten(1))
+        return outputs
 
 
-class MLPDecoder(nn.Module):
+class MLPDecoder(Network):
     """Latents ``(N, inputs)`` to image logits ``(N, *image_shape)``; their sigmoid is the image.
 
     Args:
@@ -50,10 +52,11 @@ class MLPDecoder(nn.Module):
 
     def forward(self, z: Tensor) -> Tensor:
         """``(N, inputs) -> (N, *image_shape)``."""
-        return self.layers(z).unflatten(1, self.image_shape)  # type: ignore[no-any-return]
+        logits: Tensor = self.layers(z).unflatten(1, self.image_shape)
+        return logits
 
 
-class MLPDiscriminator(nn.Module):
+class MLPDiscriminator(HeadedDiscriminator):
     """Images or points ``(N, ...)`` to vectors ``(N, outputs)``: the structural GAN's discriminator for the plane.
 
     The paper does not give the networks of its double spiral; ELU and the head are those of its image
@@ -89,14 +92,11 @@ class MLPDiscriminator(nn.Module):
 
     def features(self, x: Tensor) -> Tensor:
         """The backbone: ``(N, *image_shape) -> (N, feature_dim)``."""
-        return self.backbone(self.scale * x)  # type: ignore[no-any-return]
-
-    def forward(self, x: Tensor) -> Tensor:
-        """``(N, *image_shape) -> (N, outputs)``."""
-        return self.head(self.features(x))  # type: ignore[no-any-return]
+        features: Tensor = self.backbone(self.scale * x)
+        return features
 
 
-class MLPGenerator(nn.Module):
+class MLPGenerator(Network):
     """Latents ``(N, latent_dim)`` to images in [-1, 1], or to points anywhere: ``(N, *image_shape)``.
 
     Args:
@@ -121,4 +121,5 @@ class MLPGenerator(nn.Module):
 
     def forward(self, z: Tensor) -> Tensor:
         """``(N, latent_dim) -> (N, *image_shape)``."""
-        return self.layers(z)  # type: ignore[no-any-return]
+        images: Tensor = self.layers(z)
+        return images

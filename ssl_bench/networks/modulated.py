@@ -7,9 +7,10 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from ssl_bench.networks.equalized import Blur, EqualizedLinear, leaky
+from ssl_bench.networks.interfaces import Network
 
 
-class ModulatedConv2d(nn.Module):
+class ModulatedConv2d(Network):
     """Convolution whose weights are scaled by a style, image by image, and made to keep unit variance (Eq. 1 to 3).
 
     An image's weights are never formed: scaling the inputs, one convolution for the batch and scaling the outputs are
@@ -49,7 +50,7 @@ class ModulatedConv2d(nn.Module):
         return y
 
 
-class StyledConv(nn.Module):
+class StyledConv(Network):
     """A modulated 3x3 convolution, noise, bias and leaky ReLU; noise is fixed in evaluation mode.
 
     Args:
@@ -76,7 +77,7 @@ class StyledConv(nn.Module):
         return leaky(y + self.strength.to(y.dtype) * noise + self.bias.to(y.dtype)[:, None, None])
 
 
-class ToImage(nn.Module):
+class ToImage(Network):
     """A modulated 1x1 convolution to the channels of an image, whose weights are not demodulated."""
 
     def __init__(self, inputs: int, outputs: int, style_dim: int):
@@ -86,4 +87,4 @@ class ToImage(nn.Module):
 
     def forward(self, x: Tensor, code: Tensor) -> Tensor:
         """``(N, inputs, H, W)`` and codes ``(N, style_dim)`` to ``(N, outputs, H, W)``."""
-        return self.conv(x, code) + self.bias[:, None, None]  # type: ignore[no-any-return]
+        return self.conv(x, code) + self.bias[:, None, None]

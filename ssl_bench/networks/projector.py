@@ -4,8 +4,10 @@ import itertools
 
 from torch import Tensor, nn
 
+from ssl_bench.networks.interfaces import Network
 
-class ProjectionHead(nn.Module):
+
+class ProjectionHead(Network):
     """Fully connected layers with ReLU between them: ``(N, inputs) -> (N, outputs)``.
 
     The default is that of E-SSL's SimCLR, which "Constructive Assimilation" runs on CIFAR-10.
@@ -37,4 +39,5 @@ class ProjectionHead(nn.Module):
 
     def forward(self, features: Tensor) -> Tensor:
         """``(N, inputs) -> (N, outputs)``."""
-        return self.layers(features)  # type: ignore[no-any-return]
+        projections: Tensor = self.layers(features)
+        return projections

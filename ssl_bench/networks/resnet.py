@@ -5,13 +5,15 @@ from typing import Literal
 from torch import Tensor, nn
 from torchvision.models.resnet import BasicBlock, Bottleneck
 
+from ssl_bench.networks.interfaces import Backbone
 
-class ResNetEncoder(nn.Module):
+
+class ResNetEncoder(Backbone):
     """ResNet-18 by default (He et al. 2016): ``(N, C, H, W) -> (N, outputs)``.
 
     Args:
         image_shape: (C, H, W) of one input.
-        outputs: length of one output; 0 ends at the pooled features, `backbone_dim` (8 * width).
+        outputs: length of one output; 0 ends at the pooled features, `feature_dim` (8 * width).
         width: channels of the first stage; each later stage doubles them. 64 is the published network.
         blocks: blocks per stage.
         stem: ``small`` for 32-px images (3x3, stride 1, no pooling), ``imagenet`` for larger ones (7x7, stride 2,
@@ -44,7 +46,7 @@ class ResNetEncoder(nn.Module):
                 layers.append(residual_block(self.block, channels, width * 2**stage, stride))
                 channels = width * 2**stage * self.block.expansion
         self.backbone = nn.Sequential(*layers, nn.AdaptiveAvgPool2d(1), nn.Flatten())
-        self.backbone_dim = channels
+        self.feature_dim = channels
         self.head = nn.Linear(channels, outputs) if outputs else nn.Identity()
         for module in self.modules():
             if isinstance(module, nn.Conv2d):
@@ -52,7 +54,8 @@ class ResNetEncoder(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         """``(N, C, H, W) -> (N, outputs)``."""
-        return self.head(self.backbone(x))  # type: ignore[no-any-return]
+        outputs: Tensor = self.head(self.backbone(x))
+        return outputs
 
 
 class BottleneckResNetEncoder(ResNetEncoder):
@@ -85,4 +88,5 @@ def residual_block(kind: type[BasicBlock | Bottleneck], inputs: int, width: int,
     if stride != 1 or inputs != outputs:
         convolution = nn.Conv2d(inputs, outputs, 1, stride=stride, bias=False)
         shortcut = nn.Sequential(convolution, nn.BatchNorm2d(outputs))
-    return kind(inputs, width, stride, shortcut)  # type: ignore[no-any-return]
+    block: nn.Module = kind(inputs, width, stride, shortcut)
+    return block

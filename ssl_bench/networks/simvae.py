@@ -10,8 +10,10 @@ import math
 from torch import Tensor, nn
 from torchvision.models.resnet import BasicBlock
 
+from ssl_bench.networks.interfaces import Network
 
-class ThreeStageEncoder(nn.Module):
+
+class ThreeStageEncoder(Network):
     """Released SimVAE encoder for 32 px and 64 px: ``(N, C, H, W) -> (N, outputs)``.
 
     Args:
@@ -43,10 +45,11 @@ class ThreeStageEncoder(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         """``(N, C, H, W) -> (N, outputs)``."""
-        return self.layers(x)  # type: ignore[no-any-return]
+        outputs: Tensor = self.layers(x)
+        return outputs
 
 
-class TransposedBlock(nn.Module):
+class TransposedBlock(Network):
     """Two transposed 3x3 convolutions; only an upsampling block has a shortcut, as released."""
 
     def __init__(self, inputs: int, outputs: int, up: bool):
@@ -70,7 +73,7 @@ class TransposedBlock(nn.Module):
         return (y if self.shortcut is None else y + self.shortcut(x)).relu()
 
 
-class TransposedDecoder(nn.Module):
+class TransposedDecoder(Network):
     """Released SimVAE decoder: ``(N, inputs) -> (N, C, H, W)`` logits, whose sigmoid is the image.
 
     Args:
@@ -106,4 +109,5 @@ class TransposedDecoder(nn.Module):
 
     def forward(self, z: Tensor) -> Tensor:
         """``(N, inputs) -> (N, C, H, W)``."""
-        return self.layers(z)  # type: ignore[no-any-return]
+        logits: Tensor = self.layers(z)
+        return logits

@@ -23,13 +23,14 @@ from torch.nn.utils.parametrizations import weight_norm
 
 from ssl_bench.errors import UserError
 from ssl_bench.networks.doubling import doublings
+from ssl_bench.networks.interfaces import LayeredDiscriminator, Network
 from ssl_bench.networks.spectral import normalize_spectrally
 
 Family = Literal["mimicry", "compare_gan"]
 Norm = Literal["spectral", "weight", "none"]
 
 
-class SNResNetGenerator(nn.Module):
+class SNResNetGenerator(Network):
     """Latents to images in [-1, 1]: ``(N, latent_dim) -> (N, C, H, H)``. At 32 px 4.28 M (mimicry) or 5.85 M weights.
 
     Below 64 px all blocks have `width` channels; from there on they fall to it, from 16 times as many (mimicry) or 8.
@@ -76,7 +77,7 @@ class SNResNetGenerator(nn.Module):
         return y.tanh() if self.family == "mimicry" else 2 * y.sigmoid() - 1
 
 
-class SNResNetDiscriminator(nn.Module):
+class SNResNetDiscriminator(LayeredDiscriminator):
     """Images in [-1, 1] to a few numbers, ``(N, C, H, W) -> (N, outputs)``; 1.05 M or 1.48 M weights at 32 px.
 
     Below 64 px there are four blocks of `width` channels, the first two of which halve the image; from there on five
@@ -147,10 +148,6 @@ class SNResNetDiscriminator(nn.Module):
             x = block(x)
         return self._pool(x)
 
-    def forward(self, x: Tensor) -> Tensor:
-        """``(N, C, H, W) -> (N, outputs)``."""
-        return self.head(self.features(x))  # type: ignore[no-any-return]
-
     def _input(self, x: Tensor) -> Tensor:
         return x if self.family == "mimicry" else (x + 1) / 2
 
@@ -158,7 +155,7 @@ class SNResNetDiscriminator(nn.Module):
         return x.relu().sum((2, 3)) if self.family == "mimicry" else x.relu().mean((2, 3))
 
 
-class GeneratorBlock(nn.Module):
+class GeneratorBlock(Network):
     """BatchNorm, ReLU, doubling and 3x3 convolution; BatchNorm, ReLU, 3x3 convolution; a shortcut beside them."""
 
     def __init__(self, inputs: int, outputs: int, up: bool, family: Family):
@@ -177,11 +174,12 @@ class GeneratorBlock(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         """``(N, inputs, H, W) -> (N, outputs, H, W)``, twice the size if ``up``."""
-        y = self.conv1(self.norm1(x).relu())
-        return self.conv2(self.norm2(y).relu()) + self.shortcut(x)  # type: ignore[no-any-return]
+        y: Tensor = self.conv1(self.norm1(x).relu())
+        y = self.conv2(self.norm2(y).relu()) + self.shortcut(x)
+        return y
 
 
-class DiscriminatorBlock(nn.Module):
+class DiscriminatorBlock(Network):
     """ReLU, 3x3 convolution, ReLU, 3x3 convolution and, to halve the image, average pooling; a shortcut beside them."""
 
     def __init__(self, inputs: int, outputs: int, down: bool, first: bool, family: Family):
@@ -202,8 +200,9 @@ class DiscriminatorBlock(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         """``(N, inputs, H, W) -> (N, outputs, H, W)``, half the size if ``down``."""
-        y = self.conv2(self.conv1(self.activation(x)).relu())
-        return self.pool(y) + self.shortcut(x)  # type: ignore[no-any-return]
+        y: Tensor = self.conv2(self.conv1(self.activation(x)).relu())
+        y = self.pool(y) + self.shortcut(x)
+        return y
 
 
 def unpooling(inputs: int, outputs: int, up: bool) -> nn.Module:

@@ -12,6 +12,7 @@ from torch import Generator, Tensor, nn
 
 from ssl_bench.errors import UserError
 from ssl_bench.networks.equalized import EqualizedConv2d, EqualizedLinear, Upsample, leaky, pixel_norm
+from ssl_bench.networks.interfaces import Discriminator, Network, StyleGenerator
 from ssl_bench.networks.modulated import StyledConv, ToImage
 
 SIZES = (8, 16, 32, 64, 128, 256)
@@ -34,7 +35,7 @@ def stages(network: type[nn.Module], image_shape: tuple[int, ...], width: int, p
     return [max(1, width * plateau // max(size, plateau)) for size in sizes]
 
 
-class StyleGAN2Generator(nn.Module):
+class StyleGAN2Generator(StyleGenerator):
     """Latents to images of about [-1, 1]: ``(N, latent_dim) -> (N, C, H, H)``.
 
     Args:
@@ -83,7 +84,7 @@ class StyleGAN2Generator(nn.Module):
 
     def forward(self, z: Tensor) -> Tensor:
         """``(N, latent_dim) -> (N, C, H, H)``."""
-        return self.synthesis(self.codes(z))  # type: ignore[no-any-return]
+        return self.synthesis(self.codes(z))
 
     def codes(self, z: Tensor) -> Tensor:
         """``(N, latent_dim) -> (N, n_latent, style_dim)``, the same code for every layer; in training see `mixing`."""
@@ -100,10 +101,10 @@ class StyleGAN2Generator(nn.Module):
         """Mean ``(style_dim,)`` of the codes of n latents, by default the same latents in every call."""
         generator = generator or torch.Generator().manual_seed(0)
         z = torch.randn(n, self.latent_dim, generator=generator, device=generator.device)
-        return self.mapping(z.to(next(self.parameters()).device)).mean(0)  # type: ignore[no-any-return]
+        return self.mapping(z.to(next(self.parameters()).device)).mean(0)
 
 
-class Mapping(nn.Module):
+class Mapping(Network):
     """Latents to codes: ``(N, latent_dim) -> (N, style_dim)``, in float32 whatever the precision.
 
     The latent's root mean square is made 1 (StyleGAN, arXiv 1812.04948, appendix C); layers learn at a hundredth of
@@ -118,13 +119,13 @@ class Mapping(nn.Module):
     def forward(self, z: Tensor) -> Tensor:
         """``(N, latent_dim) -> (N, style_dim)``."""
         with torch.autocast(z.device.type, enabled=False):
-            x = pixel_norm(z.to(self.layers[0].weight.dtype))  # type: ignore[arg-type]
+            x = pixel_norm(z.to(next(self.parameters()).dtype))
             for layer in self.layers:
                 x = leaky(layer(x))
             return x
 
 
-class Synthesis(nn.Module):
+class Synthesis(Network):
     """Codes to images: ``(N, n_latent, style_dim) -> (N, C, H, H)``.
 
     A code modulates a convolution, and the odd ones also what of it is added to the image.
@@ -162,7 +163,7 @@ class Synthesis(nn.Module):
         return image
 
 
-class StyleGAN2Discriminator(nn.Module):
+class StyleGAN2Discriminator(Discriminator):
     """Images in [-1, 1] to a few numbers, ``(N, C, H, H) -> (N, outputs)``.
 
     The head sees the standard deviation of groups of four consecutive images (all of 4, 2 or 1 that divides N); the
@@ -193,7 +194,8 @@ class StyleGAN2Discriminator(nn.Module):
 
     def maps(self, x: Tensor) -> Tensor:
         """``(N, C, H, H) -> (N, feature_dim, 4, 4)``: what comes out of the blocks, each image by itself."""
-        return self.blocks(leaky(self.from_image(x)))  # type: ignore[no-any-return]
+        maps: Tensor = self.blocks(leaky(self.from_image(x)))
+        return maps
 
     def features(self, x: Tensor) -> Tensor:
         """Features ``(N, feature_dim)``, which are scored: `maps` averaged over positions."""
@@ -203,10 +205,10 @@ class StyleGAN2Discriminator(nn.Module):
         """``(N, C, H, H) -> (N, outputs)``."""
         y = self.maps(x)
         y = leaky(self.conv(torch.cat([y, minibatch_deviation(y)], 1)))
-        return self.head(leaky(self.hidden(y.flatten(1))))  # type: ignore[no-any-return]
+        return self.head(leaky(self.hidden(y.flatten(1))))
 
 
-class ResidualBlock(nn.Module):
+class ResidualBlock(Network):
     """Two 3x3 convolutions, the second halving the image, beside a 1x1 one; the sum keeps its variance."""
 
     def __init__(self, inputs: int, outputs: int):
@@ -217,7 +219,7 @@ class ResidualBlock(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         """``(N, inputs, H, W) -> (N, outputs, H / 2, W / 2)``."""
-        return (leaky(self.conv2(leaky(self.conv1(x)))) + self.skip(x)) / math.sqrt(2)  # type: ignore[no-any-return]
+        return (leaky(self.conv2(leaky(self.conv1(x)))) + self.skip(x)) / math.sqrt(2)
 
 
 def minibatch_deviation(x: Tensor) -> Tensor:
@@ -235,5 +237,5 @@ def minibatch_deviation(x: Tensor) -> Tensor:
     groups = x.unflatten(0, (-1, math.gcd(len(x), GROUP))).float()
     variance = (groups - groups.mean(1, keepdim=True)).square().mean(1)  # on a CPU six times as fast as `var`
     deviation = (variance + 1e-8).sqrt().mean((1, 2, 3))
-    each = deviation.repeat_interleave(groups.shape[1]).to(x.dtype)
-    return each[:, None, None, None].expand(-1, 1, *x.shape[2:])  # type: ignore[no-any-return]
+    each: Tensor = deviation.repeat_interleave(groups.shape[1]).to(x.dtype)[:, None, None, None]
+    return each.expand(-1, 1, *x.shape[2:])

@@ -3,19 +3,20 @@
 from typing import Any
 
 import timm
-from torch import Tensor, nn
+from torch import Tensor
 
 from ssl_bench.errors import UserError
+from ssl_bench.networks.interfaces import Backbone
 
 
-class TimmBackbone(nn.Module):
+class TimmBackbone(Backbone):
     """A model of timm before its classifier: ``(N, C, H, W) -> (N, outputs)``.
 
     Most are made for 224 px; for 32-px images `ResNetEncoder` has the stem that such images need.
 
     Args:
         image_shape: (C, H, W) of one input.
-        outputs: length of one output; 0 ends at what the classifier is given, `backbone_dim` features.
+        outputs: length of one output; 0 ends at what the classifier is given, `feature_dim` features.
         model: its name in timm; random weights, unless it has a tag of weights, which timm downloads.
 
     Raises:
@@ -30,8 +31,9 @@ class TimmBackbone(nn.Module):
             )
         except Exception as error:  # timm's own, the model hub's and the network's have no common base
             raise UserError(f"timm/{model}: {str(error).splitlines()[0]}; see timm.list_models()") from error
-        self.network, self.backbone_dim = network, int(network.head_hidden_size)  # some widen pooled features first
+        self.network, self.feature_dim = network, int(network.head_hidden_size)  # some widen pooled features first
 
     def forward(self, x: Tensor) -> Tensor:
         """``(N, C, H, W) -> (N, outputs)``."""
-        return self.network(x)  # type: ignore[no-any-return]
+        features: Tensor = self.network(x)
+        return features

@@ -4,9 +4,10 @@ import torch
 from torch import Tensor, nn
 
 from ssl_bench.errors import UserError
+from ssl_bench.networks.interfaces import Network
 
 
-class ViewMakerNetwork(nn.Module):
+class ViewMakerNetwork(Network):
     """Images in [0, 1] to images: ``x + delta`` (Tamkin et al. 2021, arXiv 2010.07432, section 3.2 and appendix A).
 
     Down to a quarter of the size, residual blocks each of which is given one more channel of uniform noise, and up
@@ -65,7 +66,7 @@ class ViewMakerNetwork(nn.Module):
         return view.clamp(0, 1) if self.clamp else view
 
 
-class ResidualBlock(nn.Module):
+class ResidualBlock(Network):
     """Two convolutions with InstanceNorm, ReLU between them, added to what they are given."""
 
     def __init__(self, channels: int):
@@ -74,7 +75,8 @@ class ResidualBlock(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         """``(N, C, H, W) -> (N, C, H, W)``."""
-        return x + self.layers(x)  # type: ignore[no-any-return]
+        y: Tensor = self.layers(x)
+        return x + y
 
 
 def layer(inputs: int, outputs: int, size: int, stride: int = 1) -> nn.Sequential:

@@ -9,9 +9,10 @@ import torch
 import torch.nn.functional as F
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
-from torch import Tensor, nn
+from torch import Tensor
 
 from ssl_bench.methods.adversarial import Adversarial
+from ssl_bench.networks.interfaces import Network
 from ssl_bench.plots.primitives import canvas
 from ssl_bench.plots.projection import project
 
@@ -28,7 +29,7 @@ def planar(run: "Run") -> bool:
     return tuple(run.data.image_shape) == (2,) and isinstance(run.method, Adversarial)
 
 
-class Given(nn.Module):
+class Given(Network):
     """A generator that makes the points it was given, whatever the latents."""
 
     def __init__(self, points: Tensor):

@@ -110,8 +110,9 @@ def test_without_the_adversarial_term_there_is_no_discriminator(tmp_path: Path) 
 
 def test_noise_is_fixed_while_the_encoder_is_trained() -> None:
     inversion = method().train()
-    for layer in inversion.generator.synthesis.layers:
-        torch.nn.init.ones_(layer.strength)
+    for name, parameter in inversion.generator.synthesis.named_parameters():
+        if name.endswith("strength"):
+            torch.nn.init.ones_(parameter)
     x = torch.rand(2, 1, 8, 8)
     assert torch.equal(inversion.prepare(x)["reconstructed"], inversion.prepare(x)["reconstructed"])
 

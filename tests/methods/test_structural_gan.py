@@ -20,7 +20,7 @@ N, P, K = 6, 3, 2
 def method(kind: type[Adversarial] = StructuralGAN, **settings: Any) -> Any:
     """Of points in the plane, with averages unlike the trained networks and embeddings of norms on both sides of 1."""
     torch.manual_seed(0)
-    generator, discriminator = (partial(cls, hidden=(5, 4)) for cls in (MLPGenerator, MLPDiscriminator))
+    generator, discriminator = partial(MLPGenerator, hidden=(5, 4)), partial(MLPDiscriminator, hidden=(5, 4))
     if kind is StructuralGAN:
         settings = {"embedding_dim": P, "neighbours": K, "queue_size": 8} | settings
     gan = kind((2,), generator, discriminator, latent_dim=2, **settings)

@@ -47,7 +47,7 @@ def test_resnet_is_torchvisions_resnet18() -> None:
 def test_resnet_with_bottlenecks_is_torchvisions_resnet50() -> None:
     network = BottleneckResNetEncoder((3, 224, 224), 1000, stem="imagenet")
     assert parameters(network) == parameters(resnet50())
-    assert network.backbone_dim == 2048
+    assert network.feature_dim == 2048
 
 
 @pytest.mark.parametrize("channels", [1, 3])
@@ -55,7 +55,7 @@ def test_resnet_with_bottlenecks_is_torchvisions_resnet50() -> None:
 def test_models_of_timm_are_backbones(channels: int, model: str, dim: int) -> None:
     """A head that widens the pooled features, as that of MobileNetV3 from 288, is a part of it."""
     backbone = TimmBackbone((channels, 32, 32), 0, model)
-    assert backbone(torch.rand(2, channels, 32, 32)).shape == (2, backbone.backbone_dim) == (2, dim)
+    assert backbone(torch.rand(2, channels, 32, 32)).shape == (2, backbone.feature_dim) == (2, dim)
 
 
 def test_a_model_that_timm_does_not_have_is_refused() -> None:
@@ -73,7 +73,7 @@ def test_projection_heads_end_where_they_are_told(norm: bool) -> None:
 
 def test_resnet_stages_have_doubling_widths_and_halving_sizes() -> None:
     network = ResNetEncoder((3, 32, 32), 0, width=4)
-    assert network.backbone_dim == 32
+    assert network.feature_dim == 32
     assert network.backbone[:-2](torch.rand(1, 3, 32, 32)).shape == (1, 32, 4, 4)
 
 
