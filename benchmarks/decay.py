@@ -29,7 +29,7 @@ from ssl_bench.config.resolve import resolve, to_dict
 from ssl_bench.files import replacing
 from ssl_bench.optim.schedule import Schedule
 from ssl_bench.plots.primitives import canvas, save
-from ssl_bench.plots.run import DISTANCES, distance_name, logged
+from ssl_bench.plots.run import FRECHET_PREFIXES, distance_label, read_log
 
 RESULTS = Path(__file__).parent / "results"
 
@@ -71,7 +71,9 @@ def run(experiment: str, decay: Decay, seed: int, settings: list[str]) -> Path:
 
 def curve(folder: Path) -> tuple[str, Curve]:
     """Name of the Frechet distance that a run logged, and its values."""
-    curves = {name: one for name, one in logged(folder / "logs", "generation/").items() if name.startswith(DISTANCES)}
+    curves = {
+        name: one for name, one in read_log(folder / "logs", "generation/").items() if name.startswith(FRECHET_PREFIXES)
+    }
     return next(iter(curves.items()))
 
 
@@ -151,7 +153,7 @@ def main() -> None:
     text = (
         f"# SSGAN on {data}: decay per epoch (EE) and per iteration (EI)\n\n"
         f"`python benchmarks/decay.py{command}`, {datetime.date.today()}, torch {torch.__version__}.\n\n"
-        f"{distance_name(figure_name)} of {images:,} samples (more samples give a lower distance) to the {reals} "
+        f"{distance_label(figure_name)} of {images:,} samples (more samples give a lower distance) to the {reals} "
         f"images. An iteration is a step of the discriminator. Gamma {options.gamma}: the factor of the learning rate "
         f"at the last step is {factors}. Seeds: {options.seeds}.\n\n{table(curves)}\n"
     )
@@ -159,7 +161,7 @@ def main() -> None:
     if options.write:
         name = f"decay-{data}"
         title = f"SSGAN on {data}, gamma {options.gamma}, {images:,} samples"
-        save(figure(curves, distance_name(figure_name), title), RESULTS / f"{name}.png")
+        save(figure(curves, distance_label(figure_name), title), RESULTS / f"{name}.png")
         with replacing(RESULTS / f"{name}.md") as file:
             file.write_text(f"{text}\n![Distance against steps]({name}.png)\n", encoding="utf-8")
 

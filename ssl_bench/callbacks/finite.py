@@ -10,7 +10,7 @@ from ssl_bench.distributed import all_reduce_min
 from ssl_bench.errors import RunError
 
 
-class StopWhenNotFinite(Callback):
+class StopOnNonFinite(Callback):
     """Stop before a checkpoint holds weights that a non-finite loss, or a term of it, has touched.
 
     What a step returns stays on its device until steps are looked at together, where losses are logged and at the end

@@ -7,7 +7,7 @@ from typing import Any
 import torch
 from lightning import Callback, LightningModule, Trainer
 
-from ssl_bench.callbacks.aside import aside
+from ssl_bench.callbacks.evaluation_mode import evaluation_mode
 from ssl_bench.config.schema import Run
 from ssl_bench.data.inputs import training_inputs
 from ssl_bench.distributed import all_gather
@@ -58,7 +58,7 @@ class GenerationCurve(Callback):
         if self.known is None:
             encoder = images_of_run(self.run, self.config, self.folder, scoring_device(trainer.strategy.root_device))
             self.known = encoder, self.protocol.extractor_for(encoder)
-        with aside(method):
+        with evaluation_mode(method):
             torch.manual_seed(self.protocol.seed)  # of the latents that BatchNorm's statistics are estimated from
             if settle and isinstance(method, Adversarial):
                 method.recalibrate_ema(training_inputs(self.run.data, self.run.views).images)

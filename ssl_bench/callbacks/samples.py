@@ -7,10 +7,10 @@ import torch
 from lightning import Callback, LightningModule, Trainer
 from lightning.pytorch.loggers import WandbLogger
 
-from ssl_bench.callbacks.aside import aside
+from ssl_bench.callbacks.evaluation_mode import evaluation_mode
 from ssl_bench.methods.base import Generative
 from ssl_bench.plots.primitives import save
-from ssl_bench.plots.run import SHOWN, square
+from ssl_bench.plots.run import GRID_SIZE, image_grid
 
 GRIDS = 10
 """Grids that a run leaves, at most."""
@@ -37,12 +37,12 @@ class SampleGrid(Callback):
         if not due or not trainer.is_global_zero or not isinstance(pl_module, Generative):
             return
         try:
-            with aside(pl_module):
-                images = pl_module.sample(SHOWN**2, torch.Generator().manual_seed(0))
+            with evaluation_mode(pl_module):
+                images = pl_module.sample(GRID_SIZE**2, torch.Generator().manual_seed(0))
             if images.ndim != 4:
                 return
             (self.folder / "figures").mkdir(exist_ok=True)
-            path = save(square(images), self.folder / "figures" / f"samples_epoch{epoch:04d}.png")
+            path = save(image_grid(images), self.folder / "figures" / f"samples_epoch{epoch:04d}.png")
             for logger in trainer.loggers:
                 if isinstance(logger, WandbLogger):
                     logger.log_image("samples", [str(path)], step=trainer.global_step)

@@ -13,9 +13,9 @@ from torch import Tensor
 
 from ssl_bench.files import replacing
 
-FEW, NAMED = 12, 30
+MAX_NUMBERED, MAX_NAMED = 12, 30
 """Classes up to which numbers, and names, have room in a picture of all pairs or all classes."""
-SAME, OTHER, UNKNOWN = (0.10, 0.62, 0.35), (0.84, 0.19, 0.15), (0.6, 0.6, 0.6)
+SAME_CLASS, OTHER_CLASS, NO_LABEL = (0.10, 0.62, 0.35), (0.84, 0.19, 0.15), (0.6, 0.6, 0.6)
 """Frames of neighbours: of the query's class, of another, without a label."""
 
 
@@ -31,7 +31,7 @@ def save(figure: Figure, path: Path) -> Path:
     return path
 
 
-def show(image: Tensor, ax: Axes) -> None:
+def show_image(image: Tensor, ax: Axes) -> None:
     """An image ``(C, H, W)`` in [0, 1], grey or in colour, without axes around it."""
     ax.imshow(image.expand(3, -1, -1).permute(1, 2, 0).numpy(), interpolation="nearest", aspect="equal")
     ax.set(xticks=[], yticks=[])
@@ -41,7 +41,7 @@ def show(image: Tensor, ax: Axes) -> None:
 def show_row(row: Tensor, label: str, ax: Axes) -> None:
     """Images ``(n, C, H, W)`` in [0, 1] side by side with a pixel of white between them, and a label on the left."""
     padded = torch.nn.functional.pad(row.clamp(0, 1).float().cpu(), (0, 1), value=1)
-    show(padded.permute(1, 2, 0, 3).flatten(2), ax)
+    show_image(padded.permute(1, 2, 0, 3).flatten(2), ax)
     ax.set_ylabel(label, rotation=0, ha="right", va="center", fontsize=8)
 
 
@@ -90,14 +90,14 @@ def confusion(counts: Tensor, classes: Sequence[str], title: str) -> Figure:
         title: of the whole.
     """
     share = 100 * counts / counts.sum(1, keepdim=True).clamp_min(1)
-    size = 2.2 + (0.5 * len(classes) if len(classes) <= FEW else 0.22 * min(len(classes), 30))
+    size = 2.2 + (0.5 * len(classes) if len(classes) <= MAX_NUMBERED else 0.22 * min(len(classes), 30))
     figure = canvas(size + 1.2, size)
     ax = figure.subplots()
     image = ax.imshow(share.numpy(), cmap="Blues", vmin=0, vmax=100)
-    if len(classes) <= NAMED:
+    if len(classes) <= MAX_NAMED:
         ax.set_xticks(range(len(classes)), list(classes), rotation=45, ha="right", rotation_mode="anchor", fontsize=8)
         ax.set_yticks(range(len(classes)), list(classes), fontsize=8)
-    if len(classes) <= FEW:
+    if len(classes) <= MAX_NUMBERED:
         for (i, j), value in zip(
             torch.cartesian_prod(*2 * [torch.arange(len(classes))]).tolist(), share.flatten().tolist(), strict=True
         ):
@@ -120,10 +120,10 @@ def bars(accuracy: Tensor, classes: Sequence[str], overall: float, title: str) -
         title: of the whole.
     """
     shown = list(range(len(classes)))
-    if len(classes) > NAMED:
+    if len(classes) > MAX_NAMED:
         order = accuracy.argsort(stable=True).tolist()
-        shown = [*order[: NAMED // 2], *order[-NAMED // 2 :]]
-        title = f"{title}\nthe {NAMED // 2} hardest and {NAMED // 2} easiest of {len(classes)} classes"
+        shown = [*order[: MAX_NAMED // 2], *order[-MAX_NAMED // 2 :]]
+        title = f"{title}\nthe {MAX_NAMED // 2} hardest and {MAX_NAMED // 2} easiest of {len(classes)} classes"
     values = accuracy[shown].tolist()
     figure = canvas(6, 1.2 + 0.24 * len(shown))
     ax = figure.subplots()
@@ -139,7 +139,7 @@ def bars(accuracy: Tensor, classes: Sequence[str], overall: float, title: str) -
     return figure
 
 
-def neighbour_sheet(images: Sequence[Sequence[Tensor]], labels: Tensor, classes: Sequence[str], title: str) -> Figure:
+def neighbour_grid(images: Sequence[Sequence[Tensor]], labels: Tensor, classes: Sequence[str], title: str) -> Figure:
     """Queries on the left, their nearest images beside them, framed by whether the class is the query's.
 
     Args:
@@ -154,9 +154,9 @@ def neighbour_sheet(images: Sequence[Sequence[Tensor]], labels: Tensor, classes:
     for row in range(count):
         for column, ax in enumerate(axes[row]):
             label, query = int(labels[row, column]), int(labels[row, 0])
-            show(images[row][column].clamp(0, 1), ax)
+            show_image(images[row][column].clamp(0, 1), ax)
             name = classes[label] if label >= 0 else "no label"
-            colour = UNKNOWN if min(label, query) < 0 else SAME if label == query else OTHER
+            colour = NO_LABEL if min(label, query) < 0 else SAME_CLASS if label == query else OTHER_CLASS
             if column == 0:
                 ax.set_ylabel(name, rotation=0, ha="right", va="center", fontsize=9)
                 continue

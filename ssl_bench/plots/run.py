@@ -10,18 +10,18 @@ from matplotlib.figure import Figure
 from torch import Tensor
 
 from ssl_bench.methods.base import Generative, Latent, Reconstructive
-from ssl_bench.plots.plane import planar, plane
+from ssl_bench.plots.plane import is_planar, plot_plane
 from ssl_bench.plots.primitives import canvas, save, show_grid, show_row
 
 if TYPE_CHECKING:
     from ssl_bench.config.schema import Run
 
-SHOWN = 8
-DISTANCES = ("fid", "fd_")
+GRID_SIZE = 8
+FRECHET_PREFIXES = ("fid", "fd_")
 """What names of Frechet distances begin with."""
 
 
-def draw(folder: Path, run: "Run", device: torch.device) -> list[Path]:
+def plot_run(folder: Path, run: "Run", device: torch.device) -> list[Path]:
     """Draw every figure that applies, as PNG under ``figures/``; returns their paths.
 
     Random numbers are drawn apart from the run's, so that pictures change no result.
@@ -32,15 +32,15 @@ def draw(folder: Path, run: "Run", device: torch.device) -> list[Path]:
         figures: dict[str, Figure | None] = {
             "loss": loss_curves(folder / "logs"),
             "generation": generation_curve(folder / "logs"),
-            **(image_sheets(run, device) if len(run.data.image_shape) == 3 else {}),
-            "plane": plane(run, device) if planar(run) else None,
+            **(image_figures(run, device) if len(run.data.image_shape) == 3 else {}),
+            "plane": plot_plane(run, device) if is_planar(run) else None,
         }
     return [save(figure, folder / "figures" / f"{name}.png") for name, figure in figures.items() if figure is not None]
 
 
 def loss_curves(logs: Path) -> Figure | None:
     """Every figure of training against the step; none where nothing was logged."""
-    curves = logged(logs, "train/")
+    curves = read_log(logs, "train/")
     if not curves:
         return None
     across, down = min(4, len(curves)), -(-len(curves) // 4)
@@ -57,13 +57,15 @@ def loss_curves(logs: Path) -> Figure | None:
 
 def generation_curve(logs: Path) -> Figure | None:
     """Frechet distance of generated images against the step; none where it was not measured."""
-    curves = {name: points for name, points in logged(logs, "generation/").items() if name.startswith(DISTANCES)}
+    curves = {
+        name: points for name, points in read_log(logs, "generation/").items() if name.startswith(FRECHET_PREFIXES)
+    }
     if not curves:
         return None
     figure = canvas(5, 3.4)
     ax = figure.subplots()
     for name, points in curves.items():
-        ax.plot(*zip(*points, strict=True), marker=".", label=distance_name(name))
+        ax.plot(*zip(*points, strict=True), marker=".", label=distance_label(name))
     ax.set(xlabel="step", ylabel="Frechet distance")
     ax.set_ylim(0, 1.1 * max(value for points in curves.values() for _, value in points))
     ax.legend(frameon=False)
@@ -71,12 +73,12 @@ def generation_curve(logs: Path) -> Figure | None:
     return figure
 
 
-def distance_name(figure: str) -> str:
+def distance_label(figure: str) -> str:
     """What an axis calls a Frechet distance, so that nobody takes a stand-in's for FID: ``fd_pixels``, ``fid``."""
     return "FID" if figure == "fid" else f"Frechet distance ({figure.removeprefix('fd_')})"
 
 
-def logged(logs: Path, prefix: str) -> dict[str, list[tuple[int, float]]]:
+def read_log(logs: Path, prefix: str) -> dict[str, list[tuple[int, float]]]:
     """Steps and values of every logged figure whose name begins with the prefix, by the rest of its name.
 
     A resumed run has a log for each session; what a session did after its last checkpoint was done again by the next.
@@ -94,25 +96,25 @@ def logged(logs: Path, prefix: str) -> dict[str, list[tuple[int, float]]]:
     }
 
 
-def image_sheets(run: "Run", device: torch.device) -> dict[str, Figure | None]:
+def image_figures(run: "Run", device: torch.device) -> dict[str, Figure | None]:
     """Sheets of the first test images, their views and reconstructions; and of samples, and what lies between some."""
-    images = next(iter(run.data.batches("test", SHOWN))).images.to(device)
+    images = next(iter(run.data.batches("test", GRID_SIZE))).images.to(device)
     plain, views = run.views.evaluation_input(images), run.views(images)
     originals = run.views.to_image(plain)
     sheets: dict[str, Figure | None] = {
-        "views": sheet([originals, *run.views.to_image(views)[:6]], ["image", *["view"] * 6])
+        "views": image_rows([originals, *run.views.to_image(views)[:6]], ["image", *["view"] * 6])
     }
     if isinstance(run.method, Reconstructive):
-        sheets["reconstructions"] = sheet([originals, run.method.reconstruct(plain)], ["image", "reconstruction"])
+        sheets["reconstructions"] = image_rows([originals, run.method.reconstruct(plain)], ["image", "reconstruction"])
     if isinstance(run.method, Generative):
-        sheets["samples"] = square(run.method.sample(SHOWN**2, torch.Generator().manual_seed(0)))
+        sheets["samples"] = image_grid(run.method.sample(GRID_SIZE**2, torch.Generator().manual_seed(0)))
     if isinstance(run.method, Latent):
-        start, end = run.method.latents(2 * SHOWN, torch.Generator().manual_seed(0)).split(SHOWN)
-        sheets["interpolation"] = square(run.method.decode(between(start, end, SHOWN).flatten(0, 1)))
+        start, end = run.method.latents(2 * GRID_SIZE, torch.Generator().manual_seed(0)).split(GRID_SIZE)
+        sheets["interpolation"] = image_grid(run.method.decode(slerp(start, end, GRID_SIZE).flatten(0, 1)))
     return sheets
 
 
-def between(start: Tensor, end: Tensor, steps: int) -> Tensor:
+def slerp(start: Tensor, end: Tensor, steps: int) -> Tensor:
     """Latents on the way from standard normal ones to others, ends included: ``(n, L)`` twice to ``(n, steps, L)``.
 
     Spherical interpolation (White 2016, arXiv 1609.04468) at the right angle that independent latents of many
@@ -122,16 +124,16 @@ def between(start: Tensor, end: Tensor, steps: int) -> Tensor:
     return angle.cos() * start.unsqueeze(1) + angle.sin() * end.unsqueeze(1)
 
 
-def square(images: Tensor) -> Figure:
-    """A sheet of ``SHOWN**2`` images ``(n, C, H, W)`` in [0, 1], row by row."""
-    figure = canvas(SHOWN, SHOWN)
-    show_grid(images.unflatten(0, (SHOWN, SHOWN)), figure.subplots())
+def image_grid(images: Tensor) -> Figure:
+    """A sheet of ``GRID_SIZE**2`` images ``(n, C, H, W)`` in [0, 1], row by row."""
+    figure = canvas(GRID_SIZE, GRID_SIZE)
+    show_grid(images.unflatten(0, (GRID_SIZE, GRID_SIZE)), figure.subplots())
     return figure
 
 
-def sheet(rows: list[Tensor], labels: list[str]) -> Figure:
+def image_rows(rows: list[Tensor], labels: list[str]) -> Figure:
     """Rows of images ``(n, C, H, W)`` in [0, 1], each with its label on the left."""
-    figure = canvas(SHOWN, len(rows))
+    figure = canvas(GRID_SIZE, len(rows))
     for row, label, ax in zip(rows, labels, figure.subplots(len(rows), 1, squeeze=False)[:, 0], strict=False):
         show_row(row, label, ax)
     return figure

@@ -88,7 +88,7 @@ def comma_separated(tables: Sequence[DataTable], console: Console) -> None:
         for row in table.rows:
             found = [row.cells.get(column) for column in columns]
             values = [value for cell in found for value in ((cell.mean, cell.se) if cell else (None, None))]
-            target = row.target or ("mean" if table.targeted else "")
+            target = row.target or ("mean" if table.has_targets else "")
             writer.writerow([table.data, row.method, row.epochs, row.seeds, target, *values])
         for note in table.notes:
             print(f"{table.data}: {note}", file=sys.stderr)
@@ -112,13 +112,13 @@ def _write(console: Console, *lines: str) -> None:
 
 def _labels(table: DataTable) -> list[str]:
     """Heads of the columns that say what a row is."""
-    return ["method", *COUNTS, *["target"] * table.targeted]
+    return ["method", *COUNTS, *["target"] * table.has_targets]
 
 
 def _labels_of(row: Row, table: DataTable) -> list[str]:
     """What a row is, under those heads."""
     counts = ["" if count is None else str(count) for count in (row.epochs, row.seeds)]
-    return [row.method, *counts, *[row.target or "mean"] * table.targeted]
+    return [row.method, *counts, *[row.target or "mean"] * table.has_targets]
 
 
 def _number(cell: Cell | None, spec: str, seeds: int | None) -> str:

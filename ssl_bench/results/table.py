@@ -16,7 +16,7 @@ DEFAULT = ("*/accuracy", "fid", "fd_*")
 """Metrics that are shown where nobody has chosen, beside all that a paper's reference names."""
 VARIANTS = ("*_sd/*", "*_best/*", "knn_*_*/*")
 """And of those, the ones that are not: spread and choice over restarts, other distances and weights than the plain."""
-HIGHER = {
+HIGHER_IS_BETTER = {
     "accuracy": True, "purity": True, "nmi": True, "ari": True, "psnr": True, "ssim": True, "inception_score": True,
     "mse": False, "fid": False, "kid": False, "fd": False, "kd": False,
 }  # fmt: skip
@@ -67,14 +67,14 @@ class DataTable:
     Attributes:
         columns: names of the metrics, each with the format that its numbers are shown in, such as ``.1f``.
         rows: our settings, then the papers' figures.
-        targeted: whether rows differ in target.
+        has_targets: whether rows differ in target.
         notes: what must be known to read the table: failures, targets left out, papers.
     """
 
     data: str
     columns: dict[str, str]
     rows: list[Row]
-    targeted: bool
+    has_targets: bool
     notes: list[str] = field(default_factory=list)
 
 
@@ -121,7 +121,7 @@ def higher_is_better(column: str) -> bool | None:
         return None
     words = figure.split("_")
     begins = ("_".join(words[:n]) for n in range(len(words), 0, -1))
-    return next((HIGHER[begin] for begin in begins if begin in HIGHER), None)
+    return next((HIGHER_IS_BETTER[begin] for begin in begins if begin in HIGHER_IS_BETTER), None)
 
 
 def average(values: Sequence[float]) -> Cell:

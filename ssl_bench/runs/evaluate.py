@@ -26,7 +26,7 @@ from ssl_bench.runs import tracking
 from ssl_bench.runs.checks import check_feature_file
 from ssl_bench.runs.launch import launch
 from ssl_bench.runs.score import command, device_name, score, write_record
-from ssl_bench.runs.train import make_folder, show
+from ssl_bench.runs.train import make_folder, print_result
 
 BATCH_SIZE = 1024
 
@@ -41,7 +41,7 @@ def evaluate_run(folder: Path, devices: str, flags: list[str]) -> None:
         labels = Path(config["labels"]) if config["labels"] else None
         return evaluate_file(Path(config["features"]), labels, config["data"], str(folder.parent), devices, flags)
     recorded = ["--config", str(folder / "config.yaml")]
-    score_as_it_is(resolve([*recorded, *flags]), to_dict(resolve(recorded)), folder, devices)
+    score_encoder(resolve([*recorded, *flags]), to_dict(resolve(recorded)), folder, devices)
 
 
 def evaluate_encoder(arguments: list[str], devices: str) -> None:
@@ -51,10 +51,10 @@ def evaluate_encoder(arguments: list[str], devices: str) -> None:
     folder = run_folder(resolved)
     if getattr(rank_zero_only, "rank", 0) == 0:
         make_folder(folder, resolved)
-    score_as_it_is(config, resolved, folder, devices)
+    score_encoder(config, resolved, folder, devices)
 
 
-def score_as_it_is(config: Namespace, recorded: dict[str, Any], folder: Path, devices: str) -> None:
+def score_encoder(config: Namespace, recorded: dict[str, Any], folder: Path, devices: str) -> None:
     """Score an encoder without training it, in as many processes as there are devices.
 
     Args:
@@ -76,7 +76,7 @@ def score_as_it_is(config: Namespace, recorded: dict[str, Any], folder: Path, de
             run.method = load_method(folder)
         score(run, recorded, folder, fabric.device)
     if fabric.is_global_zero:
-        show(folder, full=True)
+        print_result(folder, full=True)
 
 
 def training_images(run: Run, on: device) -> Iterator[Tensor]:
@@ -124,5 +124,5 @@ def evaluate_file(path: Path, labels: Path | None, data: str | None, out: str, d
             device=device_name(fabric.device),
         )
         record = write_record(record, result, encoder, {})
-        tracking.log(record, folder, recorded)
-        show(folder, full=True)
+        tracking.log_record(record, folder, recorded)
+        print_result(folder, full=True)

@@ -20,7 +20,7 @@ from ssl_bench.evaluation.features import Features, by_columns, extract
 from ssl_bench.evaluation.run_images import images_of_run
 from ssl_bench.evaluation.suite import Result
 from ssl_bench.methods.base import Layered, Reconstructive
-from ssl_bench.plots.run import draw
+from ssl_bench.plots.run import plot_run
 from ssl_bench.precision import autocast_dtype
 from ssl_bench.results.record import Record, commit, peak_memory_mb
 from ssl_bench.runs import tracking
@@ -114,7 +114,7 @@ def score(run: Run, config: dict[str, Any], folder: Path, device: torch.device) 
         folder: the run folder; figures of a record it already has are kept where they are not computed anew.
         device: where to encode and score.
     """
-    seconds, epochs = fitted(folder)
+    seconds, epochs = training_progress(folder)
     start = time.perf_counter()
     encoder = evaluated_encoder(run, config, folder, device)
     seconds["extract"] = time.perf_counter() - start
@@ -135,10 +135,10 @@ def score(run: Run, config: dict[str, Any], folder: Path, device: torch.device) 
         )
         record = write_record(record, result, encoder, seconds)
         try:
-            draw(folder, run, device)
+            plot_run(folder, run, device)
         except Exception as error:  # a picture of somebody's method that cannot be drawn takes no scores with it
             print(f"figures: {type(error).__name__}: {error}", file=sys.stderr)
-        tracking.log(record, folder, config)
+        tracking.log_record(record, folder, config)
     barrier()
 
 
@@ -172,7 +172,7 @@ def device_name(device: torch.device) -> str:
     return torch.cuda.get_device_name(device) if device.type == "cuda" else device.type
 
 
-def fitted(folder: Path) -> tuple[dict[str, float], int]:
+def training_progress(folder: Path) -> tuple[dict[str, float], int]:
     """Seconds of fitting and whole epochs, by the stopwatch in a run's last checkpoint; none without one."""
     file = folder / "checkpoints" / "last.ckpt"
     if not file.is_file():

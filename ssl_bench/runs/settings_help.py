@@ -109,7 +109,7 @@ def chosen_class(node: Any) -> Any:
 
 
 def part_class(hint: Any, value: Any) -> Any:
-    """The class that a setting has settings of its own by; None for a number, a text or another to_dict value."""
+    """The class that a setting has settings of its own by; None for a number, a text or another plain value."""
     if kind := chosen_class(value):
         return kind
     return next((one for one in (hint, *get_args(hint)) if isinstance(one, type) and is_dataclass(one)), None)

@@ -8,7 +8,7 @@ from typing import Any
 from ssl_bench.results.record import Record
 
 
-def settings(folder: Path, group: str, config: dict[str, Any]) -> dict[str, Any] | None:
+def init_arguments(folder: Path, group: str, config: dict[str, Any]) -> dict[str, Any] | None:
     """Arguments of `wandb.init` for a run folder; None where wandb is not installed or is switched off.
 
     The run is kept offline, in the run folder, where there is no account.
@@ -36,12 +36,12 @@ def settings(folder: Path, group: str, config: dict[str, Any]) -> dict[str, Any]
     }
 
 
-def log(record: Record, folder: Path, config: dict[str, Any]) -> None:
+def log_record(record: Record, folder: Path, config: dict[str, Any]) -> None:
     """Put a record's metrics into its wandb run's summary, and the folder's figures beside; end the run.
 
     The run is the one that is open, as after training, else one that is opened for this.
     """
-    arguments = settings(folder, record.data, config)
+    arguments = init_arguments(folder, record.data, config)
     if arguments is None:
         return
     import wandb

@@ -16,7 +16,7 @@ from lightning.pytorch.loggers import CSVLogger, Logger, WandbLogger
 from lightning.pytorch.utilities import rank_zero_only
 
 from ssl_bench.callbacks.check_inputs import CheckInputs
-from ssl_bench.callbacks.finite import StopWhenNotFinite
+from ssl_bench.callbacks.finite import StopOnNonFinite
 from ssl_bench.callbacks.generation_curve import GenerationCurve
 from ssl_bench.callbacks.progress import EpochLine
 from ssl_bench.callbacks.samples import SampleGrid
@@ -80,7 +80,7 @@ def bench(arguments: list[str], fit_only: bool = False) -> None:
     if first and fit_only:
         print(folder)
     elif first:
-        show(folder)
+        print_result(folder)
 
 
 def make_folder(folder: Path, config: dict[str, Any]) -> None:
@@ -122,7 +122,7 @@ def fit(run: Run, config: Namespace, folder: Path) -> Trainer:
             Stopwatch(),
             CheckInputs(run.data, run.views),
             EpochSeed(config.seed),
-            StopWhenNotFinite(),
+            StopOnNonFinite(),
             *watchers,
             checkpoint,
         ],
@@ -141,11 +141,11 @@ def fit(run: Run, config: Namespace, folder: Path) -> Trainer:
 def loggers(config: Namespace, folder: Path) -> list[Logger]:
     """CSV always; wandb where it is installed and not switched off."""
     resolved = to_dict(config)
-    arguments = tracking.settings(folder, names(resolved)[1], resolved)
+    arguments = tracking.init_arguments(folder, names(resolved)[1], resolved)
     return [CSVLogger(folder, name="logs"), *([WandbLogger(save_dir=folder, **arguments)] if arguments else [])]
 
 
-def show(folder: Path, full: bool = False) -> None:
+def print_result(folder: Path, full: bool = False) -> None:
     """Print this run beside every other on the same data, and where it is; before that all its figures if `full`."""
     record = Record.read(folder)
     if full and record.metrics:

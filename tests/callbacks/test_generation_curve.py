@@ -17,7 +17,7 @@ from ssl_bench.errors import UserError
 from ssl_bench.evaluation.generative.inception import EXTRACTORS, Extractor
 from ssl_bench.methods.base import Method
 from ssl_bench.methods.checkpoint import load_method
-from ssl_bench.plots.run import logged
+from ssl_bench.plots.run import read_log
 from ssl_bench.results.record import Record
 from ssl_bench.runs.train import fit, make_folder
 from tests.ranks import Ranks
@@ -54,7 +54,7 @@ def trained(folder: Path, *flags: str, method: str = "ssgan") -> dict[str, list[
     run = build(config)
     make_folder(folder, to_dict(config))
     fit(run, config, folder)
-    return logged(folder / "logs", "generation/")
+    return read_log(folder / "logs", "generation/")
 
 
 def steps(curves: dict[str, list[tuple[int, float]]]) -> list[int]:
@@ -88,10 +88,10 @@ def test_a_resumed_run_goes_on_with_the_curve_and_measures_nothing_twice(
     flags = ["--curve.every=1", "--trainer.max_epochs=2"]
     whole = trained(tmp_path / "whole", *flags)
     with monkeypatch.context() as patch:
-        patch.setattr("ssl_bench.callbacks.finite.StopWhenNotFinite.on_train_batch_start", stop)
+        patch.setattr("ssl_bench.callbacks.finite.StopOnNonFinite.on_train_batch_start", stop)
         with pytest.raises(RuntimeError, match="stop"):
             trained(tmp_path / "parts", *flags)
-    assert steps(logged(tmp_path / "parts" / "logs", "generation/")) == [0, 3]
+    assert steps(read_log(tmp_path / "parts" / "logs", "generation/")) == [0, 3]
     assert trained(tmp_path / "parts", *flags) == whole
     sessions = sorted((tmp_path / "parts" / "logs").glob("*/metrics.csv"))
     rows = [row for file in sessions for row in csv.DictReader(file.open(encoding="utf-8"))]
@@ -103,7 +103,7 @@ def test_the_last_distance_is_that_of_the_checkpoint(tmp_path: Path) -> None:
     protocol = ["--evaluation.protocols=[generation]", "--evaluation.generation.images=50"]
     assert main(["bench", "--method=ssgan", "--data=digits", *flags, *protocol]) == 0
     (folder,) = (tmp_path / "runs").iterdir()
-    step, distance = logged(folder / "logs", "generation/")["fd_pixels"][-1]
+    step, distance = read_log(folder / "logs", "generation/")["fd_pixels"][-1]
     assert step == 3
     assert distance == pytest.approx(Record.read(folder).metrics["fd_pixels"], rel=1e-5)
     assert (folder / "figures" / "generation.png").is_file()

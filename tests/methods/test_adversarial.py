@@ -16,7 +16,7 @@ from lightning import Trainer
 from torch import Tensor, nn
 
 from ssl_bench import distributed
-from ssl_bench.callbacks.finite import StopWhenNotFinite
+from ssl_bench.callbacks.finite import StopOnNonFinite
 from ssl_bench.cli import main
 from ssl_bench.config.files import stack
 from ssl_bench.config.resolve import build, resolve
@@ -136,10 +136,10 @@ def test_a_run_that_runs_out_of_time_within_an_epoch_is_fit_to_draw(
     settled: list[int] = []
     monkeypatch.setattr(Adversarial, "recalibrate_ema", lambda self, batch_size: settled.append(self.global_step))
 
-    def stop(self: StopWhenNotFinite, trainer: Trainer, *arguments: Any) -> None:  # as Lightning's timer does
+    def stop(self: StopOnNonFinite, trainer: Trainer, *arguments: Any) -> None:  # as Lightning's timer does
         trainer.should_stop = trainer.global_step == 2
 
-    monkeypatch.setattr(StopWhenNotFinite, "on_train_batch_end", stop)
+    monkeypatch.setattr(StopOnNonFinite, "on_train_batch_end", stop)
     trained(tmp_path)
     assert settled == [2]
 
@@ -239,13 +239,13 @@ def test_parts_of_a_batch_give_the_mean_of_their_gradients(tmp_path: Path) -> No
 
 KILLED = """
 import os, signal, sys
-from ssl_bench.callbacks.finite import StopWhenNotFinite
-after = StopWhenNotFinite.on_train_batch_end
+from ssl_bench.callbacks.finite import StopOnNonFinite
+after = StopOnNonFinite.on_train_batch_end
 def die(self, trainer, *arguments):
     if trainer.global_step == 7:
         os.kill(os.getpid(), signal.SIGKILL)
     after(self, trainer, *arguments)
-StopWhenNotFinite.on_train_batch_end = die
+StopOnNonFinite.on_train_batch_end = die
 from ssl_bench.cli import main
 main(sys.argv[1:])
 """

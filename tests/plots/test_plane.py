@@ -12,7 +12,7 @@ from ssl_bench.config.resolve import build, resolve
 from ssl_bench.config.schema import Run
 from ssl_bench.methods.adversarial import Adversarial
 from ssl_bench.plots import plane
-from ssl_bench.plots.run import draw
+from ssl_bench.plots.run import plot_run
 
 CPU = torch.device("cpu")
 NETWORKS = [
@@ -37,32 +37,32 @@ def test_an_arrow_is_the_way_down_the_generators_loss() -> None:
     places, real = torch.randn(5, 2), torch.randn(7, 2)
     x = places.clone().requires_grad_()
     (expected,) = torch.autograd.grad(method.discriminator(x).mean(), x)  # the hinge loss of a generator is -D(x)
-    torch.testing.assert_close(plane.pull(method, places, real), expected)
+    torch.testing.assert_close(plane.descent_direction(method, places, real), expected)
 
 
 def test_the_generator_is_back_after_an_error() -> None:
     method = adversarial(untrained("hinge_gan"))
     generator = method.generator
     with pytest.raises(RuntimeError, match="shapes"):
-        plane.pull(method, torch.randn(5, 3), torch.randn(7, 2))
+        plane.descent_direction(method, torch.randn(5, 3), torch.randn(7, 2))
     assert method.generator is generator
 
 
 def test_a_palette_tells_all_places_apart_however_they_crowd() -> None:
     places = torch.randn(100, 2, generator=torch.Generator().manual_seed(0)) ** 9
-    colours = plane.palette(places)
+    colours = plane.position_colours(places)
     assert 0 <= colours.min() <= colours.max() <= 1
     assert len(colours.unique(dim=0)) == 100
 
 
 @pytest.mark.parametrize("name", ["structural_gan", "hinge_gan"])
 def test_a_run_on_points_is_drawn(name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(plane, "SHOWN", 60)
+    monkeypatch.setattr(plane, "NUM_POINTS", 60)
     run = untrained(name)
     run.data.setup("fit")
-    assert draw(tmp_path, run, CPU) == [tmp_path / "figures" / "plane.png"]
+    assert plot_run(tmp_path, run, CPU) == [tmp_path / "figures" / "plane.png"]
     assert matplotlib.image.imread(tmp_path / "figures" / "plane.png").std() > 0
-    figure = plane.plane(run, CPU)
+    figure = plane.plot_plane(run, CPU)
     assert len(figure.axes) == (9 if find_spec("openTSNE") else 6)
     data, samples = (torch.as_tensor(figure.axes[i].collections[-1].get_offsets()).float() for i in (0, 1))
     torch.testing.assert_close(data, next(iter(run.data.batches("test", 60))).images)

@@ -8,7 +8,7 @@ import torch
 from matplotlib.figure import Figure
 
 from ssl_bench.plots import primitives
-from ssl_bench.plots.run import between, generation_curve, loss_curves, sheet, square
+from ssl_bench.plots.run import generation_curve, image_grid, image_rows, loss_curves, slerp
 
 
 def log(folder: Path, session: int, *rows: str) -> None:
@@ -55,7 +55,7 @@ def test_a_distance_is_drawn_under_its_extractors_name_and_one_that_a_resumed_ru
 @pytest.mark.parametrize("channels", [1, 3])
 def test_a_sheet_has_a_row_of_images_for_each_label(channels: int) -> None:
     image, view = torch.zeros(8, channels, 4, 4), torch.ones(8, channels, 4, 4)
-    figure = sheet([image, view], ["image", "view"])
+    figure = image_rows([image, view], ["image", "view"])
     assert [ax.get_ylabel() for ax in figure.axes] == ["image", "view"]
     dark, bright = (torch.as_tensor(ax.images[0].get_array()) for ax in figure.axes)
     assert dark.shape == bright.shape == (4, 8 * 5, 3)  # a pixel of white after each image
@@ -65,7 +65,7 @@ def test_a_sheet_has_a_row_of_images_for_each_label(channels: int) -> None:
 
 def test_a_square_has_its_images_row_by_row() -> None:
     images = torch.arange(64.0).view(64, 1, 1, 1).expand(-1, 3, 2, 2) / 64
-    (ax,) = square(images).axes
+    (ax,) = image_grid(images).axes
     picture = torch.as_tensor(ax.images[0].get_array())[..., 0]
     assert picture.shape == (8 * 3, 8 * 3)
     assert torch.equal(picture[::3, ::3].flatten(), images[:, 0, 0, 0])
@@ -74,14 +74,14 @@ def test_a_square_has_its_images_row_by_row() -> None:
 
 def test_steps_between_latents_end_at_both_and_are_standard_normal_all_the_way() -> None:
     start, end = torch.randn(2, 20_000, 3, generator=torch.Generator().manual_seed(0))
-    way = between(start, end, 5)
+    way = slerp(start, end, 5)
     torch.testing.assert_close(way[:, 0], start)
     torch.testing.assert_close(way[:, -1], end)
     torch.testing.assert_close(way.std(0), torch.ones(5, 3), atol=0.03, rtol=0)
 
 
 def test_between_perpendicular_latents_lies_the_arc_of_a_circle() -> None:
-    way = between(torch.tensor([[3.0, 0.0]]), torch.tensor([[0.0, 3.0]]), 4)[0]
+    way = slerp(torch.tensor([[3.0, 0.0]]), torch.tensor([[0.0, 3.0]]), 4)[0]
     torch.testing.assert_close(way.norm(dim=1), torch.full((4,), 3.0))
     torch.testing.assert_close((way[1:] * way[:-1]).sum(1) / 9, torch.full((3,), 30.0).deg2rad().cos())
 
@@ -118,8 +118,8 @@ def test_a_map_has_a_colour_for_each_class_and_grey_for_none(classes: int, legen
 
 def test_neighbours_of_another_class_are_framed_red_and_named() -> None:
     images = [[torch.rand(1, 4, 4)] * 4]
-    axes = primitives.neighbour_sheet(images, torch.tensor([[0, 0, 1, -1]]), ["cat", "dog"], "title").axes
+    axes = primitives.neighbour_grid(images, torch.tensor([[0, 0, 1, -1]]), ["cat", "dog"], "title").axes
     assert [ax.get_xlabel() for ax in axes] == ["", "", "dog", "no label"]
     frames = [tuple(ax.spines["top"].get_edgecolor()[:3]) for ax in axes[1:]]
-    assert frames == [primitives.SAME, primitives.OTHER, primitives.UNKNOWN]
+    assert frames == [primitives.SAME_CLASS, primitives.OTHER_CLASS, primitives.NO_LABEL]
     assert axes[0].get_ylabel() == "cat"

@@ -269,7 +269,7 @@ class TestTargets:
         assert [(row.target, row.cells["knn_5/accuracy"].mean) for row in table.rows] == [
             ("", 80.0), ("gender", 85.0), ("gender", 87.1)
         ]  # fmt: skip
-        assert table.targeted
+        assert table.has_targets
 
     def test_are_chosen_by_patterns_too(self) -> None:
         metrics = {"knn_5/accuracy": 80.0, "knn_5/accuracy_gender": 85.0, "svm/accuracy_gender": 99.0}

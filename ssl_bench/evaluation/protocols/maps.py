@@ -125,7 +125,7 @@ class Maps:
             images = [[queries[row], *(near[i] for i in others)] for row, *others in sheet.tolist()]
             shades = torch.cat([labels[sheet[:, :1]], train_labels[sheet[:, 1:]]], 1)
             title = f"test images and the training images nearest by cosine, by {target.name}"
-            figures["neighbours"] = lambda: primitives.neighbour_sheet(images, shades, target.classes, title)
+            figures["neighbours"] = lambda: primitives.neighbour_grid(images, shades, target.classes, title)
         folder = encoder.folder / "figures"
         for name, figure in figures.items():
             try:

@@ -8,7 +8,7 @@ from lightning import LightningModule
 
 
 @contextmanager
-def aside(method: LightningModule) -> Iterator[None]:
+def evaluation_mode(method: LightningModule) -> Iterator[None]:
     """Evaluation mode without gradients; then modes, buffers and random numbers are again what they were."""
     training = [module for module in method.modules() if module.training]
     buffers = list(method.buffers())
