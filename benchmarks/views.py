@@ -31,7 +31,7 @@ from ssl_bench.data.shards import SHARD_ROWS, Shards
 from ssl_bench.data.types import Batch
 from ssl_bench.data.views import Views
 from ssl_bench.evaluation.protocols.knn import vote
-from ssl_bench.generation.origin import of_fit
+from ssl_bench.generation.image_identity import identify_fit_images
 from ssl_bench.generation.sources import CachedViews
 
 CACHED, K = 8, 5
@@ -151,7 +151,7 @@ def knn_part(flags: list[str], options: argparse.Namespace) -> str:
 def make_cache(folder: Path, data: DataModule, count: int) -> None:
     """Write a cache of 8 views of each image; every view is a copy of the image."""
     images, order = data.split("fit"), data.fit_order()[:count]
-    shards = Shards.create(folder, {"kind": "search", "data": of_fit(data, count), "settings": {}}, count)
+    shards = Shards.create(folder, {"kind": "search", "data": identify_fit_images(data, count), "settings": {}}, count)
     for shard in range(-(-count // SHARD_ROWS)):
         pixels = images[order[shards.rows(shard)]].images.cpu()
         shards.write(shard, {"views": pixels.unsqueeze(1).repeat(1, CACHED, 1, 1, 1)})

@@ -23,8 +23,9 @@ from torch.nn import functional as F
 
 from benchmarks.rounds import alternate, provenance, table, write
 from benchmarks.structural_gan import Clock
-from ssl_bench.generation.perturb import noise, truncate
-from ssl_bench.generation.search import Anchors, Search, search, search_loss
+from ssl_bench.generation.settings import SearchSettings
+from ssl_bench.generation.w_perturb import noise, truncate
+from ssl_bench.generation.w_search import Anchors, search, search_loss
 from ssl_bench.networks.projector import ProjectionHead
 from ssl_bench.networks.resnet import ResNetEncoder
 from ssl_bench.networks.stylegan2 import StyleGAN2Generator
@@ -105,7 +106,7 @@ class Case:
 
     networks: Networks
     anchors: Anchors
-    settings: Search
+    settings: SearchSettings
     batch: int
     options: dict[str, Any] = field(default_factory=dict)
     until: Callable[[Tensor], Tensor] | None = None
@@ -127,7 +128,7 @@ class Case:
             networks.synthesize, networks.project, networks.mean, iter([self.anchors]), self.settings,
             eps1=EPS1, eps2=EPS2, truncation=TRUNCATION, batch_size=self.batch, **self.options,
         ):  # fmt: skip
-            yield found.figures["loss"], found.figures["steps"]
+            yield found.metrics["loss"], found.metrics["steps"]
 
     def search_batches(self, until: Callable[[Tensor], Tensor]) -> Iterator[tuple[Tensor, Tensor]]:
         """Losses and steps of a search in which the anchors of a batch end together."""
@@ -162,7 +163,7 @@ def final_losses(cases: dict[str, Case]) -> str:
 
 def comparison(options: argparse.Namespace, networks: Networks) -> str:
     """Compare the searches, layouts and precisions."""
-    anchors, settings = networks.anchors(options.compared), Search(steps=options.steps)
+    anchors, settings = networks.anchors(options.compared), SearchSettings(steps=options.steps)
     last = networks.channels_last()
 
     def case(networks: Networks = networks, until: Callable[[Tensor], Tensor] | None = None, **more: Any) -> Case:
@@ -188,7 +189,7 @@ def comparison(options: argparse.Namespace, networks: Networks) -> str:
 
 def full_search(options: argparse.Namespace, networks: Networks) -> tuple[str, float]:
     """Search all anchors in the fastest layout in float32; also returns the mean number of steps per anchor."""
-    settings = Search(steps=options.steps)
+    settings = SearchSettings(steps=options.steps)
     case = Case(networks.channels_last(), networks.anchors(options.anchors), settings, options.batch)
     seconds = case()
     return (
@@ -202,7 +203,7 @@ def published(options: argparse.Namespace, steps: float) -> str:
     """Time a few steps with networks of the published widths, and extrapolate to the paper's cache."""
     generator, encoder = options.published
     networks = Networks(generator, encoder, options.device)
-    anchors, settings = networks.anchors(options.few), Search(steps=options.few_steps, tolerance=0.0)
+    anchors, settings = networks.anchors(options.few), SearchSettings(steps=options.few_steps, tolerance=0.0)
     exact = Case(networks, anchors, settings, options.few)
     cases = {
         "float32": exact,

@@ -34,7 +34,7 @@ def run(options: argparse.Namespace, rest: list[str]) -> int:
         case "views":
             from ssl_bench.runs.views import views
 
-            views(options.views, rest)
+            views(rest)
         case command:
             train(options, rest, fit_only=command == "fit")
     return 0

@@ -1,4 +1,4 @@
-"""A generator to invert, tiny, untrained and the same in every process, and a perceptual distance."""
+"""A tiny untrained generator, equal in every process, and a perceptual distance."""
 
 import functools
 import tempfile
@@ -20,7 +20,7 @@ FLAGS = [
 
 @functools.cache
 def generator_checkpoint() -> str:
-    """Path of a checkpoint of METHOD=stylegan2 for digits."""
+    """Path of a checkpoint of an untrained METHOD=stylegan2 for digits."""
     with torch.random.fork_rng():
         torch.manual_seed(0)
         method = build(resolve([*stack("stylegan2", "digits", None), *FLAGS])).method
@@ -30,7 +30,7 @@ def generator_checkpoint() -> str:
 
 
 class Blurred:
-    """A perceptual distance of means of 2 x 2 pixels."""
+    """A perceptual distance: the mean absolute difference of means of 2 x 2 pixels."""
 
     name = "blurred"
 

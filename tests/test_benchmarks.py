@@ -11,7 +11,7 @@ from benchmarks.forgetting import VARIANTS, figure, measure, table
 from benchmarks.simclr import Ours
 from ssl_bench.data.module import DataModule, DatasetContents
 from ssl_bench.data.types import Target
-from ssl_bench.generation.search import Search
+from ssl_bench.generation.settings import SearchSettings
 from ssl_bench.methods.ssgan import SSGAN
 
 
@@ -142,7 +142,7 @@ def test_simclr_has_the_loss_of_lightly_and_a_similar_one_in_bf16() -> None:
 
 def test_searches_with_and_without_retiring_anchors_are_the_same() -> None:
     networks = w_search.Networks(8, 4, "cpu")
-    anchors, settings = networks.anchors(3), Search(views=3, steps=3, tolerance=0.0)
+    anchors, settings = networks.anchors(3), SearchSettings(views=3, steps=3, tolerance=0.0)
     kept = w_search.Case(networks, anchors, settings, 2, until=lambda loss: loss.mean() <= 0)
     retired = w_search.Case(networks, anchors, settings, 2)
     for case in (kept, retired):

@@ -42,7 +42,7 @@ class InDomainInversion(Method):
     the generator's run, tells reconstructions from real images, with lazy R1. Eq. 4 of the paper prints the adversarial
     term with the other sign, which would drive reconstructions to what D calls generated. Weights and truncation are
     those its authors released. The encoder's outputs are codes before truncation, as offsets from the generator's mean
-    code. `ssl_bench.generation.inversion.invert` optimises codes further, image by image.
+    code. `ssl_bench.generation.code_optimization.optimize_codes` optimises codes further, image by image.
 
     Args:
         image_shape: (C, H, H) of one image; the command line takes it from the data.

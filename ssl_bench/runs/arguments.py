@@ -38,16 +38,6 @@ settings of the evaluation are flags, such as --evaluation.knn.k=[1,5]:
 Baselines and timm models take every key of the configuration, as bench does."""
 
 
-VIEWS = {
-    "invert": "codes of a data set's images, by a run of METHOD=inversion",
-    "search": "W-search: views as far from an image, for an encoder, as its expert views are",
-    "perturb": "W-perturb: views at codes with noise on them",
-    "sample": "images drawn by a run of METHOD=stylegan2, with their codes",
-    "show": "a picture of what a folder holds, and its figures",
-    "information": "mutual information between kinds of views (MINE)",
-}
-
-
 def command_line() -> argparse.ArgumentParser:
     """The commands and their own arguments; all other flags are left to the parser of the configuration."""
     parser = argparse.ArgumentParser(
@@ -85,12 +75,9 @@ def command_line() -> argparse.ArgumentParser:
     command.add_argument("--seed", metavar="N", help="seed of an untrained encoder; default 0")
     command.add_argument("--out", metavar="FOLDER", help="folder of the run folders; default runs")
     command.add_argument("--devices", metavar="N", default="auto", help="processes, one per device; default auto")
-    text = "Make and inspect generated views; a command that was interrupted resumes"
-    command = commands.add_parser("views", help=text, description=f"{text}.")
-    made = command.add_subparsers(dest="views", required=True, metavar="COMMAND")
-    for name, text in VIEWS.items():
-        one = made.add_parser(name, help=text, add_help=False, allow_abbrev=False)  # the rest is its own parser's
-        one.add_argument("--debug", action="store_true")
+    text = "Make and inspect generated views; an interrupted command resumes"
+    command = commands.add_parser("views", help=text, add_help=False)  # runs/views.py parses the other arguments
+    command.add_argument("--debug", action="store_true")
     command = add("list", "List methods, encoders, data sets, protocols, views and experiments")
     command.add_argument(
         "word", nargs="?", metavar="WORD", help="a section such as experiments, or part of a name or description"

@@ -10,7 +10,7 @@ from ssl_bench.data import CIFAR10, Digits, Generated
 from ssl_bench.data.shards import Shards
 from ssl_bench.data.types import Split
 from ssl_bench.errors import UserError
-from ssl_bench.generation.origin import of_codes, rows_of
+from ssl_bench.generation.image_identity import identify_code_images, match_rows
 from tests.data.conftest import Make
 
 
@@ -64,7 +64,7 @@ def test_images_are_read_as_they_are_needed(generated: Generated) -> None:
 
 def test_views_of_sampled_codes_are_found_by_the_images_ids(generated: Generated, root: Path) -> None:
     folder = Shards(root / "sampled")
-    assert torch.equal(rows_of(folder, of_codes(folder), generated), torch.arange(100))
+    assert torch.equal(match_rows(folder, identify_code_images(folder), generated), torch.arange(100))
 
 
 def test_a_part_of_the_generated_images_is_the_first_of_their_order(make: Make) -> None:

@@ -1,4 +1,4 @@
-"""Runs of tiny networks on handwritten digits, as they were initialised, and codes of 30 images."""
+"""Run folders of tiny untrained networks on digits, and codes of 30 images."""
 
 from pathlib import Path
 
@@ -8,16 +8,16 @@ import torch
 from ssl_bench.config.files import stack
 from ssl_bench.config.resolve import build, resolve, to_dict
 from ssl_bench.data.shards import Shards
-from ssl_bench.generation.commands import invert_images
-from ssl_bench.generation.inversion import Invert
-from ssl_bench.generation.job import Job
+from ssl_bench.generation.commands.arguments import InvertCommand
+from ssl_bench.generation.commands.invert import invert_images
+from ssl_bench.generation.settings import InvertSettings, Job
 from ssl_bench.runs.train import make_folder
 
 CPU = torch.device("cpu")
 
 
 def untrained(folder: Path, method: str, *flags: str) -> Path:
-    """A run folder as a fit leaves it, of a method that has not learned anything."""
+    """Make a run folder as `ssl-bench fit` does, of an untrained method."""
     config = resolve([*stack(method, "digits", None), "--trainer.accelerator=cpu", *flags])
     torch.manual_seed(0)
     run = build(config)
@@ -51,6 +51,8 @@ def runs(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
 def codes(runs: dict[str, Path], tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Codes of the first 30 digits, 8 to a file."""
     out = tmp_path_factory.mktemp("views") / "codes"
-    folder = invert_images(runs["inversion"], Job(out, images=30, shard_rows=8), CPU, Invert(steps=2))
+    folder = invert_images(
+        InvertCommand(runs["inversion"], InvertSettings(steps=2), Job(out, images=30, shard_rows=8)), CPU
+    )
     assert not Shards(folder).missing()
     return folder

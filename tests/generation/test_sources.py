@@ -1,4 +1,4 @@
-"""Sources of generated views: what they give is of the right image, random, and of the data that are trained on."""
+"""Sources of generated views: views belong to their image, are random, and are refused for other data."""
 
 import json
 import shutil
@@ -13,12 +13,12 @@ from ssl_bench.cli import main
 from ssl_bench.data import Digits
 from ssl_bench.data.shards import Shards
 from ssl_bench.errors import UserError
-from ssl_bench.generation.commands import perturb_codes
-from ssl_bench.generation.job import Job
-from ssl_bench.generation.online import OnlineSearch
-from ssl_bench.generation.origin import of_fit, open_run
-from ssl_bench.generation.perturb import Perturb
-from ssl_bench.generation.sources import CachedViews, PerturbedViews
+from ssl_bench.generation.commands.arguments import PerturbCommand
+from ssl_bench.generation.commands.perturb import perturb_codes
+from ssl_bench.generation.image_identity import identify_fit_images
+from ssl_bench.generation.settings import Job, PerturbSettings
+from ssl_bench.generation.sources import CachedViews, OnlineSearch, PerturbedViews
+from ssl_bench.generation.trained_run import load_run
 from tests.generation.conftest import CPU
 
 VIEWS = 4
@@ -27,7 +27,8 @@ VIEWS = 4
 @pytest.fixture(scope="session")
 def cache(codes: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Perturbed views of the first 30 digits."""
-    return perturb_codes(codes, Job(tmp_path_factory.mktemp("cache"), shard_rows=7), CPU, Perturb(views=VIEWS))
+    job = Job(tmp_path_factory.mktemp("cache"), shard_rows=7)
+    return perturb_codes(PerturbCommand(codes, PerturbSettings(views=VIEWS), job), CPU)
 
 
 def digits(fit_images: int = 30) -> Digits:
@@ -36,7 +37,7 @@ def digits(fit_images: int = 30) -> Digits:
     return data
 
 
-def test_cached_views_are_of_the_image_and_drawn_without_replacement(cache: Path) -> None:
+def test_cached_views_belong_to_the_image_and_are_chosen_without_replacement(cache: Path) -> None:
     data, source = digits(), CachedViews(str(cache), views=VIEWS)
     source.open(data, CPU)
     order = data.fit_order()[:30]
@@ -49,13 +50,13 @@ def test_cached_views_are_of_the_image_and_drawn_without_replacement(cache: Path
         assert theirs == sorted(view.flatten().tolist() for view in kept[row])
 
 
-def test_each_cached_view_is_drawn_as_often(cache: Path) -> None:
+def test_cached_views_are_chosen_equally_often(cache: Path) -> None:
     data, source = digits(), CachedViews(str(cache))
     source.open(data, CPU)
     torch.manual_seed(0)
     ids = data.fit_order()[:1].expand(2000)
-    drawn, kept = source(data.split("fit")[ids].images, ids)[0], Shards(cache).read_all("views")[0]
-    shares = torch.stack([(drawn == view).flatten(1).all(1).float().mean() for view in kept])
+    chosen, kept = source(data.split("fit")[ids].images, ids)[0], Shards(cache).read_all("views")[0]
+    shares = torch.stack([(chosen == view).flatten(1).all(1).float().mean() for view in kept])
     assert (shares - 1 / VIEWS).abs().max() < 0.05
 
 
@@ -73,8 +74,8 @@ def test_perturbed_views_are_new_at_every_step_and_without_noise_the_reconstruct
     assert (still(images, ids)[0] * 255 - Shards(codes).read_all("images", count=5)).abs().max() < 0.51
 
 
-def test_an_online_step_goes_away_from_the_image_for_the_encoder(codes: Path, runs: dict[str, Path]) -> None:
-    run, _, _ = open_run(runs["simclr"], CPU)
+def test_an_online_step_moves_away_from_the_image_for_the_encoder(codes: Path, runs: dict[str, Path]) -> None:
+    run = load_run(runs["simclr"], CPU)
     run.data.fit_images = 30
     method: Any = SimpleNamespace(
         project=run.method.project, views=run.views, device=CPU, training=True, eval=run.method.eval,
@@ -86,29 +87,29 @@ def test_an_online_step_goes_away_from_the_image_for_the_encoder(codes: Path, ru
     ids = run.data.fit_order()[:8]
     images = run.data.split("fit")[ids].images
     moved = source(images, ids)
-    assert run.method.training, "as it was"
+    assert run.method.training, "the mode is restored"
     run.method.eval()
     target, still = source.project(images / 255), Shards(codes).read_all("images", count=8) / 255
     before, after = ((source.project(x) * target).sum(1).mean() for x in (still, moved[0]))
     assert after < before
 
 
-@pytest.mark.parametrize("source", ["sources.CachedViews", "sources.PerturbedViews", "online.OnlineSearch"])
-def test_simclr_trains_with_them_and_goes_on_with_no_others(
+@pytest.mark.parametrize("source", ["CachedViews", "PerturbedViews", "OnlineSearch"])
+def test_simclr_trains_with_them_and_resumes_with_the_same_rows_only(
     source: str, codes: Path, cache: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    key, folder = ("folder", cache) if source.endswith("CachedViews") else ("codes", codes)
+    key, folder = ("folder", cache) if source == "CachedViews" else ("codes", codes)
     folder = Path(shutil.copytree(folder, tmp_path / "views"))
     command = [
         "fit", "--method=simclr", "--data=digits", "--epochs=1", f"--out={tmp_path / 'runs'}",
         "--trainer.accelerator=cpu",
-        f"--views.generated=ssl_bench.generation.{source}", f"--views.generated.{key}={folder}",
+        f"--views.generated=ssl_bench.generation.sources.{source}", f"--views.generated.{key}={folder}",
         "--method.backbone.width=4", "--data.batch_size=10", "--trainer.limit_train_batches=1",
     ]  # fmt: skip
     assert main([*command, "--data.fit_images=30"]) == 0
     assert main([*command, "--data.fit_images=31"]) == 2
     assert "give --data.fit_images 30" in capsys.readouterr().err
-    assert main([*command, "--data.fit_images=30"]) == 0, "goes on"
+    assert main([*command, "--data.fit_images=30"]) == 0, "resumes"
     index = json.loads((folder / "index.json").read_text())
     index["key"]["settings"]["made"] = "anew"
     (folder / "index.json").write_text(json.dumps(index))
@@ -116,7 +117,7 @@ def test_simclr_trains_with_them_and_goes_on_with_no_others(
     assert "has been made anew since" in capsys.readouterr().err
 
 
-def test_views_of_the_first_sampled_images_serve_a_pretraining_on_these(
+def test_views_of_the_first_samples_serve_training_on_these(
     runs: dict[str, Path], tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     sampled, made = str(tmp_path / "sampled"), str(tmp_path / "made")
@@ -133,14 +134,14 @@ def test_views_of_the_first_sampled_images_serve_a_pretraining_on_these(
     assert "give --data.fit_images 6" in capsys.readouterr().err
 
 
-def test_a_cache_serves_a_pretraining_on_fewer_images_and_none_on_more(cache: Path) -> None:
+def test_a_cache_serves_training_on_fewer_images_but_not_on_more(cache: Path) -> None:
     CachedViews(str(cache)).open(digits(12), CPU)
-    with pytest.raises(UserError, match="of the 40 to train on 10 have none"):
+    with pytest.raises(UserError, match="10 of the 40 to train on have none"):
         CachedViews(str(cache)).open(digits(40), CPU)
 
 
-def test_caches_that_do_not_suit_are_refused(cache: Path, codes: Path, tmp_path: Path) -> None:
-    with pytest.raises(UserError, match="has 4 views of each image, asked for are 5"):
+def test_caches_of_other_settings_or_incomplete_ones_are_refused(cache: Path, codes: Path, tmp_path: Path) -> None:
+    with pytest.raises(UserError, match="has 4 views of each image, 5 are needed"):
         CachedViews(str(cache), views=5).open(digits(), CPU)
     with pytest.raises(UserError, match=r"sigma is 0\.2 there and 0\.1 here"):
         CachedViews(str(cache), settings={"sigma": 0.1}).open(digits(), CPU)
@@ -161,16 +162,16 @@ def test_caches_that_do_not_suit_are_refused(cache: Path, codes: Path, tmp_path:
 def test_views_of_other_images_or_another_size_are_refused(cache: Path) -> None:
     others = digits()
     others.split("fit").images.bitwise_not_()  # type: ignore[union-attr]
-    with pytest.raises(UserError, match="is not of the images of digits"):
+    with pytest.raises(UserError, match="does not belong to the images of digits"):
         CachedViews(str(cache)).open(others, CPU)
     larger = digits()
     larger.image_shape = (1, 16, 16)
-    with pytest.raises(UserError, match=r"has views of \(1, 8, 8\), digits images of \(1, 16, 16\)"):
+    with pytest.raises(UserError, match=r"has views of \(1, 8, 8\), digits has images of \(1, 16, 16\)"):
         CachedViews(str(cache)).open(larger, CPU)
 
 
-def test_the_distances_of_a_search_are_those_that_it_was_made_by(cache: Path, tmp_path: Path) -> None:
-    distances = {"eps1": 0.1 + 0.2, "eps2": 0.5}  # found out where they are estimated, and so beside the key
+def test_the_distances_of_a_search_are_compared_up_to_rounding(cache: Path, tmp_path: Path) -> None:
+    distances = {"eps1": 0.1 + 0.2, "eps2": 0.5}  # estimated when the folder is made, and so not part of the key
     made = Shards.create(tmp_path, {**Shards(cache).key, "kind": "search"}, 30, lambda: distances, shard_rows=30)
     made.write(0, {"views": Shards(cache).read_all("views")})
     CachedViews(str(tmp_path), settings={"kind": "search", "eps1": 0.3, "eps2": 0.5}).open(digits(), CPU)
@@ -178,6 +179,6 @@ def test_the_distances_of_a_search_are_those_that_it_was_made_by(cache: Path, tm
         CachedViews(str(tmp_path), settings={"eps1": 0.3, "eps2": 0.15}).open(digits(), CPU)
 
 
-def test_rows_of_more_images_than_there_are_are_refused() -> None:
+def test_rows_of_more_images_than_the_data_have_are_refused() -> None:
     with pytest.raises(UserError, match="rows of 2000 images, digits has"):
-        of_fit(digits(), 2000)
+        identify_fit_images(digits(), 2000)

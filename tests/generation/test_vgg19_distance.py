@@ -1,4 +1,4 @@
-"""The perceptual distance against hooks in torchvision's own VGG19, of random weights in a file."""
+"""The perceptual distance equals one computed by hooks in torchvision's VGG19, with random weights from a file."""
 
 from pathlib import Path
 from urllib.error import URLError
@@ -10,7 +10,7 @@ from torchvision.models import vgg19
 from torchvision.transforms.functional import normalize
 
 from ssl_bench.errors import UserError
-from ssl_bench.generation.perceptual import vgg19_distance
+from ssl_bench.generation.pretrained_perceptual import vgg19_distance
 from ssl_bench.networks.perceptual import PerceptualDistance
 
 RELUS = [1, 6, 11, 20, 29]
@@ -53,7 +53,7 @@ def reference(weights: Path, x: Tensor, y: Tensor, mean: list[float], std: list[
     ("normalized", "mean", "std"),
     [(True, [0.485, 0.456, 0.406], [0.229, 0.224, 0.225]), (False, [0.5] * 3, [0.5] * 3)],
 )
-def test_it_is_the_l1_distance_of_five_layers_of_each_image(
+def test_it_equals_the_l1_distance_of_five_layers_for_each_image(
     weights: Path, normalized: bool, mean: list[float], std: list[float]
 ) -> None:
     x, y = torch.rand(2, 3, 3, 32, 32)
@@ -69,13 +69,13 @@ def test_images_too_small_for_four_poolings_have_all_five_layers(distance: Perce
     assert (distance.distance(x, distance.features(x.flip(0))) > 0).all()
 
 
-def test_a_grey_image_is_one_of_three_equal_channels(distance: PerceptualDistance) -> None:
+def test_a_grey_image_equals_one_of_three_equal_channels(distance: PerceptualDistance) -> None:
     grey = torch.rand(2, 1, 8, 8)
     for ours, expected in zip(distance.features(grey), distance.features(grey.expand(-1, 3, -1, -1)), strict=True):
         torch.testing.assert_close(ours, expected)
 
 
-def test_gradients_reach_the_image_and_no_weights(distance: PerceptualDistance) -> None:
+def test_gradients_reach_the_image_but_not_the_weights(distance: PerceptualDistance) -> None:
     x = torch.rand(1, 3, 8, 8, requires_grad=True)
     distance.distance(x, distance.features(torch.rand(1, 3, 8, 8))).sum().backward()
     assert x.grad is not None
@@ -83,13 +83,15 @@ def test_gradients_reach_the_image_and_no_weights(distance: PerceptualDistance) 
     assert not any(p.requires_grad for p in distance.parameters())
 
 
-def test_weights_that_cannot_be_had_are_one_line(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_unavailable_weights_are_an_error_of_one_line(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     def offline(*_: object, **__: object) -> None:
         raise URLError("no network")
 
     monkeypatch.setattr("torchvision.models._api.load_state_dict_from_url", offline)
     for path in (None, tmp_path / "missing.pth"):
-        with pytest.raises(UserError, match=r"^VGG19's weights cannot be had .*: give their file, or the run folder"):
+        with pytest.raises(
+            UserError, match=r"^VGG19's weights are not available .*: give their file, or the run folder"
+        ):
             vgg19_distance(path)
 
 

@@ -173,8 +173,11 @@ def test_two_ranks_train_what_one_does_with_twice_the_batch(tmp_path: Path, rank
         (["--method.adversarial_weight=-1"], "adversarial_weight -1.0: give 0 or more"),
         (["--views.recipe=identity"], "views lie in [0.00, 1.00] and generated images in [-1, 1]"),
         (
-            ["--method.perceptual=ssl_bench.generation.perceptual.Perceptual", "--method.perceptual.weights=nowhere"],
-            "VGG19's weights cannot be had",
+            [
+                "--method.perceptual=ssl_bench.generation.pretrained_perceptual.PretrainedPerceptual",
+                "--method.perceptual.weights=nowhere",
+            ],
+            "VGG19's weights are not available",
         ),
     ],
 )

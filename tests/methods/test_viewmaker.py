@@ -11,7 +11,7 @@ from ssl_bench.config.files import stack
 from ssl_bench.config.resolve import build, resolve
 from ssl_bench.config.schema import Run
 from ssl_bench.errors import UserError
-from ssl_bench.generation.viewmaker import ViewMakerViews, originals
+from ssl_bench.generation.sources import ViewMakerViews, original_images
 from ssl_bench.losses.contrastive import alignment, info_nce
 from ssl_bench.networks.viewmaker import ViewMakerNetwork
 from ssl_bench.runs.train import fit, make_folder
@@ -121,14 +121,14 @@ def test_the_viewmakers_steps_lower_the_alignment_and_raise_the_loss() -> None:
 
 def test_originals_have_a_recipe_of_their_own() -> None:
     run, method = small(
-        "--views.num_views=1", "--views.generated=ssl_bench.generation.viewmaker.originals",
+        "--views.num_views=1", "--views.generated=ssl_bench.generation.sources.original_images",
         "--views.generated_recipe=normalize", "--method.num_learned_views=1",
     )  # fmt: skip
     batch = run.data.split("train")[torch.arange(3)]
     views = run.views(batch.images, batch.ids)
     assert views.shape[0] == 2
     torch.testing.assert_close(views[1], run.views.evaluation_input(batch.images))
-    assert torch.equal(originals(batch.images, batch.ids)[0], batch.images)
+    assert torch.equal(original_images(batch.images, batch.ids)[0], batch.images)
     assert method.perturb(views).shape == views.shape
 
 

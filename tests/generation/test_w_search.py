@@ -1,6 +1,5 @@
-"""W-search: its loss by hand, its Adam torch's, and each anchor searched as if it were alone."""
+"""W-search: its loss equals a double loop, its Adam equals torch's, and anchors are independent."""
 
-import math
 from collections.abc import Iterator
 from typing import Any
 
@@ -10,23 +9,24 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from ssl_bench.errors import UserError
-from ssl_bench.generation.perturb import noise, truncate
-from ssl_bench.generation.search import Anchors, Found, Search, search, search_loss
+from ssl_bench.generation.settings import SearchSettings
+from ssl_bench.generation.w_perturb import noise, truncate
+from ssl_bench.generation.w_search import Anchors, SearchResult, search, search_loss
 
 LAYERS, STYLE, SHAPE = 3, 5, (1, 4, 4)
 EPS1, EPS2, TRUNCATION = 0.3, 0.5, 0.7
 OPEN: Any = {"eps1": EPS1, "eps2": EPS2, "truncation": TRUNCATION}
 MEAN = torch.full((STYLE,), 0.1)
 torch.manual_seed(0)
-DRAW, LOOK = torch.randn(LAYERS * STYLE, 16) / 4, torch.randn(16, 6)
+GENERATOR, ENCODER = torch.randn(LAYERS * STYLE, 16) / 4, torch.randn(16, 6)
 
 
 def synthesize(codes: Tensor) -> Tensor:
-    return (codes.flatten(1) @ DRAW).tanh().view(-1, *SHAPE) / 2 + 0.5
+    return (codes.flatten(1) @ GENERATOR).tanh().view(-1, *SHAPE) / 2 + 0.5
 
 
 def project(images: Tensor) -> Tensor:
-    return F.normalize(images.flatten(1) @ LOOK, dim=1)
+    return F.normalize(images.flatten(1) @ ENCODER, dim=1)
 
 
 def anchors(ids: range) -> Anchors:
@@ -34,18 +34,20 @@ def anchors(ids: range) -> Anchors:
     return Anchors(torch.tensor(ids), codes, synthesize(codes).mul(255).round().to(torch.uint8))
 
 
-def found(settings: Search, chunks: Iterator[Anchors], batch_size: int = 4, **how: Any) -> dict[int, Found]:
-    """What is found for each anchor, by its id."""
+def run_search(
+    settings: SearchSettings, chunks: Iterator[Anchors], batch_size: int = 4, **how: Any
+) -> dict[int, SearchResult]:
+    """Search, and return the result of each anchor by its id."""
     every = search(synthesize, project, MEAN, chunks, settings, **OPEN, batch_size=batch_size, **how)
-    rows: dict[int, Found] = {}
+    rows: dict[int, SearchResult] = {}
     for part in every:
         for row, number in enumerate(part.ids.tolist()):
-            assert number not in rows, "an anchor ends once"
-            rows[number] = Found(part.ids[row], part.views[row], {n: v[row] for n, v in part.figures.items()})
+            assert number not in rows, "a result of each anchor once"
+            rows[number] = SearchResult(part.ids[row], part.views[row], {n: v[row] for n, v in part.metrics.items()})
     return rows
 
 
-def test_the_loss_is_that_of_a_double_loop() -> None:
+def test_the_loss_equals_a_double_loop() -> None:
     views, target = F.normalize(torch.randn(3, 4, 6), dim=2), F.normalize(torch.randn(3, 6), dim=1)
     for weight, eps2 in [(0.0, 0.5), (0.3, 1.6)]:
         expected = []
@@ -67,8 +69,8 @@ def test_gradients_are_finite_where_views_coincide() -> None:
     assert views.grad.isfinite().all()
 
 
-def test_an_anchor_is_searched_as_torch_adam_does_it() -> None:
-    settings = Search(views=3, steps=20, tolerance=0.0)
+def test_a_search_equals_torchs_adam() -> None:
+    settings = SearchSettings(views=3, steps=20, tolerance=0.0)
     anchor = anchors(range(5, 6))
     codes = anchor.codes + settings.noise * noise(anchor.ids, settings.seed, 3, LAYERS, STYLE)[0]
     codes.requires_grad_()
@@ -83,36 +85,36 @@ def test_an_anchor_is_searched_as_torch_adam_does_it() -> None:
         optimizer.zero_grad()
         loss()[0].backward()
         optimizer.step()
-    mine = found(settings, iter([anchor]))[5]
-    torch.testing.assert_close(mine.figures["loss"], loss()[0][0].detach(), rtol=1e-4, atol=1e-7)
+    mine = run_search(settings, iter([anchor]))[5]
+    torch.testing.assert_close(mine.metrics["loss"], loss()[0][0].detach(), rtol=1e-4, atol=1e-7)
     assert (mine.views.int() - loss()[1].mul(255).round().int()).abs().max() <= 1
-    assert mine.figures["steps"] == 20
+    assert mine.metrics["steps"] == 20
 
 
-def test_views_are_at_the_boundary_and_apart() -> None:
-    settings = Search(views=4, steps=300, uniformity=0.1, tolerance=5e-3)
-    rows = found(settings, iter([anchors(range(9))]))
+def test_views_are_at_the_boundary_and_apart_from_each_other() -> None:
+    settings = SearchSettings(views=4, steps=300, uniformity=0.1, tolerance=5e-3)
+    rows = run_search(settings, iter([anchors(range(9))]))
     assert sorted(rows) == list(range(9))
     for number, row in rows.items():
         target, views = project(anchors(range(number, number + 1)).images / 255), project(row.views / 255)
         away = (views - target).norm(dim=1)
-        assert row.figures["loss"] <= settings.tolerance
-        assert row.figures["steps"] < settings.steps
+        assert row.metrics["loss"] <= settings.tolerance
+        assert row.metrics["steps"] < settings.steps
         assert (away - EPS1).abs().mean() < 0.1
-        torch.testing.assert_close(row.figures["boundary"], (away - EPS1).abs().mean(), atol=0.01, rtol=0)
+        torch.testing.assert_close(row.metrics["boundary"], (away - EPS1).abs().mean(), atol=0.01, rtol=0)
         apart = torch.pdist(views).mean()
         assert apart > 0.4
-        torch.testing.assert_close(row.figures["spread"], apart, atol=0.02, rtol=0)
+        torch.testing.assert_close(row.metrics["spread"], apart, atol=0.02, rtol=0)
 
 
 @pytest.mark.parametrize("batch_size", [1, 3, 64])
-def test_what_is_found_does_not_depend_on_the_others_in_the_batch(batch_size: int) -> None:
-    settings = Search(views=3, steps=60, tolerance=5e-3)
-    alone = {i: found(settings, iter([anchors(range(i, i + 1))]))[i] for i in range(7)}
-    assert len({float(row.figures["steps"]) for row in alone.values()}) > 2  # they leave at different times
-    together = found(settings, iter([anchors(range(2)), anchors(range(2, 7))]), batch_size)
+def test_a_result_does_not_depend_on_the_rest_of_the_batch(batch_size: int) -> None:
+    settings = SearchSettings(views=3, steps=60, tolerance=5e-3)
+    alone = {i: run_search(settings, iter([anchors(range(i, i + 1))]))[i] for i in range(7)}
+    assert len({float(row.metrics["steps"]) for row in alone.values()}) > 2  # they converge at different steps
+    together = run_search(settings, iter([anchors(range(2)), anchors(range(2, 7))]), batch_size)
     for number, row in alone.items():
-        assert row.figures["steps"] == together[number].figures["steps"]
+        assert row.metrics["steps"] == together[number].metrics["steps"]
         assert (row.views.int() - together[number].views.int()).abs().max() <= 1
 
 
@@ -123,7 +125,7 @@ def test_the_batch_is_kept_full() -> None:
         sizes.append(len(codes) // 3)
         return synthesize(codes)
 
-    settings = Search(views=3, steps=60, tolerance=5e-3)
+    settings = SearchSettings(views=3, steps=60, tolerance=5e-3)
     list(
         search(
             counting, project, MEAN, iter([anchors(range(5)), anchors(range(5, 12))]), settings, **OPEN, batch_size=4
@@ -135,33 +137,23 @@ def test_the_batch_is_kept_full() -> None:
 
 
 def test_other_seeds_find_other_views() -> None:
-    first, second = (found(Search(views=3, steps=60, seed=seed), iter([anchors(range(1))]))[0] for seed in (0, 1))
+    first, second = (
+        run_search(SearchSettings(views=3, steps=60, seed=seed), iter([anchors(range(1))]))[0] for seed in (0, 1)
+    )
     assert not torch.equal(first.views, second.views)
 
 
-def test_in_lower_precision_it_is_the_same_search() -> None:
-    settings = Search(views=3, steps=60, tolerance=5e-3)
-    exact = found(settings, iter([anchors(range(3))]))
-    low = found(settings, iter([anchors(range(3))]), autocast=torch.bfloat16)
+def test_lower_precision_gives_similar_results() -> None:
+    settings = SearchSettings(views=3, steps=60, tolerance=5e-3)
+    exact = run_search(settings, iter([anchors(range(3))]))
+    low = run_search(settings, iter([anchors(range(3))]), autocast=torch.bfloat16)
     for number, row in exact.items():
-        assert low[number].figures["boundary"] < 0.05
+        assert low[number].metrics["boundary"] < 0.05
         assert (row.views.int() - low[number].views.int()).abs().float().mean() < 16
 
 
-def test_a_loss_that_is_not_finite_is_refused_by_the_image() -> None:
+def test_a_non_finite_loss_is_an_error_that_names_the_image() -> None:
     broken = anchors(range(4))
     broken.codes[2] = torch.nan
     with pytest.raises(UserError, match="the loss of image 2 is not finite"):
-        found(Search(views=3, steps=60), iter([broken]))
-
-
-@pytest.mark.parametrize(
-    "wrong",
-    [
-        {"views": 1}, {"steps": -1}, {"truncation": 1.5}, {"noise": 0.0}, {"lr": 0.0}, {"lr": math.nan}, {"eps1": -0.1},
-        {"eps1": math.nan}, {"eps2": 2.5}, {"uniformity": -0.01}, {"tolerance": math.nan},
-    ],
-)  # fmt: skip
-def test_settings_out_of_range_are_refused(wrong: dict[str, float]) -> None:
-    with pytest.raises(UserError, match=f"{next(iter(wrong))} {next(iter(wrong.values()))}"):
-        Search(**wrong)  # type: ignore[arg-type]
+        run_search(SearchSettings(views=3, steps=60), iter([broken]))

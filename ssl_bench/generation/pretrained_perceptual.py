@@ -1,8 +1,7 @@
-"""Where the network of a perceptual distance comes from: VGG19, or an encoder that the suite has trained."""
+"""Perceptual distances with pretrained networks: VGG19, or the encoder of a run."""
 
 import itertools
 from pathlib import Path
-from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -14,19 +13,20 @@ from ssl_bench.methods.checkpoint import load_method
 from ssl_bench.networks.perceptual import PerceptualDistance
 
 CUTS = (0, 2, 7, 12, 21, 30)
-"""Of VGG19's layers, into stages that end with the first ReLU of each resolution (Johnson et al. 2016)."""
+"""Layers at which VGG19 is cut into stages that end with the first ReLU of each resolution (Johnson et al. 2016)."""
 IMAGENET = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
+"""Mean and standard deviation."""
 
 
-class Perceptual:
-    """A perceptual distance, loaded when it is first asked for.
+class PretrainedPerceptual:
+    """A perceptual distance whose pretrained network is loaded at first use.
 
     Args:
-        weights: ``vgg19``, whose weights torchvision downloads; a file of them; or the run folder of a method with a
-            residual network as its backbone (simclr, simsiam), of which the outputs of all residual blocks are
-            compared: a stand-in where VGG's weights cannot be had, and logged by that name.
-        normalize: whether VGG19 is given images as it was trained with, or as released; see `vgg19_distance`. An
-            encoder of the suite is given images as its run was.
+        weights: ``vgg19``, whose weights torchvision downloads; a file of these weights; or the run folder of a method
+            with a residual network as its backbone (simclr, simsiam), which compares the outputs of all residual
+            blocks. It replaces VGG19 where its weights are not available, and is logged as ``stand_in``.
+        normalize: whether VGG19 is given inputs normalised as in its training, or as released, see `vgg19_distance`.
+            The encoder of a run is given inputs normalised as in its training.
     """
 
     def __init__(self, weights: str = "vgg19", normalize: bool = True):
@@ -35,10 +35,10 @@ class Perceptual:
         self.network: PerceptualDistance | None = None
 
     def on(self, device: torch.device) -> PerceptualDistance:
-        """The network, on that device.
+        """Return the network on a device.
 
         Raises:
-            UserError: it cannot be had.
+            UserError: its weights are not available.
         """
         if self.network is None:
             if Path(self.weights).is_dir():
@@ -58,46 +58,48 @@ class Perceptual:
 
 
 def vgg19_distance(weights: Path | None = None, normalize: bool = True) -> PerceptualDistance:
-    """Of VGG19's features (Simonyan & Zisserman 2015), at its layers relu1_1, relu2_1, ..., relu5_1.
+    """Return the distance in VGG19's features (Simonyan & Zisserman 2015) at layers relu1_1, relu2_1, ..., relu5_1.
 
     Args:
-        weights: file of torchvision's VGG19 trained on ImageNet; none downloads it.
-        normalize: the inputs as the network was trained with, by ImageNet's mean and standard deviation, or as released
-            with "Constructive Assimilation": to [-1, 1].
+        weights: file of torchvision's VGG19 trained on ImageNet; None downloads it.
+        normalize: if true, inputs are normalised as in the network's training, by ImageNet's mean and standard
+            deviation; else to [-1, 1], as released with "Constructive Assimilation".
 
     Raises:
-        UserError: the weights cannot be had, or are not VGG19's.
+        UserError: the weights are not available, or are not VGG19's.
     """
     with torch.device("meta"):
         layers = vgg19(weights=None).features[: CUTS[-1]]
     try:
-        state: Any = (
+        state = (
             torch.load(weights, map_location="cpu", weights_only=True)
             if weights
             else VGG19_Weights.IMAGENET1K_V1.get_state_dict(progress=False, check_hash=True)
         )
     except OSError as error:
         raise UserError(
-            f"VGG19's weights cannot be had ({error}): give their file, or the run folder of a simclr or simsiam run "
-            "that stands in for it, as --method.perceptual.weights"
+            f"VGG19's weights are not available ({error}): give their file, or the run folder of a simclr or simsiam "
+            "run to use in place of VGG19, as --method.perceptual.weights"
         ) from error
     try:
         state = {name.removeprefix("features."): tensor for name, tensor in state.items()}
         layers.load_state_dict({name: state[name] for name in layers.state_dict()}, assign=True)
     except (AttributeError, KeyError, RuntimeError) as error:
-        raise UserError(f"{weights}: not the weights of torchvision's vgg19, no fitting {error}"[:200]) from error
+        raise UserError(f"{weights}: not the weights of torchvision's vgg19, no matching {error}"[:200]) from error
     for layer in layers:
         if isinstance(layer, nn.MaxPool2d):
-            layer.ceil_mode = True  # the same for even sizes, and images of 8 px do not vanish
+            layer.ceil_mode = True  # equal for even sizes; images of 8 px are not reduced to nothing
     stages = [layers[start:end] for start, end in itertools.pairwise(CUTS)]
     return PerceptualDistance(stages, *(IMAGENET if normalize else ((0.5,) * 3, (0.5,) * 3)))
 
 
 def run_distance(folder: Path) -> PerceptualDistance:
-    """Of the outputs of every residual block of a run's backbone, whose inputs are normalised as its recipe does.
+    """Return the distance in the outputs of all residual blocks of a run's backbone.
+
+    Inputs are normalised as by the recipe of the run.
 
     Raises:
-        UserError: its method has no such backbone.
+        UserError: the method of the run has no residual backbone.
     """
     layers = getattr(getattr(load_method(folder), "backbone", None), "backbone", None)
     if not isinstance(layers, nn.Sequential):
@@ -107,7 +109,7 @@ def run_distance(folder: Path) -> PerceptualDistance:
     stages, stem = [], nn.Sequential()
     for layer in layers:
         stem.append(layer)
-        if any(True for _ in layer.children()):  # a block, and not a single layer
+        if any(True for _ in layer.children()):  # a residual block, not a single layer
             stages.append(stem)
             stem = nn.Sequential()
     views = build(resolve(["--config", str(folder / "config.yaml")])).views

@@ -1,4 +1,4 @@
-"""MINE finds the information that is there: that of Gaussians is known, an image tells all of its copy."""
+"""MINE estimates the known mutual information of Gaussians, and that of an image and its copy."""
 
 import math
 
@@ -10,7 +10,16 @@ from ssl_bench.data.digits import Digits
 from ssl_bench.data.module import ImageSet
 from ssl_bench.data.views import Steps, Views
 from ssl_bench.errors import UserError
-from ssl_bench.generation.mine import Critic, Marginal, Pairs, information, kinds, measure, table
+from ssl_bench.generation.mine_estimator import (
+    Critic,
+    Marginal,
+    Pairs,
+    kinds_of_views,
+    mutual_information,
+    mutual_information_table,
+    train_critic,
+)
+from ssl_bench.generation.settings import MineSettings
 
 SAMPLES, DIMS = 2048, 1
 
@@ -40,19 +49,19 @@ def gaussians(rho: float) -> Pairs:
     return lambda ids: (x[ids], y[ids])
 
 
-def found(pairs: Pairs, marginal: Marginal = "all_pairs", **settings: int) -> float:
+def estimate(pairs: Pairs, marginal: Marginal = "all_pairs", batch_size: int = 64) -> float:
     torch.manual_seed(0)
     critic = Critic(nn.Identity(), DIMS, 32, marginal)
-    return information(pairs, SAMPLES, critic, **{"epochs": 8, "batch_size": 64, "lr": 1e-2} | settings)  # type: ignore[arg-type]
+    return train_critic(pairs, SAMPLES, critic, MineSettings(epochs=8, batch_size=batch_size, lr=1e-2))
 
 
 @pytest.mark.parametrize("marginal", ["all_pairs", "shuffle"])
 @pytest.mark.parametrize("rho", [0.0, 0.5, 0.9])
-def test_it_is_that_of_correlated_gaussians(rho: float, marginal: Marginal) -> None:
-    assert found(gaussians(rho), marginal) == pytest.approx(-DIMS / 2 * math.log(1 - rho**2), abs=0.1)
+def test_the_estimate_is_that_of_correlated_gaussians(rho: float, marginal: Marginal) -> None:
+    assert estimate(gaussians(rho), marginal) == pytest.approx(-DIMS / 2 * math.log(1 - rho**2), abs=0.1)
 
 
-def test_joint_and_marginal_scores_are_those_of_the_layers_one_after_the_other() -> None:
+def test_joint_and_marginal_scores_equal_those_of_the_layers_in_sequence() -> None:
     critic = Critic(nn.Linear(3, 5), 5, 8)
     first, second = torch.randn(2, 4, 3)
     joint, marginal = critic(first, second)
@@ -65,7 +74,7 @@ def test_joint_and_marginal_scores_are_those_of_the_layers_one_after_the_other()
                 torch.testing.assert_close(joint[i], expected)
 
 
-def test_a_seed_decides_the_figure_and_the_callers_random_numbers_go_on_as_they_were() -> None:
+def test_the_seed_determines_the_estimate_and_the_callers_random_state_is_restored() -> None:
     torch.manual_seed(5)
     expected = torch.rand(1)
     torch.manual_seed(0)
@@ -75,42 +84,44 @@ def test_a_seed_decides_the_figure_and_the_callers_random_numbers_go_on_as_they_
         torch.manual_seed(0)
         critic = Critic(nn.Identity(), DIMS, 8)
         torch.manual_seed(5)
-        values.append(information(pairs, 256, critic, epochs=1, batch_size=64, seed=seed))
+        values.append(train_critic(pairs, 256, critic, MineSettings(epochs=1, batch_size=64, seed=seed)))
         assert torch.equal(torch.rand(1), expected)
     assert values[0] == values[1] != values[2]
 
 
-def test_an_image_tells_all_of_its_copy_and_nothing_of_noise(few: ImageSet, views: Views) -> None:
+def test_an_image_has_all_information_about_its_copy_and_none_about_noise(few: ImageSet, views: Views) -> None:
     def plain(images: Tensor, ids: Tensor) -> Tensor:
         return views.evaluation_input(images)
 
     def noise(images: Tensor, ids: Tensor) -> Tensor:
         return torch.rand(len(images), *views.image_shape)
 
-    copy, nothing = (measure(plain, other, few, width=8, epochs=8, batch_size=16, lr=3e-3) for other in (plain, noise))
+    settings = MineSettings(width=8, epochs=8, batch_size=16, lr=3e-3)
+    copy, nothing = (mutual_information(plain, other, few, settings) for other in (plain, noise))
     assert nothing < 0.3 < 0.5 * math.log(16) < copy <= math.log(16) + 1e-6
 
 
-def test_the_table_has_every_two_kinds_and_the_ceiling(few: ImageSet, views: Views) -> None:
+def test_the_table_has_each_pair_of_kinds_and_the_ceiling(few: ImageSet, views: Views) -> None:
     def source(images: Tensor, ids: Tensor) -> Tensor:
         return images.flip(3).expand(2, *images.shape)
 
-    figures = table(kinds(views, source), few, width=4, epochs=1, batch_size=16)
-    assert list(figures) == ["original_generated", "original_expert", "generated_expert", "ceiling"]
-    assert all(math.isfinite(figure) for figure in figures.values())
-    assert figures["ceiling"] == pytest.approx(math.log(16))
+    settings = MineSettings(width=4, epochs=1, batch_size=16)
+    nats = mutual_information_table(kinds_of_views(views, source), few, settings)
+    assert list(nats) == ["original_generated", "original_expert", "generated_expert", "ceiling"]
+    assert all(math.isfinite(value) for value in nats.values())
+    assert nats["ceiling"] == pytest.approx(math.log(16))
 
 
 def test_generated_views_are_normalised_and_not_augmented(few: ImageSet, views: Views) -> None:
     batch = few[torch.arange(3)]
-    of = kinds(views, lambda images, ids: images.unsqueeze(0))
+    of = kinds_of_views(views, lambda images, ids: images.unsqueeze(0))
     torch.testing.assert_close(of["generated"](batch.images, batch.ids), of["original"](batch.images, batch.ids))
-    of = kinds(views, lambda images, ids: images.unsqueeze(0) / 255)
+    of = kinds_of_views(views, lambda images, ids: images.unsqueeze(0) / 255)
     torch.testing.assert_close(of["generated"](batch.images, batch.ids), of["original"](batch.images, batch.ids))
 
 
-def test_what_cannot_be_measured_is_refused() -> None:
+def test_too_large_batches_and_a_non_finite_bound_are_refused() -> None:
     with pytest.raises(UserError, match="from 2 to 2048"):
-        found(gaussians(0.5), batch_size=8192)
+        estimate(gaussians(0.5), batch_size=8192)
     with pytest.raises(UserError, match="not finite in epoch 1"):
-        found(lambda ids: (ids.unsqueeze(1) / 0.0, ids.unsqueeze(1).float()))
+        estimate(lambda ids: (ids.unsqueeze(1) / 0.0, ids.unsqueeze(1).float()))

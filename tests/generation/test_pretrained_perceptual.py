@@ -1,4 +1,4 @@
-"""An encoder of the suite as a stand-in for VGG19."""
+"""The encoder of a run in place of VGG19."""
 
 from pathlib import Path
 from typing import Any
@@ -13,7 +13,7 @@ from ssl_bench.config.files import stack
 from ssl_bench.config.resolve import build, resolve, to_dict
 from ssl_bench.config.schema import Run
 from ssl_bench.errors import UserError
-from ssl_bench.generation.perceptual import Perceptual
+from ssl_bench.generation.pretrained_perceptual import PretrainedPerceptual
 
 
 def untrained(folder: Path, method: str, *flags: str) -> Run:
@@ -25,7 +25,7 @@ def untrained(folder: Path, method: str, *flags: str) -> Run:
     return run
 
 
-def test_it_is_the_l1_distance_of_the_outputs_of_all_residual_blocks(tmp_path: Path) -> None:
+def test_it_equals_the_l1_distance_of_the_outputs_of_all_residual_blocks(tmp_path: Path) -> None:
     run = untrained(tmp_path, "simclr", "--method.backbone.width=4", "--views.recipe=[normalize]")
     method: Any = run.method.eval()
     seen: list[Tensor] = []
@@ -38,7 +38,7 @@ def test_it_is_the_l1_distance_of_the_outputs_of_all_residual_blocks(tmp_path: P
         method.encode(run.views.from_image(y))
         blocks = len(seen) // 2
         expected = sum((a - b).abs().mean((1, 2, 3)) for a, b in zip(seen[:blocks], seen[blocks:], strict=True))
-        ours = Perceptual(str(tmp_path))
+        ours = PretrainedPerceptual(str(tmp_path))
         torch.testing.assert_close(ours.distance(x, ours.features(y)), expected)
     assert ours.name == "stand_in"
 
@@ -46,8 +46,8 @@ def test_it_is_the_l1_distance_of_the_outputs_of_all_residual_blocks(tmp_path: P
 def test_runs_without_a_residual_backbone_are_refused(tmp_path: Path) -> None:
     untrained(tmp_path / "vae", "vae", "--method.encoder.hidden=[8]", "--method.decoder.hidden=[8]")
     with pytest.raises(UserError, match=r"vae: its method has no residual backbone: give the run folder of a simclr"):
-        Perceptual(str(tmp_path / "vae")).features(torch.rand(1, 1, 8, 8))
+        PretrainedPerceptual(str(tmp_path / "vae")).features(torch.rand(1, 1, 8, 8))
 
 
-def test_it_is_loaded_when_it_is_first_asked_for() -> None:
-    assert Perceptual("nowhere").network is None
+def test_the_network_is_loaded_at_first_use() -> None:
+    assert PretrainedPerceptual("nowhere").network is None

@@ -1,4 +1,4 @@
-"""Views by a viewmaker that is trained, and what one is given."""
+"""Views by the trained network of a viewmaker run."""
 
 from pathlib import Path
 
@@ -9,32 +9,27 @@ from ssl_bench.errors import UserError
 from ssl_bench.methods.base import Method
 from ssl_bench.methods.checkpoint import load_method
 from ssl_bench.methods.viewmaker import ViewMaker
+from ssl_bench.ranges import PositiveInt, check_ranges
 
 
-def originals(images: Tensor, ids: Tensor) -> Tensor:
-    """The images themselves ``(1, N, C, H, W)``, for a recipe other than the expert one, such as a viewmaker's."""
-    return images.unsqueeze(0)
-
-
+@check_ranges
 class ViewMakerViews:
-    """Views by the viewmaker of a run of METHOD=viewmaker, which is not trained any further.
+    """Views by the frozen viewmaker of a run of METHOD=viewmaker.
 
     Args:
-        run: its run folder or checkpoint file.
-        views: how many of each image.
+        run: the run folder or a checkpoint file.
+        views: number of views of each image.
     """
 
-    def __init__(self, run: str, views: int = 1) -> None:
-        if views < 1:
-            raise UserError(f"ViewMakerViews: views {views}: give 1 or more")
+    def __init__(self, run: str, views: PositiveInt = 1) -> None:
         self.run, self.views = Path(run), views
         self._network: nn.Module | None = None
 
     def attach(self, method: Method) -> None:
-        """Loads the viewmaker.
+        """Load the viewmaker before training.
 
         Raises:
-            UserError: the run is of another method, or of images of another shape than the data's.
+            UserError: the run is of another method, or its images have another shape than the data's.
         """
         shape = tuple(method.trainer.datamodule.image_shape)  # type: ignore[attr-defined]
         if (theirs := self._load().image_shape) != shape:
@@ -44,11 +39,11 @@ class ViewMakerViews:
 
     @torch.no_grad()
     def __call__(self, images: Tensor, ids: Tensor) -> Tensor:
-        """Images ``(N, C, H, W)``, uint8 or in [0, 1], to views ``(J, N, C, H, W)`` of them in [0, 1]."""
+        """Return views ``(J, N, C, H, W)`` in [0, 1] of images ``(N, C, H, W)``, uint8 or float in [0, 1]."""
         network = self._load().to(images.device)
         x = images if images.is_floating_point() else images / 255
-        made: Tensor = network(x.expand(self.views, *x.shape).flatten(0, 1))
-        return made.clamp(0, 1).view(self.views, *x.shape)
+        views: Tensor = network(x.expand(self.views, *x.shape).flatten(0, 1))
+        return views.clamp(0, 1).view(self.views, *x.shape)
 
     def _load(self) -> nn.Module:
         if self._network is None:

@@ -1,4 +1,4 @@
-"""The `views` commands: what they make, that they go on where they were, and what they refuse."""
+"""The `views` commands: contents of the folders they make, resuming, and errors."""
 
 import shutil
 import signal
@@ -15,12 +15,12 @@ from safetensors.torch import load_file, save_file
 from ssl_bench.cli import main
 from ssl_bench.data.shards import Shards
 from ssl_bench.errors import UserError
-from ssl_bench.generation.commands import invert_images, perturb_codes
-from ssl_bench.generation.inversion import Invert
-from ssl_bench.generation.job import Job
-from ssl_bench.generation.perturb import Perturb, noise, truncate
-from ssl_bench.generation.search import Search
-from ssl_bench.generation.search_command import search_views
+from ssl_bench.generation.commands.arguments import InvertCommand, PerturbCommand, SearchCommand
+from ssl_bench.generation.commands.invert import invert_images
+from ssl_bench.generation.commands.perturb import perturb_codes
+from ssl_bench.generation.commands.search import search_views
+from ssl_bench.generation.settings import InvertSettings, Job, PerturbSettings, SearchSettings
+from ssl_bench.generation.w_perturb import noise, truncate
 from ssl_bench.methods.checkpoint import load_method
 from tests.generation.conftest import CPU, untrained
 from tests.ranks import Ranks
@@ -30,25 +30,25 @@ QUICK = ["--images=12", "--views=2", "--steps=15", "--batch_size=4", "--shard_ro
 
 
 def rows_of(folder: Path) -> dict[str, torch.Tensor]:
-    """All of a folder's rows, but for how long they took."""
+    """All tensors of a folder, except the times."""
     shards = Shards(folder).require_complete("it")
     return {name: shards.read_all(name) for name in shards.tensor_names() if name != "seconds"}
 
 
 def assert_same(ours: dict[str, torch.Tensor], theirs: dict[str, torch.Tensor]) -> None:
-    """But for rounding: of pixels by one level."""
+    """Equal up to rounding: pixels up to one level."""
     for name, rows in theirs.items():
         tolerance = 1.0 if name == "views" else 1e-3
         torch.testing.assert_close(ours[name].float(), rows.float(), atol=tolerance, rtol=0)
 
 
-def test_codes_are_their_images_once_truncated(codes: Path, runs: dict[str, Path]) -> None:
+def test_truncated_codes_reproduce_their_images(codes: Path, runs: dict[str, Path]) -> None:
     shards, method = Shards(codes), load_method(runs["inversion"])
     truncation = shards.key["settings"]["truncation"]
     assert truncation == 0.7
     assert shards.key["settings"]["perceptual_weight"] == 0, "of a run without a perceptual distance"
-    drawn = method.synthesize(truncate(shards.read_all("codes"), method.mean_code(), truncation))  # type: ignore[operator]
-    assert (drawn.clamp(0, 1) * 255 - shards.read_all("images")).abs().max() <= 0.51
+    images = method.synthesize(truncate(shards.read_all("codes"), method.mean_code(), truncation))  # type: ignore[operator]
+    assert (images.clamp(0, 1) * 255 - shards.read_all("images")).abs().max() <= 0.51
 
 
 def test_a_search_prints_its_folder_last_and_ends_near_the_boundary(
@@ -69,7 +69,7 @@ def test_a_search_prints_its_folder_last_and_ends_near_the_boundary(
     assert (tmp_path / "sheet.png").read_bytes().startswith(b"\x89PNG")
 
 
-def test_a_killed_search_goes_on_to_what_it_would_have_found(
+def test_a_killed_search_resumes_and_gives_the_same_result(
     codes: Path, runs: dict[str, Path], tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     command = ["views", "search", str(codes), "--encoder", str(runs["simclr"]), *QUICK, "--devices=1"]
@@ -84,7 +84,7 @@ def test_a_killed_search_goes_on_to_what_it_would_have_found(
     assert 0 < len(begun) < 6, "killed in the middle"
     before = {file: file.stat().st_mtime_ns for file in cut.glob("*.safetensors")}
     assert main([*command, "--steps=100", "--out", str(cut)]) == 0
-    assert "goes on" in capsys.readouterr().err
+    assert "resuming: " in capsys.readouterr().err
     assert all(file.stat().st_mtime_ns == time for file, time in before.items())
     assert main([*command, "--steps=100", "--out", str(tmp_path / "whole")]) == 0
     for name, whole in rows_of(tmp_path / "whole").items():
@@ -94,27 +94,28 @@ def test_a_killed_search_goes_on_to_what_it_would_have_found(
 
 
 def in_ranks(codes: Path, encoder: Path, out: Path) -> None:
-    search_views(
-        codes, encoder, Job(out / "search", images=12, batch_size=4, shard_rows=2), CPU, Search(views=2, steps=15)
-    )
-    perturb_codes(codes, Job(out / "perturb", images=12, shard_rows=5), CPU, Perturb(views=2))
+    job = Job(out / "search", images=12, batch_size=4, shard_rows=2)
+    search_views(SearchCommand(codes, encoder, SearchSettings(views=2, steps=15), job), CPU)
+    perturb_codes(PerturbCommand(codes, PerturbSettings(views=2), Job(out / "perturb", images=12, shard_rows=5)), CPU)
 
 
-def test_two_ranks_make_what_one_process_does(ranks: Ranks, codes: Path, runs: dict[str, Path], tmp_path: Path) -> None:
+def test_two_ranks_make_the_same_rows_as_one_process(
+    ranks: Ranks, codes: Path, runs: dict[str, Path], tmp_path: Path
+) -> None:
     in_ranks(codes, runs["simclr"], tmp_path / "one")
     ranks(in_ranks, codes, runs["simclr"], tmp_path / "two")
     for kind in ("search", "perturb"):
         assert_same(rows_of(tmp_path / "two" / kind), rows_of(tmp_path / "one" / kind))
 
 
-def test_perturbed_views_say_their_noise_after_truncation(codes: Path, tmp_path: Path, capsys: Any) -> None:
-    folder = perturb_codes(codes, Job(tmp_path), CPU, Perturb(views=3, sigma=0.5))
+def test_perturb_prints_and_stores_the_noise_after_truncation(codes: Path, tmp_path: Path, capsys: Any) -> None:
+    folder = perturb_codes(PerturbCommand(codes, PerturbSettings(views=3, sigma=0.5), Job(tmp_path)), CPU)
     assert Shards(folder).key["settings"]["effective_sigma"] == pytest.approx(0.35)
     assert "0.35 after truncation" in capsys.readouterr().err
     assert Shards(folder).shape("views") == (3, 1, 8, 8)
 
 
-def test_samples_are_a_folder_of_codes_too(runs: dict[str, Path], tmp_path: Path, capsys: Any) -> None:
+def test_samples_are_a_folder_of_codes(runs: dict[str, Path], tmp_path: Path, capsys: Any) -> None:
     sampled, first = tmp_path / "sampled", tmp_path / "first"
     for folder, count in ((sampled, 9), (first, 4)):
         assert main(["views", "sample", str(runs["stylegan2"]), f"--images={count}", "--out", str(folder)]) == 0
@@ -127,7 +128,7 @@ def test_samples_are_a_folder_of_codes_too(runs: dict[str, Path], tmp_path: Path
 
 
 def refused(capsys: Any, *arguments: object) -> str:
-    """The one line that a command of bad input ends with."""
+    """Run a command that fails with a usage error, and return the line of the error."""
     assert main(["views", *map(str, arguments)]) == 2
     lines: list[str] = capsys.readouterr().err.strip().splitlines()
     return lines[-1]
@@ -135,11 +136,11 @@ def refused(capsys: Any, *arguments: object) -> str:
 
 @pytest.fixture
 def ours(codes: Path, tmp_path: Path) -> Path:
-    """A copy of the codes, to do harm to."""
+    """A copy of the codes that a test may damage."""
     return Path(shutil.copytree(codes, tmp_path / "ours"))
 
 
-def test_codes_that_are_missing_or_not_whole_are_refused(ours: Path, runs: dict[str, Path], capsys: Any) -> None:
+def test_missing_or_incomplete_codes_are_refused(ours: Path, runs: dict[str, Path], capsys: Any) -> None:
     assert "no readable index.json" in refused(capsys, "perturb", ours.parent)
     (ours / "00001.safetensors").unlink()
     assert "8 of 30 rows are missing" in refused(capsys, "perturb", ours)
@@ -159,25 +160,27 @@ def test_codes_of_another_generator_are_refused(ours: Path, runs: dict[str, Path
     assert "no checkpoint at" in refused(capsys, "perturb", ours)
 
 
-def test_views_are_no_codes(codes: Path, runs: dict[str, Path], capsys: Any, tmp_path: Path) -> None:
-    folder = perturb_codes(codes, Job(tmp_path), CPU, Perturb(views=1))
+def test_views_are_refused_as_codes(codes: Path, runs: dict[str, Path], capsys: Any, tmp_path: Path) -> None:
+    folder = perturb_codes(PerturbCommand(codes, PerturbSettings(views=1), Job(tmp_path)), CPU)
     for command in (["perturb", folder], ["search", folder, "--encoder", runs["simclr"]]):
         assert "not codes: give a folder of codes" in refused(capsys, *command)
 
 
-def test_an_inversion_needs_its_own_run_alone(runs: dict[str, Path], tmp_path: Path, monkeypatch: Any) -> None:
+def test_an_inversion_does_not_need_the_run_of_its_generator(
+    runs: dict[str, Path], tmp_path: Path, monkeypatch: Any
+) -> None:
     generator = Path(shutil.copytree(runs["stylegan2"], tmp_path / "g"))
     run = untrained(tmp_path / "e", "inversion", f"--method.generator={generator}", "--method.encoder.width=8",
                     "--method.perceptual=null")  # fmt: skip
     generator.rename(tmp_path / "moved")
     (tmp_path / "elsewhere").mkdir()
     monkeypatch.chdir(tmp_path / "elsewhere")
-    folder = invert_images(run, Job(tmp_path / "codes", images=3), CPU, Invert(steps=0))
+    folder = invert_images(InvertCommand(run, InvertSettings(steps=0), Job(tmp_path / "codes", images=3)), CPU)
     assert main(["views", "show", str(folder)]) == 0
     assert (folder / "views.png").is_file()
 
 
-def test_encoders_that_do_not_fit_are_refused(codes: Path, runs: dict[str, Path], capsys: Any, tmp_path: Path) -> None:
+def test_unsuitable_encoders_are_refused(codes: Path, runs: dict[str, Path], capsys: Any, tmp_path: Path) -> None:
     assert "no projections" in refused(capsys, "search", codes, "--encoder", runs["inversion"])
     assert "no config.yaml" in refused(capsys, "search", codes, "--encoder", tmp_path)
     recipe = "--views.recipe=[{resize: {size: 16}}, normalize]"
@@ -185,44 +188,46 @@ def test_encoders_that_do_not_fit_are_refused(codes: Path, runs: dict[str, Path]
     assert "takes images of (1, 16, 16)" in refused(capsys, "search", codes, "--encoder", larger)
 
 
-def test_a_folder_that_holds_others_is_refused(codes: Path, capsys: Any, tmp_path: Path) -> None:
+def test_a_folder_of_rows_with_other_settings_is_refused(codes: Path, capsys: Any, tmp_path: Path) -> None:
     assert main(["views", "perturb", str(codes), "--out", str(tmp_path), "--views=1"]) == 0
     line = refused(capsys, "perturb", codes, "--out", tmp_path, "--views=1", "--sigma=0.3")
     assert "settings.sigma is 0.2 there and 0.3 here" in line
 
 
 @pytest.mark.parametrize(
-    ("arguments", "said"),
+    ("arguments", "message"),
     [
         (["perturb", "--images=31"], "there are 30 in"),
-        (["perturb", "--images=0"], "images 0"),
-        (["perturb", "--sigma=-1"], "sigma -1"),
-        (["perturb", "--sigmas=1"], "sigma"),
+        (["perturb", "--images=0"], "images must be an integer of at least 1, got 0"),
+        (["perturb", "--sigma=-1"], "sigma must be a number of at least 0, got -1"),
+        (["perturb", "--sigmas=1"], "unknown argument --sigmas=1: did you mean --sigma"),
         (["search"], "encoder"),
-        (["search", "--encoder=none", "--eps1=-1"], "eps1 -1"),
+        (["search", "--encoder=none", "--eps1=-1"], "eps1 must be a number in [0, 2], got -1"),
     ],
 )
-def test_flags_that_make_no_sense_are_refused(arguments: list[str], said: str, codes: Path, capsys: Any) -> None:
+def test_invalid_flags_are_refused(arguments: list[str], message: str, codes: Path, capsys: Any) -> None:
     name, *flags = arguments
-    assert said in refused(capsys, name, codes, *flags)
+    assert message in refused(capsys, name, codes, *flags)
 
 
-def test_a_search_that_is_not_finite_is_refused(ours: Path, runs: dict[str, Path], tmp_path: Path) -> None:
+def test_a_search_from_non_finite_codes_is_refused(ours: Path, runs: dict[str, Path], tmp_path: Path) -> None:
     file = ours / "00000.safetensors"
     tensors = load_file(file)
     tensors["codes"] = tensors["codes"].clone().index_fill_(0, torch.tensor([5]), torch.nan)
     save_file(tensors, file)
+    command = SearchCommand(
+        ours, runs["simclr"], SearchSettings(views=2, steps=3, eps1=0.3), Job(tmp_path / "search", images=8)
+    )
     with pytest.raises(UserError, match="the code of image 5 is not finite"):
-        search_views(ours, runs["simclr"], Job(tmp_path / "search", images=8), CPU, Search(views=2, steps=3, eps1=0.3))
+        search_views(command, CPU)
 
 
 def test_a_search_that_would_not_move_is_refused(codes: Path, runs: dict[str, Path], tmp_path: Path) -> None:
-    with pytest.raises(UserError, match=r"by eps1 0\.03 and uniformity 0 .* no view would move"):
-        search_views(codes, runs["simclr"], Job(tmp_path), CPU, Search(views=2, eps1=0.03, uniformity=0.0))
+    command = SearchCommand(codes, runs["simclr"], SearchSettings(views=2, eps1=0.03, uniformity=0.0), Job(tmp_path))
+    with pytest.raises(UserError, match=r"with eps1 0\.03 and uniformity 0 .* no view would move"):
+        search_views(command, CPU)
     assert not list(tmp_path.iterdir())
 
 
-def test_a_command_that_is_missing_is_asked_for(capsys: Any) -> None:
-    with pytest.raises(SystemExit):
-        main(["views"])
-    assert "required: COMMAND" in capsys.readouterr().err
+def test_a_missing_command_is_refused(capsys: Any) -> None:
+    assert "COMMAND is missing: give one of invert, sample" in refused(capsys)

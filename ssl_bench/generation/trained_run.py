@@ -1,0 +1,127 @@
+"""Load a finished run: its data, its views, its trained method and the hash of its weights."""
+
+from pathlib import Path
+from typing import Any, NamedTuple, Protocol, runtime_checkable
+
+import torch
+import yaml
+from jsonargparse import ArgumentError, ArgumentParser
+from torch import Tensor
+
+from ssl_bench.config.identity import encoder_hash, names
+from ssl_bench.data.module import DataModule
+from ssl_bench.data.shards import Shards
+from ssl_bench.data.views import Views
+from ssl_bench.errors import UserError
+from ssl_bench.methods.base import Method
+from ssl_bench.methods.checkpoint import load_method
+from ssl_bench.methods.inversion import InDomainInversion
+from ssl_bench.methods.stylegan2 import StyleGAN2
+
+CodeGenerator = StyleGAN2 | InDomainInversion
+"""Methods with ``synthesize``, ``mean_code``, ``n_latent``, ``style_dim`` and ``image_shape``."""
+
+
+@runtime_checkable
+class Projective(Protocol):
+    """A method that compares projections."""
+
+    def project(self, x: Tensor) -> Tensor:
+        """Project normalised images ``(N, C, H, W)`` to ``(N, d)``."""
+        ...
+
+
+class TrainedRun(NamedTuple):
+    """A finished run.
+
+    Attributes:
+        data: its data module, set up.
+        views: its views.
+        method: its trained method, frozen, in evaluation mode.
+        weights_hash: hash of the method's weights.
+        data_name: name of the data set in the run's folder name.
+    """
+
+    data: DataModule
+    views: Views
+    method: Method
+    weights_hash: str
+    data_name: str
+
+
+def load_run(folder: Path, device: torch.device) -> TrainedRun:
+    """Load a run folder.
+
+    The method is built from its checkpoint: a run of inversion does not need the run of its generator.
+
+    Raises:
+        UserError: the folder is not a run folder, or has no checkpoint.
+    """
+    config = read_config(folder)
+    method = load_method(folder).requires_grad_(False).to(device)
+    parser = ArgumentParser(exit_on_error=False)
+    parser.add_subclass_arguments(DataModule, "data", required=True)
+    parser.add_class_arguments(Views, "views")
+    for name in ("image_shape", "mean", "std"):
+        parser.link_arguments(f"data.{name}", f"views.{name}", apply_on="instantiate")
+    try:
+        built = parser.instantiate(parser.parse_object({name: config[name] for name in ("data", "views")}))
+    except (ArgumentError, ValueError) as error:
+        raise UserError(f"{folder}: its data or views cannot be built: {' '.join(str(error).split())}") from error
+    built.data.setup()
+    return TrainedRun(built.data, built.views, method, encoder_hash(method, config), names(config)[1])
+
+
+def load_generator(codes: Shards, device: torch.device) -> CodeGenerator:
+    """Load the method whose generator the codes of a folder belong to, frozen.
+
+    Raises:
+        UserError: the folder has no codes, or the run of their generator is missing, was trained anew, or takes codes
+            of another shape.
+    """
+    shape = codes.shape("codes")  # refuses a folder of views, which has no codes
+    folder = Path(codes.notes["generator"])
+    method = require_generator(load_method(folder).requires_grad_(False).to(device), folder)
+    if (takes := (method.n_latent, method.style_dim)) != shape:
+        raise UserError(f"{codes.folder} has codes of {shape}, the generator {folder} takes {takes}: make codes anew")
+    if encoder_hash(method, read_config(folder)) != codes.key["generator"]:
+        raise UserError(f"{codes.folder} has codes of other weights than {folder} has now: make codes anew")
+    return method
+
+
+def require_generator(method: Method, folder: Path) -> CodeGenerator:
+    """Return the method if it synthesizes images from codes.
+
+    Raises:
+        UserError: it does not.
+    """
+    if not isinstance(method, StyleGAN2 | InDomainInversion):
+        raise UserError(
+            f"{folder} is a run of {type(method).__name__}, which has no codes: give one of inversion or stylegan2"
+        )
+    return method
+
+
+def require_projections(method: Method, folder: Path) -> Projective:
+    """Return the method if it has projections.
+
+    Raises:
+        UserError: it has none.
+    """
+    if not isinstance(method, Projective):
+        raise UserError(
+            f"{folder} is a run of {type(method).__name__}, which has no projections: give one of simclr or simsiam"
+        )
+    return method
+
+
+def read_config(folder: Path) -> dict[str, Any]:
+    """Read the configuration of a run folder.
+
+    Raises:
+        UserError: it is not a run folder.
+    """
+    if not (folder / "config.yaml").is_file():
+        raise UserError(f"no config.yaml in {folder}: give a run folder, as `ssl-bench fit` prints it")
+    config: dict[str, Any] = yaml.safe_load((folder / "config.yaml").read_text(encoding="utf-8"))
+    return config
