@@ -1,12 +1,17 @@
-"""The README is a promise: its commands are run here at little cost, or resolved where their data are not at hand."""
+"""Commands, links and names in README.md and in the reference pages.
+
+Commands that need neither data nor much time are run. Those that train on other data are resolved to a configuration,
+commands of `views` are parsed, and the flags of scripts are compared with their help.
+"""
 
 import json
 import os
 import re
+import runpy
 import shlex
 import subprocess
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 
 import numpy as np
@@ -19,17 +24,53 @@ from ssl_bench.catalogue import config_names
 from ssl_bench.cli import main
 from ssl_bench.config.files import stack
 from ssl_bench.config.resolve import resolve
+from ssl_bench.evaluation import PROTOCOLS
+from ssl_bench.runs.arguments import command_line
+from ssl_bench.runs.views import command_parser, read_arguments
 
 ROOT = Path(__file__).parent.parent
-README = (ROOT / "README.md").read_text(encoding="utf-8")
-LINES = [line for block in re.findall(r"```bash\n(.*?)```", README, re.DOTALL) for line in block.splitlines() if line]
-COMMANDS = [line.split("#")[0].strip() for line in LINES]
+FOLDERS = ("ssl_bench/*", "configs", "benchmarks", "benchmarks/results")
+PATHS = [ROOT / "README.md", *(path for folder in FOLDERS for path in sorted(ROOT.glob(f"{folder}/README.md")))]
+PAGES = {str(path.relative_to(ROOT)): path.read_text(encoding="utf-8") for path in PATHS}
+README = PAGES["README.md"]
+RESULTS = sorted((ROOT / "benchmarks" / "results").glob("[!R]*.md"))
+
+
+def commands(text: str) -> list[str]:
+    """Commands of the bash blocks, without comments; a line that ends in a backslash continues."""
+    blocks = re.findall(r"```bash\n(.*?)```", text, re.DOTALL)
+    lines = [line for block in blocks for line in re.sub(r"\\\n\s*", "", block).splitlines()]
+    return [command for line in lines if (command := re.split(r"(?:^|\s)#", line)[0].strip())]
+
+
+COMMANDS = list(dict.fromkeys(command for page in PAGES.values() for command in commands(page)))
 CHEAP = ["--trainer.max_epochs=1", "--trainer.accelerator=cpu", "--evaluation.mlp_probe.max_epochs=1"]
 ENVIRONMENT = os.environ | {"OMP_NUM_THREADS": "1"}
 
 
+def kind(command: str) -> str:
+    """The kind of a command, which decides how it is tested; empty if no test covers it."""
+    patterns = {
+        "script": r"^python benchmarks/",
+        "make target": r"^make \w+$",
+        "information": r"ssl-bench list|--help\b|\.help\b",
+        "table": r"ssl-bench table",
+        "views": r"ssl-bench views",
+        "two processes": r"--devices 2\b",
+        "run folder": r"ssl-bench (evaluate|bench --config) runs/",
+        "runs": r"^(?!.*runs/).*(ssl-bench|make bench).*(digits|photos|spiral)",
+        "scores": r"ssl-bench evaluate ",
+        "resolves": r"ssl-bench|ssl_bench\.cli|make bench",
+    }
+    return next((name for name, pattern in patterns.items() if re.search(pattern, command)), "")
+
+
+def of_kind(name: str) -> pytest.MarkDecorator:
+    return pytest.mark.parametrize("command", [command for command in COMMANDS if kind(command) == name])
+
+
 def as_ssl_bench(command: str) -> list[str]:
-    """The arguments of ssl-bench in a command: make's are what the Makefile makes of them."""
+    """The arguments of ssl-bench in a command; those of make are taken from the recipe that it would run."""
     words = shlex.split(command)
     if words[0] == "make":
         recipe = subprocess.run(
@@ -43,7 +84,7 @@ def as_ssl_bench(command: str) -> list[str]:
 
 @pytest.fixture
 def workplace(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
-    """A folder with what the README's commands speak of: their_method.py, photos, and a run."""
+    """A working directory with the files that the commands name: their_method.py and photos."""
     (method,) = re.findall(r"```python\n(.*?)```", README, re.DOTALL)
     (tmp_path / "their_method.py").write_text(method, encoding="utf-8")
     torch.manual_seed(0)
@@ -58,30 +99,16 @@ def workplace(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]
     sys.modules.pop("their_method", None)
 
 
-RUN_HERE = [
-    c
-    for c in COMMANDS
-    if re.search(r"ssl-bench|make bench", c) and re.search("digits|photos|spiral", c) and "torchrun" not in c
-]
-SCORED = [c for c in COMMANDS if re.search(r"evaluate (?!runs)", c) and c not in RUN_HERE]
-RESOLVED = [
-    c
-    for c in COMMANDS
-    if re.search(r"make bench .*DATA|srun|(ssl-bench|make bench) .*parquet|--experiment|EXPERIMENT=", c)
-    and c not in RUN_HERE
-]
-
-
-@pytest.mark.parametrize("command", [c for c in RUN_HERE if "--devices 2" not in c])
+@of_kind("runs")
 def test_command_runs(command: str, workplace: Path) -> None:
     assert main([*as_ssl_bench(command), *CHEAP]) == 0
 
 
-@pytest.mark.parametrize("command", SCORED)
-def test_command_scores_what_is_there(
+@of_kind("scores")
+def test_command_scores_an_external_encoder(
     command: str, workplace: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    """On digits, which need no download; weights that do are refused in one line."""
+    """Digits replace data that need a download; pretrained weights, which need one too, give a usage error."""
     monkeypatch.setenv("HF_HUB_OFFLINE", "1")
     digits = load_digits()
     np.savez(workplace / "theirs.npz", features=digits.data.astype(np.float32), labels=digits.target)
@@ -92,25 +119,61 @@ def test_command_scores_what_is_there(
         assert "give the name without its tag for random weights" in capsys.readouterr().err
 
 
-@pytest.mark.parametrize("command", RESOLVED)
-def test_command_resolves(command: str) -> None:
-    arguments = as_ssl_bench(command)
-    named = {"method": None, "data": None, "experiment": None}
-    rest = []
-    pairs = iter(arguments[1:])
-    for word in pairs:
-        if word.removeprefix("--") in named:
-            named[word.removeprefix("--")] = next(pairs)  # type: ignore[assignment]
-        else:
-            rest.append({"--epochs": "--trainer.max_epochs", "--devices": "--trainer.devices"}.get(word, word))
-    resolve([*stack(**named), *rest])
+@of_kind("resolves")
+def test_command_resolves_to_a_configuration(command: str) -> None:
+    options, rest = command_line().parse_known_args(as_ssl_bench(command))
+    given = vars(options)
+    named = ("seed", "out", "trainer.max_epochs", "trainer.devices")
+    flags = [f"--{name}={given[name]}" for name in named if given[name] is not None]
+    resolve([*stack(options.method, options.data, options.experiment), *flags, *rest])
+
+
+@of_kind("views")
+def test_arguments_of_a_views_command_are_valid(command: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    _, name, *words = as_ssl_bench(command)
+    namespace, _ = command_parser(name).parse_known_args(words)
+    for value in vars(namespace).values():
+        if isinstance(value, Path):
+            value.mkdir(parents=True, exist_ok=True)  # the runs and folders that the command names
+    read_arguments(name, words)
+
+
+@of_kind("script")
+def test_flags_of_a_script_are_in_its_help(
+    command: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Flags with a dot, and the named ones, are passed on to `ssl-bench`."""
+    _, script, *arguments = shlex.split(command)
+    monkeypatch.setattr(sys, "argv", [script, "--help"])
+    with pytest.raises(SystemExit) as exit_code:
+        runpy.run_path(str(ROOT / script), run_name="__main__")
+    assert exit_code.value.code == 0
+    known = {word.strip("[],") for word in capsys.readouterr().out.split()} | {"--epochs"}
+    flags = [word.partition("=")[0] for word in arguments if word.startswith("--")]
+    assert [flag for flag in flags if "." not in flag and flag not in known] == []
+
+
+@of_kind("make target")
+def test_make_target_exists(command: str) -> None:
+    subprocess.run(["make", "--dry-run", *command.split()[1:]], cwd=ROOT, capture_output=True, check=True)
+
+
+@of_kind("information")
+def test_command_prints_names_or_help(command: str, capsys: pytest.CaptureFixture[str]) -> None:
+    try:
+        code: object = main(as_ssl_bench(command))
+    except SystemExit as exit_code:
+        code = exit_code.code
+    assert not code
+    assert capsys.readouterr().out
 
 
 def test_commands_about_a_run_work_on_one(workplace: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["bench", "--method", "vae", "--data", "digits", *CHEAP]) == 0
     (run,) = Path("runs").iterdir()
-    about_a_run = [c for c in COMMANDS if "runs" in c]
-    assert len(about_a_run) == 4
+    about_a_run = [c for c in COMMANDS if kind(c) == "run folder" or (kind(c) == "table" and "table runs" in c)]
+    assert len(about_a_run) >= 4
     for command in about_a_run:
         assert main(as_ssl_bench(command.replace("runs/RUN", str(run)))) == 0
     assert "vae" in capsys.readouterr().out
@@ -126,12 +189,12 @@ def test_a_method_outside_the_package_is_shown_under_its_own_name(
     assert json.loads(record.read_text())["metrics"]["knn_5/accuracy"] > 50
     again = [sys.executable, "-m", "ssl_bench.cli", "evaluate", str(record.parent), "--evaluation.protocols=[knn]"]
     done = subprocess.run(again, capture_output=True, text=True, check=False, env=ENVIRONMENT)
-    assert done.returncode == 0, done.stderr  # in a process of its own, which has not imported their_method
+    assert done.returncode == 0, done.stderr  # in another process, which has not imported their_method
 
 
-@pytest.mark.parametrize("command", [c for c in COMMANDS if "--devices 2" in c])
+@of_kind("two processes")
 def test_command_runs_on_two_processes(command: str, tmp_path: Path) -> None:
-    """The README's lines for several devices: what is started is sharded, and recorded once."""
+    """Training and scoring are shared by the processes, and one record is written."""
     launcher = [] if command.startswith("ssl-bench") else ["torch.distributed.run", "--nproc-per-node", "2", "-m"]
     arguments = [*as_ssl_bench(command), *CHEAP, f"--out={tmp_path}", "--evaluation.protocols=[knn]"]
     done = subprocess.run(
@@ -143,34 +206,73 @@ def test_command_runs_on_two_processes(command: str, tmp_path: Path) -> None:
     assert json.loads(record.read_text())["metrics"]["knn_5/accuracy"] > 50
 
 
-def test_every_command_is_run_or_resolved_by_some_test_or_by_ci() -> None:
-    ci = (ROOT / ".ci" / "run").read_text(encoding="utf-8")
-    elsewhere = [
-        c
-        for c in COMMANDS
-        if re.search("runs|results|--devices 2|assimilation.py", c) or f"\n{c}\n" in ci or f" {c} " in ci
-    ]
-    assert set(COMMANDS) == {*RUN_HERE, *SCORED, *RESOLVED, *elsewhere}
+def test_every_command_is_covered_by_a_test() -> None:
+    assert [command for command in COMMANDS if not kind(command)] == []
+    tables = [c for c in COMMANDS if kind(c) == "table"]
+    assert [command for command in tables if not re.search(r"table (runs|benchmarks/results)\b", command)] == []
 
 
 def test_the_recorded_results_are_read_by_the_table(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    (command,) = (c for c in COMMANDS if "results" in c)
     monkeypatch.chdir(ROOT)
-    assert main(as_ssl_bench(command)) == 0
-    assert "fashion_mnist" in capsys.readouterr().out
+    for command in (c for c in COMMANDS if "table benchmarks/results" in c):
+        assert main(as_ssl_bench(command)) == 0
+        assert "fashion_mnist" in capsys.readouterr().out
 
 
-def test_nothing_is_left_to_be_filled_in() -> None:
-    assert "@@" not in README
+@pytest.mark.parametrize("page", PAGES)
+def test_no_placeholder_is_left_in_a_page(page: str) -> None:
+    assert "@@" not in PAGES[page]
 
 
-def test_what_the_readme_links_to_is_there() -> None:
-    for link in re.findall(r"\]\(([^)]+)\)", README):
-        assert (ROOT / link).exists(), link
+def headings(text: str) -> list[str]:
+    """Anchors of the headings, as GitHub makes them."""
+    found = re.findall(r"^#+ (.*)$", re.sub(r"```.*?```", "", text, flags=re.DOTALL), re.MULTILINE)
+    return [re.sub(r"[^\w\- ]", "", heading.lower()).replace(" ", "-") for heading in found]
 
 
-@pytest.mark.parametrize("room", ["method", "encoder", "data"])
-def test_the_readme_names_every_method_and_data_set(room: str) -> None:
-    assert [name for name in config_names(room) if f"`{name}`" not in README] == []
+@pytest.mark.parametrize("page", [str(path.relative_to(ROOT)) for path in [*PATHS, *RESULTS]])
+def test_links_and_images_of_a_page_exist(page: str) -> None:
+    text = re.sub(r"```.*?```", "", (ROOT / page).read_text(encoding="utf-8"), flags=re.DOTALL)
+    for link in re.findall(r"\]\(([^)]+)\)", text):
+        if link.startswith("https://"):
+            continue
+        path, _, anchor = link.partition("#")
+        target = (ROOT / page).parent / path if path else ROOT / page
+        assert target.exists(), link
+        if anchor:
+            assert anchor in headings(target.read_text(encoding="utf-8")), link
+
+
+def test_the_readme_is_a_landing_page() -> None:
+    assert len(README.splitlines()) <= 150
+    for folder in ("methods", "data", "evaluation", "generation"):
+        assert f"ssl_bench/{folder}/README.md" in README
+    assert "configs/README.md" in README
+    assert "benchmarks/README.md" in README
+
+
+@pytest.mark.parametrize("page", [page for page, text in PAGES.items() if len(text.splitlines()) > 100])
+def test_a_long_page_has_a_table_of_contents(page: str) -> None:
+    if page == "README.md":
+        return
+    text = PAGES[page]
+    sections = re.findall(r"^## (.*)$", re.sub(r"```.*?```", "", text, flags=re.DOTALL), re.MULTILINE)
+    anchors = headings("\n".join(f"## {section}" for section in sections if section != "Contents"))
+    assert anchors
+    assert [anchor for anchor in anchors if f"(#{anchor})" not in text] == []
+
+
+@pytest.mark.parametrize(
+    ("page", "names"),
+    [
+        ("README.md", config_names("method")),
+        ("ssl_bench/methods/README.md", config_names("method")),
+        ("ssl_bench/data/README.md", config_names("data")),
+        ("ssl_bench/evaluation/README.md", config_names("encoder")),
+        ("ssl_bench/evaluation/README.md", PROTOCOLS),
+    ],
+)
+def test_a_page_names_everything_that_it_documents(page: str, names: Iterable[str]) -> None:
+    assert [name for name in names if f"`{name}`" not in PAGES[page]] == []
