@@ -1,4 +1,4 @@
-# Targets are described by the comment after each `##`; `make` alone lists them.
+# `make` lists the targets with the descriptions that follow `##`.
 METHOD ?= simvae
 DATA ?= digits
 SEED ?= 0
@@ -16,7 +16,7 @@ BIN := .venv/bin
 help: ## list the targets
 	@grep -hE '^[a-z]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 10
 
-setup: .venv/installed ## make .venv from requirements.lock, again only when it or pyproject.toml has changed
+setup: .venv/installed ## install .venv from requirements.lock, if it or pyproject.toml has changed
 
 .venv/installed: requirements.lock pyproject.toml
 	$(PYTHON) -m venv .venv
@@ -29,18 +29,18 @@ bench: setup ## train, score and print: METHOD= DATA= (or EXPERIMENT=) SEED= DEV
 	@$(BIN)/ssl-bench bench $(if $(EXPERIMENT),--experiment $(EXPERIMENT),--method $(METHOD) --data $(DATA)) --seed $(SEED) --devices $(DEVICES) --out $(OUT) \
 		$(if $(EPOCHS),--epochs $(EPOCHS)) $(ARGS)
 
-test: setup ## run the tests, on every core
+test: setup ## run the tests on up to 8 cores
 	$(BIN)/python -m pytest --numprocesses auto --maxprocesses 8 --dist worksteal
 
-lint: setup ## ruff and mypy --strict
+lint: setup ## run ruff and mypy --strict
 	$(BIN)/ruff check
 	$(BIN)/ruff format --check
 	$(BIN)/mypy
 
-lock: setup ## write requirements.lock anew from pyproject.toml
+lock: setup ## update requirements.lock from pyproject.toml
 	$(BIN)/uv pip compile pyproject.toml --group dev --universal --python-version 3.11 --generate-hashes \
 		--no-header --no-annotate --no-emit-index-url --quiet --output-file requirements.lock
 
-clean: ## remove .venv and caches, never runs/ or data/
+clean: ## remove .venv and caches, but neither runs/ nor data/
 	rm -rf .venv .mypy_cache .ruff_cache .pytest_cache dist
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +

@@ -68,7 +68,7 @@ def main() -> None:
             seeds = range(1, options.seeds + 1)  # the settings were tuned on seed 0
             rows = [run(out / str(lazy), seed, [f"--method.lazy={lazy}", *flags]) for seed in seeds]
             lines += [
-                f"\nJacobian's term on every {lazy}th batch:\n" if lazy > 1 else "\nJacobian's term on every batch:\n"
+                f"\nJacobian term on every {lazy}th batch:\n" if lazy > 1 else "\nJacobian term on every batch:\n"
             ]
             lines += ["| seed | " + " | ".join(rows[0]) + " |", "|---" * (1 + len(rows[0])) + "|"]
             lines += [
