@@ -97,8 +97,7 @@ def bare(precision: str) -> float:
             for index in torch.randperm(IMAGES).split(BATCH):
                 views = run.views(images[index].images)
                 with torch.autocast("cpu", torch.bfloat16, enabled=precision == "bf16-mixed"):
-                    log_likelihood, divergence = method.bound(views)
-                    loss = (divergence - log_likelihood).mean()
+                    loss = method.objective(method.infer(views))["loss"]
                 optimizer.zero_grad()
                 loss.backward()
                 optimizer.step()
@@ -138,9 +137,9 @@ def convolutions(precision: str, channels_last: bool) -> float:
     def steps(count: int) -> None:
         for _ in range(count):
             with torch.autocast("cpu", torch.bfloat16, enabled=precision == "bf16-mixed"):
-                log_likelihood, divergence = method.bound(views)
+                loss = method.objective(method.infer(views))["loss"]
             optimizer.zero_grad()
-            (divergence - log_likelihood).mean().backward()
+            loss.backward()
             optimizer.step()
 
     steps(1)

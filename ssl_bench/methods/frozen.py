@@ -1,39 +1,44 @@
-"""Encoders that the suite scores and does not train: the floors, and what others have trained."""
+"""Encoders that are scored without training: baselines and external encoders."""
 
 from collections.abc import Callable, Iterable
 from math import prod
-from typing import Any
+from typing import Any, Literal
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 from torch.nn.functional import interpolate
 
 from ssl_bench.distributed import all_reduce_sum
 from ssl_bench.errors import UserError
 from ssl_bench.methods.base import Method
+from ssl_bench.networks.interfaces import Network
 from ssl_bench.networks.mlp import MLPEncoder
 from ssl_bench.networks.resnet import ResNetEncoder
+from ssl_bench.ranges import PositiveInt, check_ranges
 
 EXACT = 4096
-"""Numbers of an image up to which the whole covariance of the pixels is decomposed."""
+"""Largest size C * H * W of an image for which the full covariance of the pixels is decomposed."""
 
 
 class Frozen(Method):
-    """An encoder with nothing to train."""
+    """Base of encoders without trainable parameters."""
 
     def prepare(self, batches: Callable[[], Iterable[Tensor]]) -> None:
-        """Learn what can be learned without training, on the device; nothing by default.
+        """Fit statistics of the training images, on the device; by default nothing is fitted.
 
         Args:
-            batches: this process's share of the training images, in evaluation's form, each time anew.
+            batches: returns a new iterator over this process's share of the training images, as evaluation sees them.
         """
 
 
 class Pixels(Frozen):
-    """Raw pixels, flattened.
+    """Raw pixels, flattened: the baseline ``pixels``.
 
     Args:
         image_shape: (C, H, W) of one image; the command line takes it from the data.
+
+    Example:
+        ``ssl-bench evaluate pixels --data digits``
     """
 
     def __init__(self, image_shape: tuple[int, ...]):
@@ -45,30 +50,32 @@ class Pixels(Frozen):
         return x.flatten(1)
 
 
+@check_ranges
 class PCA(Frozen):
-    """Principal components of the training images' pixels.
+    """Principal components of the training images' pixels: the baseline ``pca``.
 
-    They are exact for images of up to 4,096 numbers, and for larger ones those of a randomised subspace after four
-    power iterations (Halko et al. 2011, arXiv 0909.4061).
+    They are exact for images of up to 4,096 values (C * H * W). For larger images they come from a randomised subspace
+    after four power iterations (Halko et al. 2011, arXiv 0909.4061).
 
     Args:
         image_shape: (C, H, W) of one image; the command line takes it from the data.
-        components: how many, largest variance first; at most as many as an image has numbers.
+        components: number of components, largest variance first; limited to the number of values of an image.
+
+    Example:
+        ``ssl-bench evaluate pca --data digits``
     """
 
     mean: Tensor
     components: Tensor
 
-    def __init__(self, image_shape: tuple[int, ...], components: int = 64):
+    def __init__(self, image_shape: tuple[int, ...], components: PositiveInt = 64):
         super().__init__()
-        if components < 1:
-            raise UserError(f"pca: {components} components; give at least 1")
         self.feature_dim = min(components, prod(image_shape))
         self.register_buffer("mean", torch.zeros(prod(image_shape)))
         self.register_buffer("components", torch.zeros(self.feature_dim, prod(image_shape)))
 
     def prepare(self, batches: Callable[[], Iterable[Tensor]]) -> None:
-        """Eigenvectors of the covariance of the training images, by float64 sums over batches."""
+        """Eigenvectors of the covariance of the training images, from float64 sums over batches and ranks."""
         size = len(self.mean)
         count = torch.zeros(1, dtype=torch.float64, device=self.device)
         total = torch.zeros(size, dtype=torch.float64, device=self.device)
@@ -99,37 +106,44 @@ class PCA(Frozen):
         return (x.flatten(1) - self.mean) @ self.components.T
 
 
+@check_ranges
 class Random(Frozen):
-    """An untrained ResNet-18 (for points: an MLP), as initialised under ``--seed``.
+    """An untrained ResNet-18 (for points an MLP), initialised from ``--seed``: the baseline ``random``.
 
     Args:
         image_shape: shape of one image; the command line takes it from the data.
         width: channels of the first of its four stages; 64 is ResNet-18.
+
+    Example:
+        ``ssl-bench evaluate random --data digits``
     """
 
-    def __init__(self, image_shape: tuple[int, ...], width: int = 64):
+    def __init__(self, image_shape: tuple[int, ...], width: PositiveInt = 64):
         super().__init__()
         self.feature_dim = 8 * width
-        self.network: nn.Module
+        self.network: Network
         if len(image_shape) == 1:
             self.network = MLPEncoder(image_shape, self.feature_dim, hidden=(self.feature_dim,))
         else:
-            stem = "small" if image_shape[-1] <= 64 else "imagenet"
-            self.network = ResNetEncoder(image_shape, 0, width, stem=stem)  # type: ignore[arg-type]
+            stem: Literal["small", "imagenet"] = "small" if image_shape[-1] <= 64 else "imagenet"
+            self.network = ResNetEncoder(image_shape, 0, width, stem=stem)
 
     def encode(self, x: Tensor) -> Tensor:
         """The pooled features: ``(N, C, H, W)`` normalised to ``(N, 8 * width)``."""
-        return self.network(x)  # type: ignore[no-any-return]
+        return self.network(x)
 
 
 class Timm(Frozen):
-    """A model of timm, scored before its classifier. Grey images are repeated to three channels.
+    """A model of timm, scored before its classifier. Greyscale images are repeated to three channels.
 
     Args:
         image_shape: (C, H, W) of one image; the command line takes it from the data.
         model: its name in timm. With a tag (``resnet18.a1_in1k``) it has that tag's weights, downloaded by timm, and
-            images are resized and normalised as they ask; without one it has random weights, and images keep their
-            size unless the architecture has one size only.
+            images are resized and normalised as in its pre-training; without one it has random weights, and images
+            keep their size unless the architecture has a fixed input size.
+
+    Example:
+        ``ssl-bench evaluate timm/resnet18.a1_in1k --data cifar10``
     """
 
     mean: Tensor
@@ -145,7 +159,7 @@ class Timm(Frozen):
         pretrained = "." in model
         try:
             network: Any = timm.create_model(model, pretrained=pretrained, num_classes=0)
-        except Exception as error:  # timm's own, the model hub's and the network's have no common base
+        except Exception as error:  # errors of timm, of the model hub and of the network have no common base
             raise UserError(
                 f"timm/{model}: {str(error).splitlines()[0]}; see timm.list_models(), "
                 f"or give the name without its tag for random weights"
@@ -159,7 +173,8 @@ class Timm(Frozen):
         self.register_buffer("std", torch.tensor(wanted["std"]).view(3, 1, 1))
 
     def encode(self, x: Tensor) -> Tensor:
-        """What the classifier is given: ``(N, C, H, W)`` in [0, 1] to ``(N, feature_dim)``."""
+        """The classifier's input: ``(N, C, H, W)`` in [0, 1] to ``(N, feature_dim)``."""
         if self.size:
             x = interpolate(x, self.size, mode="bicubic", antialias=True).clamp(0, 1)
-        return self.network((x.expand(-1, 3, -1, -1) - self.mean) / self.std)  # type: ignore[no-any-return]
+        features: Tensor = self.network((x.expand(-1, 3, -1, -1) - self.mean) / self.std)
+        return features

@@ -1,4 +1,4 @@
-"""What methods share that compare the embeddings of several views of an image."""
+"""Training scheme of the methods that compare projections of several views of an image."""
 
 from typing import Any
 
@@ -10,21 +10,26 @@ from ssl_bench.data.types import Batch, TrainingInputs
 from ssl_bench.errors import UserError
 from ssl_bench.methods.base import Method
 from ssl_bench.networks.interfaces import BackboneFactory, ProjectorFactory
+from ssl_bench.ranges import NonNegativeFloat, check_ranges
 
 
+@check_ranges
 class MultiView(Method):
-    """Base of the methods with a backbone and a projector over views.
+    """Base of the methods with a backbone and a projector.
 
-    The first two views of an image are a pair; further ones, such as generated views, are positives that A2 of
-    "Constructive Assimilation" (Han et al.) aligns with both. Its A1 is a pair of one expert and one generated view.
+    The first two views of an image are a pair. Views after them, such as generated views, are additional positives,
+    which A2 of "Constructive Assimilation" (Han et al.) aligns with both. A1 is a pair of one expert view and one
+    generated view.
+
+    A subclass defines `objective`.
 
     Args:
         image_shape: shape of one view; the command line takes it from the data.
-        backbone: given (image_shape, 0), returns the network ``(N, C, H, W) -> (N, feature_dim)``.
-        projector: given the backbone's number of features, returns the head over them.
-        alpha: weight of the alignment of further views; 0.5 in the paper.
-        joint_forward: pass all views through the networks in one batch, so that BatchNorm's statistics are of them all
-            (as released for CIFAR-100 and Tiny-ImageNet), or each kind of view apart (as released for CIFAR-10).
+        backbone: factory (image_shape, 0) -> network ``(N, C, H, W) -> (N, feature_dim)``.
+        projector: factory (feature_dim) -> network ``(N, feature_dim) -> (N, d)``.
+        alpha: weight of the alignment of additional positives; 0.5 in the paper.
+        joint_forward: pass all views through the networks in one batch, so that BatchNorm's statistics cover all of
+            them (as released for CIFAR-100 and Tiny-ImageNet), or one view at a time (as released for CIFAR-10).
         **kwargs: optimizer, schedule and decay_all, see `Method`.
     """
 
@@ -33,13 +38,11 @@ class MultiView(Method):
         image_shape: tuple[int, ...],
         backbone: BackboneFactory,
         projector: ProjectorFactory,
-        alpha: float = 0.5,
+        alpha: NonNegativeFloat = 0.5,
         joint_forward: bool = False,
         **kwargs: Any,
     ):
         super().__init__(**kwargs)
-        if alpha < 0:
-            raise UserError(f"{type(self).__name__}: alpha {alpha}: give 0 or more")
         self.backbone = backbone(tuple(image_shape), 0)
         self.feature_dim = self.backbone.feature_dim
         self.projector = projector(self.feature_dim)
@@ -64,11 +67,11 @@ class MultiView(Method):
         return torch.stack([self.embed(view) for view in views])
 
     def objective(self, embeddings: Tensor) -> dict[str, Tensor]:
-        """Scalar terms by name of projections ``(J, N, d)``, of which ``loss`` is minimised."""
+        """Scalar terms by name, given projections ``(J, N, d)``; ``loss`` is minimised."""
         raise TypeError(f"{type(self).__name__} must define objective(embeddings)")
 
     def training_step(self, batch: Batch, batch_idx: int) -> Tensor:
-        """The loss of a batch's views, a scalar."""
+        """The loss of a batch."""
         terms = self.objective(self.embed_views(batch.images))
         self.log_metrics(terms)
         return terms["loss"]

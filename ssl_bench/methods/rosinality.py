@@ -1,4 +1,4 @@
-"""Weights of StyleGAN2 in the layout of rosinality's stylegan2-pytorch, in which many trained generators are given."""
+"""Import of StyleGAN2 weights in the layout of rosinality's stylegan2-pytorch, which many trained generators have."""
 
 import argparse
 import re
@@ -14,25 +14,25 @@ Weights = dict[str, Tensor]
 
 STYLED = {"conv.weight": "conv.weight", "conv.modulation": "conv.style", "noise.weight": "strength",
           "activate.bias": "bias", "bias": "bias"}  # fmt: skip
-"""Of a layer or of what adds to the image, theirs to ours; the first that it starts with."""
+"""Parameters of a styled convolution or of a to-RGB layer: prefix of their name to ours; the first match counts."""
 BLOCK = {"conv1.0": "conv1", "conv1.1": "conv1", "conv2.1": "conv2", "conv2.2": "conv2", "skip.1": "skip"}
 HEADS = {"final_conv.0": "conv", "final_conv.1": "conv", "final_linear.0": "hidden", "final_linear.1": "head",
          "convs.0.0": "from_image", "convs.0.1": "from_image"}  # fmt: skip
 
 
 def read_rosinality(file: str | Path) -> dict[str, Weights]:
-    """Weights of a checkpoint by network, ``g_ema``, ``g`` and ``d`` as far as it holds them, under this suite's names.
+    """Weights of a checkpoint under this suite's names, for each of its networks ``g_ema``, ``g`` and ``d``.
 
     Raises:
-        UserError: no such file, or it is not of that layout.
+        UserError: no such file, or it does not have that layout.
     """
     try:
-        # Training checkpoints hold their arguments too.
+        # Training checkpoints contain their arguments too.
         with torch.serialization.safe_globals([argparse.Namespace]):
             held = torch.load(file, map_location="cpu", weights_only=True)
     except FileNotFoundError as error:
         raise UserError(f"no file {file}: give a checkpoint in rosinality's layout") from error
-    except Exception as error:  # torch.load raises whatever its readers do
+    except Exception as error:  # torch.load raises errors of many kinds
         raise UserError(f"{file}: cannot be read as weights: {str(error).splitlines()[0]}") from error
     networks = {"g_ema": generator_name, "g": generator_name, "d": discriminator_name}
     if not isinstance(held, dict) or not ({"g", "g_ema"} & held.keys()):
@@ -55,17 +55,19 @@ def read_rosinality(file: str | Path) -> dict[str, Weights]:
 
 
 def arranged(theirs: str, value: Tensor) -> Tensor:
-    """Without the dimensions of length 1 that broadcast over a batch there: of convolutions' weights and of biases."""
+    """Weights of convolutions and biases without the dimensions of length 1 that broadcast over a batch there."""
     if theirs.endswith("conv.weight") and value.ndim == 5:
         return value.squeeze(0)
     return value.flatten() if theirs.endswith("bias") else value
 
 
 def check_filter(file: str | Path, name: str, kernel: Tensor) -> None:
-    """Refuse another low-pass filter than the networks here have."""
+    """Refuse a low-pass filter other than that of the networks here."""
     row = kernel.new_tensor([1.0, 3.0, 3.0, 1.0]) / 8
     if kernel.shape != (4, 4) or not torch.allclose(kernel / kernel.sum(), torch.outer(row, row)):
-        raise UserError(f"{file}: {name} is not the filter [1, 3, 3, 1]: weights for another one are not taken")
+        raise UserError(
+            f"{file}: {name} is not the filter [1, 3, 3, 1]: weights trained with another filter are not supported"
+        )
 
 
 def generator_name(theirs: str) -> str | None:
@@ -77,11 +79,11 @@ def generator_name(theirs: str) -> str | None:
     if match := re.fullmatch(r"noises\.noise_(\d+)", theirs):
         return f"synthesis.layers.{match[1]}.noise"
     if match := re.fullmatch(r"(conv|to_rgb)(?:1|s\.(\d+))\.(.+)", theirs):
-        rooms = {"conv": "layers", "to_rgb": "to_images"}
+        modules = {"conv": "layers", "to_rgb": "to_images"}
         for start, ours in STYLED.items():
             if match[3].startswith(start):
-                room, index = rooms[match[1]], int(match[2]) + 1 if match[2] else 0
-                return f"synthesis.{room}.{index}.{ours}{match[3].removeprefix(start)}"
+                module, index = modules[match[1]], int(match[2]) + 1 if match[2] else 0
+                return f"synthesis.{module}.{index}.{ours}{match[3].removeprefix(start)}"
     return None
 
 
@@ -95,7 +97,7 @@ def discriminator_name(theirs: str) -> str | None:
 
 
 def sizes(weights: Weights) -> str:
-    """What a network's weights, under this suite's names, are of, in words."""
+    """Description of a network's size from its weights under this suite's names."""
     of = {name: tuple(value.shape) for name, value in weights.items()}
     if "synthesis.constant" in of:
         layers = [of[f"synthesis.layers.{i}.bias"][0] for i in range(99) if f"synthesis.layers.{i}.bias" in of]
@@ -110,10 +112,10 @@ def sizes(weights: Weights) -> str:
 
 
 def load_rosinality(file: str | Path, network: nn.Module, weights: Weights) -> None:
-    """Load weights of a file into a network.
+    """Load the weights of a file into a network.
 
     Raises:
-        UserError: the network has other sizes, or is none of `networks.stylegan2`.
+        UserError: the network has other sizes, or is not one of `networks.stylegan2`.
     """
     if not isinstance(network, StyleGAN2Generator | StyleGAN2Discriminator):
         raise UserError(f"{file}: weights of StyleGAN2 do not fit {type(network).__name__}: give StyleGAN2's networks")

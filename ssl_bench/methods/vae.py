@@ -1,6 +1,6 @@
-"""Variational autoencoder, and beta-VAE with one number changed."""
+"""Variational autoencoder, and beta-VAE, which differs in one weight."""
 
-from typing import Any, Literal
+from typing import Any, Literal, NamedTuple
 
 import torch
 from torch import Generator, Tensor
@@ -14,26 +14,45 @@ from ssl_bench.losses.variational import (
 )
 from ssl_bench.methods.base import Method
 from ssl_bench.networks.interfaces import DecoderFactory, EncoderFactory
+from ssl_bench.ranges import NonNegativeFloat, PositiveFloat, PositiveInt, check_ranges
 
 
+class Posteriors(NamedTuple):
+    """Posteriors q(z^j | x^j) of the J views of N images, and the decoder's fit at one sample of each.
+
+    Attributes:
+        mean: ``(J, N, L)``.
+        log_variance: ``(J, N, L)``.
+        log_likelihood: log p(x^j | z^j) at a sample z^j of q(z^j | x^j): ``(J, N)``, in nats.
+    """
+
+    mean: Tensor
+    log_variance: Tensor
+    log_likelihood: Tensor
+
+
+@check_ranges
 class VAE(Method):
     """VAE (Kingma & Welling 2014); with beta other than 1, beta-VAE (Higgins et al. 2017).
 
-    Minimises, summed over the views and averaged over the images of a batch, in nats per image,
-    ``-log p(x | z) + beta * KL(q(z | x) || N(0, I))`` with one sample of z and the KL in closed form. Each view is
-    an image of its own. SimVAE's released VAE baseline samples the KL instead and weighs its entropy by 2 pi.
+    Minimises ``-log p(x | z) + beta * KL(q(z | x) || N(0, I))`` in nats, with one sample of z and the KL in closed
+    form, summed over views and averaged over images. Each view is treated as an image. The VAE baseline released with
+    SimVAE samples the KL instead and weights its entropy by 2 pi.
 
     Args:
         image_shape: shape of one image; the command line takes it from the data.
-        encoder: given (image_shape, outputs), returns the network ``(N, C, H, W) -> (N, outputs)``; its outputs
-            are the posterior's mean and log variance.
-        decoder: given (latent_dim, image_shape), returns the network from latents to logits of images.
+        encoder: factory (image_shape, 2 * latent_dim) -> network whose outputs are the posterior's mean and log
+            variance.
+        decoder: factory (latent_dim, image_shape) -> network from latents to logits of images.
         latent_dim: length of z.
         beta: weight of the KL.
-        likelihood: p(x | z): ``gaussian`` about the decoder's sigmoid, or ``bernoulli``.
-        variance: variance of the Gaussian likelihood. A Bernoulli has none; there the log likelihood is divided by
-            it (1 is the true likelihood, SimVAE's released code has 0.01005).
+        likelihood: p(x | z). ``gaussian`` with the decoder's sigmoid as its mean, or ``bernoulli``.
+        variance: variance of the Gaussian likelihood. A Bernoulli likelihood has none; its logarithm is divided by
+            this value (1 is the true likelihood, SimVAE's released code uses 0.01005).
         **kwargs: optimizer, schedule and decay_all, see `Method`.
+
+    Example:
+        ``ssl-bench bench --method vae --data digits``
     """
 
     def __init__(
@@ -41,10 +60,10 @@ class VAE(Method):
         image_shape: tuple[int, ...],
         encoder: EncoderFactory,
         decoder: DecoderFactory,
-        latent_dim: int = 10,
-        beta: float = 1.0,
+        latent_dim: PositiveInt = 10,
+        beta: NonNegativeFloat = 1.0,
         likelihood: Literal["gaussian", "bernoulli"] = "gaussian",
-        variance: float = 0.01,
+        variance: PositiveFloat = 0.01,
         **kwargs: Any,
     ):
         super().__init__(**kwargs)
@@ -63,33 +82,35 @@ class VAE(Method):
         return self.posterior(x)[0]
 
     def log_likelihood(self, x: Tensor, logits: Tensor) -> Tensor:
-        """log p(x | z) for the decoder's logits at z: ``(N,)``."""
+        """log p(x | z) given the decoder's logits at z: ``(N,)``."""
         if self.likelihood == "bernoulli":
             return bernoulli_log_likelihood(x, logits) / self.variance
         return gaussian_log_likelihood(x, logits.sigmoid(), self.variance)
 
-    def divergence(self, mean: Tensor, log_variance: Tensor) -> Tensor:
-        """What the posteriors ``(J, N, L)`` of J views pay for leaving the prior: ``(N,)``."""
-        return self.beta * kl_to_standard_normal(mean, log_variance).sum(0)
-
-    def bound(self, views: Tensor) -> tuple[Tensor, Tensor]:
-        """Log likelihood and divergence of each image, both ``(N,)``, of views ``(J, N, C, H, W)`` in [0, 1].
-
-        Their difference is the evidence lower bound of the image's views (for beta 1).
-        """
+    def infer(self, views: Tensor) -> Posteriors:
+        """Encode views ``(J, N, C, H, W)`` in [0, 1], sample one latent of each and decode it."""
         x = views.flatten(0, 1)
         mean, log_variance = self.posterior(x)
         logits = self.decoder(reparameterize(mean, log_variance)).float()
-        shape = views.shape[:2]
-        divergence = self.divergence(mean.unflatten(0, shape), log_variance.unflatten(0, shape))
-        return self.log_likelihood(x, logits).unflatten(0, shape).sum(0), divergence
+        terms = mean, log_variance, self.log_likelihood(x, logits)
+        return Posteriors(*(term.unflatten(0, views.shape[:2]) for term in terms))
+
+    def objective(self, q: Posteriors) -> dict[str, Tensor]:
+        """Negative evidence lower bound (Kingma & Welling, Eq. 10), the KL weighted by beta.
+
+        Returns:
+            Terms of each image by name, ``(N,)``, and the scalar ``loss``, their mean over images.
+        """
+        log_likelihood = q.log_likelihood.sum(0)
+        kl = kl_to_standard_normal(q.mean, q.log_variance).sum(0)
+        loss = -log_likelihood.mean() + (self.beta * kl).mean()
+        return {"log_likelihood": log_likelihood, "kl": kl, "loss": loss}
 
     def training_step(self, batch: Batch, batch_idx: int) -> Tensor:
-        """Negative bound of the batch, averaged over its images."""
-        log_likelihood, divergence = (term.mean() for term in self.bound(batch.images))
-        loss = divergence - log_likelihood
-        self.log_metrics({"loss": loss, "log_likelihood": log_likelihood, "divergence": divergence})
-        return loss
+        """The loss of a batch."""
+        terms = self.objective(self.infer(batch.images))
+        self.log_metrics({name: term.detach().mean() for name, term in terms.items()})
+        return terms["loss"]
 
     def sample(self, n: int, generator: Generator | None = None) -> Tensor:
         """n images ``(n, C, H, W)`` in [0, 1] from latents of the prior."""
@@ -101,7 +122,7 @@ class VAE(Method):
         return torch.randn(n, self.feature_dim, generator=generator, device=device).to(self.device)
 
     def decode(self, z: Tensor) -> Tensor:
-        """Images ``(n, C, H, W)`` in [0, 1]: the decoder where the prior has standard normal latents z."""
+        """Images ``(n, C, H, W)`` in [0, 1]: the decoder at the prior's latents that belong to standard normal z."""
         return self.decoder(self.prior_latents(z)).float().sigmoid()
 
     def prior_latents(self, noise: Tensor) -> Tensor:

@@ -101,8 +101,6 @@ def test_a_batch_says_which_images_its_views_are_of() -> None:
     ("flag", "told"),
     [
         ("--views.num_views=1", "--views.num_views 2"),
-        ("--method.temperature=0", "temperature 0"),
-        ("--method.alpha=-1", "alpha -1"),
         ("--views.generated_recipe=flip", "without generated"),
     ],
 )

@@ -2,6 +2,7 @@
 
 import math
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -9,13 +10,13 @@ import pytest
 import torch
 from torch.distributions import MultivariateNormal, Normal
 
-from ssl_bench.data.types import Batch
+from ssl_bench.data.types import Batch, TrainingInputs
 from ssl_bench.errors import UserError
 from ssl_bench.losses.variational import kl_gaussian, kl_to_standard_normal
 from ssl_bench.methods.checkpoint import load_method
 from ssl_bench.methods.cr_vae import CRVAE
 from ssl_bench.methods.simvae import SimVAE
-from ssl_bench.methods.vae import VAE
+from ssl_bench.methods.vae import VAE, Posteriors
 from ssl_bench.networks.mlp import MLPDecoder, MLPEncoder
 
 SHAPE = (1, 4, 4)
@@ -50,12 +51,21 @@ def log_prior_of_simvae(z: torch.Tensor) -> torch.Tensor:
 
 
 @pytest.mark.parametrize(
-    ("method", "settings", "log_prior"),
-    [(VAE, {}, log_prior_of_vae), (SimVAE, {"prior": "gaussian"}, log_prior_of_simvae)],
+    ("method", "settings", "divergence_of", "log_prior"),
+    [
+        (VAE, {}, lambda terms: terms["kl"], log_prior_of_vae),
+        (
+            SimVAE,
+            {"prior": "gaussian"},
+            lambda terms: -terms["entropy"] - terms["log_prior"],
+            log_prior_of_simvae,
+        ),
+    ],
 )
 def test_bound_is_below_the_importance_sampled_log_likelihood_and_near_it(
     method: type[VAE],
     settings: dict[str, Any],
+    divergence_of: Callable[[dict[str, torch.Tensor]], torch.Tensor],
     log_prior: Callable[[torch.Tensor], torch.Tensor],
     views: torch.Tensor,
 ) -> None:
@@ -64,14 +74,13 @@ def test_bound_is_below_the_importance_sampled_log_likelihood_and_near_it(
     vae, samples = method(**networks(), variance=0.05, **settings), 20000
     optimizer = torch.optim.Adam(vae.parameters(), 0.01)
     for _ in range(300):
-        log_likelihood, divergence = vae.bound(views)
         optimizer.zero_grad()
-        (divergence - log_likelihood).mean().backward()
+        vae.objective(vae.infer(views))["loss"].backward()
         optimizer.step()
     with torch.no_grad():
-        draws = [vae.bound(views) for _ in range(2000)]
-        bound = torch.stack([log_likelihood - divergence for log_likelihood, divergence in draws]).mean(0)
-        divergence = draws[0][1]
+        terms = [vae.objective(vae.infer(views)) for _ in range(2000)]
+        divergence = divergence_of(terms[0])
+        bound = torch.stack([term["log_likelihood"] for term in terms]).mean(0) - divergence
         mean, log_variance = (t.unflatten(0, views.shape[:2]) for t in vae.posterior(views.flatten(0, 1)))
         q = Normal(mean, (log_variance / 2).exp())
         z = q.sample(torch.Size([samples]))
@@ -86,46 +95,47 @@ def test_bound_is_below_the_importance_sampled_log_likelihood_and_near_it(
 
 def test_views_of_a_vae_are_images_of_their_own(views: torch.Tensor) -> None:
     vae = VAE(**networks())
-    together = vae.divergence(*(t.unflatten(0, (3, 5)) for t in vae.posterior(views.flatten(0, 1))))
+    together = vae.objective(vae.infer(views))["kl"]
     apart = torch.stack([kl_to_standard_normal(*vae.posterior(view)) for view in views]).sum(0)
     torch.testing.assert_close(together, apart)
 
 
-def test_beta_weighs_the_divergence_alone(views: torch.Tensor) -> None:
+def test_beta_weights_the_kl_alone(views: torch.Tensor) -> None:
     torch.manual_seed(0)
     vae = VAE(**networks())
-    torch.manual_seed(1)
-    log_likelihood, divergence = vae.bound(views)
+    q = vae.infer(views)
     vae.beta = 1.2
-    torch.manual_seed(1)
-    heavier = vae.bound(views)
-    torch.testing.assert_close(heavier[0], log_likelihood)
-    torch.testing.assert_close(heavier[1], 1.2 * divergence)
+    terms = vae.objective(q)
+    torch.testing.assert_close(terms["log_likelihood"], q.log_likelihood.sum(0))
+    torch.testing.assert_close(terms["loss"], (1.2 * terms["kl"] - terms["log_likelihood"]).mean())
 
 
 def test_consistency_of_cr_vae_is_the_kl_of_later_views_from_the_first(views: torch.Tensor) -> None:
     method = CRVAE(gamma=0.5, **networks())
     posteriors = [method.posterior(view) for view in views]
-    mean, log_variance = (torch.stack(parts) for parts in zip(*posteriors, strict=True))
-    expected = torch.stack([kl_to_standard_normal(*posterior) for posterior in posteriors]).sum(0)
-    for posterior in posteriors[1:]:
-        expected = expected + 0.5 * kl_gaussian(*posterior, *posteriors[0])
-    torch.testing.assert_close(method.divergence(mean, log_variance), expected)
+    kl = torch.stack([kl_to_standard_normal(*posterior) for posterior in posteriors]).sum(0)
+    consistency = torch.stack([kl_gaussian(*posterior, *posteriors[0]) for posterior in posteriors[1:]]).sum(0)
+    terms = method.objective(method.infer(views))
+    expected = (kl + 0.5 * consistency - terms["log_likelihood"]).mean()
+    torch.testing.assert_close(terms["consistency"], consistency)
+    torch.testing.assert_close(terms["loss"], expected)
 
 
 def test_simvae_pulls_views_of_an_image_together(views: torch.Tensor) -> None:
     method = SimVAE(**networks())
-    log_variance = torch.zeros(2, 1, 2)
+    log_variance, log_likelihood = torch.zeros(2, 1, 2), torch.zeros(2, 1)
     apart = torch.tensor([[[1.0, 0.0]], [[-1.0, 0.0]]], requires_grad=True)
-    method.divergence(apart, log_variance).sum().backward()
+    method.objective(Posteriors(apart, log_variance, log_likelihood))["loss"].backward()
     # d/dz^j of (1 / 2 sigma^2) sum_j ||z^j - zbar||^2 = (z^j - zbar) / sigma^2
     torch.testing.assert_close(apart.grad, apart.detach() / 0.15)
 
 
 @pytest.mark.parametrize("method", [SimVAE, CRVAE])
-def test_one_view_is_refused_where_views_are_compared(method: type[VAE], views: torch.Tensor) -> None:
+def test_one_view_is_refused_where_views_are_compared(method: type[VAE]) -> None:
+    inputs = TrainingInputs(images=8, processes=1, views=1, generated=False, black=(0.0,), white=(1.0,))
     with pytest.raises(UserError, match=r"got 1 view, needs 2 or more: set --views\.num_views"):
-        method(**networks()).bound(views[:1])
+        method(**networks()).check_inputs(inputs)
+    method(**networks()).check_inputs(replace(inputs, generated=True))
 
 
 def test_samples_of_simvae_come_from_where_its_latents_lie(views: torch.Tensor) -> None:
@@ -133,10 +143,18 @@ def test_samples_of_simvae_come_from_where_its_latents_lie(views: torch.Tensor) 
     method = SimVAE(**networks())
     mean = torch.tensor([5.0, -3.0]) + torch.randn(2, 500, 2) * torch.tensor([2.0, 0.5])
     for _ in range(600):
-        method.divergence(mean, torch.full_like(mean, -4.0))
+        method.update_latent_moments(mean, torch.full_like(mean, -4.0))
     z = method.prior_latents(torch.randn(20000, 2))
     torch.testing.assert_close(z.mean(0), torch.tensor([5.0, -3.0]), atol=0.3, rtol=0.0)
     torch.testing.assert_close(z.std(0), torch.tensor([2.0, 0.5]), atol=0.2, rtol=0.0)
+
+
+def test_only_a_training_step_updates_the_moments_of_latents(views: torch.Tensor) -> None:
+    method = SimVAE(**networks())
+    method.objective(method.infer(views))
+    assert not method.latent_mean.any()
+    method.training_step(Batch(views, torch.zeros(5), torch.arange(5)), 0)
+    assert method.latent_mean.all()
 
 
 def test_a_checkpoint_of_another_method_is_refused() -> None:
