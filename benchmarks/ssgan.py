@@ -32,7 +32,7 @@ from torch.nn import functional as F
 
 from ssl_bench.files import replacing
 from ssl_bench.losses.adversarial import hinge_discriminator, hinge_generator
-from ssl_bench.methods.adversarial import Part, Terms
+from ssl_bench.methods.alternating import Loss
 from ssl_bench.methods.ssgan import SSGAN
 from ssl_bench.networks.sn_resnet import (
     DiscriminatorBlock,
@@ -65,18 +65,17 @@ class Mimicry(SSGAN):
         rotated = torch.stack([image.rot90(int(k), (1, 2)) for image, k in zip(images, labels, strict=True)])
         return F.cross_entropy(self.discriminator(rotated)[:, 1:].float(), labels)
 
-    def discriminator_loss(self, part: Part) -> Terms:
+    def discriminator_loss(self, real: Tensor) -> Loss:
         """Loss from three passes of the discriminator."""
-        real = part["real"]
         fake = self.fakes(len(real)).detach()
         loss = hinge_discriminator(self.logits(real), self.logits(fake))
-        return {"loss": loss + self.beta * self.rotation_loss(real)}
+        return Loss(loss + self.beta * self.rotation_loss(real))
 
-    def generator_loss(self, part: Part) -> Terms:
+    def generator_loss(self, real: Tensor) -> Loss:
         """Loss from two passes of the discriminator, whose parameters require gradients."""
         self.discriminator.requires_grad_(True)
-        fake = self.fakes(len(part["real"]))
-        return {"generator_loss": hinge_generator(self.logits(fake)) + self.alpha * self.rotation_loss(fake)}
+        fake = self.fakes(len(real))
+        return Loss(hinge_generator(self.logits(fake)) + self.alpha * self.rotation_loss(fake))
 
 
 def method(formulation: type[SSGAN] = SSGAN, width: int = 128, channels: int = 3, seed: int = 0) -> SSGAN:
@@ -107,14 +106,14 @@ class Case:
             (gan.generator, gan.discriminator, gan.generator_loss, "generator_loss", adam(gan.generator.parameters())),
         )
 
-    def cycle(self, real: Tensor) -> Terms:
+    def cycle(self, real: Tensor) -> dict[str, Tensor]:
         """One step of the discriminator and one of the generator, each with the other network frozen."""
         real, terms = real.to(self.device).contiguous(memory_format=self.layout), {}
         for network, other, loss_of, name, optimizer in self.steps:
             network.requires_grad_(True)
             other.requires_grad_(False)
             with autocast(self.device) if self.bf16 else nullcontext():
-                terms[name] = loss_of({"real": real})[name]
+                terms[name] = loss_of(real).value
             optimizer.zero_grad()
             other.zero_grad()
             terms[name].backward()
@@ -156,12 +155,10 @@ def deviation(batch: int, width: int) -> dict[str, float]:
         converge_spectral_norm(gan.discriminator)
         gan.eval()
         values: list[Tensor] = []
-        for network, loss_of, name in (
-            (gan.discriminator, gan.discriminator_loss, "loss"), (gan.generator, gan.generator_loss, "generator_loss"),
-        ):  # fmt: skip
+        for trained in gan.trained_networks().values():
             torch.manual_seed(2)
-            loss = loss_of({"real": real})[name]
-            gradient = torch.autograd.grad(loss, list(network.parameters()))
+            loss = trained.objective(real).value
+            gradient = torch.autograd.grad(loss, list(trained.network.parameters()))
             values += [loss.detach(), torch.cat([g.flatten() for g in gradient])]
         found.append(values)
     names = ["D's loss", "its gradient", "G's loss", "its gradient "]

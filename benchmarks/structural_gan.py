@@ -33,8 +33,7 @@ from ssl_bench.data.types import Batch
 from ssl_bench.files import replacing
 from ssl_bench.losses.jacobian import jacobian_penalty, unit
 from ssl_bench.losses.structural import jensen_shannon, norm_hinge
-from ssl_bench.methods.adversarial import Part, Terms
-from ssl_bench.methods.structural_gan import StructuralGAN
+from ssl_bench.methods.structural_gan import RealImages, StructuralGAN, StructuralLoss
 from ssl_bench.networks.biggan_deep import BigGANDeepGenerator
 from ssl_bench.networks.discriminator import GroupNormResNet
 
@@ -46,9 +45,10 @@ STEPS = 4
 class AsReleased(StructuralGAN):
     """The released formulation: more passes, same losses and gradients."""
 
-    def discriminator_loss(self, part: Part) -> Terms:
+    def discriminator_loss(self, images: RealImages) -> StructuralLoss:
         """Loss from a pass for the losses and J^T u, a second pass for a JVP per sample, and J^T u with a graph."""
-        real = part["real"]
+        assert self.queue is not None
+        real = images.x
         with torch.no_grad():
             fake = self.fakes(len(real))
         x = torch.cat([real, fake]).requires_grad_()
@@ -66,24 +66,25 @@ class AsReleased(StructuralGAN):
         (pulled,) = grad(e, x, u, create_graph=True)
         sigma = (pulled * v).flatten(1).sum(1)
         z_real, z_fake = F.normalize(e).chunk(2)
-        part["values"] = z_real.detach()
         smoothness = jacobian_penalty(sigma) + self.norm_weight * norm_hinge(e[: len(real)])
-        pool = self.pool(part, z_real)
-        similarity = self.similarity_fake(fake, z_fake, *pool) - self.similarity_real(part, z_real, *pool)
+        pool = self.candidates(images, z_real, self.queue)
+        similarity = self.similarity_fake(fake, z_fake, *pool) - self.similarity_real(images, z_real, *pool)
         distance, _ = jensen_shannon(z_real, z_fake)
         loss = self.smoothness_weight * smoothness - distance + self.cluster_weight * similarity
-        return {"loss": loss, "jacobian_norm": sigma.mean()}
+        return StructuralLoss(loss, {"jacobian_norm": sigma.mean()}, z_real=z_real.detach())
 
-    def generator_loss(self, part: Part) -> Terms:
+    def generator_loss(self, images: RealImages) -> StructuralLoss:
         """Loss with the keys recomputed, and with unused gradients through D(real) and of D's weights."""
-        part["keys"] = part["pool"] = self.keys(part["real"])
+        assert self.queue is not None
+        keys = self.keys(images.x)
+        images = RealImages(images.x, keys, keys)
         self.discriminator.requires_grad_(True)
-        z_real = F.normalize(self.discriminator(part["real"]))
-        part["values"] = z_real.detach()
+        z_real = F.normalize(self.discriminator(images.x))
         fake = self.fakes(len(z_real))
         z_fake = F.normalize(self.discriminator(fake))
-        similarity = self.similarity_fake(fake, z_fake, *self.pool(part, z_real))
-        return {"generator_loss": jensen_shannon(z_real, z_fake)[0] - self.cluster_weight * similarity}
+        similarity = self.similarity_fake(fake, z_fake, *self.candidates(images, z_real, self.queue))
+        loss = jensen_shannon(z_real, z_fake)[0] - self.cluster_weight * similarity
+        return StructuralLoss(loss, z_real=z_real.detach())
 
 
 def method(formulation: type[StructuralGAN] = StructuralGAN, width: int = 64, **settings: Any) -> StructuralGAN:
@@ -170,13 +171,10 @@ def deviation(batch: int, width: int = 64) -> dict[str, float]:
             for parameter in gan.discriminator.head[-1].parameters():  # type: ignore[index,union-attr]
                 parameter.mul_(0.2)
         losses: dict[str, tuple[Tensor, list[Tensor]]] = {}
-        for network, loss_of, name in (
-            (gan.discriminator, gan.discriminator_loss, "loss"),
-            (gan.generator, gan.generator_loss, "generator_loss"),
-        ):
+        for name, trained in gan.trained_networks().items():
             torch.manual_seed(2)
-            loss = loss_of(gan.prepare(images))[name]
-            losses[name] = loss.detach(), list(grad(loss, list(network.parameters())))
+            loss = trained.objective(gan.prepare(images)).value
+            losses[name] = loss.detach(), list(grad(loss, list(trained.network.parameters())))
         found.append(losses)
     theirs, ours = found
     differences = {}

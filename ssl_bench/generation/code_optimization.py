@@ -19,7 +19,7 @@ def perceptual_weight(settings: InvertSettings, method: InDomainInversion | Styl
     """Return the weight of the perceptual distance: by default that of the method's training, 0 if it has none."""
     if settings.perceptual_weight is not None:
         return settings.perceptual_weight
-    return method.weights["perceptual"] if isinstance(method, InDomainInversion) and method.perceptual else 0.0
+    return method.perceptual_weight if isinstance(method, InDomainInversion) and method.perceptual else 0.0
 
 
 class OptimizedCodes(NamedTuple):

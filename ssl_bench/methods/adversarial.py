@@ -1,35 +1,23 @@
-"""Training of a generator against a discriminator: who steps when, averages, precision and ranks."""
+"""Training of a generator against a discriminator."""
 
 import copy
-from collections.abc import Callable
 from typing import Any
 
 import torch
-from lightning.pytorch.utilities.types import OptimizerLRScheduler
 from torch import Generator, Tensor
 from torch.optim.swa_utils import update_bn
 
 from ssl_bench.data.types import Batch, TrainingInputs
 from ssl_bench.errors import UserError
+from ssl_bench.methods.alternating import AlternatingMethod, Loss, TrainedNetwork
 from ssl_bench.methods.base import Method, OptimizerFactory
-from ssl_bench.methods.descent import descend, scheduled, step_schedules
 from ssl_bench.networks.ema import move_average
 from ssl_bench.networks.interfaces import DiscriminatorFactory, GeneratorFactory
 from ssl_bench.networks.spectral import converge_spectral_norm
 from ssl_bench.ranges import Decay, PositiveInt, check_ranges
 
-Part = dict[str, Tensor]
-"""The real images of (a part of) a batch, and what a method keeps of them from `prepare` to `finish`."""
-Terms = dict[str, Tensor]
 STANDING_BATCHES = 32
-"""That the averaged generator's BatchNorm statistics are estimated from (BigGAN's standing statistics)."""
-
-
-def at_least(bound: float, method: type[Method], **settings: float) -> None:
-    """Refuse the first of a method's settings that is below the bound, by its name."""
-    for name, value in settings.items():
-        if value < bound:
-            raise UserError(f"{method.__name__}: {name} {value}: give {bound} or more")
+"""Batches that BatchNorm statistics of the averaged generator are estimated from (BigGAN's standing statistics)."""
 
 
 def check_pixel_range(method: Method, inputs: TrainingInputs) -> None:
@@ -43,31 +31,31 @@ def check_pixel_range(method: Method, inputs: TrainingInputs) -> None:
 
 
 @check_ranges
-class Adversarial(Method):
+class Adversarial(AlternatingMethod):
     """Base of the methods that train a generator and a discriminator.
 
-    A batch is one step of the discriminator; with every `n_dis`-th the generator makes one after it. `global_step`
-    counts batches, as for every other method, so the generator has made ``ceil(global_step / n_dis)`` steps. Gradients
-    are averaged over `accumulate` parts of the batch and over ranks, each network's alone: no network ever sees the
-    gradient of the other's loss. Exponential moving averages of both networks are kept; that of the discriminator is
-    scored, that of the generator draws.
+    The discriminator makes a step on every batch; on every `n_dis`-th batch the generator makes a step after it.
+    `global_step` counts batches, as for every other method, so the generator has made ``ceil(global_step / n_dis)``
+    steps. Gradients are averaged over `accumulate` parts of the batch and over processes. Neither network receives
+    gradients of the other's loss. Exponential moving averages of both networks are kept: that of the discriminator is
+    scored, that of the generator makes the samples.
 
-    A subclass writes `discriminator_loss` and `generator_loss`, and where both need the same of the real images,
-    `prepare` and `finish`. Each loss is called with the other network's parameters frozen. Terms that a batch does not
-    have, the generator's between its turns or a lazy regulariser's, are logged as they were last.
+    A subclass defines `discriminator_loss` and `generator_loss`. Where both losses need the same quantities of the real
+    images, it also defines `prepare`, and `finish` where later batches need them. Terms that a batch does not evaluate,
+    those of the generator or of a lazy regulariser, are logged with their latest values.
 
     Args:
         image_shape: shape of one image; the command line takes it from the data.
         generator: given (latent_dim, image_shape), returns the network from latents to images in [-1, 1].
-        discriminator: given (image_shape, outputs), returns the network with `feature_dim`, `features(x)`, which are
-            scored, and `forward(x)`, their head's outputs.
-        outputs: of the discriminator.
+        discriminator: given (image_shape, outputs), returns the network. Its `features(x)`, of length `feature_dim`,
+            are scored; `forward(x)` gives the outputs of its head.
+        outputs: number of outputs of the discriminator.
         latent_dim: length of the generator's standard normal input.
-        n_dis: steps of the discriminator, each on a batch of its own, for one of the generator.
-        accumulate: equal parts a batch is worked through in, to save memory. Losses that compare the images of a
-            batch compare those of a part.
-        ema: decay of the averages, per step of the network.
-        generator_optimizer: as `optimizer`, which is then the discriminator's.
+        n_dis: steps of the discriminator, each on another batch, for one step of the generator.
+        accumulate: number of equal parts of a batch that are processed one after another, to save memory. Losses that
+            compare the images of a batch compare those of a part.
+        ema: decay of the moving averages, per step of the network.
+        generator_optimizer: optimizer of the generator, by default `optimizer`, which is the discriminator's.
         **kwargs: optimizer, schedule and decay_all, see `Method`; schedule and decay_all hold for both networks.
     """
 
@@ -85,7 +73,6 @@ class Adversarial(Method):
         **kwargs: Any,
     ):
         super().__init__(**kwargs)
-        self.automatic_optimization = False
         self.image_shape, self.latent_dim = tuple(image_shape), latent_dim
         self.generator = generator(latent_dim, self.image_shape)
         self.discriminator = discriminator(self.image_shape, outputs)
@@ -97,50 +84,56 @@ class Adversarial(Method):
         self.feature_dim = self.discriminator.feature_dim
         self.n_dis, self.accumulate, self.ema = n_dis, accumulate, ema
         self.make_generator_optimizer = generator_optimizer or self.make_optimizer
-        self.step = 0
-        """`global_step` when the batch came: the discriminator's step raises it before the generator's turn."""
-        self.latest: Terms = {}
-        """Every term as it was last."""
+        self.latest: dict[str, Tensor] = {}
+        """The latest value of every term."""
 
     def encode(self, x: Tensor) -> Tensor:
-        """The averaged discriminator's backbone: ``(N, C, H, W)`` in [-1, 1] to ``(N, feature_dim)``."""
+        """Features of the averaged discriminator: ``(N, C, H, W)`` in [-1, 1] to ``(N, feature_dim)``."""
         return self.discriminator_ema.features(x).float()
 
     def latents(self, n: int, generator: Generator | None = None) -> Tensor:
-        """Latents ``(n, latent_dim)`` of the prior, drawn by `generator`."""
+        """n latents ``(n, latent_dim)`` of the prior, sampled with `generator`."""
         device = self.device if generator is None else generator.device
         return torch.randn(n, self.latent_dim, generator=generator, device=device).to(self.device)
 
     def decode(self, z: Tensor) -> Tensor:
-        """What the averaged generator makes of latents: images ``(n, C, H, W)`` in [0, 1], or points ``(n, D)``."""
+        """Images ``(n, C, H, W)`` in [0, 1], or points ``(n, D)``, of the averaged generator at latents z."""
         x: Tensor = self.generator_ema(z).float()
         return (x + 1) / 2 if len(self.image_shape) == 3 else x
 
     def sample(self, n: int, generator: Generator | None = None) -> Tensor:
-        """n images ``(n, C, H, W)`` in [0, 1], or points ``(n, D)``, of the averaged generator."""
+        """n samples of the averaged generator: images ``(n, C, H, W)`` in [0, 1], or points ``(n, D)``."""
         return self.decode(self.latents(n, generator))
 
-    def prepare(self, real: Tensor) -> Part:
-        """What the losses are given of real images ``(N, ...)``: those, and what both need, computed once."""
-        return {"real": real}
+    def trained_networks(self) -> dict[str, TrainedNetwork]:
+        """The discriminator and the generator."""
+        return {
+            "discriminator": TrainedNetwork(self.discriminator, self.make_optimizer, self.discriminator_loss),
+            "generator": TrainedNetwork(self.generator, self.make_generator_optimizer, self.generator_loss),
+        }
 
-    def discriminator_loss(self, part: Part) -> Terms:
-        """Scalar terms by name; ``loss`` is what the discriminator minimises."""
-        raise TypeError(f"{type(self).__name__} must define discriminator_loss(part)")
+    def prepare(self, real: Tensor) -> Any:
+        """The argument of both losses: real images ``(N, ...)``, with what is computed of them once for both."""
+        return real
 
-    def generator_loss(self, part: Part) -> Terms:
-        """Scalar terms by name; ``generator_loss`` is what the generator minimises."""
-        raise TypeError(f"{type(self).__name__} must define generator_loss(part)")
+    def discriminator_loss(self, real: Any) -> Loss:
+        """What the discriminator minimises, given what `prepare` returned."""
+        raise TypeError(f"{type(self).__name__} must define discriminator_loss(real)")
 
-    def finish(self, parts: list[Part]) -> None:
-        """Keep what later batches need of this one, after the steps on it."""
+    def generator_loss(self, real: Any) -> Loss:
+        """What the generator minimises, given what `prepare` returned."""
+        raise TypeError(f"{type(self).__name__} must define generator_loss(real)")
 
-    def is_lazy_step(self, every: int) -> bool:
-        """Whether a regulariser that is evaluated lazily is, on this batch: with `every` times its weight."""
-        return self.step % every == 0
+    def finish(self, parts: list[Any], losses: list[Any]) -> None:
+        """Keep what later batches need; called after the steps on a batch.
+
+        Args:
+            parts: what `prepare` returned for each part.
+            losses: the last loss of each part: the generator's, or the discriminator's if the generator made no step.
+        """
 
     def fakes(self, n: int) -> Tensor:
-        """n images of the generator that is trained, in [-1, 1]."""
+        """n images ``(n, ...)`` in [-1, 1] of the generator that is trained."""
         return self.generator(torch.randn(n, self.latent_dim, device=self.device))
 
     def with_fakes(self, real: Tensor) -> Tensor:
@@ -148,47 +141,36 @@ class Adversarial(Method):
         with torch.no_grad():
             return torch.cat([real, self.fakes(len(real)).to(real.dtype)])
 
-    def training_step(self, batch: Batch, batch_idx: int) -> Terms:
-        """A step of the discriminator and, where it is its turn, one of the generator; each view is an image."""
+    def training_step(self, batch: Batch, batch_idx: int) -> dict[str, Tensor]:
+        """A step of the discriminator and, on every `n_dis`-th batch, one of the generator; each view is an image."""
         self.step = self.global_step
         parts = [self.prepare(part) for part in batch.images.flatten(0, 1).chunk(self.accumulate)]
-        terms = self.descend(0, self.discriminator_loss, "loss", parts)
+        terms, losses = self.step_optimizer("discriminator", parts)
         if self.step % self.n_dis == 0:
-            terms |= self.descend(1, self.generator_loss, "generator_loss", parts)
+            generator_terms, losses = self.step_optimizer("generator", parts)
+            terms |= generator_terms
             move_average(self.generator_ema, self.generator, self.ema)
         move_average(self.discriminator_ema, self.discriminator, self.ema)
-        self.finish(parts)
-        step_schedules(self)
+        self.finish(parts, losses)
+        self.step_schedules()
         self.latest |= terms
         self.log_metrics(self.latest, self.step)
         return terms
 
-    def descend(self, which: int, loss: Callable[[Part], Terms], name: str, parts: list[Part]) -> Terms:
-        """One optimizer's step along the mean over parts and ranks of a loss; returns the terms' means over parts."""
-        return descend(self, which, loss, name, parts)
-
-    def configure_optimizers(self) -> OptimizerLRScheduler:
-        """The discriminator's optimizer and the generator's, each scheduled per batch."""
-        optimizers = [
-            self.make_optimizer(self.parameter_groups(self.discriminator)),
-            self.make_generator_optimizer(self.parameter_groups(self.generator)),
-        ]
-        return scheduled(self, optimizers)
-
     def train(self, mode: bool = True) -> "Adversarial":
-        """Switch the networks that are trained; the averages stay in evaluation mode."""
+        """Set the mode of the trained networks; the averages stay in evaluation mode."""
         super().train(mode)
         self.generator_ema.eval()
         self.discriminator_ema.eval()
         return self
 
     def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
-        """Keep the terms' last values, so that a resumed run logs what the uninterrupted one does."""
+        """Save the latest terms, so that a resumed run logs what the uninterrupted one does."""
         super().on_save_checkpoint(checkpoint)
         checkpoint["latest"] = {name: value.cpu() for name, value in self.latest.items()}
 
     def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
-        """Take them up again."""
+        """Restore the latest terms."""
         super().on_load_checkpoint(checkpoint)
         self.latest = {name: value.to(self.device) for name, value in checkpoint["latest"].items()}
 
@@ -203,16 +185,17 @@ class Adversarial(Method):
         check_pixel_range(self, inputs)
 
     def on_train_batch_end(self, outputs: Any, batch: Any, batch_idx: int) -> None:
-        """Before an epoch ends, and its checkpoint is written, make the averaged generator fit to draw."""
+        """Recalibrate the averages before the checkpoint of an epoch is written."""
         trainer = self.trainer
         if trainer.is_last_batch or trainer.should_stop or trainer.global_step == trainer.max_steps:
             self.recalibrate_ema(len(batch.images.flatten(0, 1)))
 
     def recalibrate_ema(self, batch_size: int) -> None:
-        """Estimate what belongs to averaged weights and was copied from the trained ones.
+        """Estimate the buffers of the averages, which were copied from the trained networks.
 
-        The generator's BatchNorm statistics, of its own images, and both networks' spectral norms. Until then, during
-        an epoch, the averaged discriminator has the trained one's singular vectors, which nearly fit.
+        These are the BatchNorm statistics of the generator, of images that the average itself makes, and the singular
+        vectors of the spectral norms of both networks. Within an epoch the averaged discriminator has the singular
+        vectors of the trained one, which are close.
         """
         for network in (self.generator_ema, self.discriminator_ema):
             converge_spectral_norm(network)

@@ -1,4 +1,4 @@
-"""Self-supervised GAN: a discriminator that also tells which way images are turned."""
+"""Self-supervised GAN: a discriminator that also predicts by which angle images are rotated."""
 
 from typing import Any
 
@@ -15,39 +15,47 @@ from ssl_bench.losses.adversarial import (
     gradient_penalty,
 )
 from ssl_bench.losses.rotation import NUM_ROTATIONS, Orientations, rotate_images
-from ssl_bench.methods.adversarial import Adversarial, Part, Terms, at_least
+from ssl_bench.methods.adversarial import Adversarial
+from ssl_bench.methods.alternating import Loss
 from ssl_bench.networks.interfaces import Discriminator, DiscriminatorFactory, GeneratorFactory, HeadedDiscriminator
 from ssl_bench.optim.schedule import Schedule
+from ssl_bench.ranges import NonNegativeFloat, PositiveInt, check_ranges
 
 
+@check_ranges
 class SSGAN(Adversarial):
     """GAN with the rotation task (Chen et al. 2019, arXiv 1811.11212; Raj & Samala, with learning-rate decay).
 
-    The discriminator minimises its adversarial loss and beta times the cross-entropy of the turn of real images, the
-    generator its own and alpha times that of generated ones, through the discriminator's head: Eq. 2 and 3 of Raj &
-    Samala, whose value function V has the sign of the other network, put right. The adversarial loss is of upright
-    images only. With alpha = beta = 0 it is SNGAN (Miyato et al. 2018).
+    The discriminator minimises its adversarial loss plus beta times the cross-entropy of the rotations of real images.
+    The generator minimises its adversarial loss plus alpha times the cross-entropy of the rotations of its images, as
+    predicted by the discriminator. These are Eq. 2 and 3 of Raj & Samala with the sign of the value function V
+    corrected: as printed, V has the sign of the other network in both. Only images that are not rotated enter the
+    adversarial loss. With alpha = beta = 0 this is SNGAN (Miyato et al. 2018).
 
-    Learning-rate decay per iteration or per epoch is `schedule`: ``exponential_step`` (the paper's EI) or
-    ``exponential_epoch`` (EE), the same gamma at either rate; ``exponential`` decays at every iteration and by the
+    Learning-rate decay per iteration or per epoch is set with `schedule`: ``exponential_step`` (EI in the paper) or
+    ``exponential_epoch`` (EE) apply the same gamma at either rate; ``exponential`` decays at every iteration, by the
     same total as EE. An iteration is a batch, that is a step of the discriminator.
 
     Args:
         image_shape: (C, H, H) of one image; the command line takes it from the data.
         generator: see `Adversarial`.
-        discriminator: see `Adversarial`; with `head`, of whose kind the rotation task has one of its own.
+        discriminator: see `Adversarial`; it has a `head`. The rotation task has another head of the same kind.
         loss: the adversarial loss.
-        orientations: ``all`` of every fourth image (Chen et al.), or ``one`` of every image (mimicry).
-        alpha: weight of the rotation task of generated images, for the generator.
-        alpha_schedule: a factor on alpha over the run; ``{kind: linear}`` anneals it to 0, as the papers suggest for
-            the sake of convergence to the data's distribution.
-        beta: weight of the rotation task of real images, for the discriminator.
-        penalty_weight: of the gradient penalty; 10 in WGAN-GP, 0 leaves it out.
-        layer: block of the discriminator whose features are scored, 1 is the first; by default the last.
+        orientations: ``all``: every fourth image in all four orientations (Chen et al.), or ``one``: every image in one
+            (mimicry).
+        alpha: weight of the rotation task of generated images in the generator's loss.
+        alpha_schedule: a factor on alpha over the run; ``{kind: linear}`` anneals alpha to 0, which the papers suggest
+            so that the generator can converge to the distribution of the data.
+        beta: weight of the rotation task of real images in the discriminator's loss.
+        penalty_weight: weight of the gradient penalty; 10 in WGAN-GP, 0 leaves it out.
+        layer: block of the discriminator whose features are scored, the first is 1; by default the last.
         **kwargs: see `Adversarial`.
 
     Raises:
-        UserError: images that have no quarter turns, weights below 0, or a layer that there is not.
+        UserError: the images are not square, alpha is positive and beta 0, or the discriminator has no such layer.
+
+    Example:
+        ``ssl-bench bench --method ssgan --data digits``
     """
 
     def __init__(
@@ -57,91 +65,102 @@ class SSGAN(Adversarial):
         discriminator: DiscriminatorFactory,
         loss: AdversarialLoss = "non_saturating",
         orientations: Orientations = "all",
-        alpha: float = 0.2,
+        alpha: NonNegativeFloat = 0.2,
         alpha_schedule: Schedule | None = None,
-        beta: float = 1.0,
-        penalty_weight: float = 0.0,
-        layer: int | None = None,
+        beta: NonNegativeFloat = 1.0,
+        penalty_weight: NonNegativeFloat = 0.0,
+        layer: PositiveInt | None = None,
         **kwargs: Any,
     ):
-        at_least(0, type(self), alpha=alpha, beta=beta, penalty_weight=penalty_weight)
         if alpha and not beta:
             raise UserError(
-                f"SSGAN: alpha {alpha} with beta 0: nothing trains the head it needs; give beta above 0, or alpha 0"
+                f"SSGAN: alpha {alpha} with beta 0: the rotation head would not be trained; give beta above 0, or "
+                "alpha 0"
             )
         if len(image_shape) != 3 or image_shape[1] != image_shape[2]:
-            raise UserError(f"SSGAN: images of shape {tuple(image_shape)} have no quarter turns: give square ones")
+            raise UserError(
+                f"SSGAN: images of shape {tuple(image_shape)} cannot be rotated by 90 degrees: give square ones"
+            )
         super().__init__(
             image_shape, generator, lambda shape, outputs: RotationDiscriminator(discriminator, shape), 1, **kwargs
         )
-        self.discriminator_loss_of, self.generator_loss_of = DISCRIMINATOR_LOSSES[loss], GENERATOR_LOSSES[loss]
+        self.discriminator_value, self.generator_value = DISCRIMINATOR_LOSSES[loss], GENERATOR_LOSSES[loss]
         self.orientations: Orientations = orientations
         self.alpha, self.alpha_schedule, self.beta = alpha, alpha_schedule, beta
         self.penalty_weight, self.layer = penalty_weight, layer
         if layer is not None:
             dims = getattr(self.discriminator.network, "layer_dims", [])
-            if not 1 <= layer <= len(dims):
-                raise UserError(
-                    f"SSGAN: layer {layer}: the discriminator has {len(dims)} to choose from, the first is 1"
-                )
+            if layer > len(dims):
+                raise UserError(f"SSGAN: layer {layer}: the discriminator has {len(dims)}: give one of them, from 1")
             self.feature_dim = dims[layer - 1]
 
+    def discriminator_loss(self, real: Tensor) -> Loss:
+        """Eq. 3: the value function and the rotation task of real images, in one pass; and the gradient penalty."""
+        n = len(real)
+        x = self.with_fakes(real)
+        logits, rotation = self.logits_and_rotation_loss(x, real if self.beta else None)
+        zero = logits.new_zeros(())
+
+        value = self.discriminator_value(logits[:n], logits[n:])
+        cross_entropy = rotation.get("rotation", zero)
+        penalty = gradient_penalty(self.logits, *x.chunk(2)) if self.penalty_weight else zero
+        loss = value + self.beta * cross_entropy + self.penalty_weight * penalty
+
+        terms = {f"{name}_real": term for name, term in rotation.items()}
+        terms |= {"gradient_penalty": penalty} if self.penalty_weight else {}
+        return Loss(loss, terms | {"real": logits[:n].mean(), "fake": logits[n:].mean()})
+
+    def generator_loss(self, real: Tensor) -> Loss:
+        """Eq. 2: the value function and the rotation task of generated images, in one pass."""
+        fake = self.fakes(len(real))
+        logits, rotation = self.logits_and_rotation_loss(fake, fake if self.alpha else None)
+
+        value = self.generator_value(logits)
+        cross_entropy = rotation.get("rotation", logits.new_zeros(()))
+        loss = value + self.annealed_alpha() * cross_entropy
+
+        return Loss(loss, {f"{name}_fake": term for name, term in rotation.items()})
+
+    def annealed_alpha(self) -> float:
+        """alpha at this step of the run."""
+        if not self.alpha or self.alpha_schedule is None:
+            return self.alpha
+        return self.alpha * self.alpha_schedule.factor(self.step, **self.run_length())
+
+    def logits_and_rotation_loss(self, x: Tensor, task: Tensor | None) -> tuple[Tensor, dict[str, Tensor]]:
+        """Logits ``(M,)`` of images, and cross-entropy and accuracy (percent) of the rotation task of some of them.
+
+        Args:
+            x: images ``(M, C, H, H)`` that are not rotated.
+            task: the first N of them, or none for logits only.
+
+        Returns:
+            The logits, and the scalars ``rotation`` (cross-entropy, nats) and ``rotation_accuracy``, if there is a
+            task.
+        """
+        if task is None:
+            return self.logits(x), {}
+        rotated, upright, labels = rotate_images(task, self.orientations)
+        outputs = self.discriminator(torch.cat([x, rotated])).float()
+        logits, rotations = outputs[: len(x), 0], torch.cat([outputs[upright, 1:], outputs[len(x) :, 1:]])
+        accuracy = 100 * (rotations.argmax(1) == labels).float().mean()
+        return logits, {"rotation": F.cross_entropy(rotations, labels), "rotation_accuracy": accuracy}
+
+    def logits(self, x: Tensor) -> Tensor:
+        """Logits of images for the adversarial loss: ``(N, C, H, H) -> (N,)``."""
+        return self.discriminator(x).float()[:, 0]
+
     def encode(self, x: Tensor) -> Tensor:
-        """The averaged discriminator's pooled features, of the chosen block: ``(N, C, H, H) -> (N, feature_dim)``."""
+        """Pooled features of the averaged discriminator, of the chosen block: ``(N, C, H, H) -> (N, feature_dim)``."""
         network: Any = self.discriminator_ema.network
         features: Tensor = network.features(x) if self.layer is None else network.features(x, self.layer)
         return features.float()
 
     def encode_layers(self, x: Tensor) -> list[Tensor]:
-        """Those of every block; of a discriminator without `layers`, what `encode` gives."""
+        """Pooled features of every block; the result of `encode` if the discriminator has no `layers`."""
         network: Any = self.discriminator_ema.network
         layers = network.layers(x) if hasattr(network, "layers") else [self.encode(x)]
         return [layer.float() for layer in layers]
-
-    def discriminator_loss(self, part: Part) -> Terms:
-        """Adversarial loss and the turns of real images, all of one pass."""
-        real, n = part["real"], len(part["real"])
-        x = self.with_fakes(real)
-        logits, terms = self.logits_and_rotation_loss(x, real if self.beta else None)
-        terms = {f"{name}_real": value for name, value in terms.items()}
-        loss = self.discriminator_loss_of(logits[:n], logits[n:])
-        if self.beta:
-            loss = loss + self.beta * terms["rotation_real"]
-        if self.penalty_weight:
-            terms["gradient_penalty"] = gradient_penalty(self.logits, *x.chunk(2))
-            loss = loss + self.penalty_weight * terms["gradient_penalty"]
-        return terms | {"real": logits[:n].mean(), "fake": logits[n:].mean(), "loss": loss}
-
-    def generator_loss(self, part: Part) -> Terms:
-        """Adversarial loss and the turns of generated images, all of one pass."""
-        fake = self.fakes(len(part["real"]))
-        logits, terms = self.logits_and_rotation_loss(fake, fake if self.alpha else None)
-        terms = {f"{name}_fake": value for name, value in terms.items()}
-        loss = self.generator_loss_of(logits)
-        if self.alpha:
-            annealing = self.alpha_schedule
-            factor = annealing.factor(self.step, **self.run_length()) if annealing else 1.0
-            loss = loss + self.alpha * factor * terms["rotation_fake"]
-        return terms | {"generator_loss": loss}
-
-    def logits_and_rotation_loss(self, x: Tensor, task: Tensor | None) -> tuple[Tensor, Terms]:
-        """Logits ``(M,)`` of images, and cross-entropy and accuracy of the rotation task of some of them.
-
-        Args:
-            x: upright images ``(M, C, H, H)``.
-            task: the first N of them, or none.
-        """
-        if task is None:
-            return self.logits(x), {}
-        moved, upright, labels = rotate_images(task, self.orientations)
-        outputs = self.discriminator(torch.cat([x, moved])).float()
-        logits, turns = outputs[: len(x), 0], torch.cat([outputs[upright, 1:], outputs[len(x) :, 1:]])
-        accuracy = 100 * (turns.argmax(1) == labels).float().mean()
-        return logits, {"rotation": F.cross_entropy(turns, labels), "rotation_accuracy": accuracy}
-
-    def logits(self, x: Tensor) -> Tensor:
-        """Of images, for the adversarial loss: ``(N, C, H, H) -> (N,)``."""
-        return self.discriminator(x).float()[:, 0]
 
     def check_inputs(self, inputs: TrainingInputs) -> None:
         """Refuse batches that are too small to rotate a quarter of them."""
@@ -154,14 +173,14 @@ class SSGAN(Adversarial):
 
 
 class RotationDiscriminator(Discriminator):
-    """A discriminator with a head for the four turns beside its own: ``(N, C, H, H) -> (N, 1 + 4)``.
+    """A discriminator with another head for the four rotations: ``(N, C, H, H) -> (N, 1 + 4)``.
 
     Args:
         network: given (image_shape, outputs), returns the discriminator.
         image_shape: (C, H, H) of one image.
 
     Raises:
-        UserError: the discriminator has no head of its own.
+        UserError: the discriminator has no head.
     """
 
     def __init__(self, network: DiscriminatorFactory, image_shape: tuple[int, ...]):
@@ -172,16 +191,16 @@ class RotationDiscriminator(Discriminator):
                 f"SSGAN: discriminator {type(upright).__name__}: give one whose outputs are a head of features"
             )
         self.network = upright
-        # The head of another such network: of the same kind, and with a norm of its own, since one head of five outputs
+        # The head of another such network: of the same kind, and with a norm of its own. One head with five outputs
         # would be divided by the norm of all five.
         self.rotation = rotation.head
         self.feature_dim = self.network.feature_dim
 
     def features(self, x: Tensor) -> Tensor:
-        """Those of the discriminator."""
+        """Features of the discriminator."""
         return self.network.features(x)
 
     def forward(self, x: Tensor) -> Tensor:
-        """Logits of being real, then those of the four turns."""
+        """The logit of being real, then the logits of the four rotations."""
         features = self.features(x)
         return torch.cat([self.network.head(features), self.rotation(features)], 1)

@@ -9,63 +9,68 @@ from ssl_bench.distributed import gather
 from ssl_bench.errors import UserError
 from ssl_bench.losses.adversarial import non_saturating_discriminator, non_saturating_generator
 from ssl_bench.losses.stylegan import path_lengths, r1
-from ssl_bench.methods.adversarial import Adversarial, Part, Terms, at_least
+from ssl_bench.methods.adversarial import Adversarial
+from ssl_bench.methods.alternating import Loss
 from ssl_bench.methods.rosinality import load_rosinality, read_rosinality
 from ssl_bench.networks.adaptive_augment import AdaptiveAugment
 from ssl_bench.networks.interfaces import DiscriminatorFactory, StyleGenerator, StyleGeneratorFactory
+from ssl_bench.ranges import NonNegativeFloat, PositiveInt, check_ranges
 
 PATH_DECAY = 0.99
-"""Of the moving average of path lengths."""
+"""Decay of the moving average of path lengths."""
 
 
+@check_ranges
 class StyleGAN2(Adversarial):
     """StyleGAN2 (Karras et al. 2020, arXiv 1912.04958): non-saturating loss, lazy R1 and path length, style mixing.
 
     A lazy regulariser is added to the loss of every k-th batch with k times its weight, in the one step that the
-    network's optimizer makes of a batch. The paper makes a step of its own for it, k + 1 in k batches, and to make up
-    for them multiplies Adam's learning rate by c = k / (k + 1) and raises its betas to it (appendix B); here there is
-    nothing to make up for.
+    optimizer makes on the batch. The paper makes a step of its own for the regulariser, k + 1 steps in k batches. To
+    compensate, it multiplies Adam's learning rate by c = k / (k + 1) and raises its betas to the power c (appendix B).
+    Here the number of steps does not change, so there is nothing to compensate.
 
     Args:
         image_shape: (C, H, H) of one image; the command line takes it from the data.
-        generator: see `Adversarial`; with `mapping`, `synthesis`, `codes` and `mean_code`.
+        generator: see `Adversarial`; it has `mapping`, `synthesis`, `codes` and `mean_code`.
         discriminator: see `Adversarial`.
-        r1_weight: gamma, of which R1 has a half; 0 leaves it out. By the paper's code 0.0002 H^2 / batch size is a
-            first guess.
-        r1_every: evaluate R1 on every such batch only, with as many times its weight.
-        path_weight: of the squared difference of path lengths from their mean; 0 leaves it out.
-        path_every: evaluate it on every such batch only, with as many times its weight. On half of the batch.
-        augment: what both networks' losses let the discriminator see real and generated images through, such as
-            `networks.diff_augment.DiffAugment` or `networks.adaptive_augment.AdaptiveAugment`. R1 is of the images
-            that it sees.
-        rosinality: a checkpoint in the layout of rosinality's stylegan2-pytorch that training starts from; with
-            ``--epochs 0`` its networks are imported as they are. Where it has no ``g`` or ``d``, the generator that is
-            trained is its average, and the discriminator starts anew.
+        r1_weight: gamma; R1 has the weight gamma / 2. 0 leaves it out. The paper's code suggests
+            0.0002 H^2 / batch size as a first value.
+        r1_every: evaluate R1 on every r1_every-th batch only, with r1_every times its weight.
+        path_weight: weight of the squared difference of path lengths from their mean; 0 leaves it out.
+        path_every: evaluate path lengths on every path_every-th batch only, with path_every times the weight. Half of
+            the batch is used.
+        augment: augmentation of the real and generated images that the discriminator receives in both losses, such as
+            `networks.diff_augment.DiffAugment` or `networks.adaptive_augment.AdaptiveAugment`. R1 is evaluated at the
+            augmented images.
+        rosinality: checkpoint in the layout of rosinality's stylegan2-pytorch to start training from. With
+            ``--epochs 0`` its networks are imported unchanged. If it has no ``g``, the trained generator starts from
+            the average ``g_ema``; if it has no ``d``, the discriminator starts untrained.
         **kwargs: see `Adversarial`.
 
     Raises:
-        UserError: a setting out of range, or a generator without those parts.
+        UserError: the generator lacks one of those parts.
+
+    Example:
+        ``ssl-bench bench --method stylegan2 --data digits``
     """
 
+    path_mean: Tensor
     generator: StyleGenerator
     generator_ema: StyleGenerator
-    path_mean: Tensor
 
     def __init__(
         self,
         image_shape: tuple[int, ...],
         generator: StyleGeneratorFactory,
         discriminator: DiscriminatorFactory,
-        r1_weight: float = 10.0,
-        r1_every: int = 16,
-        path_weight: float = 2.0,
-        path_every: int = 4,
+        r1_weight: NonNegativeFloat = 10.0,
+        r1_every: PositiveInt = 16,
+        path_weight: NonNegativeFloat = 2.0,
+        path_every: PositiveInt = 4,
         augment: nn.Module | None = None,
         rosinality: str | None = None,
         **kwargs: Any,
     ):
-        at_least(0, type(self), r1_weight=r1_weight, path_weight=path_weight)
-        at_least(1, type(self), r1_every=r1_every, path_every=path_every)
         super().__init__(image_shape, generator, discriminator, 1, **kwargs)
         needed = ("mapping", "synthesis", "codes", "mean_code")
         if missing := [name for name in needed if not hasattr(self.generator, name)]:
@@ -76,8 +81,53 @@ class StyleGAN2(Adversarial):
         self.augment, self.rosinality = augment, rosinality
         self.register_buffer("path_mean", torch.zeros(()))
 
+    def discriminator_loss(self, real: Tensor) -> Loss:
+        """Non-saturating loss and, on lazy steps, R1.
+
+        Real and generated images pass the discriminator separately, because it compares the images of a group.
+        """
+        terms: dict[str, Tensor] = {}
+        with torch.no_grad():
+            real, fake = self.augmented(real), self.augmented(self.fakes(len(real)))
+        if self.r1_weight and self.is_lazy_step(self.r1_every):
+            on_real, penalty = r1(self.discriminator.forward, real)
+            terms["r1"] = penalty
+        else:
+            on_real = self.discriminator(real).float()
+            penalty = on_real.new_zeros(())
+        on_fake = self.discriminator(fake).float()
+
+        adversarial = non_saturating_discriminator(on_real, on_fake)
+        loss = adversarial + self.r1_every * self.r1_weight / 2 * penalty
+
+        if isinstance(self.augment, AdaptiveAugment):
+            self.augment.adapt(gather(on_real.detach()))
+            terms["augmentation"] = self.augment.p.clone()
+        return Loss(loss, terms | {"real": on_real.mean(), "fake": on_fake.mean()})
+
+    def generator_loss(self, real: Tensor) -> Loss:
+        """Non-saturating loss and, on lazy steps, the penalty on path lengths."""
+        n = len(real)
+        adversarial = non_saturating_generator(self.discriminator(self.augmented(self.fakes(n))).float())
+        terms = self.path_terms((n + 1) // 2) if self.path_weight and self.is_lazy_step(self.path_every) else {}
+        penalty = terms.get("path_penalty", adversarial.new_zeros(()))
+        loss = adversarial + self.path_every * self.path_weight * penalty
+        return Loss(loss, terms)
+
+    def path_terms(self, n: int) -> dict[str, Tensor]:
+        """Mean path length of n codes, and the penalty: mean squared deviation from the moving average (Eq. 4)."""
+        codes = self.generator.codes(torch.randn(n, self.latent_dim, device=self.device))
+        lengths = path_lengths(self.generator.synthesis, codes)
+        with torch.no_grad():
+            self.path_mean.lerp_(gather(lengths.detach()).mean(), 1 - PATH_DECAY)
+        return {"path_length": lengths.mean(), "path_penalty": (lengths - self.path_mean).square().mean()}
+
+    def augmented(self, x: Tensor) -> Tensor:
+        """Images as the discriminator receives them."""
+        return x if self.augment is None else self.augment(x)
+
     def setup(self, stage: str) -> None:
-        """Load what is imported: here, so that a run's checkpoint is read without the file it started from."""
+        """Load the imported networks. `__init__` does not, so that a checkpoint can be loaded without their file."""
         if self.rosinality is None or stage != "fit":
             return
         file, held = self.rosinality, read_rosinality(self.rosinality)
@@ -89,65 +139,30 @@ class StyleGAN2(Adversarial):
 
     @property
     def n_latent(self) -> int:
-        """Codes that an image has."""
+        """Number of codes of one image."""
         return self.generator.n_latent
 
     @property
     def style_dim(self) -> int:
-        """Length of a code."""
+        """Length of one code."""
         return self.generator.style_dim
 
     def codes_of(self, z: Tensor) -> Tensor:
-        """Codes ``(N, n_latent, style_dim)`` of latents ``(N, latent_dim)`` by the averaged generator."""
+        """Codes ``(N, n_latent, style_dim)`` of the averaged generator at latents ``(N, latent_dim)``."""
         return self.generator_ema.codes(z)
 
     def mean_code(self, n: int = 4096, generator: Generator | None = None) -> Tensor:
-        """Mean ``(style_dim,)`` of n codes, towards which codes are truncated; by default always the same."""
+        """Mean ``(style_dim,)`` of n codes, towards which codes are truncated; by default always the same codes."""
         return self.generator_ema.mean_code(n, generator)
 
     def synthesize(self, codes: Tensor) -> Tensor:
-        """Images ``(N, C, H, W)`` of codes ``(N, n_latent, style_dim)``, about [0, 1], by the averaged generator.
+        """Images ``(N, C, H, W)`` of the averaged generator at codes ``(N, n_latent, style_dim)``, about in [0, 1].
 
-        Not clamped, so that codes have gradients everywhere; noise is fixed, so that the same code is the same image.
+        They are not clamped, so that codes have gradients everywhere. Noise is fixed, so that the same code gives the
+        same image.
         """
         return (self.generator_ema.synthesis(codes).float() + 1) / 2
 
     def decode(self, z: Tensor) -> Tensor:
-        """What the averaged generator makes of latents: images ``(n, C, H, W)`` in [0, 1]."""
+        """Images ``(n, C, H, W)`` in [0, 1] of the averaged generator at latents z."""
         return self.synthesize(self.codes_of(z)).clamp(0, 1)
-
-    def seen(self, x: Tensor) -> Tensor:
-        """What the discriminator is shown of images."""
-        return x if self.augment is None else self.augment(x)
-
-    def discriminator_loss(self, part: Part) -> Terms:
-        """Non-saturating loss and, where it is due, R1. Real and generated images are told apart group by group."""
-        terms: Terms = {}
-        with torch.no_grad():
-            real, fake = self.seen(part["real"]), self.seen(self.fakes(len(part["real"])))
-        if self.r1_weight and self.is_lazy_step(self.r1_every):
-            on_real, terms["r1"] = r1(self.discriminator.forward, real)
-        else:
-            on_real = self.discriminator(real).float()
-        on_fake = self.discriminator(fake).float()
-        loss = non_saturating_discriminator(on_real, on_fake)
-        if terms:
-            loss = loss + self.r1_every * self.r1_weight / 2 * terms["r1"]
-        if isinstance(self.augment, AdaptiveAugment):
-            self.augment.adapt(gather(on_real.detach()))
-            terms["augmentation"] = self.augment.p.clone()
-        return terms | {"real": on_real.mean(), "fake": on_fake.mean(), "loss": loss}
-
-    def generator_loss(self, part: Part) -> Terms:
-        """Non-saturating loss and, where it is due, path length."""
-        n = len(part["real"])
-        loss = non_saturating_generator(self.discriminator(self.seen(self.fakes(n))).float())
-        if not self.path_weight or not self.is_lazy_step(self.path_every):
-            return {"generator_loss": loss}
-        codes = self.generator.codes(torch.randn((n + 1) // 2, self.latent_dim, device=self.device))
-        lengths = path_lengths(self.generator.synthesis, codes)
-        with torch.no_grad():
-            self.path_mean.lerp_(gather(lengths.detach()).mean(), 1 - PATH_DECAY)
-        penalty = (lengths - self.path_mean).square().mean()
-        terms = {"path_length": lengths.mean(), "path_penalty": penalty}
-        return terms | {"generator_loss": loss + self.path_every * self.path_weight * penalty}

@@ -61,7 +61,7 @@ def descent_direction(method: Adversarial, points: Tensor, real: Tensor) -> Tens
         real: points of the data, ``(N, 2)``.
     """
     with torch.enable_grad(), fixed_samples(method, points := points.detach().requires_grad_()):
-        loss = method.generator_loss(method.prepare(real))["generator_loss"]
+        loss = method.generator_loss(method.prepare(real)).value
         return -torch.autograd.grad(loss, points)[0]
 
 

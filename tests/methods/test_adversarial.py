@@ -278,7 +278,6 @@ def test_a_killed_run_goes_on_loss_by_loss(tmp_path: Path, name: str) -> None:
         (["--views.recipe=identity"], r"views lie in \[0.00, 1.00\] and generated images in \[-1, 1\]"),
         (["--data.batch_size=10", "--method.accumulate=4"], r"a batch of 10 images in 4 parts"),
         (["--method.ema=1"], r"structural_gan: ema must be a number in \[0, 1\), got 1.0"),
-        (["--method.lazy=0"], r"StructuralGAN: lazy 0: give 1 or more"),
         (["--method.ridge=0", "--method.embedding_dim=64"], r"64 images have no determinant of a 64 x 64 covariance"),
         (["--method.discriminator.width=0"], r"GroupNormResNet: width 0: give 1 or more"),
         (["--trainer.gradient_clip_val=1"], r"gradient_clip_val 1.*steps its optimizers itself"),

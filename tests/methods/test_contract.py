@@ -4,6 +4,7 @@ import copy
 import importlib
 import math
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from typing import cast
 
@@ -18,6 +19,7 @@ from ssl_bench.config.resolve import build, resolve
 from ssl_bench.config.schema import Run
 from ssl_bench.data.types import Batch
 from ssl_bench.methods.adversarial import Adversarial
+from ssl_bench.methods.alternating import AlternatingMethod
 from ssl_bench.methods.base import Generative, Method, Reconstructive
 from ssl_bench.methods.checkpoint import load_method
 from ssl_bench.methods.hinge_gan import HingeGAN
@@ -84,34 +86,26 @@ def views_of(run: Run, images: int) -> Batch:
 
 def losses_of(method: Method) -> dict[str, Callable[[Batch], torch.Tensor]]:
     """What each of a method's networks minimises, by the network's name; of most methods it is all one."""
-    if isinstance(method, Adversarial):
-        return {
-            "discriminator": lambda batch: method.discriminator_loss(method.prepare(batch.images[0]))["loss"],
-            "generator": lambda batch: method.generator_loss(method.prepare(batch.images[0]))["generator_loss"],
-        }
-    if isinstance(method, InDomainInversion):
-        return {
-            "encoder": lambda batch: method.encoder_loss(method.prepare(batch.images[0]))["loss"],
-            "discriminator": lambda batch: method.discriminator_loss(method.prepare(batch.images[0]))[
-                "discriminator_loss"
-            ],
-        }
-    if isinstance(method, ViewMaker):
-        return {
-            "backbone+projector": lambda batch: method.encoder_loss(batch.images)["loss"],
-            "viewmaker": lambda batch: method.viewmaker_loss(batch.images)["viewmaker_loss"],
-        }
+    if isinstance(method, AlternatingMethod):
+
+        def loss_of(name: str, batch: Batch) -> torch.Tensor:
+            part = (
+                method.prepare(batch.images[0]) if isinstance(method, Adversarial | InDomainInversion) else batch.images
+            )
+            return method.trained_networks()[name].objective(part).value
+
+        return {name: partial(loss_of, name) for name in method.trained_networks()}
     return {"": lambda batch: cast("torch.Tensor", method.training_step(batch, 0))}
 
 
-def modules(method: Method, network: str) -> nn.ModuleList:
-    """The modules that a network of `losses_of` consists of."""
-    return nn.ModuleList([method.get_submodule(name) for name in network.split("+")])
+def network_of(method: Method, name: str) -> nn.Module:
+    """A network of `losses_of`."""
+    return method.trained_networks()[name].network if isinstance(method, AlternatingMethod) else method
 
 
 def trained(method: Method, network: str) -> dict[str, nn.Parameter]:
     """Parameters of that network which are trained."""
-    return {name: p for name, p in modules(method, network).named_parameters() if p.requires_grad}
+    return {name: p for name, p in network_of(method, network).named_parameters() if p.requires_grad}
 
 
 @pytest.fixture(params=METHODS)
@@ -161,7 +155,7 @@ def test_each_network_over_fits_a_few_images(run: Run) -> None:
 
 def test_optimizer_holds_every_parameter_once_and_spares_norms_and_biases_decay(run: Run) -> None:
     run.method.decay_all = False
-    networks = [modules(run.method, name) for name in losses_of(run.method)]
+    networks = [network_of(run.method, name) for name in losses_of(run.method)]
     groups = [group for network in networks for group in run.method.parameter_groups(network)]
     ids = [id(p) for group in groups for p in group["params"]]
     assert sorted(ids) == sorted(id(p) for p in run.method.parameters() if p.requires_grad)

@@ -83,7 +83,7 @@ def test_the_discriminator_minimises_what_the_facts_say(
     norm = (1 - e.norm(dim=1)).clamp_min(0).square().mean()
     assert 0 < norm < 1
     expected = -divergence(z, z_fake) + 3 * (of_fake - of_real) + 5 * lazy * jacobian + 20 * norm
-    torch.testing.assert_close(gan.discriminator_loss(gan.prepare(real))["loss"], expected, rtol=1e-4, atol=0.0)
+    torch.testing.assert_close(gan.discriminator_loss(gan.prepare(real)).value, expected, rtol=1e-4, atol=0.0)
 
 
 def test_the_generator_minimises_the_distance_and_nears_its_neighbours(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -92,7 +92,7 @@ def test_the_generator_minimises_the_distance_and_nears_its_neighbours(monkeypat
     fake = drawn(gan, real, monkeypatch)
     z, z_fake = F.normalize(gan.discriminator(real)), F.normalize(gan.discriminator(fake))
     of_fake = (z_fake.unsqueeze(1) * neighbours(gan, fake, real, z, skip=0)).sum(2).mean()
-    loss = gan.generator_loss(gan.prepare(real))["generator_loss"]
+    loss = gan.generator_loss(gan.prepare(real)).value
     torch.testing.assert_close(loss, divergence(z, z_fake) - 3 * of_fake)
 
 
@@ -103,7 +103,7 @@ def test_the_hinge_gan_minimises_the_hinge_and_the_penalty(monkeypatch: pytest.M
     hinge = (1 - gan.discriminator(real)).clamp_min(0).mean() + (1 + gan.discriminator(fake)).clamp_min(0).mean()
     slopes = torch.func.vmap(torch.func.jacrev(gan.discriminator))(torch.cat([real, fake]).unsqueeze(1))
     penalty = (slopes.flatten(1).norm(dim=1) - 0.5).square().mean()
-    torch.testing.assert_close(gan.discriminator_loss(gan.prepare(real))["loss"], hinge + 5 * 2 * penalty)
+    torch.testing.assert_close(gan.discriminator_loss(gan.prepare(real)).value, hinge + 5 * 2 * penalty)
 
 
 def test_the_queue_takes_keys_of_before_and_embeddings_of_after_the_discriminators_step(
@@ -113,15 +113,15 @@ def test_the_queue_takes_keys_of_before_and_embeddings_of_after_the_discriminato
     real = torch.randn(N, 2)
     before, after = gan.discriminator_ema.features(real), torch.Tensor()
 
-    def descend(which: int, loss: Any, name: str, parts: list[Any]) -> dict[str, Tensor]:
+    def step_optimizer(name: str, parts: list[Any]) -> tuple[dict[str, Tensor], list[Any]]:
         nonlocal after
-        terms: dict[str, Tensor] = loss(parts[0])
-        if which == 0:
+        loss = gan.trained_networks()[name].objective(parts[0])
+        if name == "discriminator":
             nn.init.normal_(gan.discriminator.head[-1].weight)  # stands for the step
             after = F.normalize(gan.discriminator(real))
-        return terms
+        return loss.terms, [loss]
 
-    monkeypatch.setattr(gan, "descend", descend)
+    monkeypatch.setattr(gan, "step_optimizer", step_optimizer)
     monkeypatch.setattr(gan, "lr_schedulers", lambda: None)
     gan.training_step(Batch(real.unsqueeze(0), torch.zeros(N), torch.arange(N)), 0)
     torch.testing.assert_close(gan.queue["keys"][:N], before, rtol=1e-5, atol=1e-6)

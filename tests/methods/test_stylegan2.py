@@ -58,7 +58,7 @@ def test_the_discriminator_minimises_its_cross_entropy_and_lazily_half_gamma_r1(
     penalty = 3 * 0.6 / 2 * gradient.square().sum((1, 2, 3)).mean()
     for step, expected in enumerate([plain + penalty, plain, plain, plain + penalty]):
         gan.step = step
-        torch.testing.assert_close(gan.discriminator_loss(gan.prepare(real))["loss"], expected)
+        torch.testing.assert_close(gan.discriminator_loss(gan.prepare(real)).value, expected)
 
 
 def test_the_generator_minimises_its_cross_entropy_and_lazily_path_lengths_deviation(
@@ -75,7 +75,7 @@ def test_the_generator_minimises_its_cross_entropy_and_lazily_path_lengths_devia
     average = 0.0
     for step in range(4):
         gan.step = step
-        loss = gan.generator_loss(gan.prepare(real))["generator_loss"]
+        loss = gan.generator_loss(gan.prepare(real)).value
         if step % 2 == 0:
             assert len(seen[-1]) == N // 2
             average = 0.99 * average + 0.01 * seen[-1].mean().item()
@@ -89,7 +89,7 @@ def test_the_generator_minimises_its_cross_entropy_and_lazily_path_lengths_devia
 def path_mean_on_rank() -> tuple[Tensor, Tensor]:
     gan = method()
     torch.manual_seed(distributed.rank())
-    terms = gan.generator_loss(gan.prepare(torch.zeros(N, *SHAPE)))
+    terms = gan.generator_loss(gan.prepare(torch.zeros(N, *SHAPE))).terms
     return gan.path_mean, terms["path_length"].detach()
 
 
@@ -111,7 +111,7 @@ def path_gradient() -> Tensor:
         patch("torch.randn", lambda *shape, **_: z.chunk(ranks)[here]),
         patch("torch.randn_like", lambda images: y.chunk(ranks)[here]),
     ):
-        penalty = gan.generator_loss(gan.prepare(torch.zeros(2 * N // ranks, *SHAPE)))["path_penalty"]
+        penalty = gan.generator_loss(gan.prepare(torch.zeros(2 * N // ranks, *SHAPE))).terms["path_penalty"]
     parameters = list(gan.generator.parameters())
     gradients = torch.autograd.grad(penalty, parameters, allow_unused=True, materialize_grads=True)
     return torch.cat([gradient.flatten() for gradient in gradients])
@@ -158,8 +158,8 @@ def test_both_networks_losses_see_augmented_images_only(real: Tensor, augment: t
     seen: list[Tensor] = []
     gan.augment.register_forward_hook(lambda module, inputs, output: shown.append(output))
     gan.discriminator.blocks.register_forward_pre_hook(lambda module, inputs: seen.append(inputs[0]))
-    terms = gan.discriminator_loss(gan.prepare(real)) | gan.generator_loss(gan.prepare(real))
-    (terms["loss"] + terms["generator_loss"]).backward()
+    loss = gan.discriminator_loss(gan.prepare(real)).value + gan.generator_loss(gan.prepare(real)).value
+    loss.backward()
     assert len(shown) == len(seen) == 3
     for images, maps in zip(shown, seen, strict=True):
         first = gan.discriminator.from_image(images)
@@ -170,20 +170,8 @@ def test_both_networks_losses_see_augmented_images_only(real: Tensor, augment: t
 def test_augmentation_adapts_to_the_logits_of_real_images(real: Tensor) -> None:
     gan = method(augment=AdaptiveAugment(images=64, every=1))
     gan.discriminator.head.bias.data.fill_(100.0)
-    terms = gan.discriminator_loss(gan.prepare(real))
+    terms = gan.discriminator_loss(gan.prepare(real)).terms
     assert terms["augmentation"] == gan.augment.p == N / 64
-
-
-@pytest.mark.parametrize(
-    ("settings", "message"),
-    [
-        ({"r1_every": 0}, "r1_every 0: give 1 or more"),
-        ({"path_weight": -1.0}, "path_weight -1.0: give 0 or more"),
-    ],
-)
-def test_settings_out_of_range_are_refused(settings: dict[str, Any], message: str) -> None:
-    with pytest.raises(UserError, match=message):
-        method(**settings)
 
 
 class WithoutMeanCode(SNResNetGenerator):
