@@ -1,4 +1,4 @@
-"""What every method is to the rest of the suite."""
+"""The contract of a method: the base class, and the protocols of optional abilities."""
 
 import math
 from collections.abc import Callable, Iterable
@@ -21,36 +21,40 @@ OptimizerFactory = Callable[[Iterable[Any]], Optimizer]
 
 @runtime_checkable
 class Generative(Protocol):
-    """A method that draws images."""
+    """A method that can sample images."""
 
     def sample(self, n: int, generator: Generator | None = None) -> Tensor:
-        """n images ``(n, C, H, W)`` in [0, 1], drawn by `generator`, in evaluation mode, without gradients.
+        """n samples ``(n, C, H, W)`` in [0, 1]; called in evaluation mode, without gradients.
 
-        Where the method keeps an average of the generator's weights it is the average that draws, with BatchNorm
-        statistics that belong to it: running statistics of the trained weights do not fit averaged ones.
+        A method that keeps an average of the generator's weights samples with the average, and with BatchNorm
+        statistics of the average: running statistics of the trained weights do not fit averaged weights.
+
+        Args:
+            n: number of images.
+            generator: source of random numbers; by default the global one of the method's device.
         """
         ...
 
 
 @runtime_checkable
 class Latent(Generative, Protocol):
-    """A method that draws an image from a latent vector: ``sample(n, generator)`` is ``decode(latents(n, generator))``.
+    """A method that maps latents to images: ``sample(n, generator)`` is ``decode(latents(n, generator))``.
 
-    Latents are standard normal; a method with another prior maps them to it in `decode`.
+    Latents are standard normal. A method with another prior transforms them in `decode`.
     """
 
     def latents(self, n: int, generator: Generator | None = None) -> Tensor:
-        """n standard normal latents ``(n, L)`` on the method's device, drawn by `generator`, be it on the CPU."""
+        """n standard normal latents ``(n, L)`` on the method's device; `generator` may be on the CPU."""
         ...
 
     def decode(self, z: Tensor) -> Tensor:
-        """Images ``(n, C, H, W)`` in [0, 1] at latents ``(n, L)``, by the weights that `sample` draws with."""
+        """Images ``(n, C, H, W)`` in [0, 1] at latents ``(n, L)``, with the same weights as `sample`."""
         ...
 
 
 @runtime_checkable
 class Reconstructive(Protocol):
-    """A method that returns an image from its features."""
+    """A method that can reconstruct an image from its features."""
 
     def reconstruct(self, x: Tensor) -> Tensor:
         """Reconstructions of x, same shape, in [0, 1]."""
@@ -59,31 +63,31 @@ class Reconstructive(Protocol):
 
 @runtime_checkable
 class Layered(Protocol):
-    """A method whose encoder has layers that are worth scoring one by one."""
+    """A method whose encoder has layers that can be scored one by one."""
 
     def encode_layers(self, x: Tensor) -> list[Tensor]:
-        """Features of every layer, the first one's first: x as for `encode`, to ``(N, d_l)`` each."""
+        """Features ``(N, d_l)`` of every layer l, the first layer first; x as for `encode`."""
         ...
 
 
 class Method(LightningModule):
-    """A self-supervised method: what it minimises, and the encoder that is scored.
+    """Base class of all methods: a loss, and the encoder that is scored.
 
-    A subclass sets `feature_dim` and writes `encode` and `training_step(batch, batch_idx)`. The step's batch is a
-    `ssl_bench.data.types.Batch` whose images are the views, float ``(J, N, C, H, W)`` on the device.
+    A subclass sets `feature_dim` and defines `encode` and `training_step(batch, batch_idx)`. The batch of a training
+    step is a `ssl_bench.data.types.Batch` whose images are views, float ``(J, N, C, H, W)`` on the device.
 
     Args:
-        optimizer: given the parameters, returns the optimizer; none is Adam with learning rate 1e-3. Give the fused
-            one where torch has it: on small networks it is 1.6x the speed of the whole step.
-        schedule: how the learning rate moves over the run.
-        decay_all: whether weight decay touches norms and biases (all parameters of fewer than 2 dimensions) too.
+        optimizer: given the parameters, returns the optimizer; by default Adam with learning rate 1e-3. Fused
+            optimizers are faster: with small networks the whole training step is 1.6 times as fast.
+        schedule: learning-rate schedule; constant by default.
+        decay_all: whether weight decay also applies to norms and biases (all parameters of fewer than 2 dimensions).
     """
 
     feature_dim: int
     config: dict[str, Any] | None = None
-    """Class path and arguments this method was built from; saved in checkpoints for `load_method`."""
+    """Class path and arguments that the method was built from; saved in checkpoints for `load_method`."""
     views: Callable[[Tensor, Tensor], Tensor] | None = None
-    """What makes ``(J, N, C, H, W)`` views of images ``(N, C, H, W)`` and their ids, on the device."""
+    """Given images ``(N, C, H, W)`` and their ids ``(N,)`` on the device, returns views ``(J, N, C, H, W)``."""
 
     def __init__(
         self,
@@ -98,26 +102,28 @@ class Method(LightningModule):
         self.decay_all = decay_all
 
     def encode(self, x: Tensor) -> Tensor:
-        """The features that are scored: ``(N, C, H, W)`` normalised to ``(N, feature_dim)``, deterministic."""
+        """The features that are scored: normalised ``(N, C, H, W)`` to ``(N, feature_dim)``; deterministic."""
         raise TypeError(f"{type(self).__name__} must define encode(x)")
 
     def transfer_batch_to_device(self, batch: Batch, device: torch.device, dataloader_idx: int) -> Batch:
-        """Move three tensors; Lightning's own search of the batch for tensors takes longer than a small step's Adam."""
+        """Move the three tensors directly, which is faster than Lightning's recursive search of the batch."""
         return Batch(*(tensor.to(device, non_blocking=True) for tensor in batch))
 
     def on_after_batch_transfer(self, batch: Batch, dataloader_idx: int) -> Batch:
-        """Make the views where the images are: on the device, a batch at a time."""
+        """Make the views of a batch, on the device."""
         return batch if self.views is None else batch._replace(images=self.views(batch.images, batch.ids))
 
     def check_inputs(self, inputs: TrainingInputs) -> None:
         """Refuse data and views that the method cannot be trained on; called once, before the first step.
 
+        A subclass calls ``super().check_inputs(inputs)`` first.
+
         Raises:
-            UserError: of a subclass; what was given, what was expected, and the flag to change.
+            UserError: one line with what was given, what was expected and the flag to change.
         """
 
     def parameter_groups(self, module: nn.Module) -> list[dict[str, Any]]:
-        """Parameters of a module, norms and biases apart when they are spared weight decay."""
+        """Parameter groups of a module. Without `decay_all`, norms and biases are a group without weight decay."""
         parameters = [p for p in module.parameters() if p.requires_grad]
         if self.decay_all:
             return [{"params": parameters}]
@@ -128,7 +134,7 @@ class Method(LightningModule):
         return [group for group in groups if group["params"]]
 
     def configure_optimizers(self) -> OptimizerLRScheduler:
-        """One optimizer over all parameters, its learning rate scheduled per step."""
+        """One optimizer of all parameters, with its learning-rate schedule, which advances every step."""
         optimizer = self.make_optimizer(self.parameter_groups(self))
         scheduler = self.make_scheduler(optimizer)
         if scheduler is None:
@@ -136,45 +142,48 @@ class Method(LightningModule):
         return {"optimizer": optimizer, "lr_scheduler": {"scheduler": scheduler, "interval": "step"}}
 
     def make_scheduler(self, optimizer: Optimizer) -> LambdaLR | None:
-        """The schedule over this run, to be stepped after every batch; none where the rate is constant."""
+        """The learning-rate schedule of an optimizer over this run, advanced every batch; None if it is constant."""
         if self.schedule == Schedule():
             return None
         return LambdaLR(optimizer, partial(self.schedule.factor, **self.run_length()))
 
     def run_length(self) -> dict[str, int]:
-        """Steps of this run and of an epoch, as `Schedule.factor` is told them."""
-        steps = int(self.trainer.estimated_stepping_batches)  # which finds out how many batches there are
+        """Number of steps of this run and of an epoch, as keyword arguments of `Schedule.factor`."""
+        steps = int(self.trainer.estimated_stepping_batches)  # also sets num_training_batches
         batches, accumulated = self.trainer.num_training_batches, self.trainer.accumulate_grad_batches
         return {"steps": steps, "steps_per_epoch": math.ceil(batches / accumulated)}
 
     def configure_gradient_clipping(
         self, optimizer: Optimizer, gradient_clip_val: float | None = None, gradient_clip_algorithm: str | None = None
     ) -> None:
-        """Clip, fused optimizers included: Lightning refuses them, for the sake of float16's scaled gradients."""
+        """Clip gradients, of fused optimizers too; Lightning refuses those, since float16 scales gradients."""
         if gradient_clip_val and str(self.trainer.precision) != "16-mixed":
             clip = nn.utils.clip_grad_value_ if gradient_clip_algorithm == "value" else nn.utils.clip_grad_norm_
             clip(self.parameters(), gradient_clip_val)
         else:
             super().configure_gradient_clipping(optimizer, gradient_clip_val, gradient_clip_algorithm)
 
-    def log_metrics(self, figures: dict[str, Tensor], step: int | None = None) -> None:
-        """Log scalars under ``train/``, averaged over ranks, every `log_every_n_steps` steps.
+    def log_metrics(self, metrics: dict[str, Tensor], step: int | None = None) -> None:
+        """Log scalars under ``train/``, averaged over processes, every `log_every_n_steps` steps.
 
-        Lightning's own `log` costs 0.7 ms in every step, a tenth of a small network's; this one costs nothing
-        between the steps that are written. `step` is `global_step` before this batch's, for methods that step
-        themselves and report afterwards.
+        Lightning's `log` takes 0.7 ms in every step, a tenth of the step of a small network. This method takes no time
+        in steps that are not logged.
+
+        Args:
+            metrics: scalars by name.
+            step: `global_step` at the start of the batch; needed if the optimizers have made their steps already.
         """
         step = self.global_step if step is None else step
         every = 0 if self._trainer is None else self.trainer.log_every_n_steps  # type: ignore[attr-defined]
         if every and (step + 1) % every == 0:
-            self.log_dict({f"train/{name}": value for name, value in figures.items()}, sync_dist=True)
+            self.log_dict({f"train/{name}": value for name, value in metrics.items()}, sync_dist=True)
 
     def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
-        """Say in the checkpoint what it is a checkpoint of."""
+        """Save the method's configuration in the checkpoint."""
         checkpoint["method"] = self.config
 
     def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
-        """Refuse a checkpoint of another method before its weights fail to fit."""
+        """Refuse a checkpoint of another method."""
         theirs = (checkpoint.get("method") or {}).get("class_path")
         ours = (self.config or {}).get("class_path")
         if theirs != ours:
