@@ -1,1 +1,1 @@
-"""What watches a run without being in the way of its loss."""
+"""Lightning callbacks: checks, progress, samples and metrics of a training run."""

@@ -1,4 +1,4 @@
-"""Looking at a method in the middle of its training, which goes on as if nobody had."""
+"""Evaluate a method during its training without changing the training."""
 
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -9,7 +9,7 @@ from lightning import LightningModule
 
 @contextmanager
 def evaluation_mode(method: LightningModule) -> Iterator[None]:
-    """Evaluation mode without gradients; then modes, buffers and random numbers are again what they were."""
+    """Put a method into evaluation mode without gradients; on exit restore modes, buffers and random number states."""
     training = [module for module in method.modules() if module.training]
     buffers = list(method.buffers())
     kept = [buffer.clone() for buffer in buffers]

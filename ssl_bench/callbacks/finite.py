@@ -1,4 +1,4 @@
-"""Stop a run whose loss is no number any more."""
+"""Stop a run with a non-finite loss."""
 
 from typing import Any
 
@@ -11,10 +11,13 @@ from ssl_bench.errors import RunError
 
 
 class StopOnNonFinite(Callback):
-    """Stop before a checkpoint holds weights that a non-finite loss, or a term of it, has touched.
+    """Stop a run after a non-finite loss or term of the loss, before a checkpoint is written.
 
-    What a step returns stays on its device until steps are looked at together, where losses are logged and at the end
-    of an epoch, before the checkpoint: no step waits for it. Ranks stop together.
+    The outputs of steps are kept on their device and checked together: every `log_every_n_steps` steps and at the end
+    of an epoch, before its checkpoint. No step waits for a check. All ranks stop together.
+
+    Raises:
+        RunError: a loss, a term or a weight is not finite.
     """
 
     def __init__(self) -> None:
@@ -23,36 +26,36 @@ class StopOnNonFinite(Callback):
     def on_train_batch_end(
         self, trainer: Trainer, pl_module: LightningModule, outputs: Any, batch: Any, batch_idx: int
     ) -> None:
-        """Keep the step's loss and the terms beside it."""
+        """Keep the loss and the other outputs of the step."""
         if outputs is not None:
             self.steps.append({name: value.detach() for name, value in outputs.items() if isinstance(value, Tensor)})
         if len(self.steps) >= max(1, trainer.log_every_n_steps):  # type: ignore[attr-defined]
             self.check(trainer)
 
     def on_train_epoch_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        """Runs before the checkpoint is written: Lightning calls checkpoint callbacks last."""
+        """Check outputs and weights before the checkpoint: Lightning calls checkpoint callbacks last."""
         if self.steps:
             self.check(trainer)
         finite = torch.stack([parameter.isfinite().all() for parameter in pl_module.parameters()]).all()
         if not all_reduce_min(finite.int()):
             step, epoch = trainer.global_step, trainer.current_epoch
-            raise RunError(f"weights are not finite at step {step} (epoch {epoch}); {self.help(trainer)}")
+            raise RunError(f"non-finite weights at step {step} (epoch {epoch}); {self.advice(trainer)}")
 
     def check(self, trainer: Trainer) -> None:
-        """Raise on every rank if any has seen such a value; what is named is the first in the order it was returned."""
+        """Raise on every rank if one has a non-finite output; the error names the first."""
         names = [(step, name) for step, terms in enumerate(self.steps) for name in terms]
         finite = torch.stack([value.float() for terms in self.steps for value in terms.values()]).isfinite()
         places = torch.arange(len(finite), device=finite.device)
         first = int(all_reduce_min(torch.where(finite, len(finite), places).min()))
         if first < len(finite):
             ago, name = len(self.steps) - 1 - names[first][0], names[first][1].replace("_", " ")
-            which = "the loss" if name == "loss" else f"the loss's {name}"
+            which = "loss" if name == "loss" else f"loss ({name})"
             step, epoch = trainer.global_step - ago, trainer.current_epoch
-            raise RunError(f"{which} is not finite at step {step} (epoch {epoch}); {self.help(trainer)}")
+            raise RunError(f"non-finite {which} at step {step} (epoch {epoch}); {self.advice(trainer)}")
         self.steps.clear()
 
-    def help(self, trainer: Trainer) -> str:
-        """What to do about it."""
+    def advice(self, trainer: Trainer) -> str:
+        """The end of an error message: what the user can do."""
         automatic = trainer.lightning_module.automatic_optimization
         clip = " or clip gradients with --trainer.gradient_clip_val 1" if automatic else ""
-        return f"the last good checkpoint is kept: lower --method.optimizer.lr{clip}"
+        return f"the last finite checkpoint is kept: lower --method.optimizer.lr{clip}"

@@ -6,7 +6,7 @@ from lightning import Callback, LightningModule, Trainer
 
 
 class EpochLine(Callback):
-    """Print epoch, loss, images per second and the time to go: what a bar shows where there is no terminal."""
+    """Print epoch, loss, images per second and remaining time, where there is no terminal for a progress bar."""
 
     def on_train_epoch_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Start the clock."""
@@ -20,7 +20,7 @@ class EpochLine(Callback):
         batch_size = trainer.train_dataloader.sampler.batch_size  # type: ignore[union-attr]
         images = int(trainer.num_training_batches) * trainer.world_size * batch_size
         loss = trainer.callback_metrics.get("train/loss")
-        figures = "" if loss is None else f"  loss {loss:.4f}"
+        shown_loss = "" if loss is None else f"  loss {loss:.4f}"
         epoch, epochs = trainer.current_epoch + 1, trainer.max_epochs
         left = time.strftime("%H:%M:%S", time.gmtime(seconds * (epochs - epoch)))
-        print(f"epoch {epoch}/{epochs}{figures}  {images / seconds:,.0f} images/s  {left} to go", flush=True)
+        print(f"epoch {epoch}/{epochs}{shown_loss}  {images / seconds:,.0f} images/s  {left} remaining", flush=True)

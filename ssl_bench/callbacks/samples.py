@@ -1,4 +1,4 @@
-"""What a generative method draws as it learns: the same latents again and again."""
+"""Samples of a generative method during training, always from the same latents."""
 
 import sys
 from pathlib import Path
@@ -12,16 +12,16 @@ from ssl_bench.methods.base import Generative
 from ssl_bench.plots.primitives import save
 from ssl_bench.plots.run import GRID_SIZE, image_grid
 
-GRIDS = 10
-"""Grids that a run leaves, at most."""
+MAX_GRIDS = 10
+"""Grids of one run, at most."""
 
 
 class SampleGrid(Callback):
-    """Draw 64 samples from fixed noise at most ten times in a run, ``figures/samples_epoch<NNNN>.png``; not of points.
+    """Save a grid of 64 samples from fixed noise at most ten times in a run, as ``figures/samples_epoch<NNNN>.png``.
 
-    A run without a last epoch has one of every epoch. The first rank draws at the end of an epoch, after the hooks that
-    follow its last batch; the run's random numbers and what is in training mode stay as they are. A grid that cannot
-    be drawn is said so, and stops no run.
+    A run without a last epoch has a grid of every epoch; a method of points has none. The first rank samples at the
+    end of an epoch, after the hooks of its last batch. Random numbers, buffers and modes of the run stay unchanged.
+    An error is printed and does not stop the run.
 
     Args:
         folder: the run folder.
@@ -31,10 +31,10 @@ class SampleGrid(Callback):
         self.folder = folder
 
     def on_train_epoch_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        """Draw if it is time to, and show it in wandb too."""
+        """Save the grid if the epoch has one, and log it to wandb."""
         epoch, epochs = trainer.current_epoch + 1, max(1, trainer.max_epochs or 1)
-        due = epoch == epochs or epoch % -(-epochs // GRIDS) == 0
-        if not due or not trainer.is_global_zero or not isinstance(pl_module, Generative):
+        has_grid = epoch == epochs or epoch % -(-epochs // MAX_GRIDS) == 0
+        if not has_grid or not trainer.is_global_zero or not isinstance(pl_module, Generative):
             return
         try:
             with evaluation_mode(pl_module):

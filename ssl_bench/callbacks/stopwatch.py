@@ -1,4 +1,4 @@
-"""How long fitting took and how far it came, interruptions left out."""
+"""Training time and number of epochs."""
 
 import time
 from typing import Any
@@ -7,7 +7,7 @@ from lightning import Callback, LightningModule, Trainer
 
 
 class Stopwatch(Callback):
-    """Seconds from the start of fitting to the last checkpoint, summed over the sessions of a resumed run; epochs."""
+    """Seconds of training up to the last checkpoint, summed over the sessions of a resumed run, and whole epochs."""
 
     def __init__(self) -> None:
         self.before = 0.0
@@ -15,7 +15,7 @@ class Stopwatch(Callback):
         self.start = time.perf_counter()
 
     def on_fit_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        """Start this session's clock."""
+        """Start the clock of this session."""
         self.start = time.perf_counter()
 
     def on_train_epoch_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
@@ -23,9 +23,9 @@ class Stopwatch(Callback):
         self.epochs += 1
 
     def state_dict(self) -> dict[str, Any]:
-        """What the checkpoint keeps."""
+        """Seconds and epochs, for the checkpoint."""
         return {"seconds": self.before + time.perf_counter() - self.start, "epochs": self.epochs}
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
-        """Go on from there."""
+        """Restore seconds and epochs of a resumed run."""
         self.before, self.epochs = state_dict["seconds"], state_dict["epochs"]

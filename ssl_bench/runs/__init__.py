@@ -1,1 +1,1 @@
-"""The commands that train and score: bench, fit, evaluate."""
+"""The commands of `ssl-bench`: training, scoring, listing and help."""

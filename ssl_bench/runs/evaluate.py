@@ -1,4 +1,4 @@
-"""The command that scores what is there: a run, an encoder of somebody else's, features in a file, a floor."""
+"""`ssl-bench evaluate`: score a run, an external encoder, a baseline or a file of features without training."""
 
 from collections.abc import Iterator
 from pathlib import Path
@@ -32,9 +32,12 @@ BATCH_SIZE = 1024
 
 
 def evaluate_run(folder: Path, devices: str, flags: list[str]) -> None:
-    """Carry out `ssl-bench evaluate RUN`: score a run's last checkpoint, by other protocol settings where flags say so.
+    """Score the last checkpoint of a run, and add the metrics to its record.
 
-    What is found joins the run's record; what the run was stays as it is.
+    Args:
+        folder: the run folder.
+        devices: number of processes, or ``auto``.
+        flags: settings of the evaluation that differ from those of the run.
     """
     config = yaml.safe_load((folder / "config.yaml").read_text(encoding="utf-8"))
     if "features" in config:
@@ -45,7 +48,12 @@ def evaluate_run(folder: Path, devices: str, flags: list[str]) -> None:
 
 
 def evaluate_encoder(arguments: list[str], devices: str) -> None:
-    """Carry out `ssl-bench evaluate ENCODER --data DATA` for a stack of files and flags."""
+    """Score a baseline or an external encoder.
+
+    Args:
+        arguments: configuration files and flags, in the order in which they are stacked.
+        devices: number of processes, or ``auto``.
+    """
     config = resolve(arguments)
     resolved = to_dict(config)
     folder = run_folder(resolved)
@@ -55,13 +63,13 @@ def evaluate_encoder(arguments: list[str], devices: str) -> None:
 
 
 def score_encoder(config: Namespace, recorded: dict[str, Any], folder: Path, devices: str) -> None:
-    """Score an encoder without training it, in as many processes as there are devices.
+    """Score an encoder without training it, in one process per device.
 
     Args:
-        config: what to do.
-        recorded: what the run folder is of; only the protocols' settings may differ.
+        config: the configuration to score by.
+        recorded: the configuration of the run folder; only settings of the evaluation differ.
         folder: the run folder.
-        devices: how many, or ``auto``.
+        devices: number of processes, or ``auto``.
     """
     fabric = launch(devices, cpu=config.trainer.accelerator == "cpu")
     seed_everything(config.seed, workers=True, verbose=False)
@@ -80,13 +88,22 @@ def score_encoder(config: Namespace, recorded: dict[str, Any], folder: Path, dev
 
 
 def training_images(run: Run, on: device) -> Iterator[Tensor]:
-    """This process's share of the training images as an encoder is given them."""
+    """This process's share of the training images, as the encoder takes them."""
     for batch in run.data.batches("train", BATCH_SIZE, shared=True):
         yield run.views.evaluation_input(batch.images.to(on, non_blocking=True))
 
 
 def evaluate_file(path: Path, labels: Path | None, data: str | None, out: str, devices: str, flags: list[str]) -> None:
-    """Carry out `ssl-bench evaluate FILE`: score features that somebody else computed."""
+    """Score features in a file.
+
+    Args:
+        path: the file, see `read_features`.
+        labels: labels of features in a ``.npy`` file.
+        data: name of the data set in the table; by default the name of the file.
+        out: folder of the run folders.
+        devices: number of processes, or ``auto``.
+        flags: settings of the evaluation.
+    """
     parser = ArgumentParser(prog="ssl-bench evaluate", exit_on_error=False, allow_abbrev=False)
     parser.add_argument("--evaluation", type=Evaluation, default=Evaluation())
     try:

@@ -1,4 +1,4 @@
-"""From an encoder to its record: encode every split once, run the protocols, draw."""
+"""Score a run: encode every split once, run the protocols, write the record, plot."""
 
 import shlex
 import sys
@@ -29,11 +29,11 @@ BATCH_SIZE = 256
 
 
 def evaluated_encoder(run: Run, config: dict[str, Any], folder: Path, device: torch.device) -> EvaluatedEncoder:
-    """A run's features, encoded or read, and what the protocols that look at images need of its method.
+    """The encoder of a run: its features, encoded or read, and the functions of images that protocols use.
 
     Args:
         run: the objects; the data are set up.
-        config: the resolved configuration that the run folder is of.
+        config: the resolved configuration of the run folder.
         folder: the run folder.
         device: where to encode and score.
     """
@@ -47,7 +47,7 @@ def evaluated_encoder(run: Run, config: dict[str, Any], folder: Path, device: to
 
     def augmented(images: Tensor, ids: Tensor, number: int) -> Tensor:
         with torch.random.fork_rng([device] if device.type == "cuda" else []):
-            # By the pass and the images, so that it does not matter which process has them.
+            # A seed of the pass and the images: the same augmentation in whichever process.
             torch.manual_seed(hash((config["seed"], number, int(ids[0]))))
             return run.views.evaluation_input(augment.to_image(augment(images)[0]))
 
@@ -83,7 +83,7 @@ def evaluated_encoder(run: Run, config: dict[str, Any], folder: Path, device: to
 def layers_of(
     run: Run, folder: Path, key: str, device: torch.device, autocast: torch.dtype | None
 ) -> tuple[Features, ...]:
-    """Features of each layer of a run's method, encoded in one pass or read; none where they are not wanted."""
+    """Features of each layer of a method, encoded in one pass or read; empty if no protocol needs them."""
     method = run.method
     if not (run.evaluation.layers and isinstance(method, Layered)):
         return ()
@@ -104,14 +104,14 @@ def layers_of(
 
 
 def score(run: Run, config: dict[str, Any], folder: Path, device: torch.device) -> None:
-    """Score a run's method on all protocols that `run.evaluation` names, and record, draw and log what came out.
+    """Score the method of a run by the protocols of `run.evaluation`; write the record, plot and log to wandb.
 
-    Called in every process of a group; the first one writes.
+    Every process of a group calls this; the first one writes.
 
     Args:
         run: the objects; the data are set up.
-        config: the resolved configuration that the run folder is of.
-        folder: the run folder; figures of a record it already has are kept where they are not computed anew.
+        config: the resolved configuration of the run folder.
+        folder: the run folder; metrics of its record that are not computed again are kept.
         device: where to encode and score.
     """
     seconds, epochs = training_progress(folder)
@@ -136,19 +136,21 @@ def score(run: Run, config: dict[str, Any], folder: Path, device: torch.device) 
         record = write_record(record, result, encoder, seconds)
         try:
             plot_run(folder, run, device)
-        except Exception as error:  # a picture of somebody's method that cannot be drawn takes no scores with it
+        except Exception as error:  # of an external method, for example; the scores are already written
             print(f"figures: {type(error).__name__}: {error}", file=sys.stderr)
         tracking.log_record(record, folder, config)
     barrier()
 
 
 def write_record(record: Record, result: Result, encoder: EvaluatedEncoder, seconds: dict[str, float]) -> Record:
-    """Write what was found, into the record that the folder has where it has one; returns what was written."""
+    """Add the result of an evaluation to the record of the run folder, or to a new one; write and return it."""
     folder = encoder.folder
     if (folder / "metrics.json").is_file():
         record = Record.read(folder)
         record.evaluations.append(command())
-    known = seconds | record.seconds | result.seconds  # a run that is scored again reads the features that it has
+    known = (
+        seconds | record.seconds | result.seconds
+    )  # a run that is scored again reads its features: the first time counts
     record.seconds = {name: round(value, 3) for name, value in known.items()}
     on_gpu = encoder.device.type == "cuda"
     peak = torch.cuda.max_memory_allocated(encoder.device) / 2**20 if on_gpu else peak_memory_mb()
@@ -163,17 +165,17 @@ def write_record(record: Record, result: Result, encoder: EvaluatedEncoder, seco
 
 
 def command() -> str:
-    """The command line that is being carried out."""
+    """The command line of this process."""
     return shlex.join(["ssl-bench", *sys.argv[1:]])
 
 
 def device_name(device: torch.device) -> str:
-    """What a record calls the device."""
+    """Name of a device for a record."""
     return torch.cuda.get_device_name(device) if device.type == "cuda" else device.type
 
 
 def training_progress(folder: Path) -> tuple[dict[str, float], int]:
-    """Seconds of fitting and whole epochs, by the stopwatch in a run's last checkpoint; none without one."""
+    """Seconds and epochs of training by the last checkpoint of a run; empty and 0 without a checkpoint."""
     file = folder / "checkpoints" / "last.ckpt"
     if not file.is_file():
         return {}, 0

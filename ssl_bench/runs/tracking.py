@@ -1,4 +1,4 @@
-"""What wandb is told of a run: its configuration, and the record's metrics under the record's names."""
+"""Logging to wandb: the configuration of a run, and the metrics of its record under the same names."""
 
 import importlib.util
 import os
@@ -9,18 +9,18 @@ from ssl_bench.results.record import Record
 
 
 def init_arguments(folder: Path, group: str, config: dict[str, Any]) -> dict[str, Any] | None:
-    """Arguments of `wandb.init` for a run folder; None where wandb is not installed or is switched off.
+    """Arguments of `wandb.init` for a run folder; None if wandb is not installed or is disabled.
 
-    The run is kept offline, in the run folder, where there is no account.
+    Without an account the run is logged offline, to the run folder.
 
     Args:
-        folder: the run folder; its name is the run's, so that a later session goes on with the same run.
-        group: the data set, so that a group is one of our tables.
+        folder: the run folder; its name is the id of the wandb run, which a later session resumes.
+        group: the data set, so that a group corresponds to a table.
         config: the resolved configuration.
     """
     if importlib.util.find_spec("wandb") is None or os.environ.get("WANDB_MODE") == "disabled":
         return None
-    os.environ.setdefault("WANDB_SILENT", "true")  # its terminal lines would stand between ours
+    os.environ.setdefault("WANDB_SILENT", "true")  # keeps its lines out of the terminal
     import wandb
 
     offline = os.environ.get("WANDB_MODE") == "offline" or not wandb.login(prompt=False, verify=False)
@@ -37,9 +37,9 @@ def init_arguments(folder: Path, group: str, config: dict[str, Any]) -> dict[str
 
 
 def log_record(record: Record, folder: Path, config: dict[str, Any]) -> None:
-    """Put a record's metrics into its wandb run's summary, and the folder's figures beside; end the run.
+    """Log the metrics of a record as the summary of its wandb run, and the figures of its folder; finish the run.
 
-    The run is the one that is open, as after training, else one that is opened for this.
+    After training the wandb run is still open; else it is resumed.
     """
     arguments = init_arguments(folder, record.data, config)
     if arguments is None:
@@ -47,7 +47,7 @@ def log_record(record: Record, folder: Path, config: dict[str, Any]) -> None:
     import wandb
 
     run = wandb.run or wandb.init(**arguments)
-    # What the table tells settings apart by.
+    # The table separates settings by these.
     run.config.update({"commit": record.commit, "setting_hash": record.setting_hash}, allow_val_change=True)
     run.summary.update(record.metrics)
     pictures = sorted((folder / "figures").glob("*.png"))

@@ -1,4 +1,4 @@
-"""The commands that train: bench and fit."""
+"""`ssl-bench bench` and `ssl-bench fit`."""
 
 import logging
 import os
@@ -39,32 +39,36 @@ from ssl_bench.runs.score import score
 for module in ("lightning.pytorch.utilities.rank_zero", "lightning.fabric.utilities.rank_zero"):
     logging.getLogger(module).setLevel(logging.WARNING)  # device lists and advertisements
 for message in (
-    ".*overridden `.*transfer.*` in `LightningModule`",  # as meant: the method makes the views
-    ".*isinstance.treespec, LeafSpec.. is deprecated",  # Lightning's own
-    ".*does not have many workers",  # a batch is one gather: workers would only be slower
-    ".*module.s. in eval mode at the start of training",  # averages always are
+    ".*overridden `.*transfer.*` in `LightningModule`",  # intended: the method makes the views
+    ".*isinstance.treespec, LeafSpec.. is deprecated",  # raised inside Lightning
+    ".*does not have many workers",  # a batch is one gather: workers are slower
+    ".*module.s. in eval mode at the start of training",  # moving averages always are
     ".*number of training batches .* is smaller than the logging interval",
 ):
     warnings.filterwarnings("ignore", message)
 
 
 if not torch.cuda.is_available():
-    # A torch built for CUDA looks for GPUs in every optimizer step, 0.3 ms each; told there are none, it does not.
+    # Without this, a torch built for CUDA looks for GPUs in every optimizer step, which takes 0.3 ms.
     os.environ.setdefault("CUDA_VISIBLE_DEVICES", "")
 
 
 def bench(arguments: list[str], fit_only: bool = False) -> None:
-    """Carry out `ssl-bench bench` or `ssl-bench fit` for a stack of files and flags.
+    """Train, score and record a run, and print the table of its data set.
 
-    A run that is already recorded is only shown; one that was interrupted goes on from its last checkpoint.
+    A run that is already recorded is only printed; an interrupted run resumes from its last checkpoint.
+
+    Args:
+        arguments: configuration files and flags, in the order in which they are stacked.
+        fit_only: whether to train only, and print the run folder.
     """
     config = resolve(arguments)
     resolved = to_dict(config)
     folder = run_folder(resolved)
-    first = getattr(rank_zero_only, "rank", 0) == 0  # launchers say it in the environment, before there is a trainer
+    first = getattr(rank_zero_only, "rank", 0) == 0  # from the environment of a launcher; there is no trainer yet
     if (folder / "metrics.json").is_file():
         if first:
-            print(f"run before, at commit {Record.read(folder).commit}: delete {folder} to run it again")
+            print(f"already recorded at commit {Record.read(folder).commit}: delete {folder} to run it again")
     else:
         seed_everything(config.seed, workers=True, verbose=False)
         run = build(config)
@@ -73,7 +77,7 @@ def bench(arguments: list[str], fit_only: bool = False) -> None:
         trainer = fit(run, config, folder)
         first = trainer.is_global_zero
         if not fit_only:
-            # What is scored is what was written: after the last step each process has its own BatchNorm statistics.
+            # The checkpoint is scored: after the last step BatchNorm statistics differ between processes.
             run.method = load_method(folder)
             with stopping_together(folder):
                 score(run, resolved, folder, scoring_device(trainer.strategy.root_device))
@@ -84,7 +88,11 @@ def bench(arguments: list[str], fit_only: bool = False) -> None:
 
 
 def make_folder(folder: Path, config: dict[str, Any]) -> None:
-    """Make the run folder with its re-runnable configuration, before anything long starts."""
+    """Make the run folder and write its configuration, before training starts.
+
+    Raises:
+        UserError: the folder cannot be written.
+    """
     try:
         folder.mkdir(parents=True, exist_ok=True)
         with replacing(folder / "config.yaml") as file:
@@ -94,26 +102,26 @@ def make_folder(folder: Path, config: dict[str, Any]) -> None:
 
 
 def fit(run: Run, config: Namespace, folder: Path) -> Trainer:
-    """Train, from the last checkpoint where there is one; the checkpoint of the last epoch is always written.
+    """Train, from the last checkpoint if there is one, and write the checkpoint of the last epoch.
 
     Raises:
-        UserError: gradients of a method that steps its optimizers itself are to be clipped or accumulated.
+        UserError: the trainer is set to clip or accumulate gradients of a method with manual optimization.
     """
     if not run.method.automatic_optimization:
         for key, usual in {"gradient_clip_val": None, "accumulate_grad_batches": 1}.items():
             if config.trainer[key] not in (usual, 0):
                 method = names(to_dict(config))[0]
                 raise UserError(
-                    f"--trainer.{key} {config.trainer[key]}: {method} steps its optimizers itself and "
-                    "cannot take it; leave it out (--method.accumulate N works through a batch in N parts)"
+                    f"--trainer.{key} {config.trainer[key]}: {method} has manual optimization, which does not "
+                    "support it; leave it out (--method.accumulate N splits a batch into N parts)"
                 )
     run.method.views = run.views
     if config.channels_last:
         run.method.to(memory_format=torch.channels_last)
     checkpoint = ModelCheckpoint(folder / "checkpoints", filename="last", enable_version_counter=False)
-    watchers: list[Callback] = [RichProgressBar() if sys.stdout.isatty() else EpochLine(), SampleGrid(folder)]
+    callbacks: list[Callback] = [RichProgressBar() if sys.stdout.isatty() else EpochLine(), SampleGrid(folder)]
     if run.curve.every:
-        watchers.append(GenerationCurve(run, to_dict(config), folder))
+        callbacks.append(GenerationCurve(run, to_dict(config), folder))
     trainer = Trainer(
         **config.trainer.as_dict(),
         default_root_dir=folder,
@@ -123,7 +131,7 @@ def fit(run: Run, config: Namespace, folder: Path) -> Trainer:
             CheckInputs(run.data, run.views),
             EpochSeed(config.seed),
             StopOnNonFinite(),
-            *watchers,
+            *callbacks,
             checkpoint,
         ],
         enable_progress_bar=sys.stdout.isatty(),
@@ -139,14 +147,19 @@ def fit(run: Run, config: Namespace, folder: Path) -> Trainer:
 
 
 def loggers(config: Namespace, folder: Path) -> list[Logger]:
-    """CSV always; wandb where it is installed and not switched off."""
+    """A CSV logger, and wandb if it is installed and not disabled."""
     resolved = to_dict(config)
     arguments = tracking.init_arguments(folder, names(resolved)[1], resolved)
     return [CSVLogger(folder, name="logs"), *([WandbLogger(save_dir=folder, **arguments)] if arguments else [])]
 
 
 def print_result(folder: Path, full: bool = False) -> None:
-    """Print this run beside every other on the same data, and where it is; before that all its figures if `full`."""
+    """Print the table of the data set of a run, and its folder.
+
+    Args:
+        folder: the run folder; the other runs are in the same folder.
+        full: whether to print all metrics of the run before.
+    """
     record = Record.read(folder)
     if full and record.metrics:
         print_table([record], metrics=("*",))

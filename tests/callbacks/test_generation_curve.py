@@ -1,4 +1,4 @@
-"""Distances against steps: when they are measured, and that a run with them is the run without."""
+"""Generation metrics during training: when they are measured, and that training is unchanged."""
 
 import csv
 import os
@@ -27,7 +27,7 @@ SMALL = [
     "--trainer.precision=32-true", "--trainer.accelerator=cpu", "--trainer.limit_train_batches=3",
     "--trainer.log_every_n_steps=1", "--curve.images=50", "--evaluation.generation.batch_size=20",
 ]  # fmt: skip
-FIGURES = {"fd_pixels", "inception_score_pixels", "inception_score_pixels_sd"}
+METRICS = {"fd_pixels", "inception_score_pixels", "inception_score_pixels_sd"}
 
 
 def pixels(weights: Path | None, device: torch.device) -> Extractor:
@@ -48,7 +48,7 @@ def fake_extractor(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
 
 
 def trained(folder: Path, *flags: str, method: str = "ssgan") -> dict[str, list[tuple[int, float]]]:
-    """Trains, or goes on; returns the run's curves."""
+    """Train or resume; return the curves of the run."""
     config = resolve([*stack(method, "digits", None), *SMALL, *flags])
     torch.manual_seed(0)
     run = build(config)
@@ -63,7 +63,7 @@ def steps(curves: dict[str, list[tuple[int, float]]]) -> list[int]:
 
 def test_it_is_measured_before_the_first_step_after_every_nth_epoch_and_after_the_last(tmp_path: Path) -> None:
     curves = trained(tmp_path, "--curve.every=2", "--trainer.max_epochs=3")
-    assert set(curves) == FIGURES
+    assert set(curves) == METRICS
     assert steps(curves) == [0, 2 * 3, 3 * 3]
     assert all(distance > 0 for _, distance in curves["fd_pixels"])
 
@@ -78,7 +78,7 @@ def test_a_run_with_a_curve_is_the_run_without(method: str, tmp_path: Path) -> N
         assert torch.equal(value, weights[name]), name
 
 
-def test_a_resumed_run_goes_on_with_the_curve_and_measures_nothing_twice(
+def test_a_resumed_run_continues_the_curve_and_measures_nothing_twice(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     def stop(self: object, trainer: object, *arguments: object) -> None:
@@ -109,7 +109,7 @@ def test_the_last_distance_is_that_of_the_checkpoint(tmp_path: Path) -> None:
     assert (folder / "figures" / "generation.png").is_file()
 
 
-def test_no_curve_changes_no_hash_and_a_curve_is_another_run() -> None:
+def test_the_hash_of_a_run_depends_on_a_curve_only_if_it_has_one() -> None:
     files = stack("ssgan", "digits", None)
     config = to_dict(resolve(files))
     before = {key: value for key, value in config.items() if key != "curve"}
@@ -117,11 +117,11 @@ def test_no_curve_changes_no_hash_and_a_curve_is_another_run() -> None:
     assert config_hash(config) != config_hash(to_dict(resolve([*files, "--curve.every=1"])))
 
 
-def test_a_method_that_draws_nothing_is_refused(tmp_path: Path) -> None:
+def test_a_method_that_is_not_generative_is_refused(tmp_path: Path) -> None:
     config = resolve([*stack("ssgan", "digits", None), "--curve.every=1"])
     run = build(config)
     run.method = Method()
-    with pytest.raises(UserError, match="Method draws no images"):
+    with pytest.raises(UserError, match="Method has no sample"):
         GenerationCurve(run, to_dict(config), tmp_path)
 
 

@@ -1,4 +1,4 @@
-"""Sample grids: when they are drawn, and that a run with them is the run without."""
+"""Sample grids: when they are saved, and that training is unchanged."""
 
 from pathlib import Path
 from typing import Any
@@ -24,8 +24,8 @@ class Points(Dataset[Batch]):
         return Batch(torch.full((1, 3), float(index)), torch.tensor(0), torch.tensor(index))
 
 
-class Painter(Method):
-    """Draws with BatchNorm and dropout, on which the mode tells; one of its networks is never in training mode."""
+class Sampler(Method):
+    """Samples with BatchNorm and dropout, which depend on the mode; one of its networks is never in training mode."""
 
     def __init__(self, shape: tuple[int, ...] = (1, 4, 4)):
         super().__init__()
@@ -33,7 +33,7 @@ class Painter(Method):
         self.average = nn.BatchNorm1d(3).eval()
         self.shape = shape
         self.modes: list[tuple[bool, bool, bool, torch.dtype]] = []
-        self.drawn: list[Tensor] = []
+        self.latents: list[Tensor] = []
         self.noise: list[float] = []
 
     def training_step(self, batch: Batch, batch_idx: int) -> Tensor:
@@ -42,13 +42,13 @@ class Painter(Method):
 
     def sample(self, n: int, generator: Generator | None = None) -> Tensor:
         torch.rand(5)  # the global generator's, as a careless method would
-        self.drawn.append(torch.randn(n, 3, generator=generator))
-        y = self.network(self.drawn[-1])
+        self.latents.append(torch.randn(n, 3, generator=generator))
+        y = self.network(self.latents[-1])
         self.modes.append((self.training, self.network[1].training, torch.is_grad_enabled(), y.dtype))
         return torch.sigmoid(y).view(n, *self.shape)
 
 
-class Mute(Method):
+class NotGenerative(Method):
     def __init__(self) -> None:
         super().__init__()
         self.network = nn.Linear(3, 1)
@@ -77,61 +77,61 @@ def grids(folder: Path) -> list[int]:
 @pytest.mark.parametrize(
     ("epochs", "expected"), [(1, [1]), (3, [1, 2, 3]), (10, [*range(1, 11)]), (15, [2, 4, 6, 8, 10, 12, 14, 15])]
 )
-def test_a_run_leaves_ten_grids_at_most_and_one_of_its_last_epoch(
+def test_a_run_has_at_most_ten_grids_and_one_of_its_last_epoch(
     epochs: int, expected: list[int], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("ssl_bench.callbacks.samples.save", lambda figure, path: path.touch() or path)
-    fit(Painter(), tmp_path, epochs)
+    fit(Sampler(), tmp_path, epochs)
     assert grids(tmp_path) == expected
 
 
-def test_a_grid_is_a_picture_of_64_images(tmp_path: Path) -> None:
-    fit(method := Painter(), tmp_path, 1)
-    assert len(method.drawn[0]) == 64
+def test_a_grid_has_64_images(tmp_path: Path) -> None:
+    fit(method := Sampler(), tmp_path, 1)
+    assert len(method.latents[0]) == 64
     assert matplotlib.image.imread(tmp_path / "figures" / "samples_epoch0001.png").std() > 0.05
 
 
 @pytest.mark.parametrize("precision", ["32-true", "bf16-mixed"])
-def test_drawing_changes_no_random_number_no_weight_and_no_mode(precision: str, tmp_path: Path) -> None:
+def test_sampling_changes_no_random_number_no_weight_and_no_mode(precision: str, tmp_path: Path) -> None:
     runs = []
-    for drawing in (True, False):
+    for with_grids in (True, False):
         torch.manual_seed(0)
-        runs.append(Painter())
-        fit(runs[-1], tmp_path, 3, drawing, precision=precision)
-    drawn, plain = runs
-    assert drawn.noise == plain.noise
-    for name, value in drawn.state_dict().items():
+        runs.append(Sampler())
+        fit(runs[-1], tmp_path, 3, with_grids, precision=precision)
+    sampled, plain = runs
+    assert sampled.noise == plain.noise
+    for name, value in sampled.state_dict().items():
         assert torch.equal(value, plain.state_dict()[name]), name
-    assert drawn.modes == [(False, False, False, torch.float32)] * 3
-    assert [module.training for module in drawn.modules()] == [module.training for module in plain.modules()]
-    assert not drawn.average.training
+    assert sampled.modes == [(False, False, False, torch.float32)] * 3
+    assert [module.training for module in sampled.modules()] == [module.training for module in plain.modules()]
+    assert not sampled.average.training
 
 
-def test_every_grid_is_of_the_same_noise(tmp_path: Path) -> None:
-    fit(method := Painter(), tmp_path, 2)
-    assert torch.equal(method.drawn[0], method.drawn[1])
+def test_every_grid_has_the_same_noise(tmp_path: Path) -> None:
+    fit(method := Sampler(), tmp_path, 2)
+    assert torch.equal(method.latents[0], method.latents[1])
 
 
-@pytest.mark.parametrize("method", [Painter(shape=(16,)), Mute()], ids=["points", "not generative"])
-def test_where_there_are_no_images_there_is_no_grid(method: Method, tmp_path: Path) -> None:
+@pytest.mark.parametrize("method", [Sampler(shape=(16,)), NotGenerative()], ids=["points", "not generative"])
+def test_there_is_no_grid_without_images(method: Method, tmp_path: Path) -> None:
     fit(method, tmp_path, 1)
     assert grids(tmp_path) == []
 
 
-def test_a_grid_that_cannot_be_drawn_is_said_and_stops_no_run(
+def test_an_error_of_a_grid_is_printed_and_does_not_stop_the_run(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    fit(method := Painter(shape=(5, 5, 5)), tmp_path, 2)
+    fit(method := Sampler(shape=(5, 5, 5)), tmp_path, 2)
     assert len(method.noise) == 4
     assert method.network.training
     assert "samples of epoch 2: RuntimeError" in capsys.readouterr().err
 
 
-def test_wandb_has_the_grid_too(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_grid_is_logged_to_wandb(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     logged: list[tuple[str, list[str], int]] = []
     monkeypatch.setattr(WandbLogger, "log_image", lambda self, key, images, step: logged.append((key, images, step)))
     monkeypatch.setattr(WandbLogger, "log_hyperparams", lambda self, params: None)
     wandb = WandbLogger(save_dir=tmp_path, mode="disabled")
-    fit(Painter(), tmp_path, 1, logger=[CSVLogger(tmp_path), wandb])
-    wandb.experiment.finish()  # a run that is left open is the one that the next test's logger would go on with
+    fit(Sampler(), tmp_path, 1, logger=[CSVLogger(tmp_path), wandb])
+    wandb.experiment.finish()  # else the logger of the next test would continue this run
     assert logged == [("samples", [str(tmp_path / "figures" / "samples_epoch0001.png")], 2)]

@@ -1,4 +1,4 @@
-"""`ssl-bench evaluate`: a run, an encoder that the suite did not train, features in a file."""
+"""`ssl-bench evaluate`: runs, baselines, external encoders, files of features."""
 
 import json
 import subprocess
@@ -30,7 +30,7 @@ def run(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return only_run(out)
 
 
-def test_a_run_is_scored_again_and_what_is_new_joins_its_record(run: Path) -> None:
+def test_a_run_is_scored_again_and_new_metrics_are_added_to_its_record(run: Path) -> None:
     before = record_of(run)
     assert main(["evaluate", str(run), *KNN, "--evaluation.knn.k=[1,3]"]) == 0
     again = record_of(run)
@@ -41,16 +41,16 @@ def test_a_run_is_scored_again_and_what_is_new_joins_its_record(run: Path) -> No
     assert len(again["evaluations"]) == 1
 
 
-def test_what_would_be_another_run_is_refused(run: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_settings_of_another_run_are_refused(run: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["evaluate", str(run), "--seed=7"]) == 2
     assert "--seed does not go with" in capsys.readouterr().err
     assert main(["evaluate", str(run), "--data.batch_size=7"]) == 2
     assert "evaluate RUN takes --evaluation.KEY only, got --data.batch_size=7" in capsys.readouterr().err
 
 
-@pytest.mark.parametrize(("encoder", "floor"), [("pixels", 95), ("pca", 95), ("random", 70), ("timm/test_resnet", 25)])
-def test_an_encoder_is_scored_and_shown_under_its_name(
-    encoder: str, floor: float, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+@pytest.mark.parametrize(("encoder", "lowest"), [("pixels", 95), ("pca", 95), ("random", 70), ("timm/test_resnet", 25)])
+def test_an_encoder_is_scored_and_printed_under_its_name(
+    encoder: str, lowest: float, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     assert main(["evaluate", encoder, "--data", "digits", f"--out={tmp_path}", CPU, *KNN]) == 0
     name = encoder.replace("/", "-")
@@ -59,12 +59,12 @@ def test_an_encoder_is_scored_and_shown_under_its_name(
     assert folder.name.startswith(f"{name}-digits-s0-")
     record = record_of(folder)
     assert (record["method"], record["data"], record["epochs"]) == (name, "digits", 0)
-    assert record["metrics"]["knn_1/accuracy"] > floor
+    assert record["metrics"]["knn_1/accuracy"] > lowest
     assert main(["evaluate", str(folder), *KNN]) == 0
     assert record_of(folder)["metrics"] == record["metrics"]
 
 
-def test_an_encoders_settings_are_flags(tmp_path: Path) -> None:
+def test_settings_of_an_encoder_are_flags(tmp_path: Path) -> None:
     flags = ["--method.components=5", "--data.batch_size=64", "--seed=3", f"--out={tmp_path}", CPU, *KNN]
     assert main(["evaluate", "pca", "--data", "digits", *flags]) == 0
     manifest = json.loads((only_run(tmp_path) / "features" / "manifest.json").read_text())
@@ -74,17 +74,17 @@ def test_an_encoders_settings_are_flags(tmp_path: Path) -> None:
 @pytest.fixture
 def features(tmp_path: Path) -> Path:
     digits = load_digits()
-    path = tmp_path / "theirs.npz"
+    path = tmp_path / "external.npz"
     np.savez(path, features=digits.data.astype(np.float32), labels=digits.target)
     return path
 
 
-def test_features_in_a_file_are_scored_by_all_that_applies_to_features(
+def test_features_in_a_file_are_scored_by_every_protocol_of_features(
     features: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     flags = ["--evaluation.mlp_probe.max_epochs=2", "--evaluation.maps.method=pca", f"--out={tmp_path / 'runs'}"]
     assert main(["evaluate", str(features), "--data", "digits", *flags]) == 0
-    assert "theirs" in capsys.readouterr().out
+    assert "external" in capsys.readouterr().out
     folder = only_run(tmp_path / "runs")
     record = record_of(folder)
     assert record["failed"] == {}
@@ -96,7 +96,7 @@ def test_features_in_a_file_are_scored_by_all_that_applies_to_features(
     assert record_of(folder)["metrics"] == record["metrics"]
 
 
-def test_two_processes_score_as_one_does(features: Path, tmp_path: Path) -> None:
+def test_two_processes_have_the_metrics_of_one(features: Path, tmp_path: Path) -> None:
     found = []
     for devices in (1, 2):
         out = tmp_path / str(devices)
@@ -110,7 +110,7 @@ def test_two_processes_score_as_one_does(features: Path, tmp_path: Path) -> None
     assert found[1] == pytest.approx(found[0], rel=1e-5)
 
 
-def test_augmented_passes_are_encoded_once_and_used(tmp_path: Path) -> None:
+def test_augmented_passes_are_encoded_once(tmp_path: Path) -> None:
     flags = ["--evaluation.protocols=[linear_probe_sgd,rank]", "--evaluation.linear_probe_sgd.passes=2"]
     quick = ["--evaluation.linear_probe_sgd.epochs=3", "--evaluation.augmentation=crop_flip"]
     assert main(["evaluate", "pixels", "--data", "digits", f"--out={tmp_path}", CPU, *flags, *quick]) == 0
@@ -126,7 +126,7 @@ def test_augmented_passes_are_encoded_once_and_used(tmp_path: Path) -> None:
     assert [path.stat().st_mtime_ns for path in made] == times
 
 
-def test_figures_found_by_other_settings_are_kept_apart_and_a_failure_takes_none_away(
+def test_metrics_record_their_settings_and_a_failure_removes_none(
     features: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     out = f"--out={tmp_path / 'runs'}"
@@ -139,7 +139,7 @@ def test_figures_found_by_other_settings_are_kept_apart_and_a_failure_takes_none
     assert after["scored"]["knn_1/accuracy"] != before["scored"]["knn_1/accuracy"]
     assert main(["evaluate", str(features), out, *KNN, "--evaluation.knn.k=[100000]"]) == 0
     record = record_of(folder)
-    assert record["metrics"] == after["metrics"]  # found by settings that did not fail
+    assert record["metrics"] == after["metrics"]  # of the settings that did not fail
     assert "k = 100000" in record["failed"]["knn"]
     assert "knn failed: knn: k = 100000" in capsys.readouterr().out
 

@@ -19,7 +19,7 @@ QUICK = [
     "--trainer.accelerator=cpu",
     "--trainer.log_every_n_steps=5",
 ]
-BY_CHOICE = {"linear_probe_sgd", "posthoc_reconstruction", "generation"}
+NOT_BY_DEFAULT = {"linear_probe_sgd", "posthoc_reconstruction", "generation"}
 OF_LAYERS = {"layer_probe"}
 BENCH = ["bench", "--method", "simvae", "--data", "digits", "--epochs", "2", *QUICK]
 
@@ -37,7 +37,7 @@ def run(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return only_run(out)
 
 
-def test_a_run_folder_holds_everything_the_run_was(run: Path) -> None:
+def test_a_run_folder_holds_config_checkpoint_features_metrics_figures_and_logs(run: Path) -> None:
     assert re.fullmatch(r"simvae-digits-s0-[0-9a-f]{8}", run.name)
     found = {str(path.relative_to(run)) for path in run.rglob("*") if path.is_file()}
     assert found >= {
@@ -55,22 +55,22 @@ def test_a_run_folder_holds_everything_the_run_was(run: Path) -> None:
     assert not [name for name in found if name.endswith((".part", ".tmp"))]
 
 
-def test_the_record_says_what_was_run_and_what_came_out(run: Path) -> None:
+def test_the_record_holds_the_run_and_its_metrics(run: Path) -> None:
     record = json.loads((run / "metrics.json").read_text())
     assert record["schema"] == 1
     assert (record["method"], record["data"], record["seed"], record["epochs"]) == ("simvae", "digits", 0, 2)
     assert run.name.endswith(record["config_hash"])
-    assert set(record["seconds"]) == {"fit", "extract", *PROTOCOLS} - BY_CHOICE - OF_LAYERS
+    assert set(record["seconds"]) == {"fit", "extract", *PROTOCOLS} - NOT_BY_DEFAULT - OF_LAYERS
     assert record["seconds"]["fit"] > 0
     assert record["peak_memory_mb"] > 100
     assert 50 < record["metrics"]["knn_5/accuracy"] <= 100
     assert record["versions"]["torch"] == torch.__version__.split("+")[0]
 
 
-def test_the_same_command_finds_its_run_and_shows_it(run: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_the_same_command_prints_the_recorded_run(run: Path, capsys: pytest.CaptureFixture[str]) -> None:
     before = (run / "metrics.json").stat().st_mtime_ns
     assert main([*BENCH, f"--out={run.parent}"]) == 0
-    assert "run before, at commit" in capsys.readouterr().out
+    assert "already recorded at commit" in capsys.readouterr().out
     assert (run / "metrics.json").stat().st_mtime_ns == before
 
 
@@ -79,14 +79,14 @@ def test_table_prints_the_recorded_runs(run: Path, capsys: pytest.CaptureFixture
     assert "simvae" in capsys.readouterr().out
 
 
-def test_a_checkpoint_loads_as_the_method_it_is_of(run: Path) -> None:
+def test_a_checkpoint_loads_as_its_method(run: Path) -> None:
     method = load_method(run / "checkpoints" / "last.ckpt")
     assert type(method).__name__ == "SimVAE"
     assert not method.training
     assert method.encode(torch.rand(2, 1, 8, 8)).shape == (2, method.feature_dim)
 
 
-def test_no_epochs_score_the_untrained_encoder(tmp_path: Path) -> None:
+def test_zero_epochs_score_the_untrained_encoder(tmp_path: Path) -> None:
     assert main([*BENCH, "--epochs=0", f"--out={tmp_path}", "--evaluation.protocols=[knn]"]) == 0
     record = json.loads((only_run(tmp_path) / "metrics.json").read_text())
     assert record["epochs"] == 0
@@ -113,7 +113,7 @@ def test_an_interrupted_run_resumes_from_its_last_checkpoint(
     assert "epoch 1/2" not in output
 
     weights = load_method(only_run(tmp_path)).state_dict()
-    assert main(["bench", *command[1:]]) == 0  # nothing is left to fit: what was fitted is scored
+    assert main(["bench", *command[1:]]) == 0  # training is complete: the run is scored
     assert "epoch" not in capsys.readouterr().out.replace("epochs", "")
     assert (only_run(tmp_path) / "metrics.json").is_file()
     after = load_method(only_run(tmp_path))
@@ -121,10 +121,12 @@ def test_an_interrupted_run_resumes_from_its_last_checkpoint(
     manifest = only_run(tmp_path) / "features" / "manifest.json"
     encoded = manifest.stat().st_mtime_ns
     assert main(["evaluate", str(only_run(tmp_path)), "--evaluation.protocols=[knn]"]) == 0
-    assert manifest.stat().st_mtime_ns == encoded  # what was scored is that checkpoint's: nothing is encoded again
+    assert (
+        manifest.stat().st_mtime_ns == encoded
+    )  # the features are those of the checkpoint: they are not encoded again
 
 
-def test_a_loss_that_is_no_number_stops_the_run_and_keeps_the_last_good_checkpoint(
+def test_a_non_finite_loss_stops_the_run_and_keeps_the_last_finite_checkpoint(
     tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     from ssl_bench.methods.vae import VAE, Posteriors
@@ -138,15 +140,15 @@ def test_a_loss_that_is_no_number_stops_the_run_and_keeps_the_last_good_checkpoi
     monkeypatch.setattr(VAE, "objective", diverge)
     assert main([*BENCH, "--epochs=3", f"--out={tmp_path}"]) == 1
     error = capsys.readouterr().err
-    assert re.search(r"^ssl-bench: the loss is not finite at step 31 \(epoch 1\)", error, re.MULTILINE)
+    assert re.search(r"^ssl-bench: non-finite loss at step 31 \(epoch 1\)", error, re.MULTILINE)
     weights = load_method(only_run(tmp_path)).state_dict()
     assert all(value.isfinite().all() for value in weights.values())
 
 
-def test_weights_that_are_no_numbers_are_not_checkpointed(
+def test_non_finite_weights_are_not_checkpointed(
     tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """A loss can be finite and its gradient not, on the very step after which the checkpoint is written."""
+    """A finite loss can have a non-finite gradient, on the last step before a checkpoint."""
     from ssl_bench.methods.vae import VAE
 
     def poison(self: VAE) -> None:
@@ -155,7 +157,7 @@ def test_weights_that_are_no_numbers_are_not_checkpointed(
 
     monkeypatch.setattr(VAE, "on_after_backward", poison)
     assert main([*BENCH, "--epochs=3", f"--out={tmp_path}"]) == 1
-    assert re.search(r"^ssl-bench: weights are not finite at step \d+ \(epoch 1\)", capsys.readouterr().err)
+    assert re.search(r"^ssl-bench: non-finite weights at step \d+ \(epoch 1\)", capsys.readouterr().err)
     assert all(value.isfinite().all() for value in load_method(only_run(tmp_path)).state_dict().values())
 
 
@@ -170,7 +172,7 @@ def test_gradients_are_clipped_with_a_fused_optimizer_in_bfloat16(tmp_path: Path
             torch.testing.assert_close(clipped[name], value)
 
 
-def test_channels_last_lays_out_convolutions_and_changes_no_loss(tmp_path: Path) -> None:
+def test_channels_last_changes_the_layout_of_convolutions_and_no_loss(tmp_path: Path) -> None:
     encoder = "--method.encoder=ssl_bench.networks.resnet.ResNetEncoder"
     command = ["fit", "--method", "vae", "--data", "digits", "--epochs=1", "--trainer.accelerator=cpu", encoder]
     weights = {}
@@ -184,14 +186,12 @@ def test_channels_last_lays_out_convolutions_and_changes_no_loss(tmp_path: Path)
     torch.testing.assert_close(weights["true"], weights["false"], rtol=1e-3, atol=1e-3)
 
 
-def test_without_an_account_wandb_keeps_the_records_metrics_offline(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_without_an_account_wandb_logs_the_metrics_offline(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.delenv("WANDB_MODE", raising=False)
     monkeypatch.delenv("WANDB_API_KEY", raising=False)
     monkeypatch.setenv("NETRC", str(tmp_path / "none"))
     assert main([*BENCH, "--epochs=1", f"--out={tmp_path}", "--evaluation.protocols=[knn]"]) == 0
-    wandb.teardown()  # ends its writer process, as leaving Python would: `finish` may return before the log is on disk
+    wandb.teardown()  # ends its writer process: `finish` may return before the log is on disk
     (log,) = only_run(tmp_path).glob("wandb/offline-run-*/*.wandb")
     content = log.read_bytes()
     assert b"knn_5/accuracy" in content
