@@ -26,5 +26,5 @@ class CheckInputs(Callback):
             UserError: the data, the views or their source do not suit the method.
         """
         assert isinstance(pl_module, Method)
-        self.views.attach(pl_module)
+        self.views.attach(pl_module, self.data)
         pl_module.check_inputs(training_inputs(self.data, self.views))

@@ -28,8 +28,8 @@ PIECE = 2**19
 class Source(Protocol):
     """What makes views of another kind: a generator, a cache, files of one's own.
 
-    Where it has a method ``attach(method)``, that is called once before training, to refuse data that it does not suit
-    or to take hold of the encoder.
+    If it has a method ``attach(method, data)``, that is called once before training, with the method on its device and
+    the data module set up. It may raise a UserError for unsuitable data, and keep a reference to the encoder.
     """
 
     # Not Tensor: jsonargparse would take the class of a source for a factory of tensors, and refuse it.
@@ -221,11 +221,11 @@ class Views:
         finished = self._finish(made.flatten(0, 1))[0]
         return torch.cat([views, finished.view(*made.shape[:2], *finished.shape[1:])])
 
-    def attach(self, method: Any) -> None:
-        """Before training: let the source of generated views refuse data, or take hold of the encoder."""
+    def attach(self, method: Any, data: Any) -> None:
+        """Before training: attach the source of generated views to the method and the data module, see `Source`."""
         attach = getattr(self.generated, "attach", None)
         if attach is not None:
-            attach(method)
+            attach(method, data)
 
     def evaluation_input(self, images: Tensor) -> Tensor:
         """The input for evaluation: the recipe's deterministic steps only.

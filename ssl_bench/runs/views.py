@@ -142,8 +142,9 @@ def build(kind: type, values: dict[str, Any]) -> Any:
     hints = get_type_hints(kind, include_extras=True)
     chosen = {}
     for field in fields(kind):
-        if is_dataclass(nested := hints[field.name]):
-            chosen[field.name] = build(nested, values)  # type: ignore[arg-type]
+        hint = hints[field.name]
+        if isinstance(hint, type) and is_dataclass(hint):
+            chosen[field.name] = build(hint, values)
         elif field.name in values:
             chosen[field.name] = values[field.name]
     return kind(**chosen)

@@ -80,10 +80,10 @@ def test_an_online_step_moves_away_from_the_image_for_the_encoder(codes: Path, r
     method: Any = SimpleNamespace(
         project=run.method.project, views=run.views, device=CPU, training=True, eval=run.method.eval,
         train=run.method.train,
-        trainer=SimpleNamespace(datamodule=run.data, precision="32-true", default_root_dir=runs["simclr"].parent),
+        trainer=SimpleNamespace(precision="32-true", default_root_dir=runs["simclr"].parent),
     )  # fmt: skip
     source = OnlineSearch(str(codes), step=0.05, boundary=-1.0)
-    source.attach(method)
+    source.attach(method, run.data)
     ids = run.data.fit_order()[:8]
     images = run.data.split("fit")[ids].images
     moved = source(images, ids)

@@ -138,7 +138,7 @@ def test_a_step_moves_both_networks_and_its_viewmaker_is_a_source_of_views(tmp_p
     assert moved == {"backbone", "projector", "viewmaker"}
     batch = run.data.split("train")[torch.arange(3)]
     source = ViewMakerViews(str(tmp_path), views=2)
-    source.attach(run.method)
+    source.attach(run.method, run.data)
     views = source(batch.images, batch.ids)
     assert views.shape == (2, *batch.images.shape)
     assert 0 <= views.min() < views.max() <= 1
@@ -147,7 +147,7 @@ def test_a_step_moves_both_networks_and_its_viewmaker_is_a_source_of_views(tmp_p
     assert not torch.equal(views[0], views[1])
     run.data.image_shape = (1, 16, 16)
     with pytest.raises(UserError, match=r"takes images of \(1, 8, 8\), the data are \(1, 16, 16\)"):
-        source.attach(run.method)
+        source.attach(run.method, run.data)
 
 
 def test_what_cannot_be_is_refused(tmp_path: Path) -> None:

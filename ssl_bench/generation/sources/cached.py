@@ -30,14 +30,14 @@ class CachedViews:
         self.folder, self.views, self.settings = folder, views, settings or {}
         self.rows: RowsById | None = None
 
-    def attach(self, method: Method) -> None:
+    def attach(self, method: Method, data: DataModule) -> None:
         """Open the cache before training.
 
         Raises:
             UserError: the cache is not complete, is of other images or settings, has fewer views, or is not the one
                 that a resumed run was started with.
         """
-        self.open(method.trainer.datamodule, method.device)  # type: ignore[attr-defined]
+        self.open(data, method.device)
         assert self.rows is not None
         pin_rows(self.rows.folder, method.trainer)
 

@@ -1,15 +1,17 @@
 """W-search during training: one step from an image's code, against the current encoder."""
 
-from typing import Annotated, Any
+from typing import Annotated
 
 import torch
 from torch import Tensor
 from torch.nn import functional as F
 
+from ssl_bench.data.module import DataModule
 from ssl_bench.data.views import Views
 from ssl_bench.errors import UserError
 from ssl_bench.generation.sources.codes import CodeSource
 from ssl_bench.generation.sources.rows_by_id import pin_rows
+from ssl_bench.generation.trained_run import Projective
 from ssl_bench.generation.w_perturb import truncate
 from ssl_bench.methods.base import Method
 from ssl_bench.precision import autocast_dtype
@@ -35,26 +37,25 @@ class OnlineSearch:
         self.folder, self.step, self.boundary = codes, step, boundary
         self.codes: CodeSource | None = None
 
-    def attach(self, method: Method) -> None:
+    def attach(self, method: Method, data: DataModule) -> None:
         """Open codes and generator before training, and keep a reference to the encoder.
 
         Raises:
             UserError: see `PerturbedViews.attach`; or the method has no projections, or its views cannot be converted
                 back to images.
         """
-        if not hasattr(method, "project") or not isinstance(method.views, Views):
+        if not isinstance(method, Projective) or not isinstance(method.views, Views):
             raise UserError(f"OnlineSearch: {type(method).__name__} has no project(x): give METHOD simclr or simsiam")
-        precision = autocast_dtype(method.trainer.precision)
-        self.codes = CodeSource(self.folder, method.trainer.datamodule, method.device, precision)  # type: ignore[attr-defined]
+        self.codes = CodeSource(self.folder, data, method.device, autocast_dtype(method.trainer.precision))
         pin_rows(self.codes.by_id.folder, method.trainer)
-        self.method: Any = method
+        self.method = method
         self.views = method.views
 
     def project(self, images: Tensor) -> Tensor:
         """Project images ``(N, C, H, W)`` in [0, 1] by the encoder: L2-normalised ``(N, d)``."""
         assert self.codes is not None
         with torch.autocast(images.device.type, dtype=self.codes.autocast, enabled=self.codes.autocast is not None):
-            projections: Tensor = self.method.project(self.views.from_image(images))
+            projections = self.method.project(self.views.from_image(images))
         return F.normalize(projections.float(), dim=1)
 
     def __call__(self, images: Tensor, ids: Tensor) -> Tensor:

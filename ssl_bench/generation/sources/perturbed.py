@@ -26,13 +26,13 @@ class PerturbedViews:
         self.folder, self.settings = codes, PerturbSettings(views, sigma, truncation)
         self.codes: CodeSource | None = None
 
-    def attach(self, method: Method) -> None:
+    def attach(self, method: Method, data: DataModule) -> None:
         """Open codes and generator before training, in the trainer's precision.
 
         Raises:
             UserError: see `CodeSource`; or the run was started with other codes.
         """
-        self.open(method.trainer.datamodule, method.device, autocast_dtype(method.trainer.precision))  # type: ignore[attr-defined]
+        self.open(data, method.device, autocast_dtype(method.trainer.precision))
         assert self.codes is not None
         pin_rows(self.codes.by_id.folder, method.trainer)
 

@@ -5,6 +5,7 @@ from pathlib import Path
 import torch
 from torch import Tensor, nn
 
+from ssl_bench.data.module import DataModule
 from ssl_bench.errors import UserError
 from ssl_bench.methods.base import Method
 from ssl_bench.methods.checkpoint import load_method
@@ -25,13 +26,13 @@ class ViewMakerViews:
         self.run, self.views = Path(run), views
         self._network: nn.Module | None = None
 
-    def attach(self, method: Method) -> None:
+    def attach(self, method: Method, data: DataModule) -> None:
         """Load the viewmaker before training.
 
         Raises:
             UserError: the run is of another method, or its images have another shape than the data's.
         """
-        shape = tuple(method.trainer.datamodule.image_shape)  # type: ignore[attr-defined]
+        shape = tuple(data.image_shape)
         if (theirs := self._load().image_shape) != shape:
             raise UserError(
                 f"{self.run}: its viewmaker takes images of {theirs}, the data are {shape}: give another run"
