@@ -25,7 +25,8 @@ from torch import Tensor
 from torch.utils.data import DataLoader, Dataset
 from torchvision import transforms as T
 
-from ssl_bench.data.views import Steps, Views
+from ssl_bench.data.recipes import Steps
+from ssl_bench.data.views import Views
 from ssl_bench.files import replacing
 
 BATCH, BATCHES, SIDE, WORKERS = 256, 16, 32, 2

@@ -27,7 +27,8 @@ import torch
 
 from ssl_bench.config.files import stack
 from ssl_bench.config.resolve import build, resolve
-from ssl_bench.data.module import DataModule, DatasetContents
+from ssl_bench.data.contents import DatasetContents
+from ssl_bench.data.module import DataModule
 from ssl_bench.data.types import Target
 from ssl_bench.files import replacing
 from ssl_bench.methods.vae import VAE

@@ -39,6 +39,8 @@ class Interval:
         return above and below and math.isfinite(value)
 
     def __str__(self) -> str:
+        if math.isinf(self.low) and math.isinf(self.high):
+            return "that is finite"
         if math.isinf(self.high):
             return f"of at least {self.low:g}" if self.closed in ("both", "left") else f"above {self.low:g}"
         brackets = {"both": "[]", "left": "[)", "right": "(]", "neither": "()"}[self.closed]
@@ -92,12 +94,19 @@ def problem(value: Any, hint: Any) -> str | None:
             return None
         problems = [problem(value, one) for one in arguments if one is not NoneType]
         return None if None in problems else problems[0]
-    if origin in (tuple, list) and isinstance(value, tuple | list):
-        hints = [arguments[0]] * len(value) if origin is list or arguments[-1] is Ellipsis else list(arguments)
-        for item, one in zip(value, hints, strict=False):
+    if origin in (tuple, list) and declares(hint):
+        any_length = origin is list or arguments[-1] is Ellipsis
+        if not isinstance(value, tuple | list) or (not any_length and len(value) != len(arguments)):
+            return "a list" if any_length else f"a list of {len(arguments)} items"
+        for item, one in zip(value, [arguments[0]] * len(value) if any_length else arguments, strict=True):
             if expected := problem(item, one):
-                return f"of items that are each {expected}"
+                return f"a list of items, each {expected}"
     return None
+
+
+def declares(hint: Any) -> bool:
+    """Whether an annotation declares a range or options, of itself or of its items or alternatives."""
+    return bool(range_of(hint)) or get_origin(hint) is Literal or any(declares(one) for one in get_args(hint))
 
 
 def check_ranges(target: T) -> T:

@@ -9,7 +9,8 @@ from torch import Tensor
 from benchmarks import decay, rounds, ssgan, structural_gan, views, w_search
 from benchmarks.forgetting import VARIANTS, figure, measure, table
 from benchmarks.simclr import Ours
-from ssl_bench.data.module import DataModule, DatasetContents
+from ssl_bench.data.contents import DatasetContents
+from ssl_bench.data.module import DataModule
 from ssl_bench.data.types import Target
 from ssl_bench.generation.settings import SearchSettings
 from ssl_bench.methods.ssgan import SSGAN

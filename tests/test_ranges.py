@@ -63,6 +63,14 @@ def valid(hint: Any) -> Any:
     return get_args(hint)[0] if get_origin(hint) is Literal else None
 
 
+def concrete(target: Callable[..., Any]) -> Callable[..., Any]:
+    """The target, or of an abstract class a subclass of the same name that has its missing methods."""
+    if not inspect.isabstract(target):
+        return target
+    members = dict.fromkeys(target.__abstractmethods__) | {"__module__": target.__module__}  # type: ignore[attr-defined]
+    return type(target.__name__, (target,), members)  # type: ignore[arg-type]
+
+
 CASES = [
     pytest.param(target, name, value, id=f"{label(target)}-{name}-{value}")
     for target in decorated()
@@ -80,7 +88,7 @@ def test_a_value_outside_its_range_is_refused_by_name(target: Callable[..., Any]
         if parameter.default is parameter.empty and parameter.kind is not parameter.VAR_KEYWORD
     }
     with pytest.raises(UserError, match=rf"^{label(target)}: {name} must be .*, got ") as refused:
-        target(**required | {name: value})
+        concrete(target)(**required | {name: value})
     assert "\n" not in str(refused.value)
 
 
@@ -109,6 +117,7 @@ def test_the_message_says_what_was_expected_and_what_was_given() -> None:
         (Interval(0, 1, closed="left"), (0, 0.9), (-0.1, 1)),
         (Interval(0, 1, closed="right"), (0.1, 1), (0, 1.1)),
         (Interval(0, closed="neither"), (1e-9,), (0, float("inf"), float("nan"))),
+        (Interval(), (-1e9, 0), (float("-inf"), float("nan"))),
     ],
 )
 def test_an_interval_holds_what_lies_in_it(
@@ -120,4 +129,8 @@ def test_an_interval_holds_what_lies_in_it(
 
 def test_items_of_tuples_are_checked_one_by_one() -> None:
     assert problem((1, 2), tuple[PositiveInt, ...]) is None
-    assert problem((1, 0), tuple[PositiveInt, ...]) == "of items that are each an integer of at least 1"
+    assert problem((1, 0), tuple[PositiveInt, ...]) == "a list of items, each an integer of at least 1"
+    assert problem(1, tuple[PositiveInt, ...]) == "a list"
+    assert problem((1,), tuple[PositiveInt, PositiveInt]) == "a list of 2 items"
+    assert problem(0, PositiveInt | tuple[PositiveInt, ...]) == "an integer of at least 1"
+    assert problem("any", tuple[int, ...]) is None

@@ -7,7 +7,7 @@ from jsonargparse import ArgumentError, Namespace
 
 from ssl_bench.config.parse_errors import one_line
 from ssl_bench.config.schema import Run, make_parser
-from ssl_bench.data.views import read_recipe
+from ssl_bench.data.recipes import read_recipe
 from ssl_bench.errors import UserError
 
 

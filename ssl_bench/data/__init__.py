@@ -1,6 +1,6 @@
-"""Data sets, each as one LightningDataModule, and the batched views of them.
+"""Data sets, one LightningDataModule each, and batched random views of them.
 
-The classes are imported when they are first named: ``import ssl_bench.data.views`` must not pay for Lightning.
+Classes are imported on first use, so that ``import ssl_bench.data.views`` does not import Lightning.
 """
 
 from importlib import import_module
@@ -10,6 +10,7 @@ if TYPE_CHECKING:
     from ssl_bench.data.celeba import CelebA as CelebA
     from ssl_bench.data.cifar import CIFAR10 as CIFAR10
     from ssl_bench.data.cifar import CIFAR100 as CIFAR100
+    from ssl_bench.data.contents import ImageSet as ImageSet
     from ssl_bench.data.digits import Digits as Digits
     from ssl_bench.data.folder import ImageFolder as ImageFolder
     from ssl_bench.data.generated import Generated as Generated
@@ -19,12 +20,11 @@ if TYPE_CHECKING:
     from ssl_bench.data.mnist import MNIST as MNIST
     from ssl_bench.data.mnist import FashionMNIST as FashionMNIST
     from ssl_bench.data.module import DataModule as DataModule
-    from ssl_bench.data.module import ImageSet as ImageSet
     from ssl_bench.data.parquet import Parquet as Parquet
     from ssl_bench.data.spiral import DoubleSpiral as DoubleSpiral
     from ssl_bench.data.tiny_imagenet import TinyImageNet as TinyImageNet
 
-_HOME = {
+_MODULES = {
     "CIFAR10": "cifar",
     "CIFAR100": "cifar",
     "CelebA": "celeba",
@@ -37,7 +37,7 @@ _HOME = {
     "ImageNet": "imagenet",
     "ImageNet10": "imagenet",
     "ImageNet100": "imagenet",
-    "ImageSet": "module",
+    "ImageSet": "contents",
     "MNIST": "mnist",
     "Parquet": "parquet",
     "TinyImageNet": "tiny_imagenet",
@@ -45,10 +45,10 @@ _HOME = {
 
 
 def __getattr__(name: str) -> object:
-    if name not in _HOME:
+    if name not in _MODULES:
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-    return getattr(import_module(f"{__name__}.{_HOME[name]}"), name)
+    return getattr(import_module(f"{__name__}.{_MODULES[name]}"), name)
 
 
 def __dir__() -> list[str]:
-    return sorted(_HOME)
+    return sorted(_MODULES)

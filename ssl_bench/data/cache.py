@@ -1,4 +1,4 @@
-"""Images decoded and resized once, kept as one memory-mapped uint8 file."""
+"""Cache of decoded and resized images: one memory-mapped uint8 file for each data set and size."""
 
 import hashlib
 import logging
@@ -22,24 +22,26 @@ from ssl_bench.data.decode import Decoder, ImageError
 from ssl_bench.data.file_tree import FileTree
 from ssl_bench.errors import UserError
 
-Item = tuple[str, Callable[[], bytes]]  # an image's name for messages, and what reads it
+Item = tuple[str, Callable[[], bytes]]
+"""An image: its name for messages, and a function that reads it."""
+
 CHUNK = 2048  # images in memory at once
-BLOCK = 64  # images of one thread's task: for one alone, the thread pool costs more than the decoding
+BLOCK = 64  # images of one task of a thread: with one image each, the thread pool would cost more than the decoding
 ADVICE = "remove it or set --data.on_error skip"
-FORMAT = "1"  # raise it when the same source would be decoded to other pixels
+FORMAT = "1"  # increase when the same files would be decoded to different pixels
 
 
 def cache_root() -> Path:
-    """The folder of all caches: ``$SSL_BENCH_CACHE``, else ``ssl_bench`` in the user's cache folder."""
-    if chosen := os.environ.get("SSL_BENCH_CACHE"):
-        return Path(chosen).expanduser()
+    """Folder of all caches: ``$SSL_BENCH_CACHE``, else ``ssl_bench`` in the user's cache folder."""
+    if folder := os.environ.get("SSL_BENCH_CACHE"):
+        return Path(folder).expanduser()
     return Path(os.environ.get("XDG_CACHE_HOME") or "~/.cache").expanduser() / "ssl_bench"
 
 
 def decode_files_cached(
     name: str, tree: FileTree, names: Sequence[str], decoder: Decoder, on_error: Literal["raise", "skip"]
 ) -> tuple[Tensor, Tensor]:
-    """``cached`` for files of a folder or an archive."""
+    """Call `decode_cached` for files of a folder or an archive."""
     items = ((str(tree.path / n), partial(tree.read, n)) for n in names)
     return decode_cached(name, tree.fingerprint(names), len(names), items, decoder, on_error)
 
@@ -52,38 +54,38 @@ def decode_cached(
     decoder: Decoder,
     on_error: Literal["raise", "skip"],
 ) -> tuple[Tensor, Tensor]:
-    """Decodes images once; every later call maps the result.
+    """Decode images in the first call and memory-map the result in every later call.
 
-    The cache is complete or not there: it is built beside its place and renamed, so an interrupted run or two
-    runs at once do no harm.
+    The cache is written to a temporary folder and then renamed, so it is never incomplete: an interrupted run, or two
+    runs at the same time, do not damage it.
 
     Args:
-        name: Of the data set; begins the folder's name.
-        key: What identifies the source; any change of it, or of ``decoder``, makes another cache.
-        count: How many images ``items`` has.
-        items: The images in order.
-        decoder: Makes the pixels.
-        on_error: At an image that cannot be decoded: stop, or mark it.
+        name: of the data set; the folder's name begins with it.
+        key: identifies the source; if it or ``decoder`` changes, a new cache is written.
+        count: number of images in ``items``.
+        items: the images in order.
+        decoder: decodes one image.
+        on_error: what to do with an image that cannot be decoded: ``raise`` an error or ``skip`` it.
 
     Returns:
-        uint8 ``(count, C, H, W)``, memory-mapped, and bool ``(count,)``, false where ``on_error="skip"`` left an
-        image out (its pixels are 0).
+        uint8 ``(count, C, H, W)``, memory-mapped, and bool ``(count,)``, false for images that ``on_error="skip"`` left
+        out (their pixels are 0).
 
     Raises:
-        UserError: An image cannot be decoded, or the cache cannot be written.
+        UserError: an image cannot be decoded, or the cache cannot be written.
     """
     if not count:
-        raise UserError(f"{name}: there are no images; set --data.root")
+        raise UserError(f"{name}: found no images; set --data.root")
     digest = hashlib.sha256("\n".join((FORMAT, repr(decoder), *key)).encode()).hexdigest()[:16]
     folder = cache_root() / f"{name}-{decoder.size}-{digest}"
     if not folder.is_dir():
         try:
             _build(folder, name, count, items, decoder, on_error)
         except OSError as error:
-            if not folder.is_dir():  # else another process was faster
+            if not folder.is_dir():  # otherwise another process has written it
                 raise UserError(
                     f"cannot write the image cache {folder} ({error.strerror}); "
-                    "set $SSL_BENCH_CACHE to a folder with room"
+                    "set $SSL_BENCH_CACHE to a folder with enough space"
                 ) from error
     kept = torch.ones(count, dtype=torch.bool)
     skipped = (folder / "skipped.txt").read_text().splitlines()
@@ -109,7 +111,7 @@ def _build(
         try:
             return decoder(load()), ""
         except Exception as error:  # damaged data may raise anything
-            reason = " ".join(f"{label} is no readable image ({error})".split())
+            reason = " ".join(f"{label} is not a readable image ({error})".split())
             if on_error == "raise":
                 raise ImageError(f"{reason}; {ADVICE}") from error
             return blank, reason
@@ -138,6 +140,6 @@ def _build(
 
 def _chunks(items: Iterator[Item], name: str, count: int) -> Iterator[list[Item]]:
     console = Console(stderr=True)
-    rounds = track(range(ceil(count / CHUNK)), f"decoding {name}", console=console, disable=not sys.stderr.isatty())
-    for _ in rounds:
+    chunks = track(range(ceil(count / CHUNK)), f"decoding {name}", console=console, disable=not sys.stderr.isatty())
+    for _ in chunks:
         yield list(islice(items, CHUNK))

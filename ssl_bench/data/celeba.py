@@ -8,12 +8,14 @@ import torch
 from torch import Tensor
 
 from ssl_bench.data.cache import decode_files_cached
+from ssl_bench.data.contents import DatasetContents
 from ssl_bench.data.decode import Decoder
 from ssl_bench.data.file_tree import FileTree
 from ssl_bench.data.locate import find_or_download
-from ssl_bench.data.module import DataModule, DatasetContents
+from ssl_bench.data.module import DataModule
 from ssl_bench.data.types import Target
 from ssl_bench.errors import UserError
+from ssl_bench.ranges import PositiveInt, check_ranges
 
 IMAGES = "img_align_celeba"
 NAMES = [(f"{IMAGES}.zip", IMAGES), ("list_attr_celeba.txt",), ("list_eval_partition.txt",)]
@@ -22,9 +24,9 @@ HAIR_TARGET = Target("hair", ("black", "blond", "brown", "gray", "none"))
 
 
 def hair_colour(attributes: Tensor) -> Tensor:
-    """Hair colour as one label: that of the four attributes which holds, 4 if none does, -1 if several do.
+    """Hair colour as one label: the index of the attribute that is 1; 4 if none is 1, -1 if several are.
 
-    (The released code of SimVAE, Bizeul et al. 2024, keeps the images with exactly one of these five.)
+    The released code of SimVAE (Bizeul et al. 2024) keeps the images with exactly one of these five labels.
 
     Args:
         attributes: int64 ``(N, 4)``, 0 or 1, in the order of ``HAIR``.
@@ -36,18 +38,19 @@ def hair_colour(attributes: Tensor) -> Tensor:
     return torch.where(count == 0, 4, torch.where(count == 1, attributes.argmax(dim=1), -1))
 
 
+@check_ranges
 class CelebA(DataModule):
     """202,599 faces with 40 attributes (Liu et al. 2015), in the official three splits.
 
-    The central 178x178 of each aligned image is resized to ``size``. Attribute ``Male`` is the target
-    ``gender``, and hair colour is a target of five classes made of four attributes. Images of no single hair
-    colour have label -1 there, in all splits.
+    The central 178x178 pixels of each aligned image are resized to ``size``. Attribute ``Male`` is the target
+    ``gender``. Hair colour is a target of five classes, derived from four attributes; images with several hair colours
+    have the label -1 (no label) there, in all splits.
 
     Args:
-        size: Height and width that the images are resized to.
-        target: ``all`` for labels ``(N, 41)``: the 40 attributes as in their file, then ``hair``; or the name of
-            one of them for labels ``(N,)``.
-        **kwargs: As for every data set.
+        size: height and width of the resized images.
+        target: ``all`` for labels ``(N, 41)``: the 40 attributes in the order of their file, then ``hair``; or the name
+            of one of them for labels ``(N,)``.
+        **kwargs: see `DataModule`.
     """
 
     name = "celeba"
@@ -55,21 +58,21 @@ class CelebA(DataModule):
     std = (0.311, 0.290, 0.290)
     licence = "non-commercial research, no redistribution"
 
-    def __init__(self, size: int = 64, target: str = "all", **kwargs: Any) -> None:
+    def __init__(self, size: PositiveInt = 64, target: str = "all", **kwargs: Any) -> None:
         super().__init__(**kwargs)
         self.decoder = Decoder(3, size)
         self.image_shape = (3, size, size)
         self.target = target
 
     def read(self) -> DatasetContents:
-        """Reads ``<root>/celeba``, images from the zip archive or the unpacked folder, into a cache."""
+        """Read ``<root>/celeba``; images are decoded into a cache, from the zip archive or the unpacked folder."""
         folder = self.root / "celeba"
         pictures, attribute_file, partition_file = find_or_download(
             self.name, [folder], NAMES, self.root, self._download
         )
         names, files, attributes = _read_attributes(attribute_file)
         partition = _read_partition(partition_file, files)
-        targets, labels = _choose(self.target, names, attributes)
+        targets, labels = _select_target(self.target, names, attributes)
         tree = FileTree(pictures, archive_folder=IMAGES)
         images, kept = decode_files_cached(self.name, tree, files, self.decoder, self.on_error)
         train, validation, test = (torch.nonzero(kept & (partition == part)).squeeze(1) for part in range(3))
@@ -81,7 +84,7 @@ class CelebA(DataModule):
         datasets.CelebA(str(root), download=True)
 
 
-def _choose(target: str, names: list[str], attributes: Tensor) -> tuple[tuple[Target, ...], Tensor]:
+def _select_target(target: str, names: list[str], attributes: Tensor) -> tuple[tuple[Target, ...], Tensor]:
     hair = hair_colour(attributes[:, [names.index(name) for name in HAIR]])
     binary = [Target("gender", ("female", "male")) if name == "Male" else Target(name, ("no", "yes")) for name in names]
     targets, labels = (*binary, HAIR_TARGET), torch.cat([attributes, hair.unsqueeze(1)], dim=1)
@@ -90,7 +93,7 @@ def _choose(target: str, names: list[str], attributes: Tensor) -> tuple[tuple[Ta
     known = [one.name for one in targets]
     if target not in known:
         near = ", ".join(get_close_matches(target, known, cutoff=0.4)) or "all, gender, hair"
-        raise UserError(f"celeba has no target {target!r}; the nearest are {near}: set --data.target")
+        raise UserError(f"celeba has no target {target!r}; nearest: {near}; set --data.target")
     index = known.index(target)
     return (targets[index],), labels[:, index]
 
@@ -102,13 +105,13 @@ def _read_attributes(path: Path) -> tuple[list[str], list[str], Tensor]:
         rows = [line.split() for line in lines[2:]]
         values = torch.tensor([list(map(int, row[1:])) for row in rows], dtype=torch.int64)
     except (IndexError, ValueError) as error:
-        raise UserError(f"{path} is no CelebA attribute file ({error}); get it again") from error
+        raise UserError(f"{path} is not a CelebA attribute file ({error}); download it again") from error
     if values.shape != (count, len(names)):
-        raise UserError(f"{path} says {count} images of {len(names)} attributes, it holds {tuple(values.shape)}")
+        raise UserError(f"{path} states {count} images of {len(names)} attributes, it contains {tuple(values.shape)}")
     if not (values.abs() == 1).all():
-        raise UserError(f"{path} holds values other than -1 and 1; get it again")
+        raise UserError(f"{path} contains values other than -1 and 1; download it again")
     if absent := set(HAIR) - set(names):
-        raise UserError(f"{path} lacks the attributes {', '.join(sorted(absent))}; get it again")
+        raise UserError(f"{path} lacks the attributes {', '.join(sorted(absent))}; download it again")
     return names, [row[0] for row in rows], (values + 1) // 2
 
 
@@ -116,9 +119,12 @@ def _read_partition(path: Path, files: list[str]) -> Tensor:
     try:
         rows = dict(line.split() for line in path.read_text().splitlines())
     except ValueError as error:
-        raise UserError(f"{path} is no CelebA partition file ({error}); get it again") from error
+        raise UserError(f"{path} is not a CelebA partition file ({error}); download it again") from error
     if rows.keys() != set(files):
-        raise UserError(f"{path} names {len(rows)} images, the attribute file {len(files)}, or others; get both again")
-    if strange := set(rows.values()) - {"0", "1", "2"}:
-        raise UserError(f"{path} holds part {min(strange)}, expected 0, 1 or 2; get it again")
+        raise UserError(
+            f"{path} ({len(rows)} images) and the attribute file ({len(files)}) list different images; "
+            "download both again"
+        )
+    if unknown := set(rows.values()) - {"0", "1", "2"}:
+        raise UserError(f"{path} contains part {min(unknown)}, expected 0, 1 or 2; download it again")
     return torch.tensor([int(rows[file]) for file in files])

@@ -6,14 +6,15 @@ from typing import Any, ClassVar
 
 import torch
 
+from ssl_bench.data.contents import DatasetContents
 from ssl_bench.data.locate import find_or_download
-from ssl_bench.data.module import DataModule, DatasetContents
+from ssl_bench.data.module import DataModule
 from ssl_bench.data.types import Target
 from ssl_bench.errors import UserError
 
 
 class _Unpickler(pickle.Unpickler):
-    """Loads numpy arrays and plain containers; any other class in a pickle could run code of its author."""
+    """Load numpy arrays and containers only: other classes in a pickle could run arbitrary code."""
 
     def find_class(self, module: str, name: str) -> Any:
         if (module.split(".")[0], name) in {
@@ -23,22 +24,22 @@ class _Unpickler(pickle.Unpickler):
             ("_codecs", "encode"),
         }:
             return super().find_class(module.replace("numpy.core", "numpy._core"), name)
-        raise pickle.UnpicklingError(f"it names {module}.{name}, which no CIFAR file needs")
+        raise pickle.UnpicklingError(f"it contains {module}.{name}, which no CIFAR file needs")
 
 
 def read_pickle(path: Path) -> dict[str, Any]:
-    """Reads one file of CIFAR.
+    """Read one file of CIFAR.
 
     Raises:
-        UserError: The file is damaged or holds something else.
+        UserError: the file is damaged or has another content.
     """
     try:
         with path.open("rb") as file:
             content = _Unpickler(file, encoding="latin1").load()
     except Exception as error:  # a damaged pickle may raise anything
-        raise UserError(f"{path} is damaged ({error}); delete it and get it again") from error
+        raise UserError(f"{path} is damaged ({error}); delete it and download it again") from error
     if not isinstance(content, dict):
-        raise UserError(f"{path} is not a CIFAR file: expected a dictionary, it holds {type(content).__name__}")
+        raise UserError(f"{path} is not a CIFAR file: expected a dictionary, found {type(content).__name__}")
     return content
 
 
@@ -59,7 +60,7 @@ class CIFAR10(DataModule):
     class_key: ClassVar[str] = "label_names"
 
     def read(self) -> DatasetContents:
-        """Reads the pickles from ``<root>/<folder>``, or downloads them."""
+        """Read the pickles from ``<root>/<folder>``, or download them."""
         names = [(name,) for name in (*self.train_files, *self.test_files, self.meta_file)]
         paths = find_or_download(self.name, [self.root / self.folder], names, self.root, self._download)
         parts = [read_pickle(path) for path in paths]
@@ -69,7 +70,7 @@ class CIFAR10(DataModule):
                 images.append(torch.as_tensor(part["data"], dtype=torch.uint8).view(-1, *self.image_shape))
                 labels.append(torch.tensor(part[self.label_key], dtype=torch.int64))
             except (KeyError, RuntimeError, TypeError, ValueError) as error:
-                raise UserError(f"{path} is not a file of {self.name} ({error}); get it again") from error
+                raise UserError(f"{path} is not a file of {self.name} ({error}); download it again") from error
             if len(images[-1]) != len(labels[-1]):
                 raise UserError(f"{path} has {len(images[-1])} images but {len(labels[-1])} labels")
         train = sum(len(part) for part in labels[: len(self.train_files)])

@@ -1,4 +1,4 @@
-"""From the bytes of an image file to a square uint8 tensor."""
+"""Decode image files to square uint8 tensors."""
 
 import io
 from collections.abc import Sequence
@@ -11,42 +11,44 @@ from torch import Tensor
 
 from ssl_bench.data.file_tree import FileTree
 from ssl_bench.errors import UserError
+from ssl_bench.ranges import PositiveInt, check_ranges
 
 
 class ImageError(UserError):
     """An image cannot be read.
 
-    Its message is cut to the last line, since a loader process sends its whole traceback along as message.
+    Only the last line of the message is kept, because a loader process sends its whole traceback as the message.
     """
 
     def __init__(self, message: str) -> None:
         super().__init__(message.strip().rsplit("ImageError: ", 1)[-1])
 
 
+@check_ranges
 @dataclass(frozen=True)
 class Decoder:
-    """Decodes, crops the central square and resizes it (bilinear with antialiasing).
+    """Decode an image, crop the central square and resize it (bilinear with antialiasing).
 
-    Equal, up to the rounding of sizes, to torchvision's ``Resize(short_side)`` then ``CenterCrop(size)`` on Pillow
-    images, and cheaper, since only the square is resized. An image whose square has this size already is left as it is.
+    The result equals torchvision's ``Resize(short_side)`` and ``CenterCrop(size)`` on Pillow images, up to the rounding
+    of sizes. It is faster, because only the square is resized. An image that already has this size is not changed.
 
     Attributes:
         channels: 1 for grey, 3 for RGB.
-        size: Height and width of the result.
-        short_side: What the image's short side is resized to before the crop, >= size; default ``size``.
+        size: height and width of the result.
+        short_side: length of the image's short side before the crop, >= size; default ``size``.
     """
 
     channels: Literal[1, 3]
-    size: int
-    short_side: int | None = None
+    size: PositiveInt
+    short_side: PositiveInt | None = None
 
     def __call__(self, data: bytes) -> Tensor:
-        """Returns uint8 ``(channels, size, size)``; raises whatever Pillow does for damaged data."""
+        """The image as uint8 ``(channels, size, size)``; for damaged data Pillow may raise any exception."""
         try:
             with Image.open(io.BytesIO(data)) as file:
                 image = ImageOps.exif_transpose(file).convert("L" if self.channels == 1 else "RGB")
-        except UnidentifiedImageError:  # whose message names the buffer
-            raise ValueError("its format is not known") from None
+        except UnidentifiedImageError:  # its message names the buffer
+            raise ValueError("unknown format") from None
         side = min(image.size) * self.size / (self.short_side or self.size)
         left, top = ((extent - side) / 2 for extent in image.size)
         if image.size != (self.size, self.size) or side != self.size:
@@ -57,17 +59,17 @@ class Decoder:
 
 
 class ImageFiles:
-    """Images that are read and decoded each time they are needed, by row: for sets too large for a cache."""
+    """Images that are read and decoded whenever they are indexed, for data sets that are too large for a cache."""
 
     def __init__(self, tree: FileTree, names: Sequence[str], decoder: Decoder) -> None:
         self.tree, self.names, self.decoder = tree, names, decoder
 
     def __getitem__(self, rows: Tensor) -> Tensor:
-        """Decodes rows, int64 ``(n,)``, into uint8 ``(n, C, H, W)``."""
+        """Images at rows, int64 ``(n,)``, as uint8 ``(n, C, H, W)``."""
         return torch.stack([self._decode(self.names[row]) for row in rows.tolist()])
 
     def _decode(self, name: str) -> Tensor:
         try:
             return self.decoder(self.tree.read(name))
         except Exception as error:  # damaged data may raise anything
-            raise ImageError(f"{self.tree.path / name} is no readable image ({error}); remove it") from error
+            raise ImageError(f"{self.tree.path / name} is not a readable image ({error}); remove it") from error

@@ -1,4 +1,4 @@
-"""A download that continues where an earlier one broke off."""
+"""Downloads that resume after an interruption."""
 
 import hashlib
 import http.client
@@ -13,24 +13,24 @@ BLOCK = 1 << 20
 
 
 def download(url: str, path: Path, md5: str) -> None:
-    """Fetches a file, which appears under its name only when it is complete and right.
+    """Download a file. It gets its name only when it is complete and its checksum is right.
 
-    What has arrived is kept in ``<path>.part``, and the next call continues it if the server can.
+    An incomplete download is kept as ``<path>.part``; the next call resumes it if the server supports that.
 
     Args:
-        url: Where from.
-        path: Where to, in a folder that is there.
-        md5: Of the complete file, hexadecimal.
+        url: address of the file.
+        path: path of the downloaded file, in an existing folder.
+        md5: checksum of the complete file, hexadecimal.
 
     Raises:
-        OSError: There is no connection, it broke off, or the file is not the expected one.
+        OSError: the connection fails or is interrupted, or the checksum is wrong.
     """
     part = path.with_name(f"{path.name}.part")
-    have = part.stat().st_size if part.exists() else 0
-    if have and _md5(part) == md5:  # stopped just before it was renamed; a server refuses to send what is beyond
+    size = part.stat().st_size if part.exists() else 0
+    if size and _md5(part) == md5:  # interrupted just before it was renamed; a server refuses an empty range
         part.rename(path)
         return
-    request = urllib.request.Request(url, headers={"Range": f"bytes={have}-"})
+    request = urllib.request.Request(url, headers={"Range": f"bytes={size}-"})
     columns = (*Progress.get_default_columns(), DownloadColumn())
     with (
         urllib.request.urlopen(request, timeout=30) as response,
@@ -43,7 +43,7 @@ def download(url: str, path: Path, md5: str) -> None:
             file.write(block)
             progress.advance(task, len(block))
         if file.tell() < expected:
-            raise OSError(f"{url} broke off after {file.tell()} of {expected} bytes; run again to continue")
+            raise OSError(f"{url} interrupted after {file.tell()} of {expected} bytes; run again to resume")
     if (found := _md5(part)) != md5:
         part.unlink()
         raise OSError(f"{url} has checksum {found}, expected {md5}")

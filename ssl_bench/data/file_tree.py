@@ -1,4 +1,4 @@
-"""The files of a folder or of a zip archive, alike."""
+"""Files of a folder or of a zip archive behind one interface."""
 
 import os
 import zipfile
@@ -9,14 +9,14 @@ from ssl_bench.errors import UserError
 
 
 class FileTree:
-    """Files by their path below a folder, which may lie in a zip archive: there is no need to unpack it.
+    """Files below a folder, or below a folder of a zip archive, which does not need to be unpacked.
 
     Args:
-        path: A folder, or a ``.zip`` file.
-        archive_folder: The folder inside the archive; ignored for a folder.
+        path: a folder or a ``.zip`` file.
+        archive_folder: folder inside the archive; ignored if `path` is a folder.
 
     Raises:
-        UserError: ``path`` is no folder and no readable archive.
+        UserError: ``path`` is neither a folder nor a readable archive.
     """
 
     def __init__(self, path: Path, archive_folder: str = "") -> None:
@@ -31,7 +31,7 @@ class FileTree:
             raise UserError(f"{path} is neither a folder nor a readable zip archive ({error})") from error
 
     def names(self) -> list[str]:
-        """All files but hidden ones, sorted, so that the order is the same on every machine."""
+        """Paths of all files except hidden ones, sorted, so that the order is the same on every machine."""
         if self._archive is not None:
             start = len(self._prefix)
             found = [n[start:] for n in self._archive.namelist() if n.startswith(self._prefix)]
@@ -45,13 +45,13 @@ class FileTree:
         return sorted(n for n in found if not any(part[:1] == "." or part == "__MACOSX" for part in n.split("/")))
 
     def read(self, name: str) -> bytes:
-        """The content of one file; safe to call from several threads."""
+        """Content of one file; may be called from several threads."""
         if self._archive is not None:
             return self._archive.read(self._prefix + name)
         return (self.path / name).read_bytes()
 
     def fingerprint(self, names: Iterable[str]) -> Iterator[str]:
-        """What changes when one of the files does: names, sizes and times of change."""
+        """Names, sizes and modification times: the fingerprint differs after any change of the files."""
         paths = [self.path] if self._archive is not None else (self.path / name for name in names)
         yield from names
         for path in paths:

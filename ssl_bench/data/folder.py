@@ -1,4 +1,4 @@
-"""Any folder of class folders."""
+"""Your own images: any folder of class folders."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -8,11 +8,14 @@ import torch
 from torch import Tensor
 
 from ssl_bench.data.cache import decode_files_cached
+from ssl_bench.data.contents import DatasetContents
 from ssl_bench.data.decode import Decoder
 from ssl_bench.data.file_tree import FileTree
-from ssl_bench.data.module import DataModule, DatasetContents
+from ssl_bench.data.module import DataModule
+from ssl_bench.data.transforms import FiniteFloat, StandardDeviation
 from ssl_bench.data.types import Split, Target
 from ssl_bench.errors import UserError
+from ssl_bench.ranges import PositiveInt, check_ranges
 
 UNLABELLED = "unlabelled"
 IMAGENET_MEAN = (0.485, 0.456, 0.406)
@@ -21,7 +24,14 @@ IMAGENET_STD = (0.229, 0.224, 0.225)
 
 @dataclass(frozen=True)
 class Listing:
-    """Files in class folders: their names, labels int64 ``(N,)``, the classes, and the rows of each split."""
+    """Files in class folders.
+
+    Attributes:
+        names: paths of the files.
+        labels: int64 ``(N,)``; -1 for no label.
+        classes: class names in the order of their labels.
+        rows: rows of each split, int64.
+    """
 
     names: list[str]
     labels: Tensor
@@ -29,25 +39,25 @@ class Listing:
     rows: dict[Split, Tensor]
 
     def kept(self, split: Split, kept: Tensor) -> Tensor | None:
-        """The rows of a split that ``kept``, bool ``(N,)``, names; None if there is no such split."""
+        """Rows of a split where ``kept``, bool ``(N,)``, is true; None if there is no such split."""
         rows = self.rows.get(split)
         return rows if rows is None else rows[kept[rows]]
 
 
 def list_classes(tree: FileTree, folders: Mapping[str, Split], classes: Sequence[str] | None = None) -> Listing:
-    """Lists ``[split folder/]class folder/.../file``; all is the training split if no split folder is there.
+    """List files ``[split folder/]class folder/.../file``; without split folders all are the training split.
 
     Args:
-        tree: The files.
-        folders: The names of split folders, and what they hold.
-        classes: Only these, in the order of their labels; default all, by name.
+        tree: the files.
+        folders: possible names of split folders, and the split of each.
+        classes: classes to use, in the order of their labels; default all, sorted by name.
 
     Raises:
-        UserError: There are no files, no class folders, or not all of ``classes``.
+        UserError: there are no files, no class folders, or not all of ``classes``.
     """
     paths = [name.split("/") for name in tree.names()]
     if not paths:
-        raise UserError(f"{tree.path} has no files; expected one folder of images for each class")
+        raise UserError(f"{tree.path} contains no files; expected one folder of images for each class")
     present = {path[0] for path in paths if len(path) > 1} & set(folders)
     if present:
         paths = [path for path in paths if path[0] in present]
@@ -56,7 +66,7 @@ def list_classes(tree: FileTree, folders: Mapping[str, Split], classes: Sequence
     found = {path[depth] for path in paths if len(path) >= depth + 2}
     if classes is None:
         if loose:
-            raise UserError(f"{tree.path / '/'.join(loose)} lies in no class folder; move it into one")
+            raise UserError(f"{tree.path / '/'.join(loose)} is not in a class folder; move it into one")
         classes = sorted(found - {UNLABELLED})
     if not classes:
         raise UserError(f"{tree.path} has no classes; expected one folder of images for each class")
@@ -76,20 +86,20 @@ def list_classes(tree: FileTree, folders: Mapping[str, Split], classes: Sequence
     )
 
 
+@check_ranges
 class ImageFolder(DataModule):
-    """Your own images: ``<root>/<class>/*``, or ``<root>/{train,validation,test}/<class>/*``; a zip will do.
+    """Your own images: ``<root>/<class>/*``, or ``<root>/{train,validation,test}/<class>/*``, also in a zip file.
 
-    What has no test (validation) folder gets a stratified part of the training images held out as such. A class
-    folder named ``unlabelled`` holds images that only pretraining sees. Images are cropped to their central
-    square and resized.
+    Without a test (validation) folder, a stratified part of the training images is held out for it. Images in a class
+    folder named ``unlabelled`` are used in pretraining only. Images are cropped to their central square and resized.
 
     Args:
-        root: The folder (or zip file) of these images themselves.
-        size: Height and width that the images are resized to.
+        root: the folder or zip file of the images.
+        size: height and width of the resized images.
         channels: 1 for grey, 3 for RGB.
-        mean: Of each channel, in [0, 1]; default ImageNet's.
-        std: Likewise.
-        **kwargs: As for every data set.
+        mean: of each channel, in [0, 1]; default ImageNet's.
+        std: likewise.
+        **kwargs: see `DataModule`.
     """
 
     name = "image_folder"
@@ -98,10 +108,10 @@ class ImageFolder(DataModule):
     def __init__(
         self,
         root: str | None = None,
-        size: int = 64,
+        size: PositiveInt = 64,
         channels: Literal[1, 3] = 3,
-        mean: tuple[float, ...] | None = None,
-        std: tuple[float, ...] | None = None,
+        mean: tuple[FiniteFloat, ...] | None = None,
+        std: tuple[StandardDeviation, ...] | None = None,
         **kwargs: Any,
     ) -> None:
         super().__init__(root, **kwargs)
@@ -110,9 +120,9 @@ class ImageFolder(DataModule):
         self.mean, self.std = channel_statistics(channels, mean, std)
 
     def read(self) -> DatasetContents:
-        """Lists the folder and decodes it into a cache."""
+        """List the files and decode them into a cache."""
         if not self.root.exists():
-            raise UserError(f"image_folder: {self.root} is not there; set --data.root to a folder of class folders")
+            raise UserError(f"image_folder: {self.root} does not exist; set --data.root to a folder of class folders")
         tree = FileTree(self.root)
         folders: dict[str, Split] = {"train": "train", "validation": "validation", "val": "validation", "test": "test"}
         listing = list_classes(tree, folders)
@@ -134,11 +144,11 @@ class ImageFolder(DataModule):
 def channel_statistics(
     channels: int, mean: Sequence[float] | None, std: Sequence[float] | None
 ) -> tuple[tuple[float, ...], tuple[float, ...]]:
-    """The given mean and standard deviation of each channel; ImageNet's (for grey their average) by default."""
-    given = []
+    """Mean and standard deviation of each channel as given; by default ImageNet's, for grey images their average."""
+    statistics = []
     for name, values, default in (("mean", mean, IMAGENET_MEAN), ("std", std, IMAGENET_STD)):
-        chosen = tuple(values) if values else default if channels == 3 else (sum(default) / 3,)
-        if len(chosen) != channels:
-            raise UserError(f"--data.{name} has {len(chosen)} values, expected {channels}, one for each channel")
-        given.append(chosen)
-    return given[0], given[1]
+        selected = tuple(values) if values else default if channels == 3 else (sum(default) / 3,)
+        if len(selected) != channels:
+            raise UserError(f"--data.{name} has {len(selected)} values, expected {channels}, one for each channel")
+        statistics.append(selected)
+    return statistics[0], statistics[1]

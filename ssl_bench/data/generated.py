@@ -1,26 +1,27 @@
-"""Training on generated images what is scored on real ones."""
+"""Pretraining on synthetic images and evaluation on real ones."""
 
 from typing import Any, get_args
 
 import torch
 from torch import Tensor
 
-from ssl_bench.data.module import RESIDENT_SHARE, DataModule, DatasetContents, ImageSet, LazyImages
+from ssl_bench.data.contents import DatasetContents, ImageSet, LazyImages
+from ssl_bench.data.module import RESIDENT_SHARE, DataModule
 from ssl_bench.data.shards import Shards
 from ssl_bench.data.types import Split
 from ssl_bench.errors import UserError
 
 
 class Generated(DataModule):
-    """Pretraining sees images drawn by a generator, without labels; every split that is scored is of real images.
+    """Synthetic images without labels for pretraining; training, validation and test split are real images.
 
-    The setting of Table 12 of "Constructive Assimilation": an encoder of ImageNet that has never seen it. Image size,
-    statistics and targets are the real data's.
+    The setting of Table 12 of "Constructive Assimilation": an encoder is evaluated on ImageNet, but its pretraining
+    uses no image of ImageNet. Image size, statistics and targets are those of the real data.
 
     Args:
-        real: The data set whose training, validation and test images are scored.
-        root: The folder that ``ssl-bench views sample`` has written.
-        **kwargs: As for every data set; `fit_images` and `batch_size` are of generated images.
+        real: the data set whose training, validation and test images are used in evaluation.
+        root: a folder written by ``ssl-bench views sample``.
+        **kwargs: see `DataModule`; `fit_images` and `batch_size` count synthetic images.
     """
 
     name = "generated"
@@ -31,10 +32,10 @@ class Generated(DataModule):
         self.image_shape, self.mean, self.std, self.licence = real.image_shape, real.mean, real.std, real.licence
 
     def read(self) -> DatasetContents:
-        """Finds the generated images; none is read.
+        """Find the synthetic images; none is read.
 
         Raises:
-            UserError: The folder has none, or not all, or they are not of the real images' shape.
+            UserError: the folder has no images, is incomplete, or its images do not have the shape of the real ones.
         """
         if not (self.root / "index.json").is_file():
             raise UserError(
@@ -47,13 +48,13 @@ class Generated(DataModule):
         shards.require_complete(f"`ssl-bench views sample --out {self.root}` as before")
         if (shape := shards.shape("images")) != tuple(self.image_shape):
             raise UserError(
-                f"{self.root} has images of {shape}, {self.real.name} of {tuple(self.image_shape)}: give --data.real "
-                "one of that size"
+                f"{self.root} has images of {shape}, {self.real.name} of {tuple(self.image_shape)}: give a "
+                "--data.real with images of that shape"
             )
         return DatasetContents(SampledImages(shards), torch.full((len(shards),), -1), (), torch.arange(len(shards)))
 
     def setup(self, stage: str | None = None) -> None:
-        """Puts generated images where the training is, if they fit; the real ones stay on the host."""
+        """Move the synthetic images to the training device where they fit; the real ones stay on the host."""
         self.prepare_data()
         assert self._contents is not None
         contents = self._contents
@@ -61,14 +62,14 @@ class Generated(DataModule):
         self.targets = self.real.targets
         labels = torch.full((len(contents.train), *self.real.labels("train").shape[1:]), -1)
         self._sets = {split: self.real.split(split) for split in get_args(Split)}
-        self._sets["fit"] = ImageSet(self._place(contents.images), labels, contents.train)
+        self._sets["fit"] = ImageSet(self._to_training_device(contents.images), labels, contents.train)
 
     def fit_order(self) -> Tensor:
-        """As they were sampled: one is as good as another, and of the first of them views are made first."""
+        """The order in which they were sampled, which is random; generated views exist for the first of them."""
         return torch.arange(len(self._sets["fit"]))
 
-    def _place(self, images: Tensor | LazyImages) -> Tensor | LazyImages:
-        device = self._device()
+    def _to_training_device(self, images: Tensor | LazyImages) -> Tensor | LazyImages:
+        device = self._training_device()
         if device.type != "cuda" or not isinstance(images, SampledImages):
             return images
         fits = images.shards.nbytes("images") <= RESIDENT_SHARE * torch.cuda.mem_get_info(device)[0]
@@ -76,11 +77,11 @@ class Generated(DataModule):
 
 
 class SampledImages:
-    """Images of a folder of ``ssl-bench views sample`` by row, mapped to memory: a batch costs what it has."""
+    """Memory-mapped images of a folder of ``ssl-bench views sample``; only the indexed rows are read."""
 
     def __init__(self, shards: Shards) -> None:
         self.shards = shards
 
     def __getitem__(self, rows: Tensor) -> Tensor:
-        """Rows, int64 ``(n,)``, as uint8 ``(n, C, H, W)``."""
+        """Images at rows, int64 ``(n,)``, as uint8 ``(n, C, H, W)``."""
         return self.shards.read("images", rows)

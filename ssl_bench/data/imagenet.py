@@ -6,26 +6,29 @@ import torch
 from torch import Tensor
 
 from ssl_bench.data.cache import decode_files_cached
+from ssl_bench.data.contents import DatasetContents
 from ssl_bench.data.decode import Decoder, ImageFiles
 from ssl_bench.data.file_tree import FileTree
 from ssl_bench.data.folder import IMAGENET_MEAN, IMAGENET_STD, Listing, list_classes
 from ssl_bench.data.locate import find_files, missing_files
-from ssl_bench.data.module import DataModule, DatasetContents
+from ssl_bench.data.module import DataModule
 from ssl_bench.data.types import Target
 from ssl_bench.errors import UserError
+from ssl_bench.ranges import PositiveInt, check_ranges
 
 
+@check_ranges
 class ImageNet(DataModule):
-    """1,281,167 training photographs in 1,000 classes, and the 50,000 of the official validation as test.
+    """1,281,167 training photographs in 1,000 classes (Russakovsky et al. 2015); the official validation is the test.
 
-    Read from ``<root>/imagenet/{train,val}/<wnid>/*.JPEG`` (Russakovsky et al. 2015); the images of ``val`` must
-    be sorted into class folders. Decoded as they are needed, by ``num_workers`` processes. Every image is the
-    central square after its short side is resized, for training too: random crops are taken from it.
+    The files are ``<root>/imagenet/{train,val}/<wnid>/*.JPEG``; the images of ``val`` must be sorted into class
+    folders. Images are decoded as they are needed, by ``num_workers`` processes. The short side is resized and the
+    central square is taken, in training too: random crops are taken from that square.
 
     Args:
-        size: Height and width of the central square.
-        short_side: What the short side is resized to before it is cut out.
-        **kwargs: As for every data set.
+        size: height and width of the central square.
+        short_side: length of the resized short side, >= size.
+        **kwargs: see `DataModule`.
     """
 
     name = "imagenet"
@@ -33,7 +36,7 @@ class ImageNet(DataModule):
     std = IMAGENET_STD
     licence = "non-commercial research and education, on request from image-net.org"
 
-    def __init__(self, size: int = 224, short_side: int = 256, **kwargs: Any) -> None:
+    def __init__(self, size: PositiveInt = 224, short_side: PositiveInt = 256, **kwargs: Any) -> None:
         super().__init__(**kwargs)
         if short_side < size:
             raise UserError(f"{self.name}: short_side is {short_side}, expected at least size, {size}")
@@ -41,12 +44,12 @@ class ImageNet(DataModule):
         self.image_shape = (3, size, size)
 
     def read(self) -> DatasetContents:
-        """Lists the files; no image is opened."""
+        """List the files; no image is opened."""
         if self.on_error == "skip":
-            raise UserError("imagenet: on_error skip needs a cache, which the full set has not; remove the bad files")
-        return self._contents_of(None)
+            raise UserError("imagenet: on_error skip needs a cache and the full set has none; remove damaged files")
+        return self._read_classes(None)
 
-    def _contents_of(self, classes: list[str] | None) -> DatasetContents:
+    def _read_classes(self, classes: list[str] | None) -> DatasetContents:
         folders, names = [self.root / "imagenet"], [("train",), ("val",)]
         if find_files(folders, names) is None:
             raise missing_files(
@@ -70,24 +73,26 @@ class ImageNet(DataModule):
 
 
 class ImageNetSubset(ImageNet):
-    """Some classes of ImageNet, decoded once into a cache: short side 144, central 128x128.
+    """Some classes of ImageNet, decoded once into a cache; the default is the central 128x128 of a short side of 144.
 
     Args:
-        classes: Their WordNet ids, in the order of their labels; the configuration file holds the list.
-        size: Height and width of the central square.
-        short_side: What the short side is resized to before it is cut out.
-        **kwargs: As for every data set.
+        classes: WordNet ids in the order of their labels; the configuration file has the list.
+        size: height and width of the central square.
+        short_side: length of the resized short side, >= size.
+        **kwargs: see `DataModule`.
     """
 
-    def __init__(self, classes: list[str], size: int = 128, short_side: int = 144, **kwargs: Any) -> None:
+    def __init__(
+        self, classes: list[str], size: PositiveInt = 128, short_side: PositiveInt = 144, **kwargs: Any
+    ) -> None:
         super().__init__(size=size, short_side=short_side, **kwargs)
         if len(set(classes)) != len(classes):
-            raise UserError(f"{self.name}: --data.classes names a class twice")
+            raise UserError(f"{self.name}: --data.classes contains a class twice")
         self.classes = classes
 
     def read(self) -> DatasetContents:
-        """Lists the files of the classes and decodes them into a cache."""
-        return self._contents_of(self.classes)
+        """List the files of the classes and decode them into a cache."""
+        return self._read_classes(self.classes)
 
     def _pixels(self, tree: FileTree, listing: Listing) -> tuple[Tensor | ImageFiles, Tensor]:
         return decode_files_cached(self.name, tree, listing.names, self.decoder, self.on_error)

@@ -1,4 +1,4 @@
-"""Where the files of a data set are looked for, and how missing ones are fetched."""
+"""Find the files of a data set, or download them."""
 
 import os
 import tempfile
@@ -9,19 +9,19 @@ from ssl_bench.errors import UserError
 
 
 def data_root(root: str | None) -> Path:
-    """The folder of all data sets: ``root``, else ``$SSL_BENCH_DATA``, else ``./data``."""
+    """Folder of all data sets: ``root``, else ``$SSL_BENCH_DATA``, else ``./data``."""
     return Path(root or os.environ.get("SSL_BENCH_DATA") or "data").expanduser()
 
 
 def find_files(folders: Sequence[Path], names: Sequence[Sequence[str]]) -> list[Path] | None:
-    """Finds files that belong together.
+    """Find files that belong together.
 
     Args:
-        folders: Where to look; the first that has all files is taken.
-        names: For each file, the names it may have, the first that is there is taken.
+        folders: folders to search; the first that has all files is used.
+        names: for each file its possible names; the first that exists is used.
 
     Returns:
-        One path for each file, or None if no folder has them all.
+        One path for each file, or None if no folder has all of them.
     """
     for folder in folders:
         found = [next((folder / n for n in either if (folder / n).exists()), None) for either in names]
@@ -31,48 +31,48 @@ def find_files(folders: Sequence[Path], names: Sequence[Sequence[str]]) -> list[
 
 
 def missing_files(name: str, folders: Sequence[Path], names: Sequence[Sequence[str]], why: str) -> UserError:
-    """The error that says which files were looked for, and where to put them."""
+    """The error for missing files: which files, the searched folders, and where to put the files."""
     files = ", ".join(" or ".join(either) for either in names)
     places = ", ".join(str(folder) for folder in folders)
     return UserError(f"{name}: found no {files} in {places}; {why}; put them in {folders[0]} or set --data.root")
 
 
 def find_or_download(
-    name: str, folders: Sequence[Path], names: Sequence[Sequence[str]], root: Path, fetch: Callable[[Path], object]
+    name: str, folders: Sequence[Path], names: Sequence[Sequence[str]], root: Path, download: Callable[[Path], object]
 ) -> list[Path]:
-    """Finds files that belong together, or downloads them.
+    """Find files that belong together, or download them.
 
     Args:
-        name: Of the data set, for messages.
-        folders: As for ``find``; ``fetch`` fills the first, which is under ``root``.
-        names: As for ``find``.
-        root: Folder of all data sets.
-        fetch: Downloads into a folder laid out as ``root`` is.
+        name: of the data set, for messages.
+        folders: as for `find_files`; ``download`` creates the first, which is below ``root``.
+        names: as for `find_files`.
+        root: folder of all data sets.
+        download: function that downloads to a folder with the same layout as ``root``.
 
     Returns:
         One path for each file.
 
     Raises:
-        UserError: They are not there and cannot be downloaded.
+        UserError: the files do not exist and cannot be downloaded.
     """
     found = find_files(folders, names)
     if found:
         return found
-    made = not root.exists()
+    new = not root.exists()
     try:
         root.mkdir(parents=True, exist_ok=True)
-        # Beside the root, then renamed: a broken download leaves nothing that looks like data.
+        # To a temporary folder first: an interrupted download leaves no files that look like data.
         with tempfile.TemporaryDirectory(dir=root, prefix=".download-") as temporary:
-            fetch(Path(temporary))
+            download(Path(temporary))
             for path in Path(temporary).rglob("*"):
                 goal = root / path.relative_to(temporary)
                 goal.mkdir(parents=True, exist_ok=True) if path.is_dir() else path.replace(goal)
     except (OSError, RuntimeError) as error:
-        if made and root.exists() and not any(root.iterdir()):
+        if new and root.exists() and not any(root.iterdir()):
             root.rmdir()
         reason = " ".join(str(error).split())[:200]
         raise missing_files(name, folders, names, f"the download failed ({reason})") from error
     found = find_files(folders, names)
     if found is None:
-        raise missing_files(name, folders, names, "the download did not hold them")
+        raise missing_files(name, folders, names, "the download did not contain them")
     return found

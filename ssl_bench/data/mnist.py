@@ -1,4 +1,4 @@
-"""MNIST and what shares its idx files."""
+"""MNIST and FashionMNIST, from idx files."""
 
 import gzip
 import zlib
@@ -9,8 +9,9 @@ from typing import ClassVar
 import torch
 from torch import Tensor
 
+from ssl_bench.data.contents import DatasetContents
 from ssl_bench.data.locate import find_or_download
-from ssl_bench.data.module import DataModule, DatasetContents
+from ssl_bench.data.module import DataModule
 from ssl_bench.data.types import Target
 from ssl_bench.errors import UserError
 
@@ -18,25 +19,25 @@ PARTS = ("train-images-idx3", "train-labels-idx1", "t10k-images-idx3", "t10k-lab
 
 
 def read_idx(path: Path) -> Tensor:
-    """Reads one idx file of unsigned bytes, gzipped or not (format: http://yann.lecun.com/exdb/mnist).
+    """Read one idx file of unsigned bytes, gzipped or not (format: http://yann.lecun.com/exdb/mnist).
 
     Returns:
-        uint8 tensor of the shape that the file's header states.
+        uint8 tensor with the shape stated in the file's header.
 
     Raises:
-        UserError: The file is damaged or holds something else.
+        UserError: the file is damaged or has another content.
     """
     try:
         data = gzip.decompress(path.read_bytes()) if path.suffix == ".gz" else path.read_bytes()
     except (OSError, EOFError, zlib.error) as error:
-        raise UserError(f"{path} is damaged ({error}); delete it and get it again") from error
+        raise UserError(f"{path} is damaged ({error}); delete it and download it again") from error
     if data[:3] != b"\0\0\x08" or len(data) < 4:
         raise UserError(f"{path} is not an idx file of unsigned bytes")
     start = 4 + 4 * data[3]
     shape = [int.from_bytes(data[i : i + 4], "big") for i in range(4, start, 4)]
     if len(data) != start + prod(shape):
         expected = "x".join(map(str, shape))
-        raise UserError(f"{path} holds {len(data) - start} bytes, its header says {expected}; get it again")
+        raise UserError(f"{path} contains {len(data) - start} bytes, its header states {expected}; download it again")
     return torch.frombuffer(bytearray(data), dtype=torch.uint8, offset=start).view(shape)
 
 
@@ -50,10 +51,10 @@ class MNIST(DataModule):
     licence = "CC BY-SA 3.0"
     target = Target("digit", tuple("0123456789"))
     folder: ClassVar[str] = "MNIST"  # also the name of torchvision's class
-    system: ClassVar[str | None] = None  # where a distribution's package puts the files
+    system: ClassVar[str | None] = None  # folder of the package of a Linux distribution
 
     def read(self) -> DatasetContents:
-        """Reads the four idx files, from ``<root>/<folder>/raw``, the distribution's folder, or the internet."""
+        """Read the four idx files from ``<root>/<folder>/raw`` or the distribution's folder, or download them."""
         folders = [self.root / self.folder / "raw"] + ([Path(self.system)] if self.system else [])
         names = [(f"{part}-ubyte.gz", f"{part}-ubyte") for part in PARTS]
         paths = find_or_download(self.name, folders, names, self.root, self._download)

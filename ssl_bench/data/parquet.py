@@ -1,4 +1,4 @@
-"""Image data sets in the parquet layout of Hugging Face."""
+"""Your own images: parquet files in the layout of Hugging Face."""
 
 import json
 from collections.abc import Iterator
@@ -12,33 +12,37 @@ import torch
 from torch import Tensor
 
 from ssl_bench.data.cache import CHUNK, Item, decode_cached
+from ssl_bench.data.contents import DatasetContents
 from ssl_bench.data.decode import Decoder
 from ssl_bench.data.file_tree import FileTree
 from ssl_bench.data.folder import channel_statistics
-from ssl_bench.data.module import DataModule, DatasetContents
+from ssl_bench.data.module import DataModule
+from ssl_bench.data.transforms import FiniteFloat, StandardDeviation
 from ssl_bench.data.types import Target
 from ssl_bench.errors import UserError
+from ssl_bench.ranges import PositiveInt, check_ranges
 
 
+@check_ranges
 class Parquet(DataModule):
     """Files ``<split>-*.parquet`` (or ``<split>.parquet``) with a column of images and one of integer labels.
 
-    The image column holds a struct with the encoded ``bytes``, or the bytes themselves, of any format that
-    Pillow reads. A label of null or -1 means that there is none. Images are cropped to their central square and
-    resized to ``size``; one that has this size already is taken as it is.
+    The image column contains encoded images of any format that Pillow reads, as bytes or as a struct with a field
+    ``bytes``. A label of null or -1 means no label. Images are cropped to their central square and resized to ``size``;
+    images of that size are not changed.
 
     Args:
-        root: The folder of the parquet files; sub-folders are searched too.
-        size: Height and width that the images are resized to.
+        root: the folder of the parquet files; subfolders are searched too.
+        size: height and width of the resized images.
         channels: 1 for grey, 3 for RGB.
-        mean: Of each channel, in [0, 1]; default ImageNet's.
-        std: Likewise.
-        image_column: Name of the images' column.
-        label_column: Name of the labels' column.
-        train_split: What the names of the training files begin with.
-        test_split: Likewise for the test files; null to hold a part of the training images out.
-        validation_split: Likewise for the validation files.
-        **kwargs: As for every data set.
+        mean: of each channel, in [0, 1]; default ImageNet's.
+        std: likewise.
+        image_column: name of the column of images.
+        label_column: name of the column of labels.
+        train_split: beginning of the names of the training files.
+        test_split: likewise for the test files; null to hold out a part of the training images.
+        validation_split: likewise for the validation files.
+        **kwargs: see `DataModule`.
     """
 
     name = "parquet"
@@ -47,10 +51,10 @@ class Parquet(DataModule):
     def __init__(
         self,
         root: str | None = None,
-        size: int = 32,
+        size: PositiveInt = 32,
         channels: Literal[1, 3] = 3,
-        mean: tuple[float, ...] | None = None,
-        std: tuple[float, ...] | None = None,
+        mean: tuple[FiniteFloat, ...] | None = None,
+        std: tuple[StandardDeviation, ...] | None = None,
         image_column: str = "image",
         label_column: str = "label",
         train_split: str = "train",
@@ -66,7 +70,7 @@ class Parquet(DataModule):
         self.split_names = {"train": train_split, "validation": validation_split, "test": test_split}
 
     def read(self) -> DatasetContents:
-        """Decodes all splits into one cache; labels and class names come from the columns."""
+        """Decode all splits into one cache; labels and class names are read from the files."""
         files = {part: self._files(name) for part, name in self.split_names.items() if name}
         paths = [path for found in files.values() for path in found]
         labels = {part: torch.cat([self._labels(path) for path in found]) for part, found in files.items()}
@@ -75,25 +79,25 @@ class Parquet(DataModule):
         key = [self.image_column, *tree.fingerprint([path.relative_to(self.root).as_posix() for path in paths])]
         items = (item for path in paths for item in self._items(path))
         images, kept = decode_cached(self.name, key, sum(counts.values()), items, self.decoder, self.on_error)
-        every = torch.cat(list(labels.values()))
-        rows = dict(zip(counts, torch.split(torch.arange(len(every)), list(counts.values())), strict=True))
-        chosen = {part: of[kept[of]] for part, of in rows.items()}
-        classes = self._classes(paths[0]) or tuple(map(str, range(int(every.max()) + 1)))
+        all_labels = torch.cat(list(labels.values()))
+        rows = dict(zip(counts, torch.split(torch.arange(len(all_labels)), list(counts.values())), strict=True))
+        kept_rows = {part: row[kept[row]] for part, row in rows.items()}
+        classes = self._classes(paths[0]) or tuple(map(str, range(int(all_labels.max()) + 1)))
         return DatasetContents(
             images,
-            every,
+            all_labels,
             (Target(self.label_column, classes),),
-            chosen["train"],
-            chosen.get("test"),
-            chosen.get("validation"),
+            kept_rows["train"],
+            kept_rows.get("test"),
+            kept_rows.get("validation"),
         )
 
     def _files(self, split: str) -> list[Path]:
         found = sorted(self.root.rglob(f"{split}.parquet")) + sorted(self.root.rglob(f"{split}-*.parquet"))
         if not found:
-            there = sorted({path.stem.split("-")[0] for path in self.root.rglob("*.parquet")})
+            present = sorted({path.stem.split("-")[0] for path in self.root.rglob("*.parquet")})
             raise UserError(
-                f"parquet: found no {split}-*.parquet in {self.root}; its splits are {', '.join(there) or 'none'}: "
+                f"parquet: found no {split}-*.parquet in {self.root}; its splits are {', '.join(present) or 'none'}: "
                 "set --data.root, or --data.train_split and --data.test_split"
             )
         return found
@@ -102,7 +106,7 @@ class Parquet(DataModule):
         try:
             file = pq.ParquetFile(path)
         except (OSError, pa.ArrowInvalid) as error:
-            raise UserError(f"{path} is no readable parquet file ({error}); get it again") from error
+            raise UserError(f"{path} is not a readable parquet file ({error}); download it again") from error
         if column not in file.schema_arrow.names:
             raise UserError(
                 f"{path} has no column {column!r}, only {', '.join(file.schema_arrow.names)}: "
@@ -113,7 +117,7 @@ class Parquet(DataModule):
     def _labels(self, path: Path) -> Tensor:
         column = self._open(path, self.label_column).read([self.label_column]).column(0)
         if not pa.types.is_integer(column.type):
-            raise UserError(f"{path}: column {self.label_column} holds {column.type}, expected integer labels")
+            raise UserError(f"{path}: column {self.label_column} has the type {column.type}, expected integer labels")
         return torch.tensor(column.cast(pa.int64()).fill_null(-1).to_pylist(), dtype=torch.int64)
 
     def _items(self, path: Path) -> Iterator[Item]:

@@ -1,55 +1,56 @@
-"""The training sampler: whole batches of indices, shuffled anew each epoch, one shard for each process."""
+"""The training sampler: whole batches of indices, shuffled in every epoch, with one part for each process."""
 
 import random
 from collections.abc import Iterator, Sized
+from typing import cast
 
 import torch
 import torch.distributed as dist
 from torch import Tensor
-from torch.utils.data import DistributedSampler
+from torch.utils.data import Dataset, DistributedSampler
 
 from ssl_bench.errors import UserError
+from ssl_bench.ranges import NonNegativeInt, PositiveInt, check_ranges
 
 
+@check_ranges
 class BatchSampler(DistributedSampler[Tensor]):
-    """Yields index tensors, so that a batch is one gather and no per-image Python.
+    """Yield tensors of indices, so that a batch is one gather without Python code per image.
 
-    The order of an epoch depends on ``seed`` and the epoch alone. Step k of W processes with batches of B sees
-    the same images as step k of one process with batches of W * B. The last incomplete global batch is dropped,
-    unless it is the only one. (A ``DistributedSampler``, so that Lightning calls ``set_epoch`` on it and does
-    not wrap it in another one.)
+    The order of an epoch depends only on ``seed`` and the epoch. Step k of W processes with batches of B has the same
+    images as step k of one process with batches of W * B. The last incomplete global batch is dropped, unless it is
+    the only one. The base class is ``DistributedSampler`` because Lightning then calls ``set_epoch`` and does not wrap
+    the sampler in another one.
 
     Args:
-        dataset: What to sample from; only its length is used.
-        batch_size: Images of one step in one process, > 0.
-        seed: Fixes the orders of all epochs.
-        device: Where the index tensors live; the order itself is drawn on the CPU and is the same everywhere.
-        num_replicas: Processes; those of ``torch.distributed`` by default, else 1.
-        rank: This process, in [0, num_replicas).
-        among: Indices to sample from, int64 ``(n,)`` on the CPU; all by default.
+        dataset: the data set; only its length is used.
+        batch_size: images of one step in one process.
+        seed: seed of the orders of all epochs.
+        device: device of the index tensors; the order itself is sampled on the CPU and does not depend on it.
+        num_replicas: number of processes; by default that of ``torch.distributed``, else 1.
+        rank: index of this process, in [0, num_replicas).
+        subset: indices to sample from, int64 ``(n,)`` on the CPU; by default all.
 
     Raises:
-        UserError: ``dataset`` has fewer images than there are processes.
+        UserError: there are fewer images than processes.
     """
 
     def __init__(
         self,
         dataset: Sized,
-        batch_size: int,
+        batch_size: PositiveInt,
         seed: int = 0,
         device: torch.device | None = None,
-        num_replicas: int | None = None,
-        rank: int | None = None,
-        among: Tensor | None = None,
+        num_replicas: PositiveInt | None = None,
+        rank: NonNegativeInt | None = None,
+        subset: Tensor | None = None,
     ) -> None:
         running = dist.is_available() and dist.is_initialized()
         world = num_replicas or (dist.get_world_size() if running else 1)
         rank = rank if rank is not None else (dist.get_rank() if running else 0)
-        super().__init__(dataset, world, rank, seed=seed)  # type: ignore[arg-type]
-        if batch_size < 1:
-            raise UserError(f"batch_size is {batch_size}, expected 1 or more: set --data.batch_size")
-        self.among = among
-        self.size = len(dataset) if among is None else len(among)
+        super().__init__(cast("Dataset[Tensor]", dataset), world, rank, seed=seed)
+        self.subset = subset
+        self.size = len(dataset) if subset is None else len(subset)
         if self.size < world:
             raise UserError(f"{self.size} training images for {world} processes: use more images or fewer")
         self.batch_size = min(batch_size, self.size // world)
@@ -57,15 +58,15 @@ class BatchSampler(DistributedSampler[Tensor]):
         self.device = device
 
     def __len__(self) -> int:
-        """Steps of an epoch, the same in every process."""
+        """Number of steps of an epoch, the same in every process."""
         return self.steps
 
     def __iter__(self) -> Iterator[Tensor]:
-        """Yields ``len(self)`` int64 tensors ``(batch_size,)``."""
-        # Not seed + epoch: neighbouring seeds would then share all but one of their epochs' orders.
+        """Yield ``len(self)`` int64 tensors ``(batch_size,)``."""
+        # Not seed + epoch: consecutive seeds would then share the orders of all epochs but one.
         mixed = random.Random(f"{self.seed},{self.epoch}").getrandbits(32)
         order = torch.randperm(self.size, generator=torch.Generator().manual_seed(mixed))
         order = order[: self.steps * self.num_replicas * self.batch_size]
-        order = order if self.among is None else self.among[order]
-        shard = order.view(self.steps, self.num_replicas, self.batch_size)[:, self.rank]
-        yield from shard.to(self.device).unbind()
+        order = order if self.subset is None else self.subset[order]
+        part = order.view(self.steps, self.num_replicas, self.batch_size)[:, self.rank]
+        yield from part.to(self.device).unbind()

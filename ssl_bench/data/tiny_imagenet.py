@@ -5,11 +5,12 @@ from pathlib import Path
 import torch
 
 from ssl_bench.data.cache import decode_files_cached
+from ssl_bench.data.contents import DatasetContents
 from ssl_bench.data.decode import Decoder
 from ssl_bench.data.download import download
 from ssl_bench.data.file_tree import FileTree
 from ssl_bench.data.locate import find_or_download
-from ssl_bench.data.module import DataModule, DatasetContents
+from ssl_bench.data.module import DataModule
 from ssl_bench.data.types import Target
 from ssl_bench.errors import UserError
 
@@ -33,7 +34,7 @@ class TinyImageNet(DataModule):
     licence = "ImageNet's: non-commercial research and education"
 
     def read(self) -> DatasetContents:
-        """Lists ``<root>/tiny-imagenet-200[.zip]``, downloads it if need be, and decodes it into a cache."""
+        """Read ``<root>/tiny-imagenet-200[.zip]``, or download it, and decode it into a cache."""
         names = [(FOLDER, f"{FOLDER}.zip")]
         (path,) = find_or_download(self.name, [self.root], names, self.root, self._download)
         tree = FileTree(path, archive_folder=FOLDER)
@@ -44,25 +45,25 @@ class TinyImageNet(DataModule):
             wnids = sorted(tree.read("wnids.txt").decode().split())
             test = dict(line.split("\t")[:2] for line in tree.read(ANNOTATIONS).decode().splitlines())
         except (OSError, KeyError, ValueError) as error:
-            raise UserError(f"{path} lacks a label file or it is damaged ({error}); get it again") from error
+            raise UserError(f"{path} has no label file or a damaged one ({error}); download it again") from error
         label = {wnid: index for index, wnid in enumerate(wnids)}
         test_files = sorted(name for name in files if name.startswith("val/images/"))
         if {Path(name).name for name in test_files} != set(test):
-            raise UserError(f"{path}: {ANNOTATIONS} names {len(test)} images, val/images holds {len(test_files)}")
-        of = [name.split("/")[1] for name in train] + [test[Path(name).name] for name in test_files]
-        if strange := next((wnid for wnid in of if wnid not in label), None):
-            raise UserError(f"{path}: an image is labelled {strange}, which wnids.txt does not name")
+            raise UserError(f"{path}: {ANNOTATIONS} has {len(test)} images, val/images {len(test_files)}")
+        wnid_of = [name.split("/")[1] for name in train] + [test[Path(name).name] for name in test_files]
+        if unknown := next((wnid for wnid in wnid_of if wnid not in label), None):
+            raise UserError(f"{path}: an image is labelled {unknown}, which is not in wnids.txt")
         decoder = Decoder(3, self.image_shape[-1])
         images, kept = decode_files_cached(self.name, tree, train + test_files, decoder, self.on_error)
-        rows = torch.arange(len(of))
+        rows = torch.arange(len(wnid_of))
         return DatasetContents(
             images=images,
-            labels=torch.tensor([label[wnid] for wnid in of], dtype=torch.int64),
+            labels=torch.tensor([label[wnid] for wnid in wnid_of], dtype=torch.int64),
             targets=(Target("object", tuple(words.get(wnid, wnid) for wnid in wnids)),),
             train=rows[: len(train)][kept[: len(train)]],
             test=rows[len(train) :][kept[len(train) :]],
         )
 
     def _download(self, _: Path) -> None:
-        # Straight to its place, where a broken download waits to be continued.
+        # To its final folder, so that an interrupted download can be resumed.
         download(URL, self.root / f"{FOLDER}.zip", MD5)

@@ -1,4 +1,4 @@
-"""What a data set says of itself and what one step of it looks like."""
+"""Types of the data flow: splits, batches and targets."""
 
 from dataclasses import dataclass
 from typing import Literal, NamedTuple, Protocol, runtime_checkable
@@ -9,13 +9,13 @@ Split = Literal["train", "validation", "test"]
 
 
 class Batch(NamedTuple):
-    """One step's images.
+    """The images of one step.
 
     Attributes:
-        images: uint8 ``(N, C, H, W)`` as the data set holds them (float32 ``(N, D)`` for points); in
+        images: uint8 ``(N, C, H, W)`` as the data set stores them (float32 ``(N, D)`` for points); in
             ``Method.training_step`` float ``(J, N, C, H, W)``, the J views of each image.
-        labels: int64 ``(N,)``, or ``(N, T)`` for T targets; -1 where an image has no label.
-        ids: int64 ``(N,)``, each image's position in its split.
+        labels: int64 ``(N,)``, or ``(N, T)`` for T targets; -1 for no label.
+        ids: int64 ``(N,)``, position of each image in its split.
     """
 
     images: Tensor
@@ -25,7 +25,7 @@ class Batch(NamedTuple):
 
 @dataclass(frozen=True)
 class Target:
-    """One thing to be predicted: its name and the names of its classes, in label order."""
+    """A classification target: its name and the names of its classes, in the order of the labels."""
 
     name: str
     classes: tuple[str, ...]

@@ -11,7 +11,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from ssl_bench.data.module import ImageSet
+from ssl_bench.data.contents import ImageSet
 from ssl_bench.data.views import Views
 from ssl_bench.errors import UserError
 from ssl_bench.generation.settings import MineSettings

@@ -13,7 +13,8 @@ from torch import Tensor
 
 from ssl_bench.config.identity import config_hash, encoder_hash, names
 from ssl_bench.config.schema import Run
-from ssl_bench.data.views import Views, read_recipe
+from ssl_bench.data.recipes import read_recipe
+from ssl_bench.data.views import Views
 from ssl_bench.distributed import barrier, rank
 from ssl_bench.evaluation.encoder import EvaluatedEncoder
 from ssl_bench.evaluation.features import Features, by_columns, extract

@@ -47,7 +47,7 @@ def test_another_source_or_decoder_is_another_cache(key: str, decoder: Decoder, 
 
 
 def test_a_failed_build_leaves_nothing(cache: Path) -> None:
-    with pytest.raises(UserError, match="bad one is no readable image"):
+    with pytest.raises(UserError, match="bad one is not a readable image"):
         decode_cached("x", ["key"], 3, [*items([0, 1]), ("bad one", broken)], DECODER, "raise")
     assert not list(cache.iterdir())
 
@@ -58,7 +58,7 @@ def test_skipped_images_are_marked_and_counted(caplog: pytest.LogCaptureFixture)
     assert kept.tolist() == [True, False, True]
     assert images[2, 0, 0, 0] == grey(2)
     assert [record.message for record in caplog.records] == ["x: skipped 1 damaged of 3 images"]
-    with pytest.raises(UserError, match="bad one is no readable image"):
+    with pytest.raises(UserError, match="bad one is not a readable image"):
         decode_cached("x", ["key"], 3, some, DECODER, "raise")
 
 

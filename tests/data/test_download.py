@@ -43,7 +43,7 @@ def address() -> Iterator[str]:
 
 def test_a_broken_download_is_continued(address: str, tmp_path: Path) -> None:
     path = tmp_path / "file"
-    with pytest.raises(OSError, match="broke off after 5120 of 10240 bytes"):
+    with pytest.raises(OSError, match="interrupted after 5120 of 10240 bytes"):
         download(f"{address}/breaks", path, MD5)
     assert not path.exists()
     download(f"{address}/whole", path, MD5)

@@ -82,7 +82,7 @@ def test_what_does_not_fit_is_refused(tmp_path: Path) -> None:
 
     images = torch.zeros(4, 1, 8, 8, dtype=torch.uint8)
     refused(str(tmp_path / "none"), "no index.json in .*--data.root")
-    refused(sampled(tmp_path / "part", images, of=6), "2 of 6 rows are missing; `ssl-bench views sample")
+    refused(sampled(tmp_path / "part", images, of=6), "2 of 6 rows are missing: resume with `ssl-bench views sample")
     refused(
         sampled(tmp_path / "views", images, kind="search"), "made by `views search`: give a folder of `views sample`"
     )

@@ -50,10 +50,9 @@ def test_a_set_smaller_than_a_batch_is_one_batch(world: int) -> None:
     assert torch.cat([shard[0] for shard in shards]).sort().values.tolist() == list(range(8))
 
 
-@pytest.mark.parametrize(("size", "batch_size", "message"), [(1, 4, "1 training images"), (9, 0, "batch_size is 0")])
-def test_what_cannot_be_sharded_is_an_error(size: int, batch_size: int, message: str) -> None:
-    with pytest.raises(UserError, match=message):
-        BatchSampler(range(size), batch_size, num_replicas=2, rank=0)
+def test_fewer_images_than_processes_are_refused() -> None:
+    with pytest.raises(UserError, match="1 training images for 2 processes"):
+        BatchSampler(range(1), 4, num_replicas=2, rank=0)
 
 
 class Recorder(LightningModule):

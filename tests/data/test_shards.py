@@ -52,7 +52,7 @@ def test_shards_that_are_there_are_not_made_again(tmp_path: Path) -> None:
 def test_rows_that_are_missing_are_counted(tmp_path: Path) -> None:
     shards = Shards.create(tmp_path, KEY, 11, shard_rows=4)
     shards.write(0, tensors(shards.rows(0)))
-    with pytest.raises(UserError, match="7 of 11 rows are missing; `views search` once more goes on"):
+    with pytest.raises(UserError, match="7 of 11 rows are missing: resume with `views search`"):
         shards.require_complete("`views search`")
 
 
@@ -96,7 +96,7 @@ def test_a_folder_that_is_none_and_a_damaged_shard_are_refused(tmp_path: Path) -
 def test_rows_without_an_index_are_refused(tmp_path: Path) -> None:
     fill(tmp_path)
     (tmp_path / "index.json").unlink()
-    with pytest.raises(UserError, match=r"has rows and no index\.json"):
+    with pytest.raises(UserError, match=r"has rows but no index\.json"):
         Shards.create(tmp_path, KEY, 11)
 
 

@@ -59,7 +59,7 @@ CASES: dict[str, tuple[Transform, Callable[..., Tensor]]] = {
     "solarize": (Solarize(0.5, 0.4), lambda x, chosen: F.solarize(x, 0.4) if chosen else x),
     "threshold": (Threshold(0.5), lambda x: (x > 0.5).float()),
     "normalize": (
-        Normalize([0.1, 0.2, 0.3], [0.5, 0.6, 0.7]),
+        Normalize((0.1, 0.2, 0.3), (0.5, 0.6, 0.7)),
         lambda x: F.normalize(x, [0.1, 0.2, 0.3], [0.5, 0.6, 0.7]),
     ),
     "gaussian_blur": (

@@ -6,9 +6,10 @@ import pytest
 import torch
 from torch import Tensor, nn
 
+from ssl_bench.data.contents import ImageSet
 from ssl_bench.data.digits import Digits
-from ssl_bench.data.module import ImageSet
-from ssl_bench.data.views import Steps, Views
+from ssl_bench.data.recipes import Steps
+from ssl_bench.data.views import Views
 from ssl_bench.errors import UserError
 from ssl_bench.generation.mine_estimator import (
     Critic,

@@ -155,7 +155,7 @@ def test_caches_of_other_settings_or_incomplete_ones_are_refused(cache: Path, co
         CachedViews(str(codes)).open(digits(), CPU)
     part = Shards.create(tmp_path, Shards(cache).key, 30, shard_rows=7)
     part.write(0, {"views": Shards(cache).read_all("views", count=7)})
-    with pytest.raises(UserError, match="23 of 30 rows are missing; `ssl-bench views perturb"):
+    with pytest.raises(UserError, match="23 of 30 rows are missing: resume with `ssl-bench views perturb"):
         CachedViews(str(tmp_path)).open(digits(), CPU)
 
 

@@ -11,7 +11,7 @@ from rich.console import Console
 from rich.table import Table
 from torch import Tensor
 
-from ssl_bench.data.module import ImageSet
+from ssl_bench.data.contents import ImageSet
 from ssl_bench.data.shards import Shards
 from ssl_bench.distributed import rank, share_out, stopping_together
 from ssl_bench.files import replacing
