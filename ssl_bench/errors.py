@@ -7,7 +7,7 @@ from collections.abc import Iterable
 class UserError(Exception):
     """A usage error; exit code 2.
 
-    The message says what was given, what was expected and what to do.
+    The message is one line: what was given, what was expected, and what to do.
     """
 
 
@@ -16,7 +16,7 @@ class RunError(Exception):
 
 
 def did_you_mean(name: str, known: Iterable[str]) -> str:
-    """The end of an error message: the known names most similar to `name`, else all of them."""
+    """End of an error message: the known names that are most similar to a name, or else all of them."""
     names = sorted(known)
     close = difflib.get_close_matches(name, names, n=3, cutoff=0.5)
     return f"did you mean {' or '.join(close)}?" if close else f"known: {', '.join(names)}"

@@ -119,7 +119,7 @@ def test_usage_errors_are_found_before_torch_is_imported(arguments: list[str], t
         (["--method.encoder.help=x.Y"], ("method.encoder", ["--method.encoder=x.Y"])),
     ],
 )
-def test_help_on_settings_is_told_from_other_flags(flags: list[str], expected: tuple[str, list[str]]) -> None:
+def test_help_on_settings_is_separated_from_other_flags(flags: list[str], expected: tuple[str, list[str]]) -> None:
     assert requested_help(flags) == expected
 
 

@@ -1,4 +1,4 @@
-"""A generator and a discriminator of points in the plane, after Figure 2 of the structural GAN's paper."""
+"""Figure of a GAN on points of the plane, after Figure 2 of the structural GAN paper (arXiv 2310.00357)."""
 
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -21,29 +21,29 @@ if TYPE_CHECKING:
 
 NUM_POINTS = 2000
 GRID_SIZE = 25
-"""Points of the gradient field, across and up."""
+"""Arrows of the gradient field in each direction."""
 
 
 def is_planar(run: "Run") -> bool:
-    """Whether there is such a figure: of points ``(2,)`` and an `Adversarial` method."""
+    """Whether a run has this figure: its data are points ``(2,)`` and its method is `Adversarial`."""
     return tuple(run.data.image_shape) == (2,) and isinstance(run.method, Adversarial)
 
 
 class FixedSamples(Network):
-    """A generator that makes the points it was given, whatever the latents."""
+    """A generator whose samples are given points, whatever the latents."""
 
     def __init__(self, points: Tensor):
         super().__init__()
         self.points = points
 
     def forward(self, latents: Tensor) -> Tensor:
-        """Latents ``(N, L)`` to the N points."""
+        """Map latents ``(N, L)`` to the N points."""
         return self.points
 
 
 @contextmanager
 def fixed_samples(method: Adversarial, points: Tensor) -> Iterator[None]:
-    """Let points stand in for the generator's."""
+    """Replace the generator of a method by `FixedSamples` inside the block."""
     generator = method.generator
     method.generator = FixedSamples(points)
     try:
@@ -53,12 +53,12 @@ def fixed_samples(method: Adversarial, points: Tensor) -> Iterator[None]:
 
 
 def descent_direction(method: Adversarial, points: Tensor, real: Tensor) -> Tensor:
-    """Where the generator's loss would move points if they were its samples: ``-dL/dx``, ``(N, 2)``.
+    """Negative gradient of the generator's loss with respect to samples, ``-dL/dx``: ``(N, 2)``.
 
     Args:
-        method: whose loss; as many of the points' neighbours as it asks for are among the real points.
-        points: ``(N, 2)``.
-        real: points of the data, ``(N, 2)``.
+        method: the method.
+        points: samples ``(N, 2)``.
+        real: points of the data ``(N, 2)``, at least as many as the method needs as neighbours.
     """
     with torch.enable_grad(), fixed_samples(method, points := points.detach().requires_grad_()):
         loss = method.generator_loss(method.prepare(real)).value
@@ -66,23 +66,23 @@ def descent_direction(method: Adversarial, points: Tensor, real: Tensor) -> Tens
 
 
 def position_colours(points: Tensor) -> Tensor:
-    """A colour for each place of a map: places ``(N, 2)`` to red, green and blue in [0, 1], ``(N, 3)``.
+    """Colours of points by their position: ``(N, 2)`` to red, green and blue in [0, 1], ``(N, 3)``.
 
-    It goes by ranks, so that all colours are used however places crowd.
+    They depend on the ranks of the coordinates, so that dense regions have distinct colours too.
     """
     u, v = (points.argsort(0).argsort(0) / max(1, len(points) - 1)).T
     return torch.stack([u, v, (1 - u + 1 - v) / 2], 1)
 
 
 def scatter_points(ax: Axes, points: Tensor, title: str, colours: Any) -> None:
-    """Points of the plane without axes around them."""
+    """Plot points of the plane without ticks."""
     x, y = points.unbind(1)
     ax.scatter(x.numpy(), y.numpy(), c=colours, s=3, linewidths=0, rasterized=True)
     ax.set(title=title, xticks=[], yticks=[])
 
 
 def vector_field(ax: Axes, places: Tensor, arrows: Tensor) -> None:
-    """Directions at places, both ``(N, 2)``, the darker the longer of the longest tenth's shortest."""
+    """Plot arrows of equal length at places, both ``(N, 2)``; darker arrows are longer, up to the 90th percentile."""
     length = arrows.norm(dim=1)
     shade = (length / length.quantile(0.9).clamp_min(1e-30)).clamp(0.15, 1)
     colours = torch.cat([torch.zeros(len(shade), 3), shade.unsqueeze(1)], 1)
@@ -97,16 +97,16 @@ def vector_field(ax: Axes, places: Tensor, arrows: Tensor) -> None:
 
 
 def plot_plane(run: "Run", device: torch.device) -> Figure:
-    """Data, samples and gradient field in the plane, and what the discriminator makes of the data.
+    """Plot data, samples, gradient field and features of a GAN on points of the plane.
 
-    Above: test points by class; samples on the test points, in grey; at the places of a grid the direction in which
-    the generator's loss would move a sample, darker where it would by more. Below, a row for each of PCA and t-SNE
-    (where openTSNE is installed): features of the test points by class; in a palette of places; and the test points in
-    the colours that their features have there.
+    First row: test points by class; samples over the test points (grey); the negative gradient of the generator's
+    loss on a grid, darker where it is larger. Then one row for each of PCA and t-SNE (if openTSNE is installed):
+    features of the test points coloured by class; by their position in the projection; and the test points in these
+    colours.
 
     Args:
-        run: one that is `is_planar`.
-        device: where the method is.
+        run: a run for which `is_planar` holds.
+        device: device of the method.
     """
     method = run.method
     assert isinstance(method, Adversarial)
@@ -120,18 +120,18 @@ def plot_plane(run: "Run", device: torch.device) -> Figure:
     arms = [matplotlib.colormaps["tab10"](label) for label in test.labels.flatten().tolist()]
 
     figure = canvas(9.6, 3.3 * (1 + len(maps)))
-    (data, drawn, gradient), *rows = figure.subplots(1 + len(maps), 3)
+    (data, sampled, gradient), *rows = figure.subplots(1 + len(maps), 3)
     scatter_points(data, plain, f"{len(plain):,} test points", arms)
-    for ax in (drawn, gradient):
+    for ax in (sampled, gradient):
         scatter_points(ax, plain, "", "0.8")
-    scatter_points(drawn, samples, f"{len(samples):,} samples", "black")
+    scatter_points(sampled, samples, f"{len(samples):,} samples", "black")
     vector_field(gradient, places, arrows)
-    gradient.set_title("where the loss moves samples")
+    gradient.set_title("negative gradient of the loss")
     for (name, places), (by_class, by_place, back) in zip(maps.items(), rows, strict=True):
         colours = position_colours(places)
-        scatter_points(by_class, places, f"features, {name}", arms)
-        scatter_points(by_place, places, "a palette of places", colours)
-        scatter_points(back, plain, "test points in its colours", colours)
-    for ax in (data, drawn, gradient, *(row[2] for row in rows)):
+        scatter_points(by_class, places, f"features by class, {name}", arms)
+        scatter_points(by_place, places, "features by position", colours)
+        scatter_points(back, plain, "test points in these colours", colours)
+    for ax in (data, sampled, gradient, *(row[2] for row in rows)):
         ax.set(xlim=(-reach, reach), ylim=(-reach, reach), aspect="equal")
     return figure

@@ -1,4 +1,4 @@
-"""Figures from tensors, and the files they are kept in: no display, and no state of matplotlib that others see."""
+"""Figures of tensors and their files, without a display and without the global state of pyplot."""
 
 from collections.abc import Sequence
 from pathlib import Path
@@ -14,51 +14,51 @@ from torch import Tensor
 from ssl_bench.files import replacing
 
 MAX_NUMBERED, MAX_NAMED = 12, 30
-"""Classes up to which numbers, and names, have room in a picture of all pairs or all classes."""
+"""Number of classes up to which a figure of all classes shows numbers, and names."""
 SAME_CLASS, OTHER_CLASS, NO_LABEL = (0.10, 0.62, 0.35), (0.84, 0.19, 0.15), (0.6, 0.6, 0.6)
-"""Frames of neighbours: of the query's class, of another, without a label."""
+"""Colours of the frames of neighbours: of the class of the query, of another class, without a label."""
 
 
 def canvas(width: float, height: float) -> Figure:
-    """An empty figure of that many inches, drawn without a display."""
+    """An empty figure, its size in inches."""
     return Figure(figsize=(width, height), layout="constrained")
 
 
 def save(figure: Figure, path: Path) -> Path:
-    """Write a PNG whole or not at all."""
+    """Write a PNG atomically."""
     with replacing(path) as file:
         figure.savefig(file, format="png", dpi=150, bbox_inches="tight")
     return path
 
 
 def show_image(image: Tensor, ax: Axes) -> None:
-    """An image ``(C, H, W)`` in [0, 1], grey or in colour, without axes around it."""
+    """Show an image ``(C, H, W)`` in [0, 1], grey or in colour, without axes."""
     ax.imshow(image.expand(3, -1, -1).permute(1, 2, 0).numpy(), interpolation="nearest", aspect="equal")
     ax.set(xticks=[], yticks=[])
     ax.spines[:].set_visible(False)
 
 
 def show_row(row: Tensor, label: str, ax: Axes) -> None:
-    """Images ``(n, C, H, W)`` in [0, 1] side by side with a pixel of white between them, and a label on the left."""
+    """Show images ``(n, C, H, W)`` in [0, 1] side by side, one white pixel apart, with a label on the left."""
     padded = torch.nn.functional.pad(row.clamp(0, 1).float().cpu(), (0, 1), value=1)
     show_image(padded.permute(1, 2, 0, 3).flatten(2), ax)
     ax.set_ylabel(label, rotation=0, ha="right", va="center", fontsize=8)
 
 
 def show_grid(images: Tensor, ax: Axes) -> None:
-    """Rows of images ``(rows, columns, C, H, W)`` in [0, 1], with a pixel of white after each."""
+    """Show rows of images ``(rows, columns, C, H, W)`` in [0, 1], one white pixel apart."""
     columns = torch.nn.functional.pad(images, (0, 0, 0, 1), value=1).permute(1, 2, 0, 3, 4).flatten(2, 3)
     show_row(columns, "", ax)  # each column is one tall image
 
 
 def scatter(maps: dict[str, Tensor], labels: Tensor, classes: Sequence[str], title: str) -> Figure:
-    """Points in the plane coloured by class.
+    """Plot points of the plane, coloured by class.
 
     Args:
-        maps: the same rows in two dimensions, ``(N, 2)``, by the name of how they got there.
-        labels: int64 ``(N,)``; -1, which is grey, where there is none.
-        classes: names by label. A legend has room for 20.
-        title: of the whole.
+        maps: projections ``(N, 2)`` of the same rows, by name.
+        labels: int64 ``(N,)``; -1 for no label, plotted in grey.
+        classes: names by label. Up to 20 classes have a legend.
+        title: title of the figure.
     """
     count = len(classes)
     palette = matplotlib.colormaps["tab10" if count <= 10 else "tab20" if count <= 20 else "gist_rainbow"]
@@ -69,7 +69,7 @@ def scatter(maps: dict[str, Tensor], labels: Tensor, classes: Sequence[str], tit
     axes = figure.subplots(1, len(maps), squeeze=False)[0]
     size = min(12.0, max(2.0, 12_000 / len(labels)))
     for (name, points), ax in zip(maps.items(), axes, strict=True):
-        # In one call and the rows' order: class after class would cover the first by the last.
+        # One call, in the order of the rows: class after class, the last would cover the first.
         ax.scatter(*points.T, c=labels, cmap=shades, norm=norm, s=size, linewidths=0, alpha=0.8, rasterized=True)
         ax.set(title=name, xticks=[], yticks=[])
     if count <= 20:
@@ -82,12 +82,12 @@ def scatter(maps: dict[str, Tensor], labels: Tensor, classes: Sequence[str], tit
 
 
 def confusion(counts: Tensor, classes: Sequence[str], title: str) -> Figure:
-    """How the rows of each class fall on clusters.
+    """Plot how the rows of each class are distributed over the clusters.
 
     Args:
-        counts: ``(K, K)``, rows of class i in the cluster that is matched with class j.
+        counts: ``(K, K)``; entry (i, j) is the number of rows of class i in the cluster matched with class j.
         classes: names of the K classes.
-        title: of the whole.
+        title: title of the figure.
     """
     share = 100 * counts / counts.sum(1, keepdim=True).clamp_min(1)
     size = 2.2 + (0.5 * len(classes) if len(classes) <= MAX_NUMBERED else 0.22 * min(len(classes), 30))
@@ -105,25 +105,25 @@ def confusion(counts: Tensor, classes: Sequence[str], title: str) -> Figure:
                 ax.text(
                     j, i, f"{value:.0f}", ha="center", va="center", fontsize=8, color="white" if value > 55 else "black"
                 )
-    ax.set(title=title, xlabel="cluster, named after the class it is matched with", ylabel="class")
+    ax.set(title=title, xlabel="cluster, by its matched class", ylabel="class")
     figure.colorbar(image, ax=ax, label="% of the class", shrink=0.8)
     return figure
 
 
 def bars(accuracy: Tensor, classes: Sequence[str], overall: float, title: str) -> Figure:
-    """A bar for each class, or for the hardest and the easiest where there are many.
+    """Plot the accuracy of each class; of many classes, of those with the lowest and the highest.
 
     Args:
         accuracy: ``(C,)``, in percent.
         classes: names of the C classes.
-        overall: accuracy over all images, in percent: a line across.
-        title: of the whole.
+        overall: accuracy over all images, in percent, plotted as a line.
+        title: title of the figure.
     """
     shown = list(range(len(classes)))
     if len(classes) > MAX_NAMED:
         order = accuracy.argsort(stable=True).tolist()
         shown = [*order[: MAX_NAMED // 2], *order[-MAX_NAMED // 2 :]]
-        title = f"{title}\nthe {MAX_NAMED // 2} hardest and {MAX_NAMED // 2} easiest of {len(classes)} classes"
+        title = f"{title}\n{MAX_NAMED // 2} lowest and {MAX_NAMED // 2} highest of {len(classes)} classes"
     values = accuracy[shown].tolist()
     figure = canvas(6, 1.2 + 0.24 * len(shown))
     ax = figure.subplots()
@@ -131,7 +131,7 @@ def bars(accuracy: Tensor, classes: Sequence[str], overall: float, title: str) -
     for text in ax.bar_label(marks, fmt="%.1f", padding=3, fontsize=8, zorder=3):
         text.set_bbox({"facecolor": "white", "edgecolor": "none", "pad": 0.6})  # over the line
     ax.axvline(overall, color="#d62728", linewidth=1)
-    ax.text(overall, -0.8, f"all {overall:.1f}", color="#d62728", fontsize=8, ha="center", va="bottom")
+    ax.text(overall, -0.8, f"all classes {overall:.1f}", color="#d62728", fontsize=8, ha="center", va="bottom")
     ax.set_yticks(range(len(shown)), [classes[label] for label in shown], fontsize=8)
     ax.set(xlim=(0, 110), ylim=(len(shown) - 0.4, -0.8), xlabel="accuracy in %", xticks=range(0, 101, 20))
     ax.set_title(title, pad=14)
@@ -140,13 +140,13 @@ def bars(accuracy: Tensor, classes: Sequence[str], overall: float, title: str) -
 
 
 def neighbour_grid(images: Sequence[Sequence[Tensor]], labels: Tensor, classes: Sequence[str], title: str) -> Figure:
-    """Queries on the left, their nearest images beside them, framed by whether the class is the query's.
+    """Plot queries with their nearest images; the colour of a frame shows whether the class is that of the query.
 
     Args:
         images: Q rows of 1 + k images ``(C, H, W)`` in [0, 1]: a query, then its neighbours, the nearest first.
-        labels: int64 ``(Q, 1 + k)``; -1 where there is none.
+        labels: int64 ``(Q, 1 + k)``; -1 for no label.
         classes: names by label.
-        title: of the whole.
+        title: title of the figure.
     """
     count, across = labels.shape
     figure = canvas(1.1 * across + 0.6, 1.22 * count + 0.5)

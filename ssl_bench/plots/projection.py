@@ -13,12 +13,12 @@ COMPONENTS = 50
 
 
 def project(x: Tensor, method: Projection = "tsne", seed: int = 0) -> dict[str, Tensor]:
-    """Features ``(N, d)`` in two dimensions, ``(N, 2)``, by the name of each projection; PCA is always the first.
+    """Project features ``(N, d)`` to two dimensions: ``(N, 2)`` by the name of each projection, PCA first.
 
     Args:
         x: features on the CPU.
-        method: ``tsne`` by openTSNE where it is installed, ``umap``, or ``pca`` alone.
-        seed: of the projections' random initialisations.
+        method: ``tsne`` (by openTSNE, if it is installed) or ``umap`` beside PCA, or ``pca`` alone.
+        seed: seed of random initialisations.
     """
     from sklearn.decomposition import PCA  # takes seconds to import
 

@@ -1,4 +1,4 @@
-"""Pictures of a run: what went in, what came out, how the loss fell. Those of its features are evaluation/maps.py's."""
+"""Figures of a run: losses, views, reconstructions, samples; those of features are in evaluation/protocols/maps.py."""
 
 import csv
 from math import pi
@@ -17,14 +17,15 @@ if TYPE_CHECKING:
     from ssl_bench.config.schema import Run
 
 GRID_SIZE = 8
+"""Rows and columns of a grid of images."""
 FRECHET_PREFIXES = ("fid", "fd_")
-"""What names of Frechet distances begin with."""
+"""Prefixes of the names of Frechet distances."""
 
 
 def plot_run(folder: Path, run: "Run", device: torch.device) -> list[Path]:
-    """Draw every figure that applies, as PNG under ``figures/``; returns their paths.
+    """Plot every figure that applies, as PNG under ``figures/``, and return their paths.
 
-    Random numbers are drawn apart from the run's, so that pictures change no result.
+    Random number states are restored, so that figures change no result.
     """
     (folder / "figures").mkdir(exist_ok=True)
     with torch.random.fork_rng(), torch.no_grad():
@@ -39,7 +40,7 @@ def plot_run(folder: Path, run: "Run", device: torch.device) -> list[Path]:
 
 
 def loss_curves(logs: Path) -> Figure | None:
-    """Every figure of training against the step; none where nothing was logged."""
+    """Plot every logged training metric against the step; None if nothing was logged."""
     curves = read_log(logs, "train/")
     if not curves:
         return None
@@ -56,7 +57,7 @@ def loss_curves(logs: Path) -> Figure | None:
 
 
 def generation_curve(logs: Path) -> Figure | None:
-    """Frechet distance of generated images against the step; none where it was not measured."""
+    """Plot the Frechet distance of samples against the step; None if it was not measured."""
     curves = {
         name: points for name, points in read_log(logs, "generation/").items() if name.startswith(FRECHET_PREFIXES)
     }
@@ -73,15 +74,15 @@ def generation_curve(logs: Path) -> Figure | None:
     return figure
 
 
-def distance_label(figure: str) -> str:
-    """What an axis calls a Frechet distance, so that nobody takes a stand-in's for FID: ``fd_pixels``, ``fid``."""
-    return "FID" if figure == "fid" else f"Frechet distance ({figure.removeprefix('fd_')})"
+def distance_label(metric: str) -> str:
+    """Label of a Frechet distance; only ``fid`` is FID, ``fd_pixels`` names its own extractor."""
+    return "FID" if metric == "fid" else f"Frechet distance ({metric.removeprefix('fd_')})"
 
 
 def read_log(logs: Path, prefix: str) -> dict[str, list[tuple[int, float]]]:
-    """Steps and values of every logged figure whose name begins with the prefix, by the rest of its name.
+    """Steps and values of every logged metric with a prefix, by its name without the prefix.
 
-    A resumed run has a log for each session; what a session did after its last checkpoint was done again by the next.
+    A resumed run has one log per session; rows after the checkpoint that the next session resumes from are dropped.
     """
     rows: list[dict[str, str]] = []
     for file in sorted(logs.glob("*/metrics.csv"), key=lambda file: int(file.parent.name.removeprefix("version_"))):
@@ -97,35 +98,35 @@ def read_log(logs: Path, prefix: str) -> dict[str, list[tuple[int, float]]]:
 
 
 def image_figures(run: "Run", device: torch.device) -> dict[str, Figure | None]:
-    """Sheets of the first test images, their views and reconstructions; and of samples, and what lies between some."""
+    """Figures of test images with their views and reconstructions, of samples and of interpolated samples."""
     images = next(iter(run.data.batches("test", GRID_SIZE))).images.to(device)
     plain, views = run.views.evaluation_input(images), run.views(images)
     originals = run.views.to_image(plain)
-    sheets: dict[str, Figure | None] = {
+    figures: dict[str, Figure | None] = {
         "views": image_rows([originals, *run.views.to_image(views)[:6]], ["image", *["view"] * 6])
     }
     if isinstance(run.method, Reconstructive):
-        sheets["reconstructions"] = image_rows([originals, run.method.reconstruct(plain)], ["image", "reconstruction"])
+        figures["reconstructions"] = image_rows([originals, run.method.reconstruct(plain)], ["image", "reconstruction"])
     if isinstance(run.method, Generative):
-        sheets["samples"] = image_grid(run.method.sample(GRID_SIZE**2, torch.Generator().manual_seed(0)))
+        figures["samples"] = image_grid(run.method.sample(GRID_SIZE**2, torch.Generator().manual_seed(0)))
     if isinstance(run.method, Latent):
         start, end = run.method.latents(2 * GRID_SIZE, torch.Generator().manual_seed(0)).split(GRID_SIZE)
-        sheets["interpolation"] = image_grid(run.method.decode(slerp(start, end, GRID_SIZE).flatten(0, 1)))
-    return sheets
+        figures["interpolation"] = image_grid(run.method.decode(slerp(start, end, GRID_SIZE).flatten(0, 1)))
+    return figures
 
 
 def slerp(start: Tensor, end: Tensor, steps: int) -> Tensor:
-    """Latents on the way from standard normal ones to others, ends included: ``(n, L)`` twice to ``(n, steps, L)``.
+    """Interpolate between standard normal latents, ends included: ``(n, L)`` twice to ``(n, steps, L)``.
 
-    Spherical interpolation (White 2016, arXiv 1609.04468) at the right angle that independent latents of many
-    dimensions make: every step is standard normal itself, where those of a straight line are too short.
+    Spherical interpolation (White 2016, arXiv 1609.04468) at an angle of 90 degrees, which independent latents of many
+    dimensions have: every step is standard normal, whereas steps on a straight line have a smaller norm.
     """
     angle = torch.linspace(0, pi / 2, steps, device=start.device).unsqueeze(1)
     return angle.cos() * start.unsqueeze(1) + angle.sin() * end.unsqueeze(1)
 
 
 def image_grid(images: Tensor) -> Figure:
-    """A sheet of ``GRID_SIZE**2`` images ``(n, C, H, W)`` in [0, 1], row by row."""
+    """A grid of ``GRID_SIZE**2`` images ``(n, C, H, W)`` in [0, 1], row by row."""
     figure = canvas(GRID_SIZE, GRID_SIZE)
     show_grid(images.unflatten(0, (GRID_SIZE, GRID_SIZE)), figure.subplots())
     return figure

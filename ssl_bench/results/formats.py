@@ -1,4 +1,4 @@
-"""The same table for a terminal, for GitHub, for a spreadsheet and for a paper."""
+"""Formats of tables: terminal, Markdown, CSV and LaTeX."""
 
 import csv
 import io
@@ -17,19 +17,19 @@ from ssl_bench.results.table import Cell, DataTable, Row, make_tables
 GAP = 2
 COUNTS = ("epochs", "seeds")
 PIPED_WIDTH = 140
-"""Columns of text where the terminal does not say how many it has."""
+"""Width of the output, in characters, where there is no terminal."""
 
 
 def print_table(
     records: Iterable[Record], format: str = "terminal", metrics: Sequence[str] = (), console: Console | None = None
 ) -> None:
-    """Print settings (never averaged with one another) by metrics, and the papers' figures, one table per data set.
+    """Print one table per data set: settings and the values of papers in rows, metrics in columns.
 
     Args:
-        records: runs on any data.
+        records: records of runs on any data.
         format: a name in `FORMATS`.
-        metrics: patterns of the metrics to show, such as ``kmeans/*``; none for the usual ones.
-        console: where to print; default the terminal.
+        metrics: patterns of the metrics to show, such as ``kmeans/*``; empty for the default columns.
+        console: where to print; default the standard output.
 
     Raises:
         UserError: no record has a metric that matches.
@@ -39,16 +39,16 @@ def print_table(
 
 
 def terminal(tables: Sequence[DataTable], console: Console) -> None:
-    """Tables as wide as the terminal, as many one below the other as it takes to show every number whole."""
+    """Tables for a terminal; a table that is too wide is split into several, so that no number is cut."""
     for table in tables:
-        for columns in _that_fit(table, console.width):
+        for columns in _column_groups(table, console.width):
             console.print(_rich_table(table, columns))
         for note in table.notes:
             console.print(note, markup=False, highlight=False)
 
 
 def markdown(tables: Sequence[DataTable], console: Console) -> None:
-    """Tables as GitHub renders them."""
+    """Tables in GitHub's Markdown."""
     for table in tables:
         labels = _labels(table)
         rules = ["---:" if head in COUNTS else "---" for head in labels] + ["---:"] * len(table.columns)
@@ -78,7 +78,7 @@ def latex(tables: Sequence[DataTable], console: Console) -> None:
 
 
 def comma_separated(tables: Sequence[DataTable], console: Console) -> None:
-    """One line per row with full precision, all data sets together; notes go to the error stream."""
+    """One line per row in full precision, with all data sets in one table; notes go to the error stream."""
     columns = list(dict.fromkeys(column for table in tables for column in table.columns))
     text = io.StringIO()
     writer = csv.writer(text, lineterminator="\n")
@@ -101,28 +101,28 @@ FORMATS: dict[str, Callable[[Sequence[DataTable], Console], None]] = {
     "csv": comma_separated,
     "latex": latex,
 }
-"""Ways to print tables, by their names on the command line."""
+"""Formats by their names on the command line."""
 
 
 def _write(console: Console, *lines: str) -> None:
-    """Lines as they are: neither wrapped nor coloured."""
+    """Print lines without wrapping or colours."""
     for line in lines:
         console.print(line, markup=False, highlight=False, soft_wrap=True, emoji=False)
 
 
 def _labels(table: DataTable) -> list[str]:
-    """Heads of the columns that say what a row is."""
+    """Headings of the columns that identify a row."""
     return ["method", *COUNTS, *["target"] * table.has_targets]
 
 
 def _labels_of(row: Row, table: DataTable) -> list[str]:
-    """What a row is, under those heads."""
+    """Texts of a row under these headings."""
     counts = ["" if count is None else str(count) for count in (row.epochs, row.seeds)]
     return [row.method, *counts, *[row.target or "mean"] * table.has_targets]
 
 
 def _number(cell: Cell | None, spec: str, seeds: int | None) -> str:
-    """A figure as it is read: mean, standard error, and for how many seeds where some of them have none."""
+    """Text of a cell: mean, standard error, and the number of seeds if some lack the metric."""
     if cell is None:
         return "-"
     error = "" if cell.se is None else f" ± {format(cell.se, spec)}"
@@ -152,25 +152,25 @@ def _latex_number(text: str, best: bool) -> str:
 
 
 def _heads(column: str) -> list[str]:
-    """A metric's name in lines: protocol over figure."""
+    """The lines of a heading: protocol and metric."""
     return column.split("/", 1)
 
 
-def _that_fit(table: DataTable, width: int) -> list[list[str]]:
-    """Columns in order, in as few groups as can each be shown whole beside the labels (one at least)."""
+def _column_groups(table: DataTable, width: int) -> list[list[str]]:
+    """Split the columns into groups that fit into the width beside the labels, at least one column each."""
     labels = [_labels(table), *(_labels_of(row, table) for row in table.rows)]
     widest = [max(map(len, texts)) for texts in zip(*labels, strict=True)]
     taken = sum(min(wide, width // 4) + GAP for wide in widest) + GAP  # longer labels are folded
     groups: list[list[str]] = []
-    room = 0
+    left = 0
     for name, spec in table.columns.items():
         texts = [*_heads(name), *(_number(row.cells.get(name), spec, row.seeds) for row in table.rows)]
         wide = max(map(len, texts)) + GAP
-        if wide > room:
+        if wide > left:
             groups.append([])
-            room = width - taken
+            left = width - taken
         groups[-1].append(name)
-        room -= wide
+        left -= wide
     return groups or [[]]
 
 
@@ -187,7 +187,7 @@ def _rich_table(table: DataTable, columns: list[str]) -> Table:
         cells = {name: row.cells.get(name) for name in columns}
         paper = row.seeds is None
         if paper and not any(cells.values()):
-            continue  # it has figures in another group of columns
+            continue  # its values are in another group of columns
         if paper and ours:
             shown.add_section()
         ours = not paper

@@ -1,4 +1,4 @@
-"""The run record: what was run, on what, how long it took and what came out."""
+"""Run records: configuration, environment, time and metrics of a run."""
 
 import datetime
 import json
@@ -18,10 +18,31 @@ PACKAGES = ("ssl_bench", "torch", "torchvision", "lightning", "scikit-learn", "t
 
 @dataclass
 class Record:
-    """What ``metrics.json`` holds; see the README for what each key means.
+    """The content of ``metrics.json``.
 
-    `targets` are the names of all targets of the data, so that ``gmm/log_likelihood`` and ``gmm/accuracy_hair`` can
-    be told apart: the second has a target's name at its end.
+    Attributes:
+        method: name of the method, with its variant.
+        data: name of the data set.
+        seed: seed of the run.
+        epochs: epochs of training.
+        config_hash: hash of the configuration, as in the name of the run folder.
+        setting_hash: the same without the seed; runs with equal ones are averaged.
+        commit: commit of the checkout at the start, with ``-dirty`` if it had changes; None outside a checkout.
+        command: the command line.
+        device: name of the GPU, or ``cpu``.
+        schema: version of this format.
+        date: day of the run, ISO 8601.
+        versions: versions of packages.
+        seconds: wall time of training (``fit``), encoding (``extract``) and each protocol.
+        peak_memory_mb: peak memory of the GPU, or of the process on a CPU, in MiB.
+        metrics: metrics by name; accuracies in percent.
+        failed: one-line reason of each protocol that failed.
+        scored: of each metric, the protocol, the hash of its settings and the commit.
+        targets: names of all targets of the data. The name of a metric of one target ends with that of the target:
+            ``gmm/accuracy_hair``, but not ``gmm/log_likelihood``.
+        left_out: targets without metrics, see `Result`.
+        reference: what a paper reports, see `Reference`.
+        evaluations: command lines of later `ssl-bench evaluate` commands.
     """
 
     method: str
@@ -47,23 +68,23 @@ class Record:
     evaluations: list[str] = field(default_factory=list)
 
     def write(self, folder: Path) -> None:
-        """Write ``metrics.json`` whole or not at all."""
+        """Write ``metrics.json`` atomically."""
         with replacing(folder / "metrics.json") as file:
             file.write_text(json.dumps(asdict(self), indent=2) + "\n", encoding="utf-8")
 
     @classmethod
     def read(cls, folder: Path) -> "Record":
-        """The record of a run folder.
+        """Read the record of a run folder.
 
         Raises:
-            FileNotFoundError: the run has none yet.
+            FileNotFoundError: the folder has none.
         """
         known = json.loads((folder / "metrics.json").read_text(encoding="utf-8"))
         return cls(**{name: known[name] for name in cls.__dataclass_fields__ if name in known})
 
 
 def commit() -> str | None:
-    """Commit of the checkout that the package is imported from, marked where it has changes; none outside one."""
+    """Commit of the checkout of the package, with ``-dirty`` if it has changes; None outside a checkout."""
     package = Path(__file__).parent
     git = ["git", "-C", str(package)]
     try:
@@ -78,6 +99,6 @@ def commit() -> str | None:
 
 
 def peak_memory_mb() -> float:
-    """Most host memory this process has held, in MiB."""
+    """Peak host memory of this process, in MiB."""
     unit = 1024 if sys.platform == "linux" else 1024**2  # getrusage: KiB on Linux, bytes on macOS
     return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / unit

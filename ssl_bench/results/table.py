@@ -1,4 +1,4 @@
-"""From run records to rows of cells: what is averaged with what, which figures are shown, which is best."""
+"""Tables of run records: averages over seeds, columns, and the best of each column."""
 
 import hashlib
 import math
@@ -13,29 +13,29 @@ from ssl_bench.errors import UserError
 from ssl_bench.results.record import Record
 
 DEFAULT = ("*/accuracy", "fid", "fd_*")
-"""Metrics that are shown where nobody has chosen, beside all that a paper's reference names."""
+"""Patterns of the default columns; metrics of a paper's reference are shown too."""
 VARIANTS = ("*_sd/*", "*_best/*", "knn_*_*/*")
-"""And of those, the ones that are not: spread and choice over restarts, other distances and weights than the plain."""
+"""Patterns of metrics that are not default columns: spread and best of restarts, variants of kNN."""
 HIGHER_IS_BETTER = {
     "accuracy": True, "purity": True, "nmi": True, "ari": True, "psnr": True, "ssim": True, "inception_score": True,
     "mse": False, "fid": False, "kid": False, "fd": False, "kd": False,
 }  # fmt: skip
-"""Whether more is better, by the figure's name, or what its name begins with (``fd_efficientnet_lite0``).
+"""Whether higher is better, by the name of a metric or its prefix (``fd`` of ``fd_efficientnet_lite0``).
 
-What is not here is never best: chosen settings such as ``l2``, and what compares no two encoders, such as the
-log-likelihood or inertia of features on different scales.
+Other metrics have no best: chosen settings such as ``l2``, and metrics that are not comparable between encoders, such
+as log-likelihood and inertia, which depend on the scale of the features.
 """
 
 
 @dataclass(frozen=True)
 class Cell:
-    """One figure of one setting.
+    """One metric of one setting.
 
     Attributes:
-        mean: over seeds.
-        se: its standard error, the sample standard deviation over the root of n; None for one seed.
-        n: how many seeds have the figure.
-        best: whether none of the other settings has a better mean for this target, as far as digits are shown.
+        mean: mean over seeds.
+        se: standard error of the mean, the sample standard deviation over the square root of n; None for one seed.
+        n: number of seeds that have the metric.
+        best: whether no other setting has a better mean for this target, in the digits shown.
     """
 
     mean: float
@@ -46,11 +46,11 @@ class Cell:
 
 @dataclass(frozen=True)
 class Row:
-    """One setting, or what a paper reports (then without epochs and seeds), on one target.
+    """One setting, or the values of a paper (without epochs and seeds), on one target.
 
     Attributes:
-        target: empty for the only target, and for the mean over targets.
-        cells: by column; a figure that is not there was not computed.
+        target: name of the target; empty for a single target and for the mean over targets.
+        cells: cells by column; metrics that were not computed are missing.
     """
 
     method: str
@@ -65,10 +65,10 @@ class DataTable:
     """All settings on one data set.
 
     Attributes:
-        columns: names of the metrics, each with the format that its numbers are shown in, such as ``.1f``.
-        rows: our settings, then the papers' figures.
-        has_targets: whether rows differ in target.
-        notes: what must be known to read the table: failures, targets left out, papers.
+        columns: names of the metrics, each with the format of its numbers, such as ``.1f``.
+        rows: recorded settings, then the values of papers.
+        has_targets: whether there are rows of several targets.
+        notes: failures, targets that are left out, sources of papers.
     """
 
     data: str
@@ -79,10 +79,10 @@ class DataTable:
 
 
 def read_records(paths: Iterable[Path]) -> list[Record]:
-    """Records of run folders, or of all run folders in a folder, each once.
+    """Read the records of run folders, or of all run folders in a folder, each once.
 
     Raises:
-        UserError: there is no record in any of them.
+        UserError: there is no record.
     """
     paths = list(paths)
     files = [file for path in paths for file in sorted([*path.glob("metrics.json"), *path.glob("*/metrics.json")])]
@@ -94,7 +94,7 @@ def read_records(paths: Iterable[Path]) -> list[Record]:
 
 
 def known_targets(records: Iterable[Record]) -> list[str]:
-    """Names that may end a metric's name, longest first; old records do not say them but after ``/accuracy_``."""
+    """Names of targets, longest first; older records hold them only in names of metrics, after ``/accuracy_``."""
     names: set[str] = set()
     for record in records:
         names.update(record.targets)
@@ -104,34 +104,34 @@ def known_targets(records: Iterable[Record]) -> list[str]:
 
 
 def split_name(metric: str, targets: Sequence[str]) -> tuple[str, str]:
-    """Column and target of a metric's name: ``svm/accuracy_hair`` is column ``svm/accuracy`` of target ``hair``.
+    """Split the name of a metric into column and target: ``svm/accuracy_hair`` into ``svm/accuracy`` and ``hair``.
 
     Args:
-        metric: the name.
-        targets: names of targets, longest first, so that ``Black_Hair`` is not taken for ``Hair``.
+        metric: name of the metric.
+        targets: names of targets, longest first, so that ``Black_Hair`` is matched before ``Hair``.
     """
     target = next((name for name in targets if "/" in metric and metric.endswith(f"_{name}")), "")
     return (metric.removesuffix(f"_{target}") if target else metric), target
 
 
 def higher_is_better(column: str) -> bool | None:
-    """Which way is better, None where neither is."""
-    protocol, _, figure = column.rpartition("/")
-    if protocol.endswith("_sd") or figure.endswith("_sd"):
+    """Whether higher is better; None if neither is."""
+    protocol, _, metric = column.rpartition("/")
+    if protocol.endswith("_sd") or metric.endswith("_sd"):
         return None
-    words = figure.split("_")
+    words = metric.split("_")
     begins = ("_".join(words[:n]) for n in range(len(words), 0, -1))
     return next((HIGHER_IS_BETTER[begin] for begin in begins if begin in HIGHER_IS_BETTER), None)
 
 
 def average(values: Sequence[float]) -> Cell:
-    """Mean and standard error of one figure over seeds."""
+    """Mean and standard error of one metric over seeds."""
     n = len(values)
     return Cell(statistics.fmean(values), statistics.stdev(values) / math.sqrt(n) if n > 1 else None, n)
 
 
 def number_format(values: Iterable[float]) -> str:
-    """Format for a column: three digits of its largest number, at least one decimal; powers of ten for the tiny."""
+    """Format of a column: three digits of its largest number and at least one decimal; scientific below 1e-4."""
     sizes = [abs(value) for value in values if value and math.isfinite(value)]
     if sizes and min(sizes) < 1e-4:
         return ".3g"
@@ -140,11 +140,11 @@ def number_format(values: Iterable[float]) -> str:
 
 
 def make_tables(records: Iterable[Record], metrics: Sequence[str] = ()) -> list[DataTable]:
-    """One table per data set.
+    """Make one table per data set.
 
     Args:
-        records: runs on any data.
-        metrics: patterns (``kmeans/*``) of the metrics to show, by their whole names; none for the usual ones.
+        records: records of runs on any data.
+        metrics: patterns such as ``kmeans/*`` of the metrics to show; empty for the default columns.
 
     Raises:
         UserError: no record has a metric that matches.
@@ -193,11 +193,11 @@ def _data_table(data: str, records: list[Record], patterns: Sequence[str]) -> Da
 
 
 def _our_rows(records: list[Record], columns: list[str], targets: list[str]) -> tuple[list[Row], list[str]]:
-    """Rows of each setting, never averaged with another, and what is to be said of them."""
+    """Rows of each setting, averaged over its seeds alone, and notes."""
     settings: dict[tuple[str, int, str, str, str], dict[int, Record]] = defaultdict(dict)
     notes = []
     for record in records:
-        # By which settings and at which commit each figure was found: `evaluate` may have changed some of them later.
+        # Settings of protocols and commits of the metrics: `evaluate` may have added some later.
         scored = " ".join(sorted(set(record.scored.values())))
         seeds = settings[record.method, record.epochs, record.setting_hash, record.commit or "", scored]
         if record.seed in seeds:  # the same run twice is not two samples
@@ -222,7 +222,7 @@ def _our_rows(records: list[Record], columns: list[str], targets: list[str]) -> 
 
 
 def _mark_best(rows: list[Row], formats: dict[str, str]) -> list[Row]:
-    """Mark the best of each column and target where there are several; what is shown alike is best alike."""
+    """Mark the best of each column and target if there are several rows; equal digits are equally best."""
     best: dict[tuple[str, str], str] = {}
     for column, spec in formats.items():
         if (higher := higher_is_better(column)) is None:

@@ -62,14 +62,14 @@ def evaluated_encoder(run: Run, config: dict[str, Any], folder: Path, device: to
     ]
 
     @torch.inference_mode()
-    def encode(pictures: Tensor) -> Tensor:
+    def encode(images: Tensor) -> Tensor:
         with torch.autocast(device.type, dtype=autocast, enabled=autocast is not None):
-            return method.encode(run.views.from_image(pictures)).float()
+            return method.encode(run.views.from_image(images)).float()
 
     @torch.inference_mode()
-    def reconstruct(pictures: Tensor) -> Tensor:
+    def reconstruct(images: Tensor) -> Tensor:
         assert isinstance(method, Reconstructive)
-        return method.reconstruct(run.views.from_image(pictures)).float()
+        return method.reconstruct(run.views.from_image(images)).float()
 
     return replace(
         images_of_run(run, config, folder, device),

@@ -50,6 +50,6 @@ def log_record(record: Record, folder: Path, config: dict[str, Any]) -> None:
     # The table separates settings by these.
     run.config.update({"commit": record.commit, "setting_hash": record.setting_hash}, allow_val_change=True)
     run.summary.update(record.metrics)
-    pictures = sorted((folder / "figures").glob("*.png"))
-    run.log({f"figures/{path.stem}": wandb.Image(str(path)) for path in pictures})
+    figures = sorted((folder / "figures").glob("*.png"))
+    run.log({f"figures/{path.stem}": wandb.Image(str(path)) for path in figures})
     run.finish()

@@ -1,4 +1,4 @@
-"""The figure of a generator and a discriminator of points: its arrows, its colours, its panels."""
+"""Figure of a GAN on points of the plane: gradient field, colours, panels."""
 
 from importlib.util import find_spec
 from pathlib import Path
@@ -32,7 +32,7 @@ def adversarial(run: Run) -> Adversarial:
     return run.method
 
 
-def test_an_arrow_is_the_way_down_the_generators_loss() -> None:
+def test_an_arrow_is_the_negative_gradient_of_the_generator_loss() -> None:
     method = adversarial(untrained("hinge_gan"))
     places, real = torch.randn(5, 2), torch.randn(7, 2)
     x = places.clone().requires_grad_()
@@ -40,7 +40,7 @@ def test_an_arrow_is_the_way_down_the_generators_loss() -> None:
     torch.testing.assert_close(plane.descent_direction(method, places, real), expected)
 
 
-def test_the_generator_is_back_after_an_error() -> None:
+def test_the_generator_is_restored_after_an_error() -> None:
     method = adversarial(untrained("hinge_gan"))
     generator = method.generator
     with pytest.raises(RuntimeError, match="shapes"):
@@ -48,7 +48,7 @@ def test_the_generator_is_back_after_an_error() -> None:
     assert method.generator is generator
 
 
-def test_a_palette_tells_all_places_apart_however_they_crowd() -> None:
+def test_dense_positions_have_distinct_colours() -> None:
     places = torch.randn(100, 2, generator=torch.Generator().manual_seed(0)) ** 9
     colours = plane.position_colours(places)
     assert 0 <= colours.min() <= colours.max() <= 1
@@ -56,7 +56,7 @@ def test_a_palette_tells_all_places_apart_however_they_crowd() -> None:
 
 
 @pytest.mark.parametrize("name", ["structural_gan", "hinge_gan"])
-def test_a_run_on_points_is_drawn(name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_run_on_points_is_plotted(name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(plane, "NUM_POINTS", 60)
     run = untrained(name)
     run.data.setup("fit")

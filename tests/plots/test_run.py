@@ -1,4 +1,4 @@
-"""Figures: loss curves over sessions, sheets of images, ways between latents, and the shapes of primitives.py."""
+"""Figures: loss curves over sessions, grids of images, interpolation of latents, and the primitives."""
 
 from pathlib import Path
 
@@ -21,7 +21,7 @@ def lines(figure: Figure | None) -> list[list[tuple[float, float]]]:
     return [[(x, y) for x, y in torch.as_tensor(ax.lines[0].get_xydata()).tolist()] for ax in figure.axes]
 
 
-def test_what_a_resumed_run_did_again_is_drawn_once(tmp_path: Path) -> None:
+def test_steps_that_a_resumed_run_repeated_are_plotted_once(tmp_path: Path) -> None:
     log(tmp_path, 0, "0,9.0,1.0", "1,8.0,1.0", "2,7.0,1.0")
     log(tmp_path, 1, "1,6.0,1.0", "2,5.0,")
     loss, kl = lines(loss_curves(tmp_path))
@@ -36,7 +36,7 @@ def test_a_session_that_logged_nothing_changes_nothing(tmp_path: Path) -> None:
     assert lines(loss_curves(tmp_path))[0] == [(0, 9)]
 
 
-def test_a_distance_is_drawn_under_its_extractors_name_and_one_that_a_resumed_run_did_not_repeat_stays(
+def test_a_distance_is_labelled_by_its_extractor_and_kept_if_a_resumed_run_did_not_repeat_it(
     tmp_path: Path,
 ) -> None:
     assert generation_curve(tmp_path) is None
@@ -53,7 +53,7 @@ def test_a_distance_is_drawn_under_its_extractors_name_and_one_that_a_resumed_ru
 
 
 @pytest.mark.parametrize("channels", [1, 3])
-def test_a_sheet_has_a_row_of_images_for_each_label(channels: int) -> None:
+def test_image_rows_have_a_row_for_each_label(channels: int) -> None:
     image, view = torch.zeros(8, channels, 4, 4), torch.ones(8, channels, 4, 4)
     figure = image_rows([image, view], ["image", "view"])
     assert [ax.get_ylabel() for ax in figure.axes] == ["image", "view"]
@@ -63,7 +63,7 @@ def test_a_sheet_has_a_row_of_images_for_each_label(channels: int) -> None:
     assert bright.min() == dark[:, 4].min() == 1
 
 
-def test_a_square_has_its_images_row_by_row() -> None:
+def test_an_image_grid_has_its_images_row_by_row() -> None:
     images = torch.arange(64.0).view(64, 1, 1, 1).expand(-1, 3, 2, 2) / 64
     (ax,) = image_grid(images).axes
     picture = torch.as_tensor(ax.images[0].get_array())[..., 0]
@@ -72,7 +72,7 @@ def test_a_square_has_its_images_row_by_row() -> None:
     assert picture[2::3].min() == picture[:, 2::3].min() == 1
 
 
-def test_steps_between_latents_end_at_both_and_are_standard_normal_all_the_way() -> None:
+def test_interpolated_latents_include_both_ends_and_are_standard_normal() -> None:
     start, end = torch.randn(2, 20_000, 3, generator=torch.Generator().manual_seed(0))
     way = slerp(start, end, 5)
     torch.testing.assert_close(way[:, 0], start)
@@ -80,13 +80,13 @@ def test_steps_between_latents_end_at_both_and_are_standard_normal_all_the_way()
     torch.testing.assert_close(way.std(0), torch.ones(5, 3), atol=0.03, rtol=0)
 
 
-def test_between_perpendicular_latents_lies_the_arc_of_a_circle() -> None:
+def test_perpendicular_latents_are_interpolated_on_the_arc_of_a_circle() -> None:
     way = slerp(torch.tensor([[3.0, 0.0]]), torch.tensor([[0.0, 3.0]]), 4)[0]
     torch.testing.assert_close(way.norm(dim=1), torch.full((4,), 3.0))
     torch.testing.assert_close((way[1:] * way[:-1]).sum(1) / 9, torch.full((3,), 30.0).deg2rad().cos())
 
 
-def test_a_picture_is_there_whole_or_not_at_all(tmp_path: Path) -> None:
+def test_a_figure_is_written_atomically(tmp_path: Path) -> None:
     figure = primitives.bars(torch.tensor([50.0, 70.0]), ["a", "b"], 60.0, "title")
     path = primitives.save(figure, tmp_path / "bars.png")
     assert matplotlib.image.imread(path).ndim == 3
@@ -98,7 +98,7 @@ def test_a_picture_is_there_whole_or_not_at_all(tmp_path: Path) -> None:
     assert matplotlib.image.imread(path).ndim == 3
 
 
-def test_many_classes_are_shown_by_the_hardest_and_the_easiest() -> None:
+def test_of_many_classes_the_lowest_and_the_highest_are_shown() -> None:
     names = [f"class {i}" for i in range(100)]
     ax = primitives.bars(torch.arange(100.0), names, 49.5, "title").axes[0]
     assert [tick.get_text() for tick in ax.get_yticklabels()] == [*names[:15], *names[-15:]]

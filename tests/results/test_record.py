@@ -1,4 +1,4 @@
-"""Run records and the files they are kept in."""
+"""Run records and their files."""
 
 import json
 from dataclasses import asdict
@@ -22,7 +22,7 @@ def test_a_record_is_read_back_as_it_was_written(tmp_path: Path) -> None:
     assert set(asdict(written)["versions"]) >= {"torch", "lightning"}
 
 
-def test_a_file_that_cannot_be_finished_leaves_the_old_one(tmp_path: Path) -> None:
+def test_an_error_while_writing_keeps_the_old_file(tmp_path: Path) -> None:
     (tmp_path / "file").write_text("old")
     with pytest.raises(ZeroDivisionError), replacing(tmp_path / "file") as file:
         file.write_text(f"new {1 / 0}")

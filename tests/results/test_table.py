@@ -1,4 +1,4 @@
-"""What the table averages, what it shows, and that every format shows the same."""
+"""Tables: averages, columns, best values, targets, and every format."""
 
 import csv
 import re
@@ -67,11 +67,11 @@ class TestAveraging:
             {"scored": {"knn_5/accuracy": "knn 1a2b3c4d c0ffee"}},  # by other settings of its protocol, or later
         ],
     )
-    def test_what_differs_in_more_than_its_seed_is_never_averaged(self, other: dict[str, object]) -> None:
+    def test_runs_that_differ_in_more_than_the_seed_are_never_averaged(self, other: dict[str, object]) -> None:
         tables = make_tables([record(), record(seed=1, **other)])  # type: ignore[arg-type]
         assert [row.seeds for table in tables for row in table.rows] == [1, 1]
 
-    def test_rows_of_one_method_say_what_they_differ_in(self) -> None:
+    def test_rows_of_one_method_show_their_difference(self) -> None:
         commits = "0123456789", "0123456789-dirty", "fedcba9876"
         (table,) = make_tables(record(commit=commit) for commit in commits)
         assert [row.method for row in table.rows] == ["simvae a 0123456", "simvae a 0123456-dirty", "simvae a fedcba9"]
@@ -82,7 +82,7 @@ class TestAveraging:
         assert table.notes == ["simvae: seed 0 is recorded more than once and counted once"]
 
     @pytest.mark.parametrize("format", CELL)
-    def test_a_figure_that_some_seeds_lack_says_how_many_have_it(self, format: str) -> None:
+    def test_a_metric_that_some_seeds_lack_shows_the_number_of_seeds(self, format: str) -> None:
         assert "(n=2)" in printed(*SEEDS[:2], record(seed=7, metrics={"knn_1/accuracy": 1.0}), format=format)
 
 
@@ -124,25 +124,25 @@ class TestEveryFormat:
             ("csv", "a_b|c&d%e#f[g]"),
         ],
     )
-    def test_escapes_what_means_something_to_it(self, format: str, shown: str) -> None:
+    def test_escapes_its_special_characters(self, format: str, shown: str) -> None:
         assert f"{shown}" in plain(printed(record("a_b|c&d%e#f[g]"), format=format))
 
     @pytest.mark.parametrize("format", CELL)
-    def test_names_failures_targets_left_out_and_papers(self, format: str) -> None:
+    def test_has_notes_on_failures_targets_left_out_and_papers(self, format: str) -> None:
         reference = {"source": "Table 1", "metrics": {"knn_5/accuracy": 84.0}}
         text = printed(record(failed={"gmm": "no such thing"}, left_out=["Bald"], reference=reference), format=format)
         for note in ("simvae: gmm failed: no such thing", "left out of every mean: Bald", "paper: Table 1"):
             assert note in text
 
     @pytest.mark.parametrize("format", FORMATS)
-    def test_the_papers_figures_stand_below_ours(self, format: str) -> None:
+    def test_values_of_papers_are_below_recorded_settings(self, format: str) -> None:
         reference = {"source": "Table 1", "metrics": {"knn_5/accuracy": 84.0, "gmm/accuracy": 69.9}}
         lines = plain(printed(record(reference=reference), format=format)).splitlines()
         (ours,) = (i for i, line in enumerate(lines) if "simvae" in line and "90.0" in line)
         (paper,) = (i for i, line in enumerate(lines) if "simvae (paper)" in line)
         assert paper > ours
         assert "84.0" in lines[paper]
-        assert "69.9" not in lines[paper]  # we have no such figure to set beside it
+        assert "69.9" not in lines[paper]  # no recorded setting has this metric
 
     def test_latex_rows_have_as_many_cells_as_the_table_has_columns(self) -> None:
         lines = printed(*SEEDS, *WORSE, format="latex").splitlines()
@@ -176,22 +176,22 @@ class TestBest:
             ("inception_score_efficientnet_lite0", 3),
         ],
     )
-    def test_is_the_highest_or_the_lowest_by_what_the_figure_is(self, metric: str, value: float) -> None:
+    def test_is_the_highest_or_the_lowest_depending_on_the_metric(self, metric: str, value: float) -> None:
         assert self.best(metric, 2, value, 2) == [value]
 
-    @pytest.mark.parametrize("metric", ["linear_probe/l2", "gmm/log_likelihood", "kmeans_sd/accuracy", "my/figure"])
-    def test_is_nothing_where_neither_way_is_better(self, metric: str) -> None:
+    @pytest.mark.parametrize("metric", ["linear_probe/l2", "gmm/log_likelihood", "kmeans_sd/accuracy", "my/metric"])
+    def test_is_none_if_neither_direction_is_better(self, metric: str) -> None:
         assert higher_is_better(metric) is None
         assert self.best(metric, 1, 2) == []
 
-    def test_is_all_that_look_the_same(self) -> None:
+    def test_is_every_value_with_the_same_digits(self) -> None:
         assert self.best("svm/accuracy", 90.04, 89.96, 80) == [90.04, 89.96]
 
-    def test_is_not_said_of_a_row_alone_nor_of_what_is_not_a_number(self) -> None:
+    def test_needs_two_rows_and_ignores_non_finite_values(self) -> None:
         assert self.best("svm/accuracy", 90) == []
         assert self.best("svm/accuracy", float("nan"), 80) == [80]
 
-    def test_is_sought_among_rows_of_one_target_and_never_among_papers(self) -> None:
+    def test_is_of_one_target_and_never_a_paper(self) -> None:
         metrics = {"svm/accuracy": 80.0, "svm/accuracy_hair": 60.0}
         lower = {"svm/accuracy": 70.0, "svm/accuracy_hair": 50.0}
         reference = {"source": "s", "metrics": {"svm/accuracy_hair": 99.0}}
@@ -214,19 +214,19 @@ class TestColumns:
     def test_are_the_plain_accuracies_and_the_frechet_distance_by_default(self) -> None:
         assert self.columns() == ["svm/accuracy", "knn_5/accuracy", "kmeans/accuracy", "fid", "fd_efficientnet_lite0"]
 
-    def test_are_also_what_a_paper_names(self) -> None:
+    def test_include_the_metrics_of_a_paper(self) -> None:
         assert "kmeans/nmi" in self.columns(reference={"source": "s", "metrics": {"kmeans/nmi": 0.5}})
 
     def test_are_what_patterns_choose(self) -> None:
         assert self.columns("svm/accuracy", "kmeans/*") == ["svm/accuracy", "kmeans/accuracy", "kmeans/nmi"]
         assert self.columns("*") == list(self.METRICS)
 
-    def test_that_nothing_has_are_answered_with_what_there_is(self) -> None:
+    def test_that_no_record_has_are_an_error_with_the_recorded_names(self) -> None:
         with pytest.raises(UserError, match=r"no metric matches svn/\*; recorded are fd_efficientnet_lite0, fid, gmm"):
             self.columns("svn/*")
 
     @pytest.mark.parametrize("width", [50, 80, 140])
-    def test_that_do_not_fit_stand_in_a_table_below_with_every_number_whole(self, width: int) -> None:
+    def test_that_do_not_fit_are_in_a_table_below_and_no_number_is_cut(self, width: int) -> None:
         metrics = {f"knn_{k}/accuracy": 10 + k + 0.5 for k in range(20)}
         text = plain(printed(record("a_method_with_a_rather_long_name", metrics=metrics), width=width))
         assert max(map(len, text.splitlines())) <= width
@@ -256,7 +256,7 @@ class TestTargets:
         ],
     )
     @pytest.mark.parametrize("old", [False, True], ids=["named", "not named by an old record"])
-    def test_are_told_from_figures_of_several_words(self, metric: str, parts: tuple[str, str], old: bool) -> None:
+    def test_are_separated_from_metrics_of_several_words(self, metric: str, parts: tuple[str, str], old: bool) -> None:
         names = ["Hair", "Black_Hair", "5_o_Clock_Shadow"]
         accuracies = {f"svm/accuracy_{name}": 1.0 for name in names}
         targets = known_targets([record(metrics=accuracies, targets=[] if old else names)])
@@ -289,7 +289,7 @@ class TestReading:
         with pytest.raises(UserError, match=r"no metrics\.json in .*nowhere"):
             read_records([tmp_path / "nowhere"])
 
-    def test_of_the_command_line_prints_what_was_asked_for(
+    def test_of_the_command_line_prints_the_chosen_metrics_and_format(
         self, tmp_path: Path, capsys: pytest.CaptureFixture[str]
     ) -> None:
         record(metrics={"svm/accuracy": 91.5, "svm/c": 1.0}).write(tmp_path)
