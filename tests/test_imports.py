@@ -77,3 +77,36 @@ def test_losses_and_networks_import_neither_lightning_nor_configurations() -> No
             modules = [node.module or "" for node in ast.walk(tree) if isinstance(node, ast.ImportFrom)]
             modules += [alias.name for node in ast.walk(tree) if isinstance(node, ast.Import) for alias in node.names]
             assert not [name for name in modules if name.split(".")[0] in ("lightning", "jsonargparse", "yaml")], path
+
+
+EVALUATION = PACKAGE / "evaluation"
+
+
+def imported_protocols(source: str) -> list[str]:
+    """Names that a file imports from `ssl_bench.evaluation.protocols`, with their module."""
+    prefix = "ssl_bench.evaluation.protocols"
+    nodes = [node for node in ast.walk(ast.parse(source)) if isinstance(node, ast.Import | ast.ImportFrom)]
+    names = [
+        f"{node.module}.{alias.name}" if isinstance(node, ast.ImportFrom) else alias.name
+        for node in nodes
+        for alias in node.names
+    ]
+    return [name for name in names if name.startswith(prefix)]
+
+
+@pytest.mark.parametrize("path", sorted(EVALUATION.rglob("*.py")), ids=lambda path: str(path.relative_to(EVALUATION)))
+def test_evaluation_modules_do_not_import_the_helpers_of_a_protocol(path: Path) -> None:
+    """What protocols share is in modules beside them; one protocol may use another one as a whole, by its class."""
+    names = imported_protocols(path.read_text(encoding="utf-8"))
+    if path.parent.name == "protocols":
+        assert [name for name in names if not name.rpartition(".")[2][0].isupper()] == []
+    elif path.name != "suite.py":
+        assert names == []
+
+
+@pytest.mark.parametrize(
+    "statement",
+    ["from ssl_bench.evaluation.protocols import kmeans", "from ssl_bench.evaluation.protocols.kmeans import lloyd"],
+)
+def test_an_import_of_a_protocol_is_found(statement: str) -> None:
+    assert len(imported_protocols(statement)) == 1

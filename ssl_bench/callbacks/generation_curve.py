@@ -64,7 +64,7 @@ class GenerationCurve(Callback):
                 method.recalibrate_ema(training_inputs(self.run.data, self.run.views).images)
             for buffer in method.buffers():
                 buffer.copy_(all_gather(buffer)[0])
-            metrics = self.protocol.figures(*self.reference, kernel=False)
+            metrics = self.protocol.scores(*self.reference, kernel=False)
         for logger in trainer.loggers:
             logger.log_metrics({f"generation/{name}": value for name, value in metrics.items()}, trainer.global_step)
             logger.save()  # before the checkpoint that a resumed run starts from

@@ -1,10 +1,11 @@
-"""Frozen encoder in, scores out: features once, then one file per protocol, run by :mod:`.suite`.
+"""Evaluation of a frozen encoder: its features are computed once, then scored by the protocols in `protocols/`.
 
-A new protocol is one file here, its name in :data:`LABELLED` or :data:`LABEL_FREE` and a field of the same name in
-:class:`.suite.Evaluation`. The first line of its module's docstring is what ``ssl-bench list`` prints, which is
-why this file imports nothing.
+:class:`.suite.Evaluation` runs the protocols. The README beside this file lists them and the steps to add one. This
+file imports nothing, so that ``ssl-bench list`` is fast.
 """
 
 LABELLED = ("linear_probe", "layer_probe", "linear_probe_sgd", "svm", "mlp_probe", "knn", "kmeans", "gmm")
+"""Protocols that need labels."""
 LABEL_FREE = ("rank", "reconstruction", "posthoc_reconstruction", "generation", "memorisation", "maps")
+"""Protocols that need no labels."""
 PROTOCOLS = LABELLED + LABEL_FREE

@@ -1,4 +1,4 @@
-"""What the protocols that need no labels are given: the features, and where they came from as far as that is known."""
+"""EvaluatedEncoder: features of an encoder and, if available, the encoder itself; the input of label-free protocols."""
 
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
@@ -14,21 +14,21 @@ from ssl_bench.evaluation.features import Features
 
 @dataclass(frozen=True)
 class EvaluatedEncoder:
-    """An encoder's features, and the encoder where there is one.
+    """The encoder under evaluation. Only its features are always available; features from a file have nothing else.
 
     Attributes:
-        features: of three splits, whole in every process.
-        device: where to compute.
-        folder: the run folder, the same in every process; where figures and caches may be written.
-        data: what names the data set and the size of its images in caches: ``cifar10-32x32x3``.
-        images: a split's un-augmented images, float ``(n, C, H, W)`` in [0, 1] on the device, in batches, with
-            their ids: this process's part of them only, in order; parts follow one another in rank order.
-        image_shape: (C, H, W) of one of them, or (D,) of points; empty where there are none.
-        encode: images in [0, 1] to features as `features` are, float32 ``(n, d)``.
-        sample: of a generative method, n images ``(n, C, H, W)`` in [0, 1] drawn by a generator on the device.
-        reconstruct: of a method with a decoder, images in [0, 1] to their reconstructions in [0, 1].
-        augmented: features of augmented images, one for every pass that was asked for, in the order of `features`.
-        layers: features of each layer of the encoder, the first one's first; none where it has not two or more.
+        features: features of the three splits, the same in every process.
+        device: device of the computations.
+        folder: the run folder, the same in every process; plots and caches are written to it.
+        data: data set and image size, in the names of caches: ``cifar10-32x32x3``.
+        images: iterates over the un-augmented images of a split in batches, float ``(n, C, H, W)`` in [0, 1] on the
+            device, with their ids. Each process gets its own share, in order; shares follow one another in rank order.
+        image_shape: shape of an image (C, H, W), or (D,) for points; empty if there are no images.
+        encode: maps images in [0, 1] to features as in `features`, float32 ``(n, d)``.
+        sample: of a generative method, samples n images ``(n, C, H, W)`` in [0, 1] with a generator on the device.
+        reconstruct: of a method with a decoder, maps images in [0, 1] to reconstructions in [0, 1].
+        augmented: features of augmented images, one per augmented pass, in the order of `features`.
+        layers: features of each layer of the encoder, first layer first; empty if it has fewer than two.
     """
 
     features: Features
@@ -45,16 +45,16 @@ class EvaluatedEncoder:
 
 
 class LabelFreeProtocol(Protocol):
-    """A way to score an encoder without labels: a frozen dataclass of its settings."""
+    """Interface of protocols that need no labels: a frozen dataclass of settings that maps an encoder to metrics."""
 
-    def applies(self, encoder: EvaluatedEncoder) -> bool:
-        """Whether it is computed where nobody has chosen protocols."""
+    def runs_by_default(self, encoder: EvaluatedEncoder) -> bool:
+        """Whether the protocol runs on this encoder if the user names no protocols."""
         ...
 
     def __call__(self, encoder: EvaluatedEncoder) -> dict[str, float]:
-        """Figures by name. The same in every process.
+        """Metrics by name, the same in every process.
 
         Raises:
-            UserError: it cannot be computed for this encoder; one line says why.
+            UserError: they cannot be computed for this encoder; the message gives the reason in one line.
         """
         ...

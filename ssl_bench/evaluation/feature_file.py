@@ -1,4 +1,4 @@
-"""Features that somebody else computed, read from a file and split where they are not."""
+"""Read features from a file of an external encoder; splits that it does not contain are held out."""
 
 from pathlib import Path
 from zipfile import BadZipFile
@@ -23,14 +23,14 @@ def read_features(path: Path, labels: Path | None = None) -> Features:
 
     Args:
         path: ``.safetensors`` or ``.npz`` with ``train_features``, ``train_labels``, ``test_features``, ``test_labels``
-            and, where there is a validation split, ``validation_features`` and ``validation_labels``; or with
-            ``features`` and ``labels`` alone; or ``.npy`` with the features alone. Splits that a ``.safetensors`` of
-            float32 holds are memory-mapped; those that are held out are copied.
+            and, if there is a validation split, ``validation_features`` and ``validation_labels``; or with
+            ``features`` and ``labels`` alone; or ``.npy`` with the features alone. Splits of a ``.safetensors`` in
+            float32 are memory-mapped; splits that are held out are copied.
         labels: ``.npy`` with the labels of a ``.npy`` of features.
 
     Returns:
-        Three splits. What the file does not hold is held out, stratified by label with a fixed seed: a fifth for
-        test, then a tenth of the rest for validation.
+        Three splits. Missing splits are held out, stratified by label with a fixed seed: a fifth for test, then
+        a tenth of the rest for validation.
 
     Raises:
         UserError: the file cannot be read, or features and labels are missing, of different lengths or not finite.
@@ -50,8 +50,8 @@ def read_features(path: Path, labels: Path | None = None) -> Features:
             parts["validation"] = FeatureSplit(*_pair(path, arrays, "validation_", names))
     if "validation" not in parts:
         x, y = parts["train"]
-        drawn = hold_out(y, VALIDATION_FRACTION, SEED)
-        parts |= {"train": FeatureSplit(x[~drawn], y[~drawn]), "validation": FeatureSplit(x[drawn], y[drawn])}
+        held = hold_out(y, VALIDATION_FRACTION, SEED)
+        parts |= {"train": FeatureSplit(x[~held], y[~held]), "validation": FeatureSplit(x[held], y[held])}
     dims = {split: part.features.shape[1] for split, part in parts.items()}
     if len(set(dims.values())) > 1:
         raise UserError(f"{path}: features of {dims} numbers; all splits must come from one encoder")
@@ -76,12 +76,12 @@ def _arrays(path: Path) -> dict[str, "Tensor | np.ndarray"]:
 def _pair(
     path: Path, arrays: dict[str, "Tensor | np.ndarray"], split: str, names: dict[str, int]
 ) -> tuple[Tensor, Tensor]:
-    """Features and labels of one split; `names` gains the classes that are new, by their order in it."""
+    """Features and labels of one split; classes not yet in `names` are added to it, numbered in order."""
     missing = [name for name in (f"{split}features", f"{split}labels") if name not in arrays]
     if missing:
         known = ", ".join(sorted(arrays))
         raise UserError(
-            f"{path}: no {missing[0]} (it holds {known}); see `ssl-bench evaluate --help` for the names, "
+            f"{path}: no {missing[0]} (it contains {known}); see `ssl-bench evaluate --help` for the names, "
             "and give the labels of a .npy with --labels"
         )
     x, y = torch.as_tensor(arrays[f"{split}features"]).float(), np.asarray(arrays[f"{split}labels"])
@@ -96,13 +96,17 @@ def _pair(
         raise UserError(f"{path}: {len(x)} {split}features but {len(y)} {split}labels; give one label for each")
     bad = sum(int((~part.isfinite()).any(1).sum()) for part in x.split(4096))
     if bad:
-        raise UserError(f"{path}: {split}features of {bad} of {len(x)} images are not finite; encode those anew")
+        raise UserError(
+            f"{path}: {split}features of {bad} of {len(x)} images are not finite; encode these images again"
+        )
     found, codes = np.unique(y, return_inverse=True)
     words = [str(int(name)) if isinstance(name, np.floating) and name == int(name) else str(name) for name in found]
     for name in words:
         if name != "-1":
             names.setdefault(name, len(names))
     if not names:
-        raise UserError(f"{path}: all {split}labels are -1, which is no label; give one class for some images at least")
+        raise UserError(
+            f"{path}: all {split}labels are -1, which means no label; give a class for at least some images"
+        )
     code = torch.tensor([names.get(name, -1) for name in words])
     return x, code[torch.from_numpy(codes)]

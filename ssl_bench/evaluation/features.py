@@ -1,4 +1,4 @@
-"""Features of a frozen encoder: computed once, kept on disk, read through a memory map."""
+"""Encode all splits with a frozen encoder once, write the features to disk, and read them memory-mapped."""
 
 import hashlib
 import json
@@ -22,11 +22,11 @@ BATCH_SIZE = 512
 
 
 class FeatureSplit(NamedTuple):
-    """One split's features, in the data set's order.
+    """Features and labels of one split, in the order of the data set.
 
     Attributes:
         features: float32 ``(N, d)``.
-        labels: int64 ``(N,)`` or ``(N, T)`` for T targets; -1 where an image has no label.
+        labels: int64 ``(N,)``, or ``(N, T)`` for T targets; -1 if an image has no label.
     """
 
     features: Tensor
@@ -34,7 +34,7 @@ class FeatureSplit(NamedTuple):
 
 
 class Features(NamedTuple):
-    """What every protocol is computed from: features of three splits and what their labels mean."""
+    """Features of three splits and the targets that their labels belong to, the input of every protocol."""
 
     train: FeatureSplit
     validation: FeatureSplit
@@ -43,19 +43,19 @@ class Features(NamedTuple):
 
 
 class DataSource(Protocol):
-    """The part of a data module that extraction needs, so that this file does not import Lightning."""
+    """The part of a data module that `extract` needs, so that this module does not import Lightning."""
 
     @property
     def targets(self) -> tuple[Target, ...]:
-        """What the columns of the labels stand for."""
+        """Targets, one per column of the labels."""
         ...
 
     def labels(self, split: Split) -> Tensor:
-        """Labels of a whole split, by image id: ``(N,)`` or ``(N, T)``."""
+        """Labels of a split by image id, ``(N,)`` or ``(N, T)``."""
         ...
 
     def batches(self, split: Split, batch_size: int, *, shared: bool = False) -> Iterable[Batch]:
-        """Every image of a split, un-augmented; `shared` between the processes, each having its part of the batches."""
+        """Every image of a split, un-augmented; if `shared`, each process gets its share of the batches."""
         ...
 
 
@@ -69,27 +69,27 @@ def extract(
     device: torch.device,
     autocast: torch.dtype | None = None,
 ) -> Features:
-    """Encode all three splits, or read them where ``folder`` has them under the same key.
+    """Encode all three splits, or read their features if ``folder`` has them under the same key.
 
-    In a group of processes each encodes its own batches and writes their features to their places in one file, by
-    image id: an image that comes twice, as samplers that pad give it, has one row, and the order is the data set's.
+    Each process encodes its share of the batches and writes the features to the rows of their image ids in one file. An
+    image that occurs twice (samplers may pad) has one row, and rows are in the order of the data set.
 
     Args:
-        encode: normalised images ``(N, C, H, W)`` to features ``(N, d)``; the caller has set evaluation mode.
-        data: the images, already set up.
-        transform: images as the data set holds them, and their ids, to normalised floats, on the device.
-        folder: where ``<split>.safetensors`` and ``manifest.json`` are kept; made where missing; one for all processes.
-        key: hash of encoder and data; features under another key are computed anew and replaced.
-        device: where the encoder is; batches are moved there.
-        autocast: lower precision to encode in, or None for the encoder's own. Features are float32 either way.
+        encode: normalised images ``(N, C, H, W)`` to features ``(N, d)``; the encoder must be in evaluation mode.
+        data: the images; set up already.
+        transform: images as stored by the data set, and their ids, to normalised floats on the device.
+        folder: folder of ``<split>.safetensors`` and ``manifest.json``, the same for all processes; created if missing.
+        key: hash of encoder and data. Features with another key are replaced.
+        device: device of the encoder; batches are moved there.
+        autocast: lower precision to encode in; None for that of the encoder. Features are float32 in both cases.
 
     Returns:
-        Features on the CPU, mapped from the files, so that memory is used only for what is read.
+        Features on the CPU, memory-mapped from the files.
 
     Raises:
-        UserError: if features are not finite or not ``(N, d)``, or an image was not encoded; no manifest is written.
+        UserError: features are not finite or not ``(N, d)``, or an image was not encoded; no manifest is written.
     """
-    digest = hashlib.sha256(key.encode())  # with the labels, so that data that have changed in place are seen
+    digest = hashlib.sha256(key.encode())  # with the labels, so that a change of the data is noticed
     for split in SPLITS:
         digest.update(data.labels(split).cpu().contiguous().numpy().tobytes())
     key = digest.hexdigest()
@@ -99,7 +99,7 @@ def extract(
     folder.mkdir(parents=True, exist_ok=True)
     manifest = folder / "manifest.json"
     if rank() == 0:
-        manifest.unlink(missing_ok=True)  # so that an interrupted run leaves no old manifest beside new features
+        manifest.unlink(missing_ok=True)  # an interrupted run must not leave an old manifest beside new features
 
     @torch.inference_mode()
     def features_of(batch: Batch) -> Tensor:
@@ -116,7 +116,7 @@ def extract(
         labels = data.labels(split).cpu()
         if not len(labels):
             raise UserError(f"{split} split: no images to encode; give a data set with images in all three splits")
-        # Every process must know the length of a feature, one that has no batch of a small split too.
+        # Every process must know the number of features, also one that has no batch of a small split.
         dim = features_of(next(iter(data.batches(split, 2)))).shape[1]
         shapes[split] = [len(labels), dim]
         _encode_split(features_of, data.batches(split, BATCH_SIZE, shared=True), labels, dim, folder, split, device)
@@ -131,7 +131,7 @@ def extract(
 
 
 def by_columns(features: Features, widths: Sequence[int]) -> tuple[Features, ...]:
-    """Features that were encoded side by side as features apart, of these widths; they share the memory."""
+    """Split features that were encoded side by side into features of these widths, which share the memory."""
     train, validation, test = (
         [FeatureSplit(part, labels) for part in x.split(list(widths), 1)] for x, labels in features[:3]
     )
@@ -170,7 +170,7 @@ def _encode_split(
 
 
 def _read(folder: Path, key: str, targets: tuple[Target, ...]) -> Features | None:
-    """The features under that key, or None where they are missing, another's or damaged."""
+    """The features with this key; None if they are missing, have another key or are damaged."""
     try:
         manifest = json.loads((folder / "manifest.json").read_text())
         if manifest["key"] != key:

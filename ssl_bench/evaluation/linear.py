@@ -1,4 +1,4 @@
-"""Linear classifiers of standardised features: many fitted at once in a few passes over the rows, chosen and scored."""
+"""Linear classifiers of standardised features, many fitted at once in a few passes over the rows."""
 
 from collections.abc import Callable, Sequence
 from math import ceil, log2
@@ -13,26 +13,23 @@ from ssl_bench.evaluation.solver import HISTORY, minimise
 from ssl_bench.evaluation.task import Task
 
 Loss = Callable[[Tensor, Tensor, Tensor], tuple[Tensor, Tensor]]
-"""Outputs ``(p, K, n)``, labels ``(n, T)`` and which problems ``(p,)`` they are of, to the losses ``(p, n)`` and their
-derivatives by the outputs ``(p, K, n)``. The outputs may be overwritten."""
-
-Fit = Callable[[Sequence[Rows], Tensor, Tensor | None, float], Tensor]
-"""What to fit on, regularisation ``(G, T)``, weights ``(G, T, C, d + 1)`` to start from and tolerance, to weights."""
+"""Maps outputs ``(p, K, n)``, labels ``(n, T)`` and the numbers of the problems ``(p,)`` to losses ``(p, n)`` and their
+derivatives with respect to the outputs ``(p, K, n)``. It may overwrite the outputs."""
 
 MEMORY = 2**28
-"""Bytes that the problems solved together may take; with more, they are solved in groups."""
-LOOSE, TIGHT = 1e-5, 1e-8
-"""Tolerances of the solutions that are only compared and of those that are scored."""
+"""Bytes of the problems that are solved together; more problems are solved in groups."""
+TIGHT = 1e-8
+"""Tolerance of solutions that are scored on test."""
 
 
 class Standardised(NamedTuple):
-    """Coordinates of features: standardised by the train split, and its principal axes after that.
+    """Standardisation of features by the train split, and the principal axes of the standardised features.
 
     Attributes:
         mean: float32 ``(d,)``.
-        scale: float32 ``(d,)``, 1 / standard deviation; 0 where a feature is constant, so that its weight is 0.
+        scale: float32 ``(d,)``, 1 / standard deviation; 0 if a feature is constant, so that its weight is 0.
         variances: float64 ``(d,)`` of the standardised features along their principal axes.
-        axes: float64 ``(d, d)``, one axis a column.
+        axes: float64 ``(d, d)``, one axis per column.
     """
 
     mean: Tensor
@@ -42,13 +39,13 @@ class Standardised(NamedTuple):
 
     @classmethod
     def of(cls, task: Task) -> "Standardised":
-        """The task's, computed once for all protocols."""
+        """The standardisation of a task, computed once for all protocols."""
 
         def compute() -> Standardised:
             mean, deviation, correlation = task.moments()
-            varies = correlation.diagonal() > 0.5  # it is 1, and a constant's is rounding error
+            varies = correlation.diagonal() > 0.5  # it is 1, or rounding error if a feature is constant
             variances, axes = torch.linalg.eigh(correlation * varies * varies[:, None])
-            # What is smaller is rounding error of the float32 sums, not variance.
+            # Smaller variances are rounding error of the float32 sums.
             variances = variances.clamp_min(1e-6 * variances[-1].item())
             return cls(mean.float(), (varies / deviation).float(), variances, axes)
 
@@ -59,7 +56,7 @@ class Standardised(NamedTuple):
         return (x - self.mean).mul_(self.scale)
 
     def to_axes(self, weights: Tensor) -> Tensor:
-        """Weights ``(..., d + 1)`` of standardised features, the intercept last, to those of principal components."""
+        """Weights ``(..., d + 1)`` of standardised features, intercept last, as weights of principal components."""
         return torch.cat([weights[..., :-1] @ self.axes, weights[..., -1:]], -1)
 
     def from_axes(self, weights: Tensor) -> Tensor:
@@ -81,21 +78,21 @@ def fit(
 ) -> Tensor:
     """Minimise ``mean_i loss(W z_i + b) + l2 / 2 ||W||^2`` over W and b for P problems; z is x standardised by train.
 
-    One pass over the rows gives the objective and gradient of every problem that has not converged. Sums over
-    blocks are kept in whole multiples of a power of two, which float64 adds exactly: solutions are the same to the
-    last bit however the blocks are spread over processes.
+    One pass over the rows gives the objective and gradient of every problem that has not converged. Sums over blocks
+    are kept in integer multiples of a power of two, which float64 adds exactly, so solutions are identical to the last
+    bit on any number of processes.
 
     Args:
-        task: its train split gives the coordinates.
-        splits: what to fit on.
-        loss: convex, at least 0.
+        task: its train split gives the standardisation.
+        splits: splits to fit on.
+        loss: convex and non-negative.
         start: float64 ``(P, K, d + 1)``: for each of K outputs the weights of standardised features, then b.
-        l2: float64 ``(P,)``, above 0.
+        l2: float64 ``(P,)``, positive.
         intercept_penalised: whether ``l2 / 2 ||b||^2`` is added.
-        curvature: about the second derivative of the loss by one output. Where ``curvature * (second moment) + l2``
-            is the Hessian, the solver's coordinates make it the identity; it decides the speed, not the result.
+        curvature: approximate second derivative of the loss with respect to one output. The solver's coordinates make
+            ``curvature * (second moment) + l2`` the identity. It affects the speed, not the result.
         tolerance: see :func:`.solver.minimise`.
-        max_iter: most passes over the rows.
+        max_iter: maximum number of passes over the rows.
 
     Returns:
         float64 ``(P, K, d + 1)``.
@@ -107,7 +104,7 @@ def fit(
     penalty = l2[:, None].repeat(1, dim + 1)
     penalty[:, dim] *= intercept_penalised
     variances = torch.cat([standardised.variances, standardised.variances.new_ones(1)])
-    length = (curvature * variances + penalty).rsqrt()[:, None]  # of the solver's units along the axes
+    length = (curvature * variances + penalty).rsqrt()[:, None]  # length of the solver's unit along each axis
 
     def solve(problems: Tensor) -> Tensor:
         def objective(points: Tensor, index: Tensor) -> tuple[Tensor, Tensor]:
@@ -123,7 +120,7 @@ def fit(
                     losses, slopes = loss(margins.view(len(which), outputs, -1), y, which)
                     slopes = slopes.flatten(0, 1)
                     value += losses.sum(1, dtype=value.dtype).mul_(whole).round_()
-                    # float32 holds the product by a power of two, and a number too large to be rounded is whole.
+                    # The product with a power of two is exact in float32, and numbers too large to round are integers.
                     gradient[:, :dim] += (slopes @ z).mul_(whole).round_()
                     gradient[:, dim] += slopes.sum(1, dtype=value.dtype).mul_(whole).round_()
             total = all_reduce_sum(torch.cat([value, gradient.flatten()])) / (whole * count)
@@ -139,54 +136,3 @@ def fit(
     each = outputs * (8 * (2 * HISTORY + 10) * (dim + 1) + 4 * 4 * block)
     groups = torch.arange(len(start), device=start.device).split(max(MEMORY // each, 1))
     return torch.cat([solve(problems) for problems in groups])
-
-
-def occurring(splits: Sequence[Rows], classes: int) -> Tensor:
-    """How many rows have each class, int64 ``(T, classes)``."""
-    y = torch.cat([rows.y for rows in splits])
-    counts = torch.zeros(y.shape[1], classes, dtype=torch.int64, device=y.device)
-    return counts.scatter_add_(1, y.T, torch.ones_like(y.T))
-
-
-def score(task: Task, rows: Rows, weights: Tensor, known: Tensor) -> Tensor:
-    """Percentage of rows whose class has the largest output, float64 ``(G, T)``.
-
-    Args:
-        task: its train split gives the coordinates.
-        rows: what to classify.
-        weights: ``(G, T, C, d + 1)``, as :func:`fit`'s.
-        known: bool ``(T, C)``, classes that may be predicted.
-    """
-    standardised = Standardised.of(task)
-    grid, targets, classes, _ = weights.shape
-    flat = weights.flatten(1, 2).float()
-    correct = torch.zeros(grid, targets, dtype=torch.float64, device=weights.device)
-    for x, y in rows.blocks():
-        z = standardised(x)
-        for count, w in zip(correct, flat, strict=True):
-            margins = torch.addmm(w[:, -1:], w[:, :-1], z.T).view(targets, classes, -1)
-            predicted = margins.masked_fill_(~known[..., None], -torch.inf).argmax(1)
-            count += (predicted == y.T).sum(1)
-    return 100 * all_reduce_sum(correct) / len(rows)
-
-
-def choose_and_score(task: Task, grid: Sequence[float], fit: Fit) -> list[tuple[float, float]]:
-    """Fit with every regularisation of the grid on train, refit each target's best on train + validation.
-
-    Args:
-        task: T targets.
-        grid: regularisations, the strongest first: of those equally good on validation the first is chosen.
-        fit: see :data:`Fit`.
-
-    Returns:
-        For each target the accuracy on test, in percent, and the regularisation.
-    """
-    train = (task.train,)
-    every = torch.tensor(grid, dtype=torch.float64, device=task.device)[:, None].expand(-1, task.num_targets)
-    weights = fit(train, every, None, LOOSE)
-    best = score(task, task.validation, weights, occurring(train, task.num_classes) > 0).argmax(0)
-    target = torch.arange(task.num_targets, device=task.device)
-    chosen = every[best, target]
-    weights = fit(task.fitting, chosen[None], weights[best, target][None], TIGHT)
-    accuracy = score(task, task.test, weights, occurring(task.fitting, task.num_classes) > 0)[0]
-    return list(zip(accuracy.tolist(), chosen.tolist(), strict=True))

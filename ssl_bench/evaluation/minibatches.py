@@ -1,4 +1,4 @@
-"""Random minibatches of rows that lie in several splits."""
+"""Random minibatches from the rows of several splits."""
 
 from collections.abc import Iterator, Sequence
 
@@ -9,15 +9,15 @@ from ssl_bench.evaluation.rows import Rows
 
 
 def minibatches(parts: Sequence[Rows], size: int, generator: Generator) -> Iterator[tuple[Tensor, Tensor]]:
-    """All rows of the parts, shuffled together and read a minibatch at a time: one epoch.
+    """One epoch: all rows of the parts, shuffled together, in minibatches.
 
     Args:
         parts: splits with labels of the same targets.
-        size: rows of a minibatch; the last has what is left.
-        generator: of the order, on the CPU so that it is the same on every device.
+        size: rows per minibatch; the last may be smaller.
+        generator: generator of the order, on the CPU so that it is the same on every device.
 
     Yields:
-        Features ``(B, d)`` and labels ``(B, T)``; within a minibatch in the order of the parts.
+        Features ``(B, d)`` and labels ``(B, T)``; rows of the first part come first.
     """
     order = torch.randperm(sum(map(len, parts)), generator=generator)
     for batch in order.split(size):

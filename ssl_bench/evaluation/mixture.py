@@ -1,4 +1,4 @@
-"""Gaussian mixtures and EM, many mixtures in one pass, each step a matrix product (Dempster et al. 1977)."""
+"""Gaussian mixtures fitted by EM, many mixtures in each pass over the rows (Dempster et al. 1977)."""
 
 from collections.abc import Callable
 from math import log, pi
@@ -9,20 +9,20 @@ from torch import Tensor
 
 from ssl_bench.distributed import all_reduce_sum
 from ssl_bench.errors import UserError
-from ssl_bench.evaluation.protocols.kmeans import assign_clusters
+from ssl_bench.evaluation.lloyd import assign_clusters
 from ssl_bench.evaluation.rows import Rows
 
 CHUNK = 256
-"""Rows whose products of coordinates are held at a time: 4 MB for 64 dimensions."""
+"""Rows whose products of coordinates are in memory at a time: 4 MB for 64 dimensions."""
 
 
 class Mixture(NamedTuple):
     """R mixtures of K Gaussians each, float64.
 
     Attributes:
-        weights: ``(R, K)``, each mixture's sum to 1.
+        weights: ``(R, K)``, summing to 1 over components.
         means: ``(R, K, m)``.
-        covariances: ``(R, K, m, m)``, or ``(R, K, m)`` if they are diagonal.
+        covariances: ``(R, K, m, m)`` if full, ``(R, K, m)`` if diagonal.
     """
 
     weights: Tensor
@@ -30,20 +30,21 @@ class Mixture(NamedTuple):
     covariances: Tensor
 
     def take(self, runs: Tensor | slice) -> "Mixture":
-        """Some of the R mixtures."""
+        """The mixtures at these positions."""
         return Mixture(*(part[runs] for part in self))
 
 
 class Family(NamedTuple):
-    """Gaussians as an exponential family: ``log N(z) = theta . phi(z)``, phi being 1, z and products of coordinates.
+    """Gaussians as an exponential family: ``log N(z) = theta . phi(z)``.
 
-    Both steps of EM are then one matrix product, of all components of all mixtures with phi. It is in float64: the
-    products' sums cancel, and a component as narrow as the ridge would be lost in float32's rounding.
+    phi consists of 1, z and products of two coordinates. Both steps of EM are then one matrix product of all components
+    of all mixtures with phi. It is computed in float64: the products' sums cancel, and float32 rounding would lose a
+    component as narrow as the ridge.
 
     Attributes:
-        i: int64 ``(P,)``, first factors of the products.
-        j: int64 ``(P,)``, second factors; ``i <= j`` each pair once if covariances are full, ``i = j`` if diagonal.
-        full: whether they are full.
+        i: int64 ``(P,)``, first factor of each product.
+        j: int64 ``(P,)``, second factor: every pair ``i <= j`` for full covariances, ``i = j`` for diagonal ones.
+        full: whether covariances are full.
     """
 
     i: Tensor
@@ -52,17 +53,17 @@ class Family(NamedTuple):
 
     @classmethod
     def of(cls, dim: int, full: bool, device: torch.device) -> "Family":
-        """The family of Gaussians in ``dim`` dimensions."""
+        """Family of Gaussians in ``dim`` dimensions."""
         i, j = torch.triu_indices(dim, dim, device=device) if full else torch.arange(dim, device=device).expand(2, -1)
         return cls(i, j, full)
 
     def phi(self, z: Tensor) -> Tensor:
-        """``(1 + m + P, n)`` of points ``(n, m)``."""
+        """Sufficient statistics ``(1 + m + P, n)`` of points ``(n, m)``."""
         z = z.T.contiguous()
         return torch.cat([torch.ones_like(z[:1]), z, z[self.i] * z[self.j]])
 
     def theta(self, mixture: Mixture) -> Tensor:
-        """Weighted log-densities' coefficients on phi, ``(R K, 1 + m + P)``.
+        """Coefficients on phi ``(R K, 1 + m + P)`` of the logarithms of weight times density.
 
         Raises:
             UserError: a covariance is not positive definite.
@@ -87,11 +88,13 @@ class Family(NamedTuple):
         return torch.cat([constant.unsqueeze(-1), linear, square], -1).flatten(0, 1)
 
     def maximise(self, statistics: Tensor, ridge: float) -> Mixture:
-        """The mixtures of greatest likelihood for sums ``(R, K, 1 + m + P)`` of responsibility times phi.
+        """M step: the mixtures of maximum likelihood.
 
-        `ridge` is added to every variance.
+        Args:
+            statistics: sums over points of responsibility times phi, ``(R, K, 1 + m + P)``.
+            ridge: added to every variance.
         """
-        # A component without a point keeps weight near 0 and not 0, whose logarithm is not finite.
+        # An empty component keeps a weight near 0 but not 0, so that its logarithm is finite.
         sizes = statistics[..., 0] + 10 * torch.finfo(statistics.dtype).eps
         average = statistics / sizes.unsqueeze(-1)
         dim = int(self.j[-1]) + 1
@@ -105,22 +108,22 @@ class Family(NamedTuple):
         return Mixture(sizes / sizes.sum(-1, keepdim=True), means, covariances.clamp_min(0) + ridge)
 
     def log_densities(self, theta: Tensor, phi: Tensor, k: int) -> Tensor:
-        """Log of weight times density of each component ``(R, k, n)``."""
+        """Logarithm of weight times density of each component at each point, ``(R, k, n)``."""
         return (theta @ phi).view(-1, k, phi.shape[1])
 
 
-Points = Callable[[Tensor], Tensor]
-"""Maps a block's features ``(n, D)`` to the points ``(n, m)``, float64, that the mixture is of."""
+ToPoints = Callable[[Tensor], Tensor]
+"""Maps the features of a block ``(n, D)`` to the points ``(n, m)``, float64, that the mixture models."""
 
 
-def from_centres(rows: Rows, points: Points, family: Family, centres: Tensor, scale: Tensor, ridge: float) -> Mixture:
-    """Mixtures whose components are the points nearest to each of K centres ``(R, K, m)``, float32.
+def from_centres(rows: Rows, points: ToPoints, family: Family, centres: Tensor, scale: Tensor, ridge: float) -> Mixture:
+    """Initial mixtures from k-means: each component is fitted to the points nearest to one of K centres.
 
     Args:
-        rows: whose points they are.
-        points: features to points.
+        rows: rows whose points are assigned.
+        points: maps features to points.
         family: kind of covariance.
-        centres: in the coordinates ``points * scale``.
+        centres: float32 ``(R, K, m)``, in the coordinates ``points * scale``.
         scale: ``(m,)``.
         ridge: added to every variance.
     """
@@ -135,24 +138,24 @@ def from_centres(rows: Rows, points: Points, family: Family, centres: Tensor, sc
 
 
 def em(
-    rows: Rows, points: Points, family: Family, start: Mixture, *, ridge: float, max_iter: int, tol: float
+    rows: Rows, points: ToPoints, family: Family, start: Mixture, *, ridge: float, max_iter: int, tol: float
 ) -> tuple[Mixture, Tensor]:
-    """Expectation maximisation of R mixtures in one pass of the rows for each iteration.
+    """Expectation maximisation of R mixtures, one pass over the rows per iteration for all of them.
 
-    A mixture ends when its mean log-likelihood changes by less than `tol`, as scikit-learn's.
+    A mixture stops when its mean log-likelihood changes by less than `tol`, as in scikit-learn.
 
     Args:
-        rows: whose points are fitted.
-        points: features to points.
+        rows: rows whose points are fitted.
+        points: maps features to points.
         family: kind of covariance.
-        start: R mixtures to begin from.
+        start: R initial mixtures.
         ridge: added to every variance in every iteration.
-        max_iter: most iterations.
-        tol: nats per point.
+        max_iter: maximum number of iterations.
+        tol: tolerance in nats per point.
 
     Returns:
-        The mixtures, and the mean log-likelihood ``(R,)`` of those the last step began from, which is no greater
-        but for the ridge.
+        The mixtures, and the mean log-likelihoods ``(R,)`` before the last M step (no higher than after it, apart from
+        the ridge).
 
     Raises:
         UserError: a covariance is not positive definite.

@@ -1,4 +1,4 @@
-"""Exact k nearest neighbours, in a bank that is shared by all processes and may be larger than memory."""
+"""Exact k-nearest-neighbour search, shared by all processes, in a bank that may be larger than memory."""
 
 from collections.abc import Iterator
 from typing import Literal, NamedTuple
@@ -13,19 +13,19 @@ from ssl_bench.evaluation.rows import Rows
 Distance = Literal["cosine", "euclidean"]
 
 TILE = 2**16
-"""Rows of the bank that are searched at a time: a bank in a file is read once, and need not fit into memory."""
+"""Rows of the bank in memory at a time. A bank in a file is read once."""
 SCORES = {"cpu": 5 * 2**22, "cuda": 2**28}
-"""Products of features and scores held at a time: 80 MiB, and 1 GiB on a GPU."""
+"""Scores in memory at a time: 80 MiB, and 1 GiB on a GPU."""
 GROUP = 32
-"""Columns of which only the largest is looked at first."""
+"""Columns per group; the maxima of the groups are compared first."""
 
 
 class Neighbours(NamedTuple):
-    """The k nearest rows of a bank to each of Q queries, nearest first.
+    """The k rows of a bank that are nearest to each of Q queries, nearest first; ties in order of row numbers.
 
     Attributes:
-        score: float32 ``(Q, k)``: |q| times the cosine similarity, or half of |q|^2 - |q - b|^2.
-        row: int32 ``(Q, k)``, rows of the bank; of equally near rows, the one with the smaller number is nearer.
+        score: float32 ``(Q, k)``, higher is nearer: |q| times the cosine similarity, or half of |q|^2 - |q - b|^2.
+        row: int32 ``(Q, k)``, row numbers in the bank.
     """
 
     score: Tensor
@@ -33,10 +33,10 @@ class Neighbours(NamedTuple):
 
 
 def largest(scores: Tensor, k: int) -> tuple[Tensor, Tensor]:
-    """The k largest of each row and their columns, ``topk`` of a wide matrix: ``(Q, k)`` each, in falling order.
+    """``topk`` of a wide matrix: the k largest values of each row and their columns, ``(Q, k)`` each, decreasing.
 
-    The k largest values lie in the k groups of columns with the largest maxima, and a maximum costs a tenth of a
-    place in a selection.
+    The k largest values lie in the k groups of columns with the largest maxima, and computing a maximum takes a
+    tenth of the time of selecting.
     """
     rows, width = scores.shape
     size = GROUP if width >= 2 * GROUP * k else GROUP // 4
@@ -45,13 +45,13 @@ def largest(scores: Tensor, k: int) -> tuple[Tensor, Tensor]:
         return values, columns
     groups = scores.view(rows, -1, size).amax(2).topk(k, sorted=False).indices
     of_all = groups + torch.arange(rows, device=scores.device).unsqueeze(1) * (width // size)
-    members = scores.view(-1, size).index_select(0, of_all.flatten())  # on CPU 10 times faster than gather
+    members = scores.view(-1, size).index_select(0, of_all.flatten())  # on a CPU 10 times faster than gather
     values, columns = largest(members.view(rows, -1), k)
     return values, groups.gather(1, columns // size) * size + columns % size
 
 
 def exactly_largest(scores: Tensor, k: int) -> tuple[Tensor, Tensor]:
-    """As :func:`largest`, but of equal values at the k-th place those in the first columns; in any order."""
+    """As :func:`largest`, but of values equal to the k-th largest the first columns are chosen; in any order."""
     values, columns = largest(scores, min(k + 1, scores.shape[1]))
     kth = values[:, k - 1 : k]
     tied = (values[:, k:] == kth).any(1).nonzero().squeeze(1)
@@ -66,18 +66,18 @@ def exactly_largest(scores: Tensor, k: int) -> tuple[Tensor, Tensor]:
 
 
 def top_neighbours(score: Tensor, row: Tensor, k: int) -> Neighbours:
-    """The k of some candidates ``(Q, n)`` with the highest score; of equal ones, those with the smaller number."""
+    """The k of n candidates ``(Q, n)`` with the highest scores; ties in order of row numbers."""
     row, order = row.sort(1)
     score, order = score.gather(1, order).sort(stable=True, dim=1, descending=True)
     return Neighbours(score[:, :k], row.gather(1, order[:, :k]))
 
 
 def tiles(bank: tuple[Rows, ...]) -> Iterator[list[tuple[int, Tensor]]]:
-    """This process's blocks of the bank, each with the number of its first row, up to TILE rows at a time."""
+    """This process's blocks of the bank, each with the number of its first row, in lists of up to `TILE` rows."""
     tile: list[tuple[int, Tensor]] = []
     start = 0
     for part in bank:
-        for rows in part.mine():
+        for rows in part.local_slices():
             if tile and sum(len(x) for _, x in tile) + rows.stop - rows.start > TILE:
                 yield tile
                 tile = []
@@ -88,7 +88,7 @@ def tiles(bank: tuple[Rows, ...]) -> Iterator[list[tuple[int, Tensor]]]:
 
 
 def affine(x: Tensor, distance: Distance) -> tuple[Tensor, Tensor]:
-    """Scale and shift ``(n,)`` that make scores of products with bank rows ``(n, d)``; a row of zeros scores 0."""
+    """Scale and shift ``(n,)`` that turn products with bank rows ``(n, d)`` into scores; a zero row has score 0."""
     norm = x.norm(dim=1)
     if distance == "cosine":
         return 1 / norm.clamp_min(1e-12), torch.zeros_like(norm)
@@ -96,13 +96,13 @@ def affine(x: Tensor, distance: Distance) -> tuple[Tensor, Tensor]:
 
 
 class Tile:
-    """Some of this process's blocks of the bank, to be scored at once."""
+    """Blocks of the bank that are scored together."""
 
     def __init__(self, blocks: list[tuple[int, Tensor]], size: int, distances: tuple[Distance, ...]) -> None:
         self.blocks = [x for _, x in blocks]
         self.lengths = [len(x) for x in self.blocks]
         device = self.blocks[0].device
-        self.pad = pad = -sum(self.lengths) % GROUP  # columns of score -inf and number N, so that all groups are full
+        self.pad = pad = -sum(self.lengths) % GROUP  # extra columns with score -inf and row N fill the last group
         numbers = [start + torch.arange(len(x), device=device) for start, x in blocks]
         self.rows = F.pad(torch.cat(numbers).int(), (0, pad), value=size)
         self.affine: dict[Distance, tuple[Tensor, Tensor]] = {}
@@ -111,7 +111,7 @@ class Tile:
             self.affine[distance] = F.pad(scale, (0, pad), value=1), F.pad(shift, (0, pad), value=-torch.inf)
 
     def products(self, q: Tensor, out: Tensor) -> None:
-        """Products ``(Q, n)`` of queries and rows of the bank, block by block; 0 in the padding."""
+        """Write products ``(Q, n)`` of queries and rows of the bank, block by block; 0 in the padding."""
         *parts, padding = out.split([*self.lengths, self.pad], 1)
         for x, part in zip(self.blocks, parts, strict=True):
             torch.mm(q, x.T, out=part)
@@ -121,25 +121,25 @@ class Tile:
 def search(
     bank: tuple[Rows, ...], queries: Rows, k: int, distances: tuple[Distance, ...]
 ) -> dict[Distance, Neighbours]:
-    """Exact nearest rows of a bank, of which every process searches its own blocks.
+    """Exact nearest neighbours; every process searches its own blocks of the bank.
 
-    One product of the raw features serves all distances: q.b / |b| ranks as cosine similarity does and
-    q.b - |b|^2 / 2 as Euclidean distance. It is float32's, so that squared distances are right to about
-    1e-7 (|q|^2 + |b|^2): rows whose distances differ by less may change places.
+    All distances use the same product of the raw features: ranking by q.b / |b| is ranking by cosine similarity, and
+    ranking by q.b - |b|^2 / 2 is ranking by Euclidean distance. The product is in float32, so squared distances are
+    accurate to about 1e-7 (|q|^2 + |b|^2); rows whose distances differ by less may be swapped.
 
     Args:
-        bank: features ``(N_i, d)``, numbered from 0 through all parts; N in all.
+        bank: parts with features ``(N_i, d)``, rows numbered from 0 through all parts; N in total.
         queries: features ``(Q, d)``.
-        k: neighbours of each query, at most N.
-        distances: what to be near in.
+        k: number of neighbours of each query, at most N.
+        distances: ``cosine``, ``euclidean`` or both.
 
     Returns:
-        Neighbours of all queries, whole in every process.
+        Neighbours of all queries by distance, the same in every process.
     """
     size, device = sum(map(len, bank)), queries.device
-    # Every process multiplies the same blocks by as many queries: the products are the same to the last bit.
+    # Every process multiplies the same blocks by the same number of queries: products are identical to the last bit.
     step = max(1, SCORES[device.type] // min(size, TILE) // len(distances))
-    step -= step % 64 if step > 64 else 0  # odd numbers of rows are a fifth slower to multiply
+    step -= step % 64 if step > 64 else 0  # products with other numbers of rows are a fifth slower
     chunks = [slice(i, min(i + step, len(queries))) for i in range(0, len(queries), step)]
     found = {
         distance: Neighbours(
@@ -160,7 +160,7 @@ def search(
                 s = torch.addcmul(shift, products[: len(q)], scale, out=scores[: len(q)])
                 values, columns = exactly_largest(s, min(k, len(tile.rows)))
                 near = tile.rows[columns]
-                if number:  # what earlier tiles hold
+                if number:  # merge with the neighbours from earlier tiles
                     values = torch.cat([score[chunk], values], 1)
                     values, near = top_neighbours(values, torch.cat([row[chunk], near], 1), k)
                 score[chunk, : values.shape[1]], row[chunk, : near.shape[1]] = values, near

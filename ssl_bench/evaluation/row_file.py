@@ -1,4 +1,4 @@
-"""A safetensors file that many processes fill row by row: the library writes only tensors that are whole in memory."""
+"""A safetensors file that several processes fill row by row; safetensors itself writes only whole tensors."""
 
 import json
 import os
@@ -15,15 +15,15 @@ DTYPES = {torch.float32: "F32", torch.int64: "I64"}
 
 
 class RowFile:
-    """Makes the file, at its full size, in the first process, and lets every process write its rows.
+    """Context manager that creates the file at its full size and lets every process write its rows.
 
-    Rows are written by position and not through a shared memory map: on a network file system two machines that
-    map one page would overwrite each other's rows. Leaving the context gives the file its name, or removes it where
-    there was an error.
+    Rows are written by position rather than through a shared memory map: on a network file system two machines that map
+    the same page would overwrite each other's rows. Until the context exits without an error the file has the suffix
+    ``.partial``; on an error it is removed.
 
     Args:
-        path: the file; replaced where it is there.
-        tensors: by name, the type and shape of one to be filled, or one that is written whole at once.
+        path: the file; replaced if it exists.
+        tensors: by name, the type and shape of a tensor to fill row by row, or a whole tensor to write at once.
     """
 
     def __init__(self, path: Path, tensors: dict[str, tuple[torch.dtype, tuple[int, ...]] | Tensor]) -> None:
@@ -36,7 +36,7 @@ class RowFile:
             header[name] = {"dtype": DTYPES[dtype], "shape": shape, "data_offsets": [position, end]}
             self.start[name], position = position, end
         text = json.dumps(header).encode()
-        text += b" " * (-len(text) % 8)  # tensors begin at a multiple of 8, as the format asks
+        text += b" " * (-len(text) % 8)  # the format requires tensors to begin at a multiple of 8
         self.start = {name: 8 + len(text) + start for name, start in self.start.items()}
         if rank() == 0:
             with self.partial.open("wb") as file:
@@ -49,7 +49,11 @@ class RowFile:
                 self.write(name, torch.arange(len(tensor)), tensor)
 
     def write(self, name: str, ids: Tensor, rows: Tensor) -> None:
-        """Put rows ``(n, ...)`` at ``ids`` ``(n,)``; of rows with the same id one stays."""
+        """Write rows ``(n, ...)`` to positions ``ids`` ``(n,)``; of rows with the same id one is kept.
+
+        Raises:
+            OSError: a row was not written completely.
+        """
         ids, order = ids.sort()
         rows = rows[order].contiguous()
         runs = torch.tensor_split(torch.arange(len(ids)), (ids.diff() != 1).nonzero().squeeze(1) + 1)
@@ -58,7 +62,7 @@ class RowFile:
                 position = self.start[name] + int(ids[run[0]]) * self.row_bytes[name]
                 part = rows[run[0] : run[-1] + 1]
                 if os.pwrite(self.file.fileno(), part.numpy().data, position) < part.nbytes:
-                    raise OSError(f"{self.path}: not all was written; is the disk full?")
+                    raise OSError(f"{self.path}: not all rows were written; is the disk full?")
 
     def __enter__(self) -> "RowFile":
         return self

@@ -1,4 +1,4 @@
-"""Rows of features in blocks: what keeps every figure the same on one process and on many."""
+"""Rows of features in fixed blocks, shared between processes, so that metrics are the same on any number of them."""
 
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
@@ -7,24 +7,25 @@ import torch
 from torch import Tensor
 
 from ssl_bench.distributed import gather_rows, share
+from ssl_bench.evaluation.features import FeatureSplit
 
-BLOCKS, SMALLEST, LARGEST = 64, 1024, 8192
-"""A split is cut into about 64 blocks, of 1,024 to 8,192 rows, however many processes there are."""
+BLOCKS, MIN_ROWS, MAX_ROWS = 64, 1024, 8192
+"""A split is divided into about 64 blocks of 1,024 to 8,192 rows, whatever the number of processes."""
 
 
 @dataclass(frozen=True)
 class Rows:
-    """One split's features and labels, whole in every process, and computed on a block at a time.
+    """Features and labels of one split, processed one block at a time.
 
-    Blocks depend on the number of rows alone, and each is computed on by one process. A sum over blocks that is
-    kept in float64 and then all-reduced therefore comes out the same, but for float64's last bits, on any number
-    of processes; nothing larger than a block need be in memory.
+    Every process can read all rows. The blocks depend only on the number of rows, and each is processed by exactly one
+    process. A sum over blocks in float64, all-reduced, is therefore the same on any number of processes up to the last
+    bits of float64. Only one block needs to be in memory.
 
     Attributes:
-        features: float32 ``(M, d)``, in memory, mapped from a file, or on the evaluation device.
-        y: int64 ``(N, T)`` on the device, the labels of T targets; every row has all of them.
-        device: where blocks are computed on.
-        index: int64 ``(N,)``, the rows of `features` that are meant; None for all, in their order.
+        features: float32 ``(M, d)``, in memory, memory-mapped from a file, or on the evaluation device.
+        y: int64 ``(N, T)`` on the device, labels of T targets; every row has all T labels.
+        device: where blocks are processed.
+        index: int64 ``(N,)``, rows of `features` to use; None for all rows in order.
     """
 
     features: Tensor
@@ -32,16 +33,21 @@ class Rows:
     device: torch.device
     index: Tensor | None = None
 
+    @classmethod
+    def of(cls, split: FeatureSplit, device: torch.device) -> "Rows":
+        """All rows of a split with their labels, -1 included."""
+        return cls(split.features, split.labels.reshape(len(split.labels), -1).to(device), device)
+
     def __len__(self) -> int:
         return len(self.y)
 
     @property
     def dim(self) -> int:
-        """Length of a feature."""
+        """Number of features per row, d."""
         return self.features.shape[1]
 
     def take(self, rows: Tensor | slice) -> Tensor:
-        """Features ``(n, d)`` of some rows, on the device."""
+        """Features ``(n, d)`` of the given rows, on the device."""
         if self.index is not None:
             rows = self.index[rows.to(self.index.device) if isinstance(rows, Tensor) else rows]
         elif isinstance(rows, slice):
@@ -50,21 +56,30 @@ class Rows:
         return self.features.index_select(0, rows).to(self.device, non_blocking=True)
 
     def slices(self) -> list[slice]:
-        """All blocks, in order."""
-        size = min(max(-(-len(self) // BLOCKS), SMALLEST), LARGEST)
+        """All blocks in order."""
+        size = min(max(-(-len(self) // BLOCKS), MIN_ROWS), MAX_ROWS)
         return [slice(start, min(start + size, len(self))) for start in range(0, len(self), size)]
 
-    def mine(self) -> list[slice]:
-        """This process's blocks: contiguous, the ranks' parts in rank order."""
+    def local_slices(self) -> list[slice]:
+        """This process's blocks: contiguous, in rank order."""
         slices = self.slices()
         return [slices[i] for i in share(len(slices))]
 
     def blocks(self) -> Iterator[tuple[Tensor, Tensor]]:
-        """Features ``(n, d)`` and labels ``(n, T)`` of each of this process's blocks. Not to be written to."""
-        for rows in self.mine():
+        """Features ``(n, d)`` and labels ``(n, T)`` of each of this process's blocks. Do not modify them in place."""
+        for rows in self.local_slices():
             yield self.take(rows), self.y[rows]
 
-    def map(self, function: Callable[[Tensor], Tensor], *like: int, dtype: torch.dtype = torch.int64) -> Tensor:
-        """``function`` of every block's features, gathered: ``(N, *like)`` of `dtype`, whole in every process."""
-        empty = torch.empty(0, *like, dtype=dtype, device=self.device)
+    def map(self, function: Callable[[Tensor], Tensor], *shape: int, dtype: torch.dtype = torch.int64) -> Tensor:
+        """Apply a function to the features of every block and gather the results in every process.
+
+        Args:
+            function: features ``(n, d)`` to results ``(n, *shape)``.
+            *shape: shape of one row's result.
+            dtype: type of the results.
+
+        Returns:
+            ``(N, *shape)``.
+        """
+        empty = torch.empty(0, *shape, dtype=dtype, device=self.device)
         return gather_rows(torch.cat([empty, *(function(x) for x, _ in self.blocks())]))

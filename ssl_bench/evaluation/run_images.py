@@ -1,4 +1,4 @@
-"""Images of a run, real and generated, for the protocols that compare images and not features."""
+"""Real images and samples of a run, for the protocols that compare images."""
 
 from collections.abc import Iterator
 from pathlib import Path
@@ -18,13 +18,13 @@ BATCH_SIZE = 256
 
 
 def images_of_run(run: Run, config: dict[str, Any], folder: Path, device: torch.device) -> EvaluatedEncoder:
-    """What the protocols that look at images, real and generated ones, need of a run; features are of no width.
+    """The run's images and, if its method is generative, its samples. Features are empty, ``(N, 0)``.
 
     Args:
-        run: the objects; the data are set up.
-        config: the resolved configuration that the run folder is of.
+        run: method, data and views; the data are set up.
+        config: resolved configuration of the run folder.
         folder: the run folder.
-        device: where the images are wanted. The method is where it is and in the mode that it is in.
+        device: device of the returned images. The method stays on its device and in its mode.
     """
     method, data = run.method, run.data
 
@@ -33,7 +33,7 @@ def images_of_run(run: Run, config: dict[str, Any], folder: Path, device: torch.
             pictures = run.views.to_image(run.views.evaluation_input(batch.images.to(device, non_blocking=True)))
             yield Batch(pictures, batch.labels.to(device), batch.ids.to(device))
 
-    @torch.no_grad()  # and no inference mode, whose tensors training could not go on with
+    @torch.no_grad()  # not inference_mode: training could not continue with its tensors
     def sample(n: int, generator: Generator) -> Tensor:
         assert isinstance(method, Generative)
         return method.sample(n, generator).float().to(device)
@@ -51,5 +51,5 @@ def images_of_run(run: Run, config: dict[str, Any], folder: Path, device: torch.
 
 
 def scoring_device(device: torch.device) -> torch.device:
-    """Where to score what is on that device: there, or on the CPU where the device has no float64."""
+    """Device for the protocols: the given one if it is a GPU with float64, else the CPU."""
     return device if device.type == "cuda" else torch.device("cpu")

@@ -1,4 +1,4 @@
-"""Limited-memory BFGS for many smooth convex problems at once (Liu & Nocedal 1989; Nocedal & Wright, Algorithm 7.5)."""
+"""L-BFGS for many smooth convex problems at once (Liu & Nocedal 1989; Nocedal & Wright 2006, Algorithm 7.5)."""
 
 from collections.abc import Callable
 
@@ -6,28 +6,29 @@ import torch
 from torch import Tensor
 
 Function = Callable[[Tensor, Tensor], tuple[Tensor, Tensor]]
-"""Points ``(p, n)`` of the problems ``(p,)`` to their values ``(p,)`` and gradients ``(p, n)``."""
+"""Maps points ``(p, n)`` and the numbers of their problems ``(p,)`` to values ``(p,)`` and gradients ``(p, n)``."""
 
 HISTORY = 10
-FLOOR = 0.1
-"""Of a value below this the last digits are not looked for: losses of separable classes go to 0, and slowly."""
-SHORTEST = 2.0**-20
-"""A step that must be shorter than this to descend is rounding error: the problem is solved as far as it can be."""
+MIN_VALUE = 0.1
+"""Lower bound of the value that `tolerance` is relative to: losses of separable classes go to 0 slowly."""
+MIN_STEP = 2.0**-20
+"""If a step must be shorter than this to decrease the function, rounding error dominates and the problem stops."""
 
 
 def minimise(function: Function, start: Tensor, *, tolerance: float, max_passes: int) -> Tensor:
-    """Minimise P independent functions of n variables, all of them in each call of ``function``.
+    """Minimise P independent functions of n variables, evaluating all of them in each call of ``function``.
 
-    Each problem has its own curvature, step and end, and takes the steps it would take alone; one that has
-    converged is left out of later calls. It is meant for coordinates in which the Hessians are near the identity,
-    where a first step of length 1 is right and nearly every step is accepted: calls are about iterations.
+    Each problem has its own curvature estimate, step length and end, so it takes the same steps as if it were solved
+    alone; a problem that has converged is not passed to ``function`` any more. The coordinates should be such that the
+    Hessians are near the identity. Then an initial step of length 1 is right, nearly every step is accepted, and the
+    number of calls is about the number of iterations.
 
     Args:
-        function: what to minimise; smooth, convex and bounded below by 0.
+        function: smooth, convex and bounded below by 0.
         start: float64 ``(P, n)``.
-        tolerance: a problem ends where half its Newton decrement (the estimate of ``f - min f`` that the
-            approximated Hessian gives) is at most this part of f, or of :data:`FLOOR` where f is less.
-        max_passes: most calls of ``function``.
+        tolerance: a problem stops when half its Newton decrement (the approximate Hessian's estimate of ``f - min f``)
+            is at most this fraction of f, or of :data:`MIN_VALUE` if f is smaller.
+        max_passes: maximum number of calls of ``function``.
 
     Returns:
         float64 ``(P, n)``, the last accepted point of each problem.
@@ -41,7 +42,7 @@ def minimise(function: Function, start: Tensor, *, tolerance: float, max_passes:
     direction = -gradient
     for _ in range(max_passes - 1):
         slope = _dot(gradient, direction)
-        going = (-slope / 2 > tolerance * value.clamp_min(FLOOR)) & (step > SHORTEST)
+        going = (-slope / 2 > tolerance * value.clamp_min(MIN_VALUE)) & (step > MIN_STEP)
         if not going.all():
             result[problems[~going]] = point[~going]
             if not going.any():
@@ -51,8 +52,8 @@ def minimise(function: Function, start: Tensor, *, tolerance: float, max_passes:
             pairs = pairs.select(going)
         trial = point + step[:, None] * direction
         trial_value, trial_gradient = function(trial, problems)
-        # Armijo's rule, or, where the decrease is lost in the rounding of f, the same said by slopes (Hager & Zhang
-        # 2005, equation 23).
+        # Armijo's condition, or, if the decrease is below the rounding error of f, the equivalent condition on slopes
+        # (Hager & Zhang 2005, Eq. 23).
         rise = trial_value - value
         accepted = rise <= 1e-4 * step * slope
         accepted |= (rise <= 1e-6 * value) & (_dot(trial_gradient, direction) <= -(1 - 2e-4) * slope)
@@ -61,7 +62,7 @@ def minimise(function: Function, start: Tensor, *, tolerance: float, max_passes:
         point, gradient = torch.where(kept, trial, point), torch.where(kept, trial_gradient, gradient)
         value = torch.where(accepted, trial_value, value)
         direction = torch.where(kept, pairs.direction(gradient), direction)
-        # Otherwise to the lowest point of the parabola through what is known, within bounds.
+        # Otherwise minimise the interpolating parabola, within bounds.
         shorter = step * (-slope * step / (2 * (rise - slope * step))).clamp(0.1, 0.5)
         step = torch.where(accepted, 1.0, shorter)
     result[problems] = point
@@ -73,7 +74,7 @@ def _dot(a: Tensor, b: Tensor) -> Tensor:
 
 
 class _Pairs:
-    """The last steps of each problem and the changes of its gradient; those not yet taken are 0 and do nothing."""
+    """The last steps of each problem and the changes of its gradient; unused entries are 0 and have no effect."""
 
     def __init__(self, like: Tensor) -> None:
         self.steps = like.new_zeros(HISTORY, *like.shape)
@@ -97,7 +98,7 @@ class _Pairs:
         self.count[where] += 1
 
     def direction(self, gradient: Tensor) -> Tensor:
-        """``-H gradient`` by the two loops."""
+        """``-H gradient`` by the two-loop recursion."""
         every = torch.arange(len(gradient), device=gradient.device)
         newest_first = [(self.count - i) % HISTORY for i in range(1, HISTORY + 1)]
         q = gradient.clone()

@@ -1,4 +1,4 @@
-"""What the protocols that need labels are given: three splits of rows with the labels of alike targets."""
+"""Task: three splits of features with labels, the input of the protocols that need labels."""
 
 from collections.abc import Callable
 from dataclasses import dataclass, field
@@ -18,8 +18,8 @@ class Moments(NamedTuple):
 
     Attributes:
         mean: ``(d,)``.
-        deviation: ``(d,)``, standard deviations; 1 where a feature is constant, so that it can be divided by.
-        correlation: ``(d, d)``, second moment of the features standardised by these.
+        deviation: ``(d,)``, standard deviations; 1 if a feature is constant, so that division is possible.
+        correlation: ``(d, d)``, second moment of the standardised features.
     """
 
     mean: Tensor
@@ -29,17 +29,20 @@ class Moments(NamedTuple):
 
 @dataclass(frozen=True)
 class Task:
-    """T targets of C classes each, on the images that have a label for all of them.
+    """T targets with C classes each, on the images that have a label for all of them.
 
-    Targets are scored together because that is one pass over the features; each is scored as if alone.
+    Targets are scored together because this takes one pass over the features; the score of each is independent of the
+    others.
 
     Attributes:
-        train: features ``(N, d)`` and labels ``(N, T)`` in ``[0, C)``; ``validation`` and ``test`` are alike.
-        num_classes: C, whether or not each of them occurs.
-        shared: what :meth:`once` has kept.
-        augmented: for every pass over augmented images that was asked for, its train and validation rows, with the
-            images and labels of ``train`` and ``validation`` in the same order.
-        layers: the same task on the features of each layer of the encoder, the first one's first.
+        train: features ``(N, d)`` and labels ``(N, T)`` in ``[0, C)``.
+        validation: the same for validation.
+        test: the same for test.
+        num_classes: C, including classes that do not occur.
+        shared: cache of :meth:`once`.
+        augmented: train and validation rows of each augmented pass, with the images and labels of ``train`` and
+            ``validation`` in the same order.
+        layers: the same task on the features of each layer of the encoder, first layer first.
     """
 
     train: Rows
@@ -57,16 +60,16 @@ class Task:
 
     @property
     def fitting(self) -> tuple[Rows, Rows]:
-        """What a classifier is fitted on once its settings are chosen: train, then validation."""
+        """Splits to refit a classifier on once its settings are chosen: train, then validation."""
         return self.train, self.validation
 
     @property
     def device(self) -> torch.device:
-        """Where the task is computed on."""
+        """Device of the computations."""
         return self.train.device
 
     def once(self, name: str, compute: Callable[[], T]) -> T:
-        """``compute()``, done once for all protocols on the same images, so it must read features and no labels."""
+        """Result of ``compute()``, cached for all protocols on the same images; it must not depend on labels."""
         if name not in self.shared:
             self.shared[name] = compute()
         result: T = self.shared[name]
@@ -76,7 +79,7 @@ class Task:
         """Moments of the train split's features."""
 
         def compute() -> Moments:
-            # About the first row and not about 0: float32 products of features far from 0 would lose the variance.
+            # Relative to the first row: float32 products of features far from 0 would lose the variance.
             origin = self.train.take(slice(1))[0]
             dim = self.train.dim
             total = torch.zeros(dim, dtype=torch.float64, device=self.device)
@@ -90,7 +93,7 @@ class Task:
             covariance = all_reduce_sum(square) / n - torch.outer(shift, shift)
             mean = origin.double() + shift
             deviation = covariance.diagonal().clamp_min(0).sqrt()
-            # A constant's computed deviation is rounding error, not 0.
+            # The computed deviation of a constant feature is rounding error, not 0.
             deviation[deviation <= 1e-6 * mean.abs()] = 1
             return Moments(mean, deviation, covariance / torch.outer(deviation, deviation))
 
@@ -98,13 +101,13 @@ class Task:
 
 
 class LabelledProtocol(Protocol):
-    """A way to score features by labels: a frozen dataclass of its settings that maps a task to named figures.
+    """Interface of protocols that need labels: a frozen dataclass of settings that maps a task to metrics.
 
-    Where nobody has chosen protocols it is computed, unless it has `applies` as label-free ones do, which then decides.
+    It runs by default, unless it has a method `runs_by_default` like label-free protocols, which then decides.
     """
 
     def __call__(self, task: Task) -> list[dict[str, float]]:
-        """Figures of each target by name, ``<protocol>/<figure>``; accuracies in percent. The same in every process."""
+        """Metrics of each target by name, ``<protocol>/<metric>``, the same in every process; accuracies in percent."""
         ...
 
 

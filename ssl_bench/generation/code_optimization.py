@@ -6,7 +6,7 @@ import torch
 from torch import Tensor
 
 from ssl_bench.errors import UserError
-from ssl_bench.evaluation.protocols.reconstruction import errors_of_each
+from ssl_bench.evaluation.reconstruction_errors import image_errors
 from ssl_bench.generation.settings import InvertSettings
 from ssl_bench.methods.inversion import InDomainInversion, PerceptualLoss
 from ssl_bench.methods.stylegan2 import StyleGAN2
@@ -94,7 +94,7 @@ def optimize_codes(
             refuse_non_finite(offsets, step + 1, settings.lr)
     with torch.no_grad(), _precision(images, autocast):
         last = synthesize(offsets).clamp(0, 1)
-    metrics = errors_of_each(images, last) | {f"start_{k}": v for k, v in errors_of_each(images, first).items()}
+    metrics = image_errors(images, last) | {f"start_{k}": v for k, v in image_errors(images, first).items()}
     return OptimizedCodes(mean + scale * offsets.detach(), last, metrics)
 
 

@@ -63,7 +63,7 @@ class Record:
     failed: dict[str, str] = field(default_factory=dict)
     scored: dict[str, str] = field(default_factory=dict)
     targets: list[str] = field(default_factory=list)
-    left_out: list[str] = field(default_factory=list)
+    skipped_targets: list[str] = field(default_factory=list)
     reference: dict[str, Any] = field(default_factory=dict)
     evaluations: list[str] = field(default_factory=list)
 

@@ -184,8 +184,8 @@ def _data_table(data: str, records: list[Record], patterns: Sequence[str]) -> Da
             if cells := {name: cell for name, cell in found[target].items() if name in formats}:
                 rows.append(Row(f"{method} (paper)", None, None, target, cells))
     notes += [f"{record.method}: {name} failed: {why}" for record in records for name, why in record.failed.items()]
-    if left_out := sorted({name for record in records for name in record.left_out}):
-        notes.append(f"constant targets, left out of every mean: {', '.join(left_out)}")
+    if skipped_targets := sorted({name for record in records for name in record.skipped_targets}):
+        notes.append(f"constant targets, left out of every mean: {', '.join(skipped_targets)}")
     notes += [
         f"paper: {source}" for source in sorted({r.reference["source"] for r in records if r.reference.get("metrics")})
     ]

@@ -159,7 +159,7 @@ def write_record(record: Record, result: Result, encoder: EvaluatedEncoder, seco
     record.metrics |= {name: float(f"{value:.9g}") for name, value in result.metrics.items()}
     record.scored |= {name: f"{source} {(commit() or '')[:7]}".strip() for name, source in result.sources.items()}
     record.failed = {name: why for name, why in record.failed.items() if name not in result.seconds} | result.failed
-    record.left_out = list(result.left_out)
+    record.skipped_targets = list(result.skipped_targets)
     record.targets = [target.name for target in encoder.features.targets]
     record.write(folder)
     return record

@@ -173,7 +173,7 @@ def test_a_wrong_key_or_value_is_one_line_with_what_is_right(flags: list[str], m
 @pytest.mark.parametrize(
     ("flag", "message"),
     [
-        ("--evaluation.protocols=[lin]", "evaluation.protocols: no protocol 'lin'; nearest: linear_probe"),
+        ("--evaluation.protocols=[linear]", "evaluation.protocols: no protocol 'linear': did you mean linear_probe"),
         ("--method.schedule.warmup=3", "schedule: warmup 3.0"),
         ("--views.recipe=[flop]", "views: unknown step 'flop'"),
     ],

@@ -20,8 +20,9 @@ from ssl_bench.evaluation.protocols.linear_probe import LinearProbe
 from ssl_bench.evaluation.protocols.linear_probe_sgd import LinearProbeSGD
 from ssl_bench.evaluation.protocols.maps import Maps
 from ssl_bench.evaluation.protocols.mlp_probe import MLPProbe
-from ssl_bench.evaluation.suite import Evaluation, tasks
+from ssl_bench.evaluation.suite import Evaluation
 from ssl_bench.evaluation.task import LabelledProtocol, Task
+from ssl_bench.evaluation.task_groups import task_groups
 from tests.evaluation.conftest import rows, task
 from tests.ranks import Ranks
 
@@ -78,7 +79,7 @@ def separated() -> Task:
 @pytest.mark.parametrize("name", PROTOCOLS)
 def test_every_protocol_is_a_documented_module_and_a_setting_of_the_same_name(name: str) -> None:
     assert name in {field.name for field in fields(Evaluation)}
-    first = (importlib.import_module(f"ssl_bench.evaluation.{name}").__doc__ or "").splitlines()[0]
+    first = (importlib.import_module(f"ssl_bench.evaluation.protocols.{name}").__doc__ or "").splitlines()[0]
     assert "arXiv" in first
 
 
@@ -247,7 +248,7 @@ def test_one_target_has_plain_names(digits: Task, tmp_path: Path) -> None:
     result = Evaluation(protocols=("knn",), knn=KNN(k=(1, 5), distances=("cosine",)))(encoder(digits, tmp_path))
     assert set(result.metrics) == {"knn_1/accuracy", "knn_5/accuracy"}
     assert set(result.seconds) == {"knn"}
-    assert result.left_out == ()
+    assert result.skipped_targets == ()
 
 
 def test_many_targets_each_have_a_name_and_the_mean_is_over_those_with_two_classes(
@@ -261,16 +262,16 @@ def test_many_targets_each_have_a_name_and_the_mean_is_over_those_with_two_class
         "linear_probe/accuracy_Hat": 0,
         "linear_probe/accuracy_hair": 100,
     }
-    assert result.left_out == ("Bald",)
+    assert result.skipped_targets == ("Bald",)
 
 
 def test_alike_targets_are_one_task_and_images_without_a_label_are_left_out_of_theirs(
     attributes: EvaluatedEncoder,
 ) -> None:
-    groups, left_out = tasks(attributes)
+    groups, skipped = task_groups(attributes)
     assert [[target.name for target in targets] for targets, _ in groups] == [["Male", "Hat"], ["hair"]]
     assert [(len(task.train), task.num_targets, task.num_classes) for _, task in groups] == [(150, 2, 2), (112, 1, 3)]
-    assert left_out == ("Bald",)
+    assert skipped == ("Bald",)
     features = attributes.features.train
     labelled = features.labels[:, 3] >= 0
     assert torch.equal(groups[1][1].train.take(slice(0, 112)), features.features[labelled])
@@ -280,7 +281,9 @@ def test_alike_targets_are_one_task_and_images_without_a_label_are_left_out_of_t
 def test_targets_with_other_classes_share_what_is_known_of_the_same_images(separated: Task, tmp_path: Path) -> None:
     y = [split.y[:, 0] for split in (separated.train, separated.validation, separated.test)]
     labels = [torch.stack([part, part == 1], 1).long() for part in y]
-    groups, _ = tasks(encoder(separated, tmp_path, labels, (Target("which", tuple("abc")), Target("one", YES_NO))))
+    groups, _ = task_groups(
+        encoder(separated, tmp_path, labels, (Target("which", tuple("abc")), Target("one", YES_NO)))
+    )
     (_, first), (_, second) = groups
     assert first.moments() is second.moments()
 
@@ -289,7 +292,7 @@ def test_a_target_constant_in_test_only_is_left_out_too(separated: Task, tmp_pat
     labels = [separated.train.y[:, 0], separated.validation.y[:, 0], torch.zeros(60, dtype=torch.int64)]
     result = Evaluation(protocols=("knn", "linear_probe"))(encoder(separated, tmp_path, labels))
     assert result.metrics == {}
-    assert result.left_out == ("digit",)
+    assert result.skipped_targets == ("digit",)
 
 
 def test_a_protocol_that_fails_is_recorded_and_the_others_run(separated: Task, tmp_path: Path) -> None:
@@ -317,7 +320,7 @@ def test_what_needs_an_encoder_says_so_where_there_are_features_only(
 
 
 def test_an_unknown_protocol_is_answered_with_the_nearest() -> None:
-    with pytest.raises(UserError, match="no protocol 'linear_prob'; nearest: linear_probe"):
+    with pytest.raises(UserError, match="no protocol 'linear_prob': did you mean linear_probe"):
         Evaluation(protocols=("linear_prob",))
 
 

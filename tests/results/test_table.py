@@ -130,7 +130,9 @@ class TestEveryFormat:
     @pytest.mark.parametrize("format", CELL)
     def test_has_notes_on_failures_targets_left_out_and_papers(self, format: str) -> None:
         reference = {"source": "Table 1", "metrics": {"knn_5/accuracy": 84.0}}
-        text = printed(record(failed={"gmm": "no such thing"}, left_out=["Bald"], reference=reference), format=format)
+        text = printed(
+            record(failed={"gmm": "no such thing"}, skipped_targets=["Bald"], reference=reference), format=format
+        )
         for note in ("simvae: gmm failed: no such thing", "left out of every mean: Bald", "paper: Table 1"):
             assert note in text
 

@@ -1,4 +1,4 @@
-"""Distances between two sets of images by their features, and how sure and varied a classifier finds one set."""
+"""Frechet distance (FID), kernel distance (KID) and inception score, from features and logits of images."""
 
 from typing import NamedTuple
 
@@ -13,7 +13,7 @@ class Statistics(NamedTuple):
     """Mean and covariance of a set of features, float64, the same in every process.
 
     Attributes:
-        number: of features, N.
+        number: number of features, N.
         mean: ``(d,)``.
         covariance: ``(d, d)``, divided by N - 1.
     """
@@ -24,11 +24,11 @@ class Statistics(NamedTuple):
 
 
 class Sums:
-    """What mean and covariance follow from, added up block by block in each process.
+    """Sums that give mean and covariance, accumulated block by block in each process.
 
     Args:
-        dim: length of a feature.
-        device: where the features are.
+        dim: number of features per image.
+        device: device of the features.
     """
 
     def __init__(self, dim: int, device: torch.device) -> None:
@@ -37,14 +37,14 @@ class Sums:
         self.square = torch.zeros(dim, dim, dtype=torch.float64, device=device)
 
     def add(self, features: Tensor) -> None:
-        """Count features ``(n, d)`` in."""
+        """Add features ``(n, d)``."""
         x = features.double()
         self.count += len(x)
         self.total += x.sum(0)
         self.square.addmm_(x.T, x)
 
     def statistics(self) -> Statistics:
-        """Of what all processes have counted in; at least two features."""
+        """Statistics of the features of all processes, at least two."""
         count, total, square = map(all_reduce_sum, (self.count, self.total, self.square))
         mean = total / count
         return Statistics(int(count), mean, (square - count * torch.outer(mean, mean)) / (count - 1))
@@ -53,7 +53,7 @@ class Sums:
 def frechet_distance(a: Statistics, b: Statistics) -> float:
     """Squared Frechet distance of two Gaussians, ``|m - m'|^2 + tr(C + C' - 2 (C C')^(1/2))``.
 
-    FID (Heusel et al. 2017, arXiv 1706.08500, equation 6) where the features are InceptionV3's.
+    It is FID (Heusel et al. 2017, arXiv 1706.08500, Eq. 6) if the features are those of InceptionV3.
     """
     root = _trace_of_root(a.covariance, b.covariance)
     return float((a.mean - b.mean).square().sum() + a.covariance.trace() + b.covariance.trace() - 2 * root)
@@ -63,8 +63,8 @@ def _trace_of_root(a: Tensor, b: Tensor) -> Tensor:
     """``tr (A B)^(1/2)`` of two covariances.
 
     With A = R R' and B = S S', A B has the eigenvalues of the symmetric R' B R, which are the squared singular values
-    of R' S. Eigenvalues are found twice as fast as singular values, but where there are zeros among them, as there are
-    with fewer images than dimensions, the root of their rounding error would be counted in.
+    of R' S. Eigenvalues are twice as fast to compute as singular values. If some are zero, as with fewer images than
+    dimensions, the square roots of their rounding errors would add up, so singular values are used.
     """
     (lower, failed_a), (_, failed_b) = torch.linalg.cholesky_ex(a), torch.linalg.cholesky_ex(b)
     if not (failed_a or failed_b):
@@ -85,17 +85,17 @@ def kernel_distance(
 ) -> tuple[float, float]:
     """Unbiased squared maximum mean discrepancy under the kernel ``(x.y / d + 1)^3``.
 
-    KID (Binkowski et al. 2018, arXiv 1801.01401, section 3 and equation 4) where the features are InceptionV3's.
+    It is KID (Binkowski et al. 2018, arXiv 1801.01401, section 3 and Eq. 4) if the features are those of InceptionV3.
 
     Args:
         a: features ``(N, d)``, the same in every process.
-        b: features ``(M, d)`` likewise.
-        subsets: random subsets of each side that are compared; processes share them.
-        size: features of one subset, drawn without replacement; all of a side that has fewer.
-        seed: of the choice of subsets.
+        b: features ``(M, d)``, the same in every process.
+        subsets: number of random subsets of a and b that are compared; processes share them.
+        size: features per subset, chosen without replacement; all features if a or b has fewer.
+        seed: seed of the subsets.
 
     Returns:
-        Mean and standard deviation over subsets. The mean may be negative: it has no bias.
+        Mean and standard deviation over subsets. The mean is unbiased and may be negative.
     """
     generator = Generator().manual_seed(seed)
     size = min(size, len(a), len(b))
@@ -115,14 +115,14 @@ def _kernel(x: Tensor, y: Tensor) -> Tensor:
 
 
 def inception_score(logits: Tensor, splits: int = 10) -> tuple[float, float]:
-    """``exp E KL(p(y|x) || p(y))`` (Salimans et al. 2016, arXiv 1606.03498, section 4).
+    """Inception score ``exp E KL(p(y|x) || p(y))`` (Salimans et al. 2016, arXiv 1606.03498, section 4).
 
     Args:
-        logits: ``(N, C)``, a classifier's for N >= splits generated images, in the order they were drawn in.
-        splits: consecutive parts, each scored on its own.
+        logits: ``(N, C)``, logits of a classifier for N >= splits samples, in the order of sampling.
+        splits: number of consecutive parts, each scored separately.
 
     Returns:
-        Mean and standard deviation over parts; from 1 (no variety) to C.
+        Mean and standard deviation over parts; from 1 (no diversity) to C.
     """
     scores = []
     for part in logits.double().tensor_split(splits):

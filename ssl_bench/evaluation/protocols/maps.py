@@ -1,8 +1,9 @@
-"""Pictures: t-SNE (van der Maaten 2008) or UMAP (McInnes 2018, arXiv 1802.03426), clusters, neighbours, classes."""
+"""Plots of the features: PCA and t-SNE or UMAP (McInnes et al. 2018, arXiv 1802.03426), clusters, neighbours."""
 
 from collections.abc import Callable
 from dataclasses import dataclass
 from importlib.util import find_spec
+from typing import Annotated
 
 import torch
 import torch.nn.functional as F
@@ -10,104 +11,104 @@ from matplotlib.figure import Figure
 from scipy.optimize import linear_sum_assignment
 from torch import Tensor
 
-from ssl_bench.data.types import Split, Target
-from ssl_bench.distributed import share_out, world_size
+from ssl_bench.data.types import Target
+from ssl_bench.distributed import share_out
 from ssl_bench.errors import UserError
 from ssl_bench.evaluation.encoder import EvaluatedEncoder
 from ssl_bench.evaluation.features import Features, FeatureSplit
+from ssl_bench.evaluation.thumbnails import fetch_thumbnails
 from ssl_bench.plots import primitives
 from ssl_bench.plots.projection import Projection, project
+from ssl_bench.ranges import Interval, check_ranges
 
-"""Principal components that t-SNE and UMAP start from: less noise, less time."""
 QUERIES, NEAREST, VOTERS = 8, 8, 20
 CHUNK = 1024
-"""Rows of the bank that all queries are compared with at a time."""
-WIDEST = 96
-"""Pixels that an image on a sheet has at most."""
+"""Rows of the bank that are compared with all queries at a time."""
 
 
+@check_ranges
 @dataclass(frozen=True)
 class Maps:
-    """Draws, and scores nothing. Pictures are PNG files under ``figures/`` of the run folder.
+    """Plots of the features as PNG files under ``figures/`` of the run folder; no metrics.
 
-    ``map.png``: the plane of the first two principal components, and t-SNE (where openTSNE is installed) or UMAP.
-    ``confusion.png``: K-means clusters of the test features on the sphere, matched one to one with the classes.
-    ``classes.png``: for each class, the accuracy of a vote of the 20 nearest training images by cosine.
-    ``neighbours.png``: test images of as many classes as there are, with the nearest training images.
+    - ``map.png``: the first two principal components beside t-SNE (van der Maaten & Hinton 2008; needs openTSNE) or
+      UMAP (McInnes et al. 2018, arXiv 1802.03426).
+    - ``confusion.png``: spherical k-means clusters of the test features, matched one to one with the classes.
+    - ``classes.png``: accuracy of each class under a vote of the 20 nearest training images by cosine similarity.
+    - ``neighbours.png``: test images of different classes with their nearest training images.
 
-    All are of the target with the most classes, and of a random part of the test split where that is large.
+    All plots use the target with the most classes and, if the test split is larger than `images`, a random subset.
 
     Args:
-        method: the map beside PCA: tsne, umap (needs umap-learn) or pca for none.
-        images: test images in a picture, at most.
-        seed: of which images they are, and of t-SNE, UMAP and K-means.
+        method: projection beside PCA: ``tsne``, ``umap`` (needs umap-learn) or ``pca`` for none.
+        images: maximum number of test images in a plot.
+        seed: seed of the subset, of t-SNE, UMAP and k-means.
     """
 
     method: Projection = "tsne"
-    images: int = 2000
+    images: Annotated[int, Interval(2)] = 2000
     seed: int = 0
 
     def __post_init__(self) -> None:
-        if self.images < 2:
-            raise UserError(f"maps: images = {self.images}; give 2 or more")
         if self.method == "umap" and find_spec("umap") is None:
-            raise UserError(
-                "maps: method = umap, which is not installed; `pip install umap-learn`, or give tsne or pca"
-            )
+            raise UserError("maps: method umap needs umap-learn; `pip install umap-learn`, or give tsne or pca")
 
-    def applies(self, encoder: EvaluatedEncoder) -> bool:
-        """Whether features have a plane to be shown in."""
+    def runs_by_default(self, encoder: EvaluatedEncoder) -> bool:
+        """Whether features have two or more dimensions."""
         return encoder.features.test.features.shape[1] >= 2
 
     def __call__(self, encoder: EvaluatedEncoder) -> dict[str, float]:
-        """Draw. The first process does it; the others lend it the images that it asks for.
+        """Write the plots. The first process plots; the others send it the images it needs.
 
         Returns:
-            No figures.
+            No metrics.
 
         Raises:
-            UserError: features have one dimension, or a picture could not be drawn.
+            UserError: features have one dimension, or a plot could not be written.
         """
-        if not self.applies(encoder):
-            raise UserError("maps: features of 1 dimension; a picture needs 2 or more")
-        (sheet,) = share_out([lambda: self.neighbours(encoder)])
-        pictures = fetch(encoder, "test", sheet[:, 0]), fetch(encoder, "train", sheet[:, 1:].flatten())
-        (problem,) = share_out([lambda: self.draw(encoder, sheet, *pictures)])
+        if encoder.features.test.features.shape[1] < 2:
+            raise UserError("maps: features of 1 dimension; a plot needs 2 or more")
+        (grid,) = share_out([lambda: self.neighbours(encoder)])
+        images = (
+            fetch_thumbnails(encoder, "test", grid[:, 0]),
+            fetch_thumbnails(encoder, "train", grid[:, 1:].flatten()),
+        )
+        (problem,) = share_out([lambda: self.plot(encoder, grid, *images)])
         if problem:
             raise UserError(f"maps: {problem}")
         return {}
 
     def rows(self, features: Features) -> Tensor:
-        """Rows of the test split that are shown, in random order."""
+        """Rows of the test split that are plotted, in random order."""
         generator = torch.Generator().manual_seed(self.seed)
         return torch.randperm(len(features.test.features), generator=generator)[: self.images]
 
     def neighbours(self, encoder: EvaluatedEncoder) -> Tensor:
-        """Test rows of different classes as far as there are, each before its nearest training rows: ``(Q, 1 + k)``."""
-        rows, (_, _, labels) = self.rows(encoder.features), shown(encoder.features)
+        """Test rows, of as many classes as possible, each followed by its k nearest training rows: ``(Q, 1 + k)``."""
+        rows, (_, _, labels) = self.rows(encoder.features), plotted_target(encoder.features)
         one_hot = F.one_hot(labels[rows] + 1)
         which = one_hot.cumsum(0).gather(1, labels[rows].unsqueeze(1) + 1).squeeze(1)  # first, second, ... of its class
         which[labels[rows] < 0] += len(rows)
         queries = rows[which.argsort(stable=True)[:QUERIES]]
         queries = queries[labels[queries].argsort(stable=True)]
-        near = nearest_images(encoder.features.test.features[queries], encoder.features.train, NEAREST, encoder.device)
+        near = nearest_by_cosine(
+            encoder.features.test.features[queries], encoder.features.train, NEAREST, encoder.device
+        )
         return torch.cat([queries.unsqueeze(1), near], 1)
 
-    def draw(
-        self, encoder: EvaluatedEncoder, sheet: Tensor, queries: dict[int, Tensor], near: dict[int, Tensor]
-    ) -> str:
-        """Draw everything that there is something to show for.
+    def plot(self, encoder: EvaluatedEncoder, grid: Tensor, queries: dict[int, Tensor], near: dict[int, Tensor]) -> str:
+        """Write all plots whose data exist.
 
         Args:
-            encoder: what is drawn.
-            sheet: test rows and their nearest training rows, as `neighbours` gives them.
-            queries: images of the test rows, by row; none where there are no images.
-            near: images of the training rows, likewise.
+            encoder: the encoder under evaluation.
+            grid: test rows and their nearest training rows, as returned by `neighbours`.
+            queries: images of the test rows, by row; empty if there are no images.
+            near: images of the training rows, by row.
 
         Returns:
-            One line on what went wrong, empty if nothing did.
+            The reason of the first failure in one line, empty if there is none.
         """
-        target, train_labels, labels = shown(encoder.features)
+        target, train_labels, labels = plotted_target(encoder.features)
         rows = self.rows(encoder.features)
         x, y = encoder.features.test.features[rows], labels[rows]
         every = len(rows) == len(labels)
@@ -117,26 +118,26 @@ class Maps:
                 project(x, self.method, self.seed), y, target.classes, f"{of} by {target.name}"
             )
         }
-        named, names = x[y >= 0], y[y >= 0]
-        if len(names.unique()) >= 2:
-            figures["confusion"] = lambda: self.confusion(named, names, target)
-            figures["classes"] = lambda: _class_accuracies(named, names, encoder, train_labels, target)
+        labelled, classes = x[y >= 0], y[y >= 0]
+        if len(classes.unique()) >= 2:
+            figures["confusion"] = lambda: self.confusion(labelled, classes, target)
+            figures["classes"] = lambda: _class_accuracies(labelled, classes, encoder, train_labels, target)
         if queries:
-            images = [[queries[row], *(near[i] for i in others)] for row, *others in sheet.tolist()]
-            shades = torch.cat([labels[sheet[:, :1]], train_labels[sheet[:, 1:]]], 1)
-            title = f"test images and the training images nearest by cosine, by {target.name}"
-            figures["neighbours"] = lambda: primitives.neighbour_grid(images, shades, target.classes, title)
+            images = [[queries[row], *(near[i] for i in others)] for row, *others in grid.tolist()]
+            grid_labels = torch.cat([labels[grid[:, :1]], train_labels[grid[:, 1:]]], 1)
+            title = f"test images and their nearest training images by cosine similarity, by {target.name}"
+            figures["neighbours"] = lambda: primitives.neighbour_grid(images, grid_labels, target.classes, title)
         folder = encoder.folder / "figures"
         for name, figure in figures.items():
             try:
                 folder.mkdir(parents=True, exist_ok=True)
                 primitives.save(figure(), folder / f"{name}.png")
             except (OSError, RuntimeError, ValueError) as error:
-                return f"cannot draw {name}.png: {' '.join(str(error).split())}"
+                return f"cannot plot {name}.png: {' '.join(str(error).split())}"
         return ""
 
     def confusion(self, x: Tensor, y: Tensor, target: Target) -> Figure:
-        """K-means clusters of features, K the number of classes that occur, against those classes."""
+        """Classes against k-means clusters of features, with as many clusters as classes that occur."""
         from sklearn.cluster import KMeans
 
         occurring, y = y.unique(return_inverse=True)
@@ -150,54 +151,43 @@ class Maps:
         return primitives.confusion(matched, names, f"K-means clusters, {accuracy:.1f} % matched")
 
 
-def shown(features: Features) -> tuple[Target, Tensor, Tensor]:
-    """The first target of those with the most classes, and its labels ``(N,)`` in train and in test."""
+def plotted_target(features: Features) -> tuple[Target, Tensor, Tensor]:
+    """The (first) target with the most classes, and its labels ``(N,)`` in train and in test."""
     column = max(range(len(features.targets)), key=lambda i: len(features.targets[i].classes))
     train, test = (part.labels.reshape(len(part.labels), -1)[:, column] for part in (features.train, features.test))
     return features.targets[column], train, test
 
 
-def nearest_images(queries: Tensor, bank: FeatureSplit, k: int, device: torch.device) -> Tensor:
-    """Exact nearest rows of the bank by cosine: int64 ``(n, k)`` on the CPU, fewer if the bank is smaller than k."""
+def nearest_by_cosine(queries: Tensor, bank: FeatureSplit, k: int, device: torch.device) -> Tensor:
+    """Rows of the bank with the highest cosine similarity to each query, without a search shared by all processes.
+
+    Args:
+        queries: ``(n, d)``.
+        bank: features ``(N, d)``.
+        k: number of neighbours; fewer are returned if the bank is smaller.
+        device: where to compute.
+
+    Returns:
+        int64 ``(n, k)`` on the CPU, nearest first.
+    """
     unit = F.normalize(queries.to(device))
     best = torch.empty(len(unit), 0, device=device)
     index = torch.empty(len(unit), 0, dtype=torch.int64, device=device)
     for start in range(0, len(bank.features), CHUNK):
-        similar = unit @ F.normalize(bank.features[start : start + CHUNK].to(device)).T
-        rows = torch.arange(start, start + similar.shape[1], device=device).expand(len(unit), -1)
-        both, rows = torch.cat([best, similar], 1), torch.cat([index, rows], 1)
+        similarity = unit @ F.normalize(bank.features[start : start + CHUNK].to(device)).T
+        rows = torch.arange(start, start + similarity.shape[1], device=device).expand(len(unit), -1)
+        both, rows = torch.cat([best, similarity], 1), torch.cat([index, rows], 1)
         best, chosen = both.topk(min(k, both.shape[1]))
         index = rows.gather(1, chosen)
     return index.cpu()
 
 
 def _class_accuracies(x: Tensor, y: Tensor, encoder: EvaluatedEncoder, train_labels: Tensor, target: Target) -> Figure:
-    votes = train_labels[nearest_images(x, encoder.features.train, VOTERS, encoder.device)]
+    votes = train_labels[nearest_by_cosine(x, encoder.features.train, VOTERS, encoder.device)]
     ballots = torch.zeros(len(x), len(target.classes) + 1).scatter_add_(1, votes + 1, torch.ones(votes.shape))
-    right = (ballots[:, 1:].argmax(1) == y).double()  # what has no label has no say
+    right = (ballots[:, 1:].argmax(1) == y).double()  # column 0 counts neighbours without a label, which do not vote
     occurring = y.unique()
     accuracy = torch.stack([100 * right[y == label].mean() for label in occurring])
     names = [target.classes[label] for label in occurring.tolist()]
     title = f"{VOTERS} nearest training images, by {target.name}"
     return primitives.bars(accuracy, names, 100 * right.mean().item(), title)
-
-
-def fetch(encoder: EvaluatedEncoder, split: Split, ids: Tensor) -> dict[int, Tensor]:
-    """Images by id, on the CPU and small, in every process; none where there are none, or points in their place."""
-    found: dict[int, Tensor] = {}
-    wanted = set(ids.tolist())
-    last = max(wanted, default=-1)
-    for batch in encoder.images(split) if encoder.images is not None else ():
-        if batch.images.ndim != 4 or int(batch.ids[0]) > last:
-            break
-        for row, i in enumerate(batch.ids.tolist()):
-            if i in wanted:
-                found[i] = small(batch.images[row : row + 1])[0]
-    parts = share_out([lambda: found] * world_size())
-    return {i: image for part in parts for i, image in part.items()}
-
-
-def small(images: Tensor) -> Tensor:
-    """Images ``(n, C, H, W)`` for a sheet: on the CPU, and shrunk where they are large."""
-    large = max(images.shape[2:]) > WIDEST
-    return (F.interpolate(images.float(), size=(WIDEST, WIDEST), mode="area") if large else images.float()).cpu()

@@ -1,4 +1,4 @@
-"""Linear-ReLU-Linear, epoch and weight decay chosen on validation (after SimVAE, arXiv 2402.01399)."""
+"""MLP with one hidden layer, epoch and weight decay chosen on validation (after SimVAE, arXiv 2402.01399)."""
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
@@ -16,22 +16,23 @@ from ssl_bench.errors import UserError
 from ssl_bench.evaluation.minibatches import minibatches
 from ssl_bench.evaluation.rows import Rows
 from ssl_bench.evaluation.task import Task
+from ssl_bench.ranges import NonNegativeFloat, PositiveFloat, PositiveInt, check_ranges
 
 
 class Networks:
-    """One Linear-ReLU-Linear network per target in one set of tensors, each trained as if alone.
+    """Linear-ReLU-Linear networks, one per target, in one set of tensors; each is trained independently.
 
-    All start from the same weights, PyTorch's for nn.Linear: uniform within ``1 / sqrt(fan_in)``.
+    All networks have the same initial weights, those of PyTorch's nn.Linear: uniform within ``1 / sqrt(fan_in)``.
 
     Args:
         mean: ``(d,)``, subtracted from the features.
-        deviation: ``(d,)``, which they are then divided by; a minibatch at a time, so that no copy of a split is made.
-        targets: columns of the labels, one for each network.
-        hidden: hidden units.
+        deviation: ``(d,)``, divides the centred features, one minibatch at a time, so that no split is copied.
+        targets: columns of the labels, one per network.
+        hidden: number of hidden units.
         num_classes: C.
-        learning_rate: of Adam.
-        weight_decay: decoupled, of weights and not of biases.
-        generator: of the initial weights, on the CPU so that they are the same on every device.
+        learning_rate: learning rate of Adam.
+        weight_decay: decoupled weight decay of the weights, not the biases.
+        generator: generator of the initial weights, on the CPU so that they are the same on every device.
     """
 
     def __init__(
@@ -63,21 +64,21 @@ class Networks:
     def __call__(self, x: Tensor) -> Tensor:
         """Logits ``(T, C, N)`` of features ``(N, d)``."""
         x = (x - self.mean) * self.scale
-        # The first layer is one matrix product for all networks, because they see the same features. Images are the
-        # columns: the few classes are then the rows of the backward pass's products, which are slow the other way.
+        # The first layer is one matrix product for all networks, since they have the same input. Images are columns, so
+        # that the few classes are rows in the products of the backward pass; the other way round is slow.
         hidden = torch.addmm(self.bias_1.flatten(0, 1), self.weight_1.flatten(0, 1), x.T).relu()
         return torch.baddbmm(self.bias_2, self.weight_2, hidden.unflatten(0, (len(self.targets), -1)))
 
     def step(self, x: Tensor, y: Tensor) -> None:
-        """One step of Adam on features ``(B, d)`` and the labels ``(B, all targets)``."""
-        # The sum over networks of their mean losses: each has the gradient it would have alone.
+        """One step of Adam on features ``(B, d)`` and labels ``(B, number of all targets)``."""
+        # Sum over networks of their mean losses: each network has the gradient of its own loss.
         loss = len(self.targets) * F.cross_entropy(self(x), y[:, self.targets].T)
         self.adam.zero_grad()
         loss.backward()
         self.adam.step()
 
     def keep(self, which: Tensor) -> None:
-        """Go on with some of the networks, given as ``(T,)`` booleans."""
+        """Drop all networks but those where ``which``, bool ``(T,)``, is true."""
         self.targets = self.targets[which]
         for group in self.adam.param_groups:
             for parameter in group["params"]:
@@ -88,7 +89,7 @@ class Networks:
 
     @torch.no_grad()
     def scores(self, rows: Rows, size: int) -> Tensor:
-        """Accuracy in ``[0, 1]`` and mean log-likelihood of each network, float64 ``(T, 2)``; read `size` at a time."""
+        """Accuracy in ``[0, 1]`` and mean log-likelihood of each network, float64 ``(T, 2)``, `size` rows at a time."""
         total = torch.zeros(len(self.targets), 2, dtype=torch.float64, device=self.mean.device)
         for start in range(0, len(rows), size):
             batch = slice(start, min(start + size, len(rows)))
@@ -99,7 +100,7 @@ class Networks:
 
 
 class Choice(NamedTuple):
-    """What was best on validation for one target; the larger is the better, earlier fields first."""
+    """Best validation score of one target and its settings; compared by accuracy, then by log-likelihood."""
 
     accuracy: float
     log_likelihood: float
@@ -107,50 +108,45 @@ class Choice(NamedTuple):
     epochs: int
 
 
+@check_ranges
 @dataclass(frozen=True)
 class MLPProbe:
-    """Linear-ReLU-Linear on features standardised by the train split, trained by Adam at a constant rate.
+    """Linear-ReLU-Linear on features standardised by train, trained by Adam at a constant learning rate.
 
-    For every weight decay (decoupled, weights only) a network trains on the train split until it has not improved
-    for ``patience`` epochs. The weight decay and number of epochs with the best validation accuracy (then the lower
-    validation cross-entropy) are trained anew on train + validation and scored on test. SimVAE (arXiv 2402.01399,
-    section 6) uses Adam at 3e-4 in batches of 64 for 200 epochs and reports the best epoch on test.
+    For every weight decay (decoupled, weights only) a network is trained on train until it has not improved for
+    ``patience`` epochs. The weight decay and number of epochs with the best validation accuracy (then the lowest
+    validation cross-entropy) are used to train a new network on train + validation, which is scored on test. SimVAE
+    (arXiv 2402.01399, section 6) uses Adam at 3e-4 in batches of 64 for 200 epochs and reports the best epoch on test.
 
     Args:
-        hidden: hidden units; None for as many as features.
+        hidden: number of hidden units; None for the number of features.
         weight_decay: values to choose from, each in ``[0, 1 / learning_rate)``.
-        learning_rate: of Adam.
-        batch_size: images in a step; fewer on small data, where an epoch would have under 100 steps, but at least 32.
-        max_epochs: most epochs.
-        patience: epochs without improvement before a network stops.
-        seed: of the initial weights and the order of the images; the global random state is left alone.
+        learning_rate: learning rate of Adam.
+        batch_size: images per step; reduced on small data so that an epoch has 100 steps, but not below 32.
+        max_epochs: maximum number of epochs.
+        patience: epochs without improvement after which a network stops.
+        seed: seed of the initial weights and the order of images; the global random state is not changed.
     """
 
-    hidden: int | None = None
-    weight_decay: tuple[float, ...] = (0.0, 0.1, 1.0)
-    learning_rate: float = 1e-3
-    batch_size: int = 512
-    max_epochs: int = 100
-    patience: int = 10
+    hidden: PositiveInt | None = None
+    weight_decay: tuple[NonNegativeFloat, ...] = (0.0, 0.1, 1.0)
+    learning_rate: PositiveFloat = 1e-3
+    batch_size: PositiveInt = 512
+    max_epochs: PositiveInt = 100
+    patience: PositiveInt = 10
     seed: int = 0
 
     def __post_init__(self) -> None:
-        if not self.learning_rate > 0:
-            raise UserError(f"mlp_probe: learning_rate = {self.learning_rate}; give a number above 0")
-        if not self.weight_decay or not all(0 <= w < 1 / self.learning_rate for w in self.weight_decay):
+        if not self.weight_decay or max(self.weight_decay) >= 1 / self.learning_rate:
             raise UserError(
-                f"mlp_probe: weight_decay = {list(self.weight_decay)}; "
-                f"give one or more, each at least 0 and below 1 / learning_rate = {1 / self.learning_rate:g}"
+                f"mlp_probe: weight_decay must be one or more numbers below 1 / learning_rate = "
+                f"{1 / self.learning_rate:g}, got {list(self.weight_decay)}"
             )
-        for name in ("hidden", "batch_size", "max_epochs", "patience"):
-            value = getattr(self, name)
-            if value is not None and value < 1:
-                raise UserError(f"mlp_probe: {name} = {value}; give a whole number of at least 1")
 
     def __call__(self, task: Task) -> list[dict[str, float]]:
-        """``mlp_probe/accuracy`` in percent on test, and the ``weight_decay`` and ``epochs`` that were chosen."""
-        task.moments()  # summed over all processes, so before each goes on with its own jobs
-        # A job is all networks of one weight decay, whichever process does it.
+        """``mlp_probe/accuracy`` in percent on test, and the chosen ``weight_decay`` and ``epochs``, of each target."""
+        task.moments()  # a sum over all processes, so it is computed before they work on different jobs
+        # A job is all networks of one weight decay; one process does it.
         found = share_out([partial(self._search, task, decay) for decay in self.weight_decay])
         choices = [max(one, key=lambda choice: choice[:2]) for one in zip(*found, strict=True)]
         decays = sorted({choice.weight_decay for choice in choices})
@@ -166,7 +162,7 @@ class MLPProbe:
         ]
 
     def _search(self, task: Task, weight_decay: float) -> list[Choice]:
-        """The best epoch of each target at one weight decay."""
+        """Best epoch of each target at one weight decay, on validation."""
         best = [Choice(-1.0, 0.0, weight_decay, 0)] * task.num_targets
         training = self._train(task, (task.train,), list(range(task.num_targets)), weight_decay)
         for epoch, networks in enumerate(islice(training, self.max_epochs), start=1):
@@ -180,7 +176,7 @@ class MLPProbe:
         return best
 
     def _refit(self, task: Task, weight_decay: float, choices: Sequence[Choice]) -> dict[int, float]:
-        """Test accuracy in percent, by target, of the networks whose choice was this weight decay."""
+        """Test accuracy in percent of the targets that chose this weight decay, by target."""
         chosen = [target for target, choice in enumerate(choices) if choice.weight_decay == weight_decay]
         accuracies: dict[int, float] = {}
         for epoch, networks in enumerate(self._train(task, task.fitting, chosen, weight_decay), start=1):
@@ -196,7 +192,7 @@ class MLPProbe:
     def _train(
         self, task: Task, parts: Sequence[Rows], targets: Sequence[int], weight_decay: float
     ) -> Iterator[Networks]:
-        """The networks of these targets after every further epoch on the parts; without end."""
+        """Yield the networks of the targets after every epoch on the parts, endlessly."""
         generator = Generator().manual_seed(self.seed)
         mean, deviation, _ = task.moments()
         networks = Networks(
@@ -217,7 +213,7 @@ class MLPProbe:
 
 
 def _keep(networks: Networks, which: Sequence[bool]) -> bool:
-    """Whether any network is kept; the rest are dropped, so that no time is spent on them."""
+    """Drop the networks that are not to be trained further; return whether any is left."""
     if not all(which) and any(which):
         networks.keep(torch.tensor(which, device=networks.targets.device))
     return any(which)

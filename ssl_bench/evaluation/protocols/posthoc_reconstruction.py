@@ -1,8 +1,8 @@
-"""Reconstruction by a decoder trained on frozen features (SimVAE's Figure 1, arXiv 2402.01399)."""
+"""MSE, PSNR and SSIM of a decoder trained on frozen features (Bizeul et al. 2024, arXiv 2402.01399, Figure 1)."""
 
 from collections.abc import Iterator
 from dataclasses import dataclass
-from typing import Literal
+from typing import Annotated, Literal
 
 import torch
 from torch import Generator, Tensor, nn
@@ -12,79 +12,76 @@ from torch.optim.lr_scheduler import CosineAnnealingLR
 from ssl_bench.distributed import gather_rows, share_out
 from ssl_bench.errors import UserError
 from ssl_bench.evaluation.encoder import EvaluatedEncoder
-from ssl_bench.evaluation.protocols.reconstruction import errors
+from ssl_bench.evaluation.reconstruction_errors import mean_errors
 from ssl_bench.networks.mlp import MLPDecoder
 from ssl_bench.networks.simvae import TransposedDecoder
+from ssl_bench.ranges import Interval, PositiveFloat, PositiveInt, check_ranges
 
 
+@check_ranges
 @dataclass(frozen=True)
 class PosthocReconstruction:
-    """What of an image is left in its features: a decoder learns to draw it from them.
+    """Reconstruction of images from frozen features by a decoder trained for it.
 
-    The decoder is the VAEs', behind a standardisation of the features, so that their scale does not matter; it
-    minimises the mean squared error on training images by Adam, the learning rate falling to 0 along a cosine. The
-    paper names the architecture and the loss; epochs, batch and learning rate are ours. One process trains, the
-    others wait. Only computed where it is asked for, as it takes as long as fitting a VAE. Figures as
-    `reconstruction`'s.
+    It measures how much of an image the features retain. The decoder is that of the VAEs, preceded by a standardisation
+    of the features, so that their scale does not matter. It is trained by Adam on the mean squared error of training
+    images; the learning rate falls to 0 along a cosine. The paper gives the architecture and the loss; epochs, batch
+    size and learning rate are ours. One process trains, the others wait.
+
+    Runs only if named in `protocols`, since it takes as long as training a VAE. Metrics are those of `reconstruction`.
 
     Args:
-        decoder: transposed convolutions, for squares whose side is a multiple of 16, or an MLP; none takes the first
-            where it fits.
-        images: training images at most, a random choice; they are held in every process, 8 bits a value.
-        epochs: passes over them.
-        batch_size: images of one step.
-        learning_rate: Adam's, at the start.
-        seed: of that choice, of the decoder's weights and of the order of images.
+        decoder: ``transposed`` convolutions, for square images whose side is a multiple of 16, or ``mlp``. None uses
+            transposed convolutions where they fit.
+        images: maximum number of training images, a random choice. Every process holds them, 8 bits per value.
+        epochs: number of epochs.
+        batch_size: images per step; at least 2, for BatchNorm.
+        learning_rate: initial learning rate of Adam.
+        seed: seed of the choice of images, the decoder's weights and the order of images.
     """
 
     decoder: Literal["transposed", "mlp"] | None = None
-    images: int = 50_000
-    epochs: int = 50
-    batch_size: int = 128
-    learning_rate: float = 1e-3
+    images: PositiveInt = 50_000
+    epochs: PositiveInt = 50
+    batch_size: Annotated[int, Interval(2)] = 128
+    learning_rate: PositiveFloat = 1e-3
     seed: int = 0
 
-    def __post_init__(self) -> None:
-        for name in ("images", "epochs", "learning_rate"):
-            if not getattr(self, name) > 0:
-                raise UserError(f"posthoc_reconstruction.{name} {getattr(self, name)}: it must be above 0")
-        if self.batch_size < 2:
-            raise UserError(f"posthoc_reconstruction.batch_size {self.batch_size}: BatchNorm needs at least 2")
-
-    def applies(self, encoder: EvaluatedEncoder) -> bool:
-        """Never of itself."""
+    def runs_by_default(self, encoder: EvaluatedEncoder) -> bool:
+        """False: it runs only if named."""
         return False
 
     def __call__(self, encoder: EvaluatedEncoder) -> dict[str, float]:
-        """Figures over the test split.
+        """``posthoc_reconstruction/mse``, ``.../psnr`` and ``.../ssim`` on test.
 
         Raises:
-            UserError: there are no images of (C, H, W), or the decoder cannot draw their size.
+            UserError: there are no images ``(C, H, W)``, or the decoder does not support their size.
         """
         if encoder.images is None or len(encoder.image_shape) != 3:
-            raise UserError(f"images (C, H, W) are needed to learn to draw them; the data have {encoder.image_shape}")
-        with torch.random.fork_rng(devices=[]):  # weights are drawn on the CPU, so that they are the same everywhere
+            raise UserError(f"posthoc_reconstruction needs images (C, H, W); the data have shape {encoder.image_shape}")
+        with torch.random.fork_rng(devices=[]):  # weights are initialised on the CPU: the same on every device
             torch.default_generator.manual_seed(self.seed)
             network = self._network(encoder.features.train.features.shape[1], encoder.image_shape)
         images, ids = self._training_images(encoder)
         [state] = share_out([lambda: self._train(network, encoder, images, ids)])
         network.load_state_dict(state)
         network.to(encoder.device).eval()
-        return {f"posthoc_reconstruction/{k}": v for k, v in errors(_pairs(network, encoder), encoder).items()}
+        errors = mean_errors(_reconstructed_test_images(network, encoder), encoder)
+        return {f"posthoc_reconstruction/{name}": value for name, value in errors.items()}
 
     def _network(self, dim: int, shape: tuple[int, ...]) -> nn.Sequential:
         fits = shape[1] == shape[2] and shape[1] % 16 == 0
         if self.decoder == "transposed" and not fits:
             raise UserError(
-                f"posthoc_reconstruction.decoder transposed draws squares whose side is a multiple of 16, not {shape}; "
-                "set mlp"
+                "posthoc_reconstruction: decoder transposed needs square images whose side is a multiple of 16, "
+                f"got {shape}; set decoder mlp"
             )
         transposed = fits if self.decoder is None else self.decoder == "transposed"
         decoder = TransposedDecoder(dim, shape) if transposed else MLPDecoder(dim, shape)
         return nn.Sequential(nn.BatchNorm1d(dim, eps=0, affine=False), decoder, nn.Sigmoid())
 
     def _training_images(self, encoder: EvaluatedEncoder) -> tuple[Tensor, Tensor]:
-        """uint8 images ``(n, C, H, W)`` and their ids, the same in every process."""
+        """uint8 images ``(n, C, H, W)`` and their ids ``(n,)``, the same in every process."""
         assert encoder.images is not None
         count = len(encoder.features.train.features)
         chosen = torch.zeros(count, dtype=torch.bool)
@@ -100,12 +97,12 @@ class PosthocReconstruction:
     def _train(
         self, network: nn.Sequential, encoder: EvaluatedEncoder, images: Tensor, ids: Tensor
     ) -> dict[str, Tensor]:
-        """The trained decoder's state, on the CPU."""
+        """State dict of the trained network, on the CPU."""
         device, features = encoder.device, encoder.features.train.features
         mean, variance = _moments(features, ids)
         network[0].load_state_dict({"running_mean": mean, "running_var": variance}, strict=False)
         network.to(device)[1].train()
-        network[0].eval()  # it standardises by the whole split, never by a batch
+        network[0].eval()  # standardises by the moments of the whole split, not of a batch
         optimizer = torch.optim.Adam(network.parameters(), lr=self.learning_rate)
         batch_size = min(self.batch_size, len(ids))
         steps = len(ids) // batch_size
@@ -125,15 +122,15 @@ class PosthocReconstruction:
 
 
 def _moments(features: Tensor, ids: Tensor) -> tuple[Tensor, Tensor]:
-    """Mean and variance ``(d,)`` of some rows, a block at a time; 1 for the variance where a feature is constant."""
+    """Mean and variance ``(d,)`` of the rows `ids`, computed in blocks; the variance is 1 if a feature is constant."""
     blocks = ids.to(features.device).split(4096)
     mean = torch.stack([features[rows].sum(0, dtype=torch.float64) for rows in blocks]).sum(0) / len(ids)
     variance = torch.stack([(features[rows] - mean).square().sum(0) for rows in blocks]).sum(0) / len(ids)
     return mean, variance.where(variance.sqrt() > 1e-6 * mean.abs(), 1)
 
 
-def _pairs(network: nn.Module, encoder: EvaluatedEncoder) -> Iterator[tuple[Tensor, Tensor]]:
-    """This process's test images and what the decoder makes of their features."""
+def _reconstructed_test_images(network: nn.Module, encoder: EvaluatedEncoder) -> Iterator[tuple[Tensor, Tensor]]:
+    """This process's batches of test images and their reconstructions from features."""
     assert encoder.images is not None
     features = encoder.features.test.features
     for batch in encoder.images("test"):

@@ -150,22 +150,18 @@ def test_wrong_images_are_refused(pixels: Pixels, encoder: EvaluatedEncoder, wro
 
 
 def test_what_cannot_be_compared_is_said(pixels: Pixels, encoder: EvaluatedEncoder) -> None:
-    with pytest.raises(UserError, match="without generated or without real images"):
+    with pytest.raises(UserError, match="generation needs samples and real images"):
         Generation()(replace(encoder, sample=None))
     with pytest.raises(UserError, match=r"data of shape \(2,\) are not images"):
         Generation()(replace(encoder, image_shape=(2,)))
-    with pytest.raises(UserError, match=r"generation\.images 9"):
-        Generation(images=9)
-    with pytest.raises(UserError, match=r"generation\.batch_size 0"):
-        Generation(batch_size=0)
 
 
 def test_it_runs_of_itself_only_on_a_gpu(encoder: EvaluatedEncoder) -> None:
     gpu = replace(encoder, device=torch.device("cuda"))
-    assert Generation().applies(gpu)
-    assert not Generation().applies(encoder)
-    assert not Generation().applies(replace(gpu, sample=None))
-    assert not Generation().applies(replace(gpu, image_shape=(2,)))
+    assert Generation().runs_by_default(gpu)
+    assert not Generation().runs_by_default(encoder)
+    assert not Generation().runs_by_default(replace(gpu, sample=None))
+    assert not Generation().runs_by_default(replace(gpu, image_shape=(2,)))
 
 
 def figures(folder: Path) -> dict[str, float]:

@@ -71,8 +71,7 @@ def test_it_is_run_where_there_are_layers_and_says_so_where_there_are_none(encod
     assert "layer_probe" not in Evaluation().chosen(without)
     failed = Evaluation(protocols=("layer_probe",))(without).failed
     assert failed == {
-        "layer_probe": "layer_probe: the encoder gives one vector of features and no layers beside it; "
-        "linear_probe scores it"
+        "layer_probe": "layer_probe: the encoder has no layers beside its features; use linear_probe",
     }
 
 

@@ -144,7 +144,6 @@ def test_a_class_that_train_lacks_is_not_predicted_and_one_image_is_enough(overl
     assert LinearProbe(l2=L2)(lacking)[0]["linear_probe/accuracy"] == 0
 
 
-@pytest.mark.parametrize("grid", [(), (0.0, 1.0), (-1.0,)])
-def test_a_grid_without_positive_penalties_is_refused(grid: tuple[float, ...]) -> None:
-    with pytest.raises(UserError, match="linear_probe: l2"):
-        LinearProbe(l2=grid)
+def test_an_empty_grid_of_penalties_is_refused() -> None:
+    with pytest.raises(UserError, match="linear_probe: l2 must be one or more"):
+        LinearProbe(l2=())

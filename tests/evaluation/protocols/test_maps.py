@@ -16,7 +16,7 @@ from ssl_bench.errors import UserError
 from ssl_bench.evaluation.encoder import EvaluatedEncoder
 from ssl_bench.evaluation.features import Features, FeatureSplit
 from ssl_bench.evaluation.protocols import maps
-from ssl_bench.evaluation.protocols.maps import Maps, nearest_images, shown
+from ssl_bench.evaluation.protocols.maps import Maps, nearest_by_cosine, plotted_target
 from ssl_bench.plots import projection
 from ssl_bench.plots.projection import project
 from tests.evaluation.pictures import digits_encoder
@@ -37,7 +37,7 @@ def of(x: torch.Tensor, y: torch.Tensor, folder: Path, *targets: Target) -> Eval
 
 
 def test_four_pictures_are_drawn_and_no_figures_returned(tmp_path: Path) -> None:
-    assert QUICK.applies(digits_encoder(tmp_path))
+    assert QUICK.runs_by_default(digits_encoder(tmp_path))
     assert QUICK(digits_encoder(tmp_path)) == {}
     assert list(drawn(tmp_path)) == ["classes.png", "confusion.png", "map.png", "neighbours.png"]
     for path in (tmp_path / "figures").iterdir():
@@ -76,14 +76,14 @@ def test_neighbours_are_those_of_scikit_learn(tmp_path: Path) -> None:
     features = digits_encoder(tmp_path).features
     index = NearestNeighbors(metric="cosine", algorithm="brute").fit(features.train.features)
     distances = index.kneighbors(features.test.features, 8)[0]
-    found = nearest_images(features.test.features, features.train, 8, CPU)
+    found = nearest_by_cosine(features.test.features, features.train, 8, CPU)
     similar = torch.cosine_similarity(features.test.features.unsqueeze(1), features.train.features[found], dim=2)
     torch.testing.assert_close(similar.double(), 1 - torch.from_numpy(distances).double(), atol=1e-6, rtol=0)
 
 
 def test_a_bank_of_fewer_rows_gives_fewer_neighbours() -> None:
     bank = FeatureSplit(torch.eye(3), torch.arange(3))
-    assert nearest_images(torch.tensor([[1.0, 0.5, 0.1]]), bank, 8, CPU).tolist() == [[0, 1, 2]]
+    assert nearest_by_cosine(torch.tensor([[1.0, 0.5, 0.1]]), bank, 8, CPU).tolist() == [[0, 1, 2]]
 
 
 def test_queries_are_of_different_classes_in_order(tmp_path: Path) -> None:
@@ -116,7 +116,7 @@ def test_clusters_are_matched_with_the_classes_that_occur() -> None:
 def test_the_target_with_the_most_classes_is_shown(tmp_path: Path) -> None:
     y = torch.stack([torch.zeros(30).long(), torch.arange(30) % 3, torch.arange(30) % 2], 1)
     binary, hair, more = Target("Bald", ("no", "yes")), Target("hair", ("a", "b", "c")), Target("Male", ("no", "yes"))
-    target, train, test = shown(of(torch.rand(30, 4), y, tmp_path, binary, hair, more).features)
+    target, train, test = plotted_target(of(torch.rand(30, 4), y, tmp_path, binary, hair, more).features)
     assert target == hair
     assert train.tolist() == test.tolist() == y[:, 1].tolist()
 
@@ -133,7 +133,7 @@ def test_the_map_beside_pca_is_the_one_that_is_chosen_and_installed(monkeypatch:
     assert [name.split()[0] for name in project(x, "pca")] == ["PCA"]
     monkeypatch.setattr(projection, "find_spec", lambda name: None)
     assert [name.split()[0] for name in project(x, "tsne")] == ["PCA"]
-    with pytest.raises(UserError, match="maps: method = umap, which is not installed; `pip install umap-learn`"):
+    with pytest.raises(UserError, match="maps: method umap needs umap-learn; `pip install umap-learn`"):
         Maps(method="umap")
 
 
@@ -147,11 +147,9 @@ def test_the_pca_plane_is_that_of_the_largest_variance() -> None:
 def test_what_cannot_be_drawn_is_answered_in_one_line(tmp_path: Path) -> None:
     one = digits_encoder(tmp_path).features.test.features[:, :1]
     encoder = of(one, torch.zeros(len(one)).long(), tmp_path, Target("label", ("a", "b")))
-    assert not QUICK.applies(encoder)
-    with pytest.raises(UserError, match="maps: features of 1 dimension; a picture needs 2 or more"):
+    assert not QUICK.runs_by_default(encoder)
+    with pytest.raises(UserError, match="maps: features of 1 dimension; a plot needs 2 or more"):
         QUICK(encoder)
     (tmp_path / "figures").write_text("a file where the folder should be")
-    with pytest.raises(UserError, match=r"maps: cannot draw map\.png: .*File exists"):
+    with pytest.raises(UserError, match=r"maps: cannot plot map\.png: .*File exists"):
         QUICK(digits_encoder(tmp_path))
-    with pytest.raises(UserError, match="maps: images = 1; give 2 or more"):
-        Maps(images=1)

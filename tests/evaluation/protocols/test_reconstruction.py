@@ -5,21 +5,12 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
-import torch
-from torch import Tensor
 
 from ssl_bench.errors import UserError
-from ssl_bench.evaluation.protocols.reconstruction import Reconstruction, ssim
+from ssl_bench.evaluation.protocols.reconstruction import Reconstruction
 from tests.evaluation.pictures import digits_encoder, noisy
+from tests.evaluation.test_reconstruction_errors import their_ssim
 from tests.ranks import Ranks
-
-
-def their_ssim(x: Tensor, y: Tensor) -> Tensor:
-    """torchmetrics', without the border that it reflects the images for."""
-    from torchmetrics.functional.image import structural_similarity_index_measure  # here, as it imports for seconds
-
-    _, places = structural_similarity_index_measure(y, x, data_range=1.0, return_full_image=True)
-    return places[..., 5:-5, 5:-5].flatten(1).mean(1)
 
 
 def test_figures_are_means_over_images(tmp_path: Path) -> None:
@@ -35,13 +26,6 @@ def test_figures_are_means_over_images(tmp_path: Path) -> None:
         },
         rel=1e-5,
     )
-
-
-@pytest.mark.parametrize("shape", [(3, 11, 11), (3, 32, 20)])
-def test_ssim_is_torchmetrics(shape: tuple[int, ...]) -> None:
-    x = torch.rand(5, *shape, generator=torch.Generator().manual_seed(0))
-    y = (x + 0.1 * torch.randn(x.shape, generator=torch.Generator().manual_seed(1))).clamp(0, 1)
-    torch.testing.assert_close(ssim(x, y), their_ssim(x, y), rtol=1e-4, atol=1e-5)
 
 
 def test_perfect_reconstructions(tmp_path: Path) -> None:
@@ -75,9 +59,9 @@ def test_reconstructions_of_another_shape_are_refused(tmp_path: Path) -> None:
 
 def test_it_applies_where_there_is_a_decoder(tmp_path: Path) -> None:
     encoder = digits_encoder(tmp_path, reconstruct=noisy)
-    assert Reconstruction().applies(encoder)
+    assert Reconstruction().runs_by_default(encoder)
     without = replace(encoder, reconstruct=None)
-    assert not Reconstruction().applies(without)
+    assert not Reconstruction().runs_by_default(without)
     with pytest.raises(UserError, match="no decoder"):
         Reconstruction()(without)
 

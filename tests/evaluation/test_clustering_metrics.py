@@ -1,4 +1,4 @@
-"""Figures of clusterings against scikit-learn, against every permutation, and where the answer is known."""
+"""Metrics of clusterings against scikit-learn, against every permutation, and where the answer is known."""
 
 from itertools import permutations
 
@@ -7,7 +7,7 @@ import torch
 from sklearn.metrics import adjusted_rand_score, normalized_mutual_info_score
 from torch import Tensor
 
-from ssl_bench.evaluation.clustering import contingency, figures
+from ssl_bench.evaluation.clustering_metrics import clustering_metrics, contingency
 
 RANDOM = torch.Generator().manual_seed(0)
 
@@ -24,7 +24,8 @@ def partly(labels: Tensor, k: int) -> Tensor:
 
 def of(clusters: Tensor, labels: Tensor, k: int, c: int) -> dict[str, float]:
     return {
-        name: value.item() for name, value in figures(contingency(clusters[:, None], labels[:, None], k, c)).items()
+        name: value.item()
+        for name, value in clustering_metrics(contingency(clusters[:, None], labels[:, None], k, c)).items()
     }
 
 
@@ -79,14 +80,14 @@ def test_purity_lets_two_clusters_be_of_one_class_and_accuracy_does_not() -> Non
 
 def test_more_pairs_than_float32_or_int64_products_hold() -> None:
     table = torch.tensor([[3_000_000_000, 0], [0, 3_000_000_000]])[None]
-    assert figures(table)["ari"].item() == pytest.approx(100)
+    assert clustering_metrics(table)["ari"].item() == pytest.approx(100)
 
 
 def test_all_clusterings_and_targets_at_once_are_each_alone() -> None:
     labels, clusters = torch.stack([FOUR, 3 - FOUR, integers(200, 4)], 1), torch.stack([partly(FOUR, 4), FOUR], 1)
     table = contingency(clusters, labels, 5, 4)
     assert table.shape == (3, 2, 5, 4)
-    together = figures(table)
+    together = clustering_metrics(table)
     for t in range(3):
         for r in range(2):
             alone = of(clusters[:, r], labels[:, t], 5, 4)

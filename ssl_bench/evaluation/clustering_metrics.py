@@ -1,0 +1,78 @@
+"""Agreement of clusters with classes: accuracy under the best matching, NMI, ARI and purity, from a table of counts."""
+
+import torch
+from scipy.optimize import linear_sum_assignment
+from torch import Tensor
+
+
+def contingency(clusters: Tensor, labels: Tensor, num_clusters: int, num_classes: int) -> Tensor:
+    """Number of images in each cluster and class, for every clustering and every target.
+
+    Tables of blocks of images can be added.
+
+    Args:
+        clusters: int64 ``(N, R)`` in ``[0, num_clusters)``, cluster of each image in R clusterings.
+        labels: int64 ``(N, T)`` in ``[0, num_classes)``, class of each image for T targets.
+        num_clusters: K.
+        num_classes: C.
+
+    Returns:
+        int64 ``(T, R, K, C)``.
+    """
+    runs, targets = clusters.shape[1], labels.shape[1]
+    table = torch.arange(targets * runs, device=labels.device).view(targets, runs)
+    cell = (table * num_clusters + clusters.unsqueeze(1)) * num_classes + labels.unsqueeze(2)  # (N, T, R)
+    counts = torch.bincount(cell.flatten(), minlength=targets * runs * num_clusters * num_classes)
+    return counts.view(targets, runs, num_clusters, num_classes)
+
+
+def clustering_metrics(table: Tensor) -> dict[str, Tensor]:
+    """Metrics of clusterings in percent. All are 100 if the clusters equal the classes.
+
+    - ``accuracy``: images whose cluster is matched with their class, under the one-to-one matching of clusters with
+      classes that maximises it (Yang et al. 2010, Eq. 17). If K differs from C, images of unmatched clusters are wrong.
+    - ``nmi``: mutual information divided by the arithmetic mean of the entropies (scikit-learn's default). 0 if the
+      mutual information is 0; 100 for one cluster and one class.
+    - ``ari``: Rand index adjusted for chance (Hubert & Arabie 1985, Eq. 5). About 0 for a random clustering; the only
+      metric that can be negative.
+    - ``purity``: images that belong to the most frequent class of their cluster. It grows with the number of clusters.
+
+    Args:
+        table: counts ``(..., K, C)`` as returned by :func:`contingency`, of at least one image.
+
+    Returns:
+        float64 ``(...)`` by name.
+    """
+    counts = table.double()
+    n = counts.sum((-2, -1))
+    clusters, classes = counts.sum(-1), counts.sum(-2)
+    matched = [one[linear_sum_assignment(one, maximize=True)].sum() for one in table.cpu().flatten(0, -3).numpy()]
+    return {
+        "accuracy": 100 * torch.tensor(matched, dtype=n.dtype, device=n.device).view(n.shape) / n,
+        "nmi": 100 * _normalised_mutual_information(counts, clusters, classes, n),
+        "ari": 100 * _adjusted_rand_index(counts, clusters, classes, n),
+        "purity": 100 * counts.amax(-1).sum(-1) / n,
+    }
+
+
+def _normalised_mutual_information(counts: Tensor, clusters: Tensor, classes: Tensor, n: Tensor) -> Tensor:
+    def entropy(sizes: Tensor) -> Tensor:
+        result: Tensor = torch.special.entr(sizes / n.unsqueeze(-1)).sum(-1)
+        return result
+
+    mean = (entropy(clusters) + entropy(classes)) / 2
+    information = 2 * mean - entropy(counts.flatten(-2))
+    # A difference of entropies this small is rounding error.
+    information = torch.where(information > 1e-12, information, 0.0)
+    return torch.where(mean > 0, information / mean, 1.0)
+
+
+def _adjusted_rand_index(counts: Tensor, clusters: Tensor, classes: Tensor, n: Tensor) -> Tensor:
+    def pairs(sizes: Tensor) -> Tensor:
+        return (sizes * (sizes - 1) / 2).sum(-1)
+
+    same_both, same_cluster, same_class = pairs(counts.flatten(-2)), pairs(clusters), pairs(classes)
+    expected = same_cluster * same_class / pairs(n.unsqueeze(-1)).clamp_min(1)
+    largest = (same_cluster + same_class) / 2
+    # 0/0 occurs for one cluster and one class, and if every image is its own cluster and class: equal clusterings.
+    return torch.where(largest > expected, (same_both - expected) / (largest - expected), 1.0)

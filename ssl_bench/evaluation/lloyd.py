@@ -1,0 +1,167 @@
+"""K-means: k-means++ seeding and Lloyd's iterations for many clusterings at once."""
+
+from collections.abc import Callable
+from functools import partial
+from math import log
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from ssl_bench.distributed import all_reduce_sum
+from ssl_bench.errors import UserError
+from ssl_bench.evaluation.rows import Rows
+
+FEW = 0.1
+"""Share of points that change cluster below which index_add is faster than a matrix product on a CPU."""
+
+ToPoints = Callable[[Tensor], Tensor]
+"""Maps the features of a block ``(n, D)`` to the points ``(n, d)``, float32, that are clustered."""
+
+
+def nearest_centres(x: Tensor, centres: Tensor) -> tuple[Tensor, Tensor]:
+    """Nearest centre of each point in each of R clusterings, and its score ``x c - |c|^2 / 2``.
+
+    The score is half of ``|x|^2`` minus the squared distance, so it is largest for the nearest centre.
+
+    Args:
+        x: points ``(n, d)``.
+        centres: ``(R, K, d)``.
+
+    Returns:
+        Scores and clusters, both ``(n, R)``.
+    """
+    flat = centres.flatten(0, 1)
+    best, cluster = torch.addmm(flat.square().sum(1), x, flat.T, beta=-0.5).view(len(x), *centres.shape[:2]).max(2)
+    return best, cluster
+
+
+def assign_clusters(x: Tensor, centres: Tensor) -> tuple[Tensor, Tensor]:
+    """Squared distance of points ``(n, d)`` to the nearest of centres ``(R, K, d)``, and its index: both ``(n, R)``."""
+    best, cluster = nearest_centres(x, centres)
+    return (x.square().sum(1, keepdim=True) - 2 * best).clamp_min(0), cluster
+
+
+def _squared_distance(points: ToPoints, centres: Tensor, x: Tensor) -> Tensor:
+    return assign_clusters(points(x), centres)[0]
+
+
+def _change_of_sums(x: Tensor, cluster: Tensor, before: Tensor | None, k: int) -> Tensor:
+    """Change of the sums of the points of each cluster, ``(R * K, d)``.
+
+    Args:
+        x: points ``(n, d)``.
+        cluster: cluster of each point in R clusterings, ``(n, R)``.
+        before: clusters in the previous iteration; None in the first, where the change is the sum itself.
+        k: number of clusters.
+    """
+    number = cluster + k * torch.arange(cluster.shape[1], device=x.device)
+    if before is not None and x.device.type == "cpu":
+        which, clustering = (cluster != before).nonzero(as_tuple=True)
+        if len(which) < FEW * cluster.numel():
+            moved, to = x[which], number[which, clustering]
+            change = x.new_zeros(cluster.shape[1] * k, x.shape[1]).index_add_(0, to, moved)
+            return change.index_add_(0, to - (cluster - before)[which, clustering], moved, alpha=-1)
+    member = x.new_zeros(len(x), cluster.shape[1] * k).scatter_(1, number, 1)
+    if before is not None:
+        member.scatter_add_(1, number - cluster + before, x.new_full(number.shape, -1))
+    return member.T @ x
+
+
+def kmeans_plus_plus(rows: Rows, points: ToPoints, k: int, restarts: int, seed: int) -> Tensor:
+    """Initial centres by greedy k-means++ (Arthur & Vassilvitskii 2007).
+
+    Each centre is the best of ``2 + ln k`` candidates, as in scikit-learn. Every process holds all distances
+    (``N x restarts x (2 + ln k)`` numbers), so that all processes choose the same candidates.
+
+    Returns:
+        Centres ``(restarts, k, d)``.
+
+    Raises:
+        UserError: fewer than k points differ by more than float32 rounding error.
+    """
+    generator = torch.Generator().manual_seed(seed)
+    trials = 2 + int(log(k))
+
+    def distances(x: Tensor, centres: Tensor) -> Tensor:
+        own = x.square().sum(1, keepdim=True)
+        distance = own + centres.square().sum(1) - 2 * x @ centres.T
+        return distance.where(distance > 1e-6 * own, 0.0)  # rounding error of a centre's distance to itself
+
+    def to(centres: Tensor) -> Tensor:
+        return rows.map(lambda x: distances(points(x), centres), len(centres), dtype=torch.float32)
+
+    first = torch.randint(len(rows), (restarts,), generator=generator)
+    chosen = [points(rows.take(first))]
+    closest = to(chosen[0])  # (N, R)
+    for _ in range(1, k):
+        mass = closest.T.double().cpu().cumsum(1)  # (R, N); a cumulative sum on a GPU is not reproducible
+        if not mass[:, -1].all():
+            raise UserError(f"kmeans: fewer than {k} of {len(rows)} features differ; {k} clusters need {k} that do")
+        values = torch.rand(restarts, trials, generator=generator, dtype=torch.float64) * mass[:, -1:]
+        candidates = torch.searchsorted(mass, values, right=True).clamp_max(len(rows) - 1).to(closest.device)
+        centres = points(rows.take(candidates.flatten()))
+        after = to(centres).view(len(rows), restarts, trials).minimum(closest.unsqueeze(2))
+        best = after.sum(0, dtype=torch.float64).argmin(1)
+        every = torch.arange(restarts, device=best.device)
+        chosen.append(centres.view(restarts, trials, -1)[every, best])
+        closest = after[:, every, best]
+    return torch.stack(chosen, 1)
+
+
+def lloyd(rows: Rows, points: ToPoints, centres: Tensor, *, unit: bool, max_iter: int, tol: float) -> Tensor:
+    """Lloyd's iterations of R clusterings, one pass over the rows per iteration for all of them.
+
+    A clustering stops when the squared movements of its centres sum to at most `tol` times the mean variance of a
+    coordinate within clusters. An empty cluster restarts from the point farthest from its own centre.
+
+    Args:
+        rows: rows whose points are clustered.
+        points: maps features to points.
+        centres: initial centres, float32 ``(R, K, d)``.
+        unit: whether centres are scaled to length 1; spherical k-means if the points have length 1 too.
+        max_iter: maximum number of iterations.
+        tol: tolerance.
+
+    Returns:
+        Centres ``(R, K, d)``.
+    """
+    centres = centres.clone()
+    restarts, k, dim = centres.shape
+    active = torch.arange(restarts, device=centres.device)
+    squares = torch.zeros((), dtype=torch.float64, device=centres.device)
+    for block, _ in rows.blocks():
+        squares += points(block).square().sum(dtype=torch.float64)
+    squares = all_reduce_sum(squares)
+    clusters: list[Tensor] = []  # last clusters of each block of this process
+    own = centres.new_zeros(restarts * k, dim, dtype=torch.float64)  # sums of this process's points of each cluster
+    for _ in range(max_iter):
+        old = centres[active]
+        counts, inertia = own.new_zeros(len(active) * k), own.new_zeros(len(active))
+        before, clusters = clusters, []
+        for number, (block, _) in enumerate(rows.blocks()):
+            x = points(block)
+            best, cluster = nearest_centres(x, old)
+            own += _change_of_sums(x, cluster, before[number] if before else None, k)
+            counts += torch.bincount(
+                (cluster + k * torch.arange(len(active), device=x.device)).flatten(), minlength=len(counts)
+            )
+            inertia -= 2 * best.sum(0, dtype=torch.float64)
+            clusters.append(cluster)
+        sums, counts, inertia = all_reduce_sum(own), all_reduce_sum(counts), squares + all_reduce_sum(inertia)
+        means = (sums / counts.unsqueeze(1).clamp_min(1)).view(old.shape)
+        new = (F.normalize(means, dim=2) if unit else means).float()
+        empty = (counts == 0).view(len(active), k)
+        if empty.any():
+            far = rows.map(partial(_squared_distance, points, old), len(active), dtype=torch.float32)
+            for r in empty.any(1).nonzero().flatten().tolist():
+                lost = empty[r].nonzero().flatten()
+                new[r, lost] = points(rows.take(far[:, r].argsort(descending=True, stable=True)[: len(lost)]))
+        centres[active] = new
+        moved = (new - old).double().square().sum((1, 2))
+        going = moved > tol * inertia / (len(rows) * dim)
+        active, clusters = active[going], [cluster[:, going] for cluster in clusters]
+        own = own.view(-1, k, dim)[going].flatten(0, 1)
+        if not len(active):
+            break
+    return centres
