@@ -45,5 +45,5 @@ def digits_encoder(folder: Path, scale: int = 1, **fields: Any) -> EvaluatedEnco
 
 
 def noisy(images: Tensor) -> Tensor:
-    """Images with errors that are fixed and not small."""
+    """Images with fixed errors that are not small."""
     return (images + 0.2 * torch.sin(7 * torch.arange(images[0].numel())).view(images.shape[1:])).clamp(0, 1)

@@ -45,7 +45,7 @@ CASES = {
 
 
 @pytest.mark.parametrize("case", CASES)
-def test_information_and_rand_index_are_scikit_learns(case: str) -> None:
+def test_mutual_information_and_rand_index_agree_with_scikit_learn(case: str) -> None:
     clusters, labels, _, _ = CASES[case]
     found = of(*CASES[case])
     assert found["nmi"] == pytest.approx(100 * normalized_mutual_info_score(labels, clusters), abs=1e-9)
@@ -73,17 +73,17 @@ def test_a_case_by_hand() -> None:
     assert found["accuracy"] == found["purity"] == pytest.approx(100 * 5 / 7)
 
 
-def test_purity_lets_two_clusters_be_of_one_class_and_accuracy_does_not() -> None:
+def test_two_clusters_of_one_class_count_for_purity_but_not_accuracy() -> None:
     found = of(torch.tensor([0, 0, 1, 1]), torch.tensor([0, 0, 0, 0]), 2, 2)
     assert (found["accuracy"], found["purity"]) == (50, 100)
 
 
-def test_more_pairs_than_float32_or_int64_products_hold() -> None:
+def test_large_counts_do_not_overflow() -> None:
     table = torch.tensor([[3_000_000_000, 0], [0, 3_000_000_000]])[None]
     assert clustering_metrics(table)["ari"].item() == pytest.approx(100)
 
 
-def test_all_clusterings_and_targets_at_once_are_each_alone() -> None:
+def test_clusterings_and_targets_are_scored_independently() -> None:
     labels, clusters = torch.stack([FOUR, 3 - FOUR, integers(200, 4)], 1), torch.stack([partly(FOUR, 4), FOUR], 1)
     table = contingency(clusters, labels, 5, 4)
     assert table.shape == (3, 2, 5, 4)
@@ -94,7 +94,7 @@ def test_all_clusterings_and_targets_at_once_are_each_alone() -> None:
             assert {name: value[t, r].item() for name, value in together.items()} == pytest.approx(alone)
 
 
-def test_counts_of_blocks_add_up() -> None:
+def test_tables_of_blocks_can_be_added() -> None:
     clusters, labels = integers(200, 3)[:, None], FOUR[:, None]
     parts = zip(clusters.split(70), labels.split(70), strict=True)
     total = torch.stack([contingency(*part, 3, 4) for part in parts]).sum(0)

@@ -47,7 +47,7 @@ class TestBothFormats:
         together = torch.cat([features.train.features, features.validation.features])
         assert torch.equal(together.sort(0).values, torch.from_numpy(X[:40]).sort(0).values)
 
-    def test_test_is_held_out_too_where_there_is_one_set(
+    def test_test_is_held_out_too_if_there_is_one_set(
         self, write: Callable[[Path, Arrays], Path], tmp_path: Path
     ) -> None:
         features = read_features(write(tmp_path, WHOLE))
@@ -55,14 +55,14 @@ class TestBothFormats:
         assert torch.bincount(features.test.labels).tolist() == [4, 4, 4]
 
 
-def test_an_array_and_its_labels_may_lie_apart(tmp_path: Path) -> None:
+def test_features_and_labels_may_be_in_two_files(tmp_path: Path) -> None:
     np.save(tmp_path / "x.npy", X)
     np.save(tmp_path / "y.npy", Y)
     features = read_features(tmp_path / "x.npy", tmp_path / "y.npy")
     assert [len(part.features) for part in features[:3]] == [42, 6, 12]
 
 
-def test_labels_may_be_names_and_unlabelled_images_are_kept_apart(tmp_path: Path) -> None:
+def test_labels_may_be_names_and_minus_one_is_no_label(tmp_path: Path) -> None:
     words = {"train_labels": np.array(["cat", "dog"] * 20), "test_labels": np.array(["dog"] * 20)}
     named = read_features(npz(tmp_path, SPLIT | words))
     assert named.targets[0].classes == ("cat", "dog")
@@ -82,13 +82,13 @@ def test_labels_may_be_names_and_unlabelled_images_are_kept_apart(tmp_path: Path
         (SPLIT | {"test_features": X[40:, :2]}, "all splits must come from one encoder"),
     ],
 )
-def test_what_cannot_be_scored_is_refused_in_one_line(tmp_path: Path, arrays: Arrays, message: str) -> None:
+def test_invalid_arrays_are_refused_in_one_line(tmp_path: Path, arrays: Arrays, message: str) -> None:
     with pytest.raises(UserError, match=message) as caught:
         read_features(npz(tmp_path, arrays))
     assert "\n" not in str(caught.value)
 
 
-def test_files_that_are_damaged_or_of_another_kind_are_refused(tmp_path: Path) -> None:
+def test_damaged_and_unknown_files_are_refused(tmp_path: Path) -> None:
     file = npz(tmp_path, WHOLE)
     file.write_bytes(file.read_bytes()[:50])
     with pytest.raises(UserError, match="cannot read"):

@@ -34,7 +34,7 @@ class Images:
 
 
 class Padded(Images):
-    """Every process's part filled up with images that another has too, out of order, as padding samplers give it."""
+    """Share of each process padded with images of another one, out of order, as padding samplers do."""
 
     def batches(self, split: Split, batch_size: int, *, shared: bool = False) -> Iterator[Batch]:
         for whole in super().batches(split, batch_size):
@@ -44,7 +44,7 @@ class Padded(Images):
 
 
 class Encoder:
-    """A linear map that counts the images it has seen."""
+    """A linear map that counts its images."""
 
     def __init__(self) -> None:
         self.layer = torch.nn.Linear(16, 3)
@@ -80,7 +80,7 @@ def test_features_are_the_encoders_in_order_with_labels(tmp_path: Path) -> None:
         assert torch.equal(part.labels, batch.labels)
 
 
-def test_batches_do_not_matter(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_features_do_not_depend_on_batches(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     encoder = Encoder()
     whole = run(encoder, tmp_path / "whole")
     monkeypatch.setattr("ssl_bench.evaluation.features.BATCH_SIZE", 7)
@@ -88,7 +88,7 @@ def test_batches_do_not_matter(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) 
     torch.testing.assert_close(parts.train.features, whole.train.features)
 
 
-def test_a_second_time_reads_and_does_not_encode(tmp_path: Path) -> None:
+def test_the_second_call_reads_and_does_not_encode(tmp_path: Path) -> None:
     encoder = Encoder()
     first, second = run(encoder, tmp_path), run(encoder, tmp_path)
     assert encoder.seen == ALL
@@ -119,7 +119,7 @@ def remove_split(folder: Path) -> None:
 
 
 @pytest.mark.parametrize("spoil", [spoil_key, truncate_features, truncate_manifest, swap_splits, remove_split])
-def test_features_that_are_another_encoders_or_damaged_are_computed_anew(
+def test_features_of_another_encoder_and_damaged_files_are_recomputed(
     tmp_path: Path, spoil: Callable[[Path], None]
 ) -> None:
     encoder = Encoder()
@@ -139,7 +139,7 @@ def test_features_are_float32_and_can_be_trained_on(tmp_path: Path) -> None:
     torch.testing.assert_close(gradient, features.sum(0))
 
 
-def test_values_that_are_not_finite_are_counted_and_nothing_is_left_behind(tmp_path: Path) -> None:
+def test_non_finite_features_are_counted_and_no_file_remains(tmp_path: Path) -> None:
     def encode(x: Tensor) -> Tensor:
         return torch.where(torch.arange(len(x))[:, None] < 2, torch.nan, x.flatten(1))
 
@@ -189,7 +189,7 @@ class Gap(Images):
             yield Batch(*(tensor[:-1] for tensor in batch))
 
 
-def test_images_that_no_batch_has_are_counted(tmp_path: Path) -> None:
+def test_missing_images_are_counted(tmp_path: Path) -> None:
     with pytest.raises(UserError, match="train split: 1 of 70 images are in no batch"):
         run(lambda x: x.flatten(1), tmp_path, images=Gap())
     assert list(tmp_path.iterdir()) == []

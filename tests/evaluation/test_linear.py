@@ -1,4 +1,4 @@
-"""What the linear probe and the SVM share: one solver over blocks of rows, on any number of processes."""
+"""The solver of linear probe and SVM over blocks of rows, on any number of processes."""
 
 from collections.abc import Callable
 
@@ -26,7 +26,7 @@ def given(train: int) -> Task:
     return task((x[:train], y[:train]), (x[first], y[first]), (x[second], y[second]), 4)
 
 
-def figures_and_weights(name: str, train: int) -> tuple[list[dict[str, float]], Tensor]:
+def metrics_and_weights(name: str, train: int) -> tuple[list[dict[str, float]], Tensor]:
     protocol, fit, regularisation = PROTOCOLS[name]
     of = given(train)
     return protocol(of), fit(of, of.fitting, torch.full((1, 3), regularisation, dtype=torch.float64))
@@ -34,10 +34,12 @@ def figures_and_weights(name: str, train: int) -> tuple[list[dict[str, float]], 
 
 @pytest.mark.parametrize("name", PROTOCOLS)
 @pytest.mark.parametrize(("size", "train", "blocks"), [(2, 4700, 5), (3, 200, 1), (4, 2500, 3), (4, 4700, 5)])
-def test_any_number_of_ranks_gives_the_same_bits(name: str, size: int, train: int, blocks: int, ranks: Ranks) -> None:
+def test_weights_are_bit_equal_on_any_number_of_ranks(
+    name: str, size: int, train: int, blocks: int, ranks: Ranks
+) -> None:
     # Some ranks have no block of the train split, or one has more than the others; validation has one block.
     assert [len(part.slices()) for part in (given(train).train, given(train).test)] == [blocks, 2]
-    ((expected, weights),) = ranks(figures_and_weights, name, train, size=1)
-    for found, same in ranks(figures_and_weights, name, train, size=size):
+    ((expected, weights),) = ranks(metrics_and_weights, name, train, size=1)
+    for found, same in ranks(metrics_and_weights, name, train, size=size):
         assert found == expected
         assert torch.equal(same, weights)

@@ -28,7 +28,7 @@ def inertia(x: Tensor, centres: Tensor) -> Tensor:
     return assign_clusters(x, centres)[0].double().sum(0)
 
 
-def test_iterations_from_the_same_centres_are_scikit_learns() -> None:
+def test_iterations_agree_with_scikit_learn() -> None:
     given = overlapping_blocks()
     x = given.features
     start = x[:12].view(3, 4, -1)
@@ -38,7 +38,7 @@ def test_iterations_from_the_same_centres_are_scikit_learns() -> None:
         torch.testing.assert_close(centres, torch.from_numpy(reference.cluster_centers_), rtol=1e-5, atol=1e-5)
 
 
-def test_one_spherical_step_is_the_slow_formula() -> None:
+def test_one_spherical_step_agrees_with_the_formula() -> None:
     given = overlapping_blocks()
     x = F.normalize(given.features)
     start = x[:20].view(2, 10, -1)
@@ -92,7 +92,7 @@ def emptied() -> Tensor:
     return lloyd(line(), same, start, unit=False, max_iter=1, tol=0)
 
 
-def test_an_empty_cluster_moves_alike_on_any_number_of_processes(ranks: Ranks) -> None:
+def test_an_empty_cluster_restarts_the_same_on_any_number_of_processes(ranks: Ranks) -> None:
     far = line().features.flatten().argsort(descending=True)[:2]
     assert len(line().slices()) == 5
     assert (far // 1024).tolist() == [2, 0], "the farthest points are in blocks of different ranks"

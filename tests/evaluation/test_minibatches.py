@@ -4,7 +4,7 @@ from ssl_bench.evaluation.minibatches import minibatches
 from tests.evaluation.conftest import rows
 
 
-def test_every_row_comes_once_with_its_labels_in_another_order_each_time() -> None:
+def test_every_row_occurs_once_with_its_labels_in_a_new_order() -> None:
     ids = torch.arange(23)
     parts = [rows(part.float().unsqueeze(1), torch.stack([part, -part], 1)) for part in ids.split(15)]
     generator = torch.Generator().manual_seed(0)

@@ -16,7 +16,7 @@ def their_ssim(x: Tensor, y: Tensor) -> Tensor:
 
 
 @pytest.mark.parametrize("shape", [(3, 11, 11), (3, 32, 20)])
-def test_ssim_is_torchmetrics(shape: tuple[int, ...]) -> None:
+def test_ssim_agrees_with_torchmetrics(shape: tuple[int, ...]) -> None:
     x = torch.rand(5, *shape, generator=torch.Generator().manual_seed(0))
     y = (x + 0.1 * torch.randn(x.shape, generator=torch.Generator().manual_seed(1))).clamp(0, 1)
     torch.testing.assert_close(ssim(x, y), their_ssim(x, y), rtol=1e-4, atol=1e-5)

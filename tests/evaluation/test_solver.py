@@ -16,7 +16,7 @@ def quadratics(optima: Tensor, curvatures: Tensor, calls: list[int] | None = Non
     return function
 
 
-def test_each_of_many_quadratics_is_brought_to_its_own_optimum() -> None:
+def test_each_quadratic_reaches_its_optimum() -> None:
     generator = torch.Generator().manual_seed(0)
     optima = torch.randn(30, 6, generator=generator, dtype=torch.float64)
     curvatures = torch.logspace(-1, 3, 6, dtype=torch.float64) * torch.logspace(-2, 2, 30, dtype=torch.float64)[:, None]
@@ -24,7 +24,7 @@ def test_each_of_many_quadratics_is_brought_to_its_own_optimum() -> None:
     torch.testing.assert_close(found, optima, atol=1e-4, rtol=0)
 
 
-def test_a_problem_comes_out_as_if_it_were_alone() -> None:
+def test_each_problem_is_solved_independently() -> None:
     optima = torch.arange(12, dtype=torch.float64).view(3, 4)
     curvatures = torch.tensor([[1.0, 2, 3, 4], [1, 100, 1, 100], [5, 5, 0.01, 9]], dtype=torch.float64)
     together = minimise(quadratics(optima, curvatures), torch.zeros_like(optima), tolerance=1e-9, max_passes=100)
@@ -41,7 +41,7 @@ def test_a_step_that_is_too_long_is_shortened() -> None:
     torch.testing.assert_close(found, optimum, atol=1e-6, rtol=0)
 
 
-def test_what_has_converged_is_left_out_of_later_calls() -> None:
+def test_converged_problems_are_not_evaluated_again() -> None:
     optima = torch.zeros(4, 3, dtype=torch.float64)
     start = optima + torch.tensor([[0.0], [0], [1], [1]])
     calls: list[int] = []
@@ -50,7 +50,7 @@ def test_what_has_converged_is_left_out_of_later_calls() -> None:
     assert calls[:2] == [4, 2]
 
 
-def test_no_more_calls_are_made_than_allowed_and_none_makes_it_worse() -> None:
+def test_calls_are_limited_and_never_increase_the_value() -> None:
     optima = torch.randn(1, 50, generator=torch.Generator().manual_seed(0), dtype=torch.float64)
     values = []
     for allowed in range(1, 12):
@@ -63,7 +63,7 @@ def test_no_more_calls_are_made_than_allowed_and_none_makes_it_worse() -> None:
 
 
 @pytest.mark.parametrize("noise", [1e-9, 1e-7])
-def test_ends_where_rounding_hides_the_rest(noise: float) -> None:
+def test_stops_at_rounding_error(noise: float) -> None:
     # Values and gradients as float32 sums give them: neither a hang nor a step away from the optimum.
     generator = torch.Generator().manual_seed(0)
     optima = torch.randn(5, 8, generator=generator, dtype=torch.float64)

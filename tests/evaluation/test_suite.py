@@ -64,7 +64,7 @@ def encoder(
 
 
 def blobs(counts: tuple[int, int, int] = (150, 30, 60)) -> Task:
-    """Three classes that nothing can confuse."""
+    """Three separated classes."""
     y = torch.arange(sum(counts)) % 3
     x = 5 * torch.eye(3)[y] + 0.1 * torch.randn(len(y), 3, generator=torch.Generator().manual_seed(0))
     train, validation, test = zip(x.split(counts), y.split(counts), strict=True)
@@ -77,7 +77,7 @@ def separated() -> Task:
 
 
 @pytest.mark.parametrize("name", PROTOCOLS)
-def test_every_protocol_is_a_documented_module_and_a_setting_of_the_same_name(name: str) -> None:
+def test_every_protocol_has_a_documented_module_and_a_setting_of_its_name(name: str) -> None:
     assert name in {field.name for field in fields(Evaluation)}
     first = (importlib.import_module(f"ssl_bench.evaluation.protocols.{name}").__doc__ or "").splitlines()[0]
     assert "arXiv" in first
@@ -93,7 +93,7 @@ class TestEveryLabelledProtocol:
         assert max(scores) == 100
         assert min(scores) == 100 or name == "kmeans"  # whose mean is over restarts, lucky or not
 
-    def test_twice_is_the_same_and_leaves_the_random_state_alone(self, name: str, digits: Task) -> None:
+    def test_is_reproducible_and_does_not_change_the_random_state(self, name: str, digits: Task) -> None:
         small = rows(digits.train.features[:300], digits.train.y[:300])
         state = torch.get_rng_state()
         assert protocol(name)(replace(digits, train=small, shared={})) == protocol(name)(
@@ -116,7 +116,7 @@ class TestEveryLabelledProtocol:
             else:
                 assert value == (0 if key.endswith("/accuracy") else honest[key])
 
-    def test_targets_together_are_scored_as_each_alone(self, name: str, digits: Task) -> None:
+    def test_each_target_is_scored_independently(self, name: str, digits: Task) -> None:
         def with_labels(columns: list[int]) -> Task:
             def some(split: str, n: int) -> tuple[Tensor, Tensor]:
                 part = getattr(digits, split)
@@ -131,7 +131,7 @@ class TestEveryLabelledProtocol:
             for key, value in alone.items():
                 assert found[key] == pytest.approx(value, rel=1e-5, abs=0.51 if key.endswith("/accuracy") else 1e-5)
 
-    def test_copes_with_a_constant_feature_and_a_class_that_never_occurs(self, name: str, separated: Task) -> None:
+    def test_accepts_a_constant_feature_and_a_class_that_never_occurs(self, name: str, separated: Task) -> None:
         def widen(split: str) -> tuple[Tensor, Tensor]:
             part = getattr(separated, split)
             return torch.cat([part.features, torch.full((len(part), 1), 0.1)], 1), part.y
@@ -148,7 +148,7 @@ def scored(parts: Task, folder: Path, name: str) -> tuple[dict[str, float], dict
 
 
 @pytest.mark.parametrize("name", [*LABELLED, "rank", "maps"])
-def test_figures_do_not_depend_on_the_number_of_processes(
+def test_metrics_do_not_depend_on_the_number_of_processes(
     name: str, ranks: Ranks, digits: Task, tmp_path: Path
 ) -> None:
     """1,078 training images are two blocks and 450 test images one: uneven on 2 ranks, none on some of 3 and 4."""
@@ -204,7 +204,7 @@ def fail(name: str, bad: str, folder: Path) -> tuple[dict[str, str], dict[str, f
 
 @pytest.mark.parametrize("bad", BAD)
 @pytest.mark.parametrize("name", [*LABELLED, "rank"])
-def test_bad_features_give_figures_or_one_line_on_every_process(
+def test_bad_features_give_metrics_or_one_line_on_every_process(
     name: str, bad: str, ranks: Ranks, tmp_path: Path
 ) -> None:
     alone = fail(name, bad, tmp_path)
@@ -244,14 +244,14 @@ def attributes(separated: Task, tmp_path: Path) -> EvaluatedEncoder:
     return encoder(separated, tmp_path, labels, targets)
 
 
-def test_one_target_has_plain_names(digits: Task, tmp_path: Path) -> None:
+def test_metrics_of_one_target_have_no_suffix(digits: Task, tmp_path: Path) -> None:
     result = Evaluation(protocols=("knn",), knn=KNN(k=(1, 5), distances=("cosine",)))(encoder(digits, tmp_path))
     assert set(result.metrics) == {"knn_1/accuracy", "knn_5/accuracy"}
     assert set(result.seconds) == {"knn"}
     assert result.skipped_targets == ()
 
 
-def test_many_targets_each_have_a_name_and_the_mean_is_over_those_with_two_classes(
+def test_metrics_of_several_targets_have_suffixes_and_a_mean_over_two_class_targets(
     attributes: EvaluatedEncoder,
 ) -> None:
     result = Evaluation(protocols=("linear_probe",))(attributes)
@@ -265,7 +265,7 @@ def test_many_targets_each_have_a_name_and_the_mean_is_over_those_with_two_class
     assert result.skipped_targets == ("Bald",)
 
 
-def test_alike_targets_are_one_task_and_images_without_a_label_are_left_out_of_theirs(
+def test_targets_with_equal_classes_are_one_task_without_unlabelled_images(
     attributes: EvaluatedEncoder,
 ) -> None:
     groups, skipped = task_groups(attributes)
@@ -278,7 +278,7 @@ def test_alike_targets_are_one_task_and_images_without_a_label_are_left_out_of_t
     assert torch.equal(groups[1][1].train.y[:, 0], features.labels[labelled, 3])
 
 
-def test_targets_with_other_classes_share_what_is_known_of_the_same_images(separated: Task, tmp_path: Path) -> None:
+def test_tasks_on_the_same_images_share_moments(separated: Task, tmp_path: Path) -> None:
     y = [split.y[:, 0] for split in (separated.train, separated.validation, separated.test)]
     labels = [torch.stack([part, part == 1], 1).long() for part in y]
     groups, _ = task_groups(
@@ -288,7 +288,7 @@ def test_targets_with_other_classes_share_what_is_known_of_the_same_images(separ
     assert first.moments() is second.moments()
 
 
-def test_a_target_constant_in_test_only_is_left_out_too(separated: Task, tmp_path: Path) -> None:
+def test_a_target_constant_in_test_only_is_skipped(separated: Task, tmp_path: Path) -> None:
     labels = [separated.train.y[:, 0], separated.validation.y[:, 0], torch.zeros(60, dtype=torch.int64)]
     result = Evaluation(protocols=("knn", "linear_probe"))(encoder(separated, tmp_path, labels))
     assert result.metrics == {}
@@ -301,7 +301,7 @@ def test_a_protocol_that_fails_is_recorded_and_the_others_run(separated: Task, t
     assert result.metrics["linear_probe/accuracy"] == 100
 
 
-def test_what_applies_is_run_unless_protocols_are_chosen(separated: Task, tmp_path: Path) -> None:
+def test_protocols_run_by_default_unless_others_are_named(separated: Task, tmp_path: Path) -> None:
     features = encoder(separated, tmp_path)
     by_itself = Evaluation().chosen(features)
     assert set(by_itself) == {*LABELLED, "rank", "maps"} - {"linear_probe_sgd"}
@@ -309,9 +309,7 @@ def test_what_applies_is_run_unless_protocols_are_chosen(separated: Task, tmp_pa
 
 
 @pytest.mark.parametrize("name", LABEL_FREE)
-def test_what_needs_an_encoder_says_so_where_there_are_features_only(
-    name: str, separated: Task, tmp_path: Path
-) -> None:
+def test_protocols_that_need_an_encoder_fail_on_features_alone(name: str, separated: Task, tmp_path: Path) -> None:
     result = replace(QUICK, protocols=(name,))(encoder(separated, tmp_path))
     if name in ("rank", "maps"):
         assert result.failed == {}
@@ -319,27 +317,25 @@ def test_what_needs_an_encoder_says_so_where_there_are_features_only(
         assert len(result.failed[name]) > 20
 
 
-def test_an_unknown_protocol_is_answered_with_the_nearest() -> None:
+def test_an_unknown_protocol_is_refused_with_the_nearest_name() -> None:
     with pytest.raises(UserError, match="no protocol 'linear_prob': did you mean linear_probe"):
         Evaluation(protocols=("linear_prob",))
 
 
-def test_passes_are_encoded_only_for_what_is_chosen() -> None:
+def test_passes_are_encoded_only_for_chosen_protocols() -> None:
     sgd = LinearProbeSGD(passes=3)
     assert Evaluation(linear_probe_sgd=sgd).augmented_passes == 0
     assert Evaluation(linear_probe_sgd=sgd, protocols=("linear_probe_sgd",)).augmented_passes == 3
     assert Evaluation(passes=2).augmented_passes == 2
 
 
-def test_layers_are_encoded_only_for_what_is_chosen() -> None:
+def test_layers_are_encoded_only_for_chosen_protocols() -> None:
     assert Evaluation().layers
     assert Evaluation(protocols=("svm", "layer_probe")).layers
     assert not Evaluation(protocols=("svm",)).layers
 
 
-def test_a_reason_of_one_process_alone_ends_it_in_a_group_and_is_recorded_without_one(
-    separated: Task, tmp_path: Path
-) -> None:
+def test_an_error_of_a_single_process_is_recorded_outside_a_group(separated: Task, tmp_path: Path) -> None:
     @dataclass(frozen=True)
     class Broken:
         def __call__(self, task: Task) -> list[dict[str, float]]:

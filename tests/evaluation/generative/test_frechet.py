@@ -1,4 +1,4 @@
-"""Distances of feature sets: against closed forms, scipy and torchmetrics' own functions."""
+"""Distances of feature sets against closed forms, scipy and torchmetrics."""
 
 import math
 
@@ -37,7 +37,7 @@ def by_sqrtm(a: Statistics, b: Statistics) -> float:
     return float((a.mean - b.mean).square().sum() + a.covariance.trace() + b.covariance.trace()) - 2 * float(root)
 
 
-def test_statistics_are_numpys() -> None:
+def test_statistics_agree_with_numpy() -> None:
     x = features(1000, 20, 0)
     number, mean, covariance = statistics(x)
     assert number == 1000
@@ -54,14 +54,14 @@ def test_distance_of_gaussians_whose_covariances_commute() -> None:
 
 
 @pytest.mark.parametrize("n", [400, 30], ids=["regular", "fewer images than dimensions"])
-def test_distance_is_scipys(n: int) -> None:
+def test_distance_agrees_with_scipy(n: int) -> None:
     a, b = statistics(features(n, 64, 0)), statistics(features(500, 64, 1, shift=0.3))
     assert frechet_distance(a, b) == pytest.approx(by_sqrtm(a, b), rel=1e-6)
     assert frechet_distance(b, a) == pytest.approx(frechet_distance(a, b), rel=1e-9)
 
 
 @pytest.mark.parametrize("n", [400, 30], ids=["regular", "fewer images than dimensions"])
-def test_a_set_is_at_no_distance_from_itself(n: int) -> None:
+def test_the_distance_of_a_set_to_itself_is_zero(n: int) -> None:
     a = statistics(features(n, 64, 0))
     assert abs(frechet_distance(a, a)) < 1e-9 * float(a.covariance.trace())
 
@@ -74,7 +74,7 @@ def test_constant_features_have_a_distance() -> None:
     assert frechet_distance(statistics(x), statistics(y)) == pytest.approx(expected, rel=1e-9)
 
 
-def test_kernel_distance_of_whole_sets_is_torchmetrics() -> None:
+def test_kernel_distance_of_whole_sets_agrees_with_torchmetrics() -> None:
     x, y = features(200, 32, 0), features(200, 32, 1, shift=0.3)
     mean, deviation = kernel_distance(x, y, subsets=3, size=1000)
     assert mean == pytest.approx(their_kernel_distance(x, y), rel=1e-5)
@@ -101,7 +101,7 @@ def test_kernel_distance_is_without_bias() -> None:
     assert mean != 0
 
 
-def test_inception_score_of_sure_and_uniform_predictions_is_the_number_of_classes() -> None:
+def test_inception_score_of_certain_and_balanced_predictions_is_the_number_of_classes() -> None:
     logits = 1000 * torch.eye(5).repeat(20, 1)
     assert inception_score(logits) == pytest.approx((5, 0), abs=1e-4)
 

@@ -1,4 +1,4 @@
-"""Networks that are never confused: the right file under the right name, or one line that says what to do."""
+"""Extractors: weights are checked by their hash, and errors are one line."""
 
 import hashlib
 import sys
@@ -62,7 +62,7 @@ def test_inception_is_loaded_from_a_file_that_is_given(weights: Path) -> None:
 
 
 @pytest.mark.usefixtures("torch_fidelity")
-def test_inception_is_downloaded_once_to_where_torch_hub_has_it(
+def test_inception_is_downloaded_once_into_the_cache_of_torch_hub(
     weights: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(torch.hub, "get_dir", lambda: str(tmp_path / "hub"))
@@ -74,14 +74,16 @@ def test_inception_is_downloaded_once_to_where_torch_hub_has_it(
 
 
 @pytest.mark.usefixtures("torch_fidelity")
-def test_another_network_is_not_taken_for_inception(weights: Path) -> None:
+def test_a_file_with_another_hash_is_refused(weights: Path) -> None:
     torch.save({"scale": 3.0}, weights)
     with pytest.raises(UserError, match=r"weights.pth has SHA-256 .* it is not FID's InceptionV3; get https://"):
         inception(weights, CPU)
 
 
 @pytest.mark.usefixtures("torch_fidelity")
-def test_without_network_the_file_and_the_stand_in_are_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_without_network_the_error_names_the_file_and_the_substitute(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setattr(torch.hub, "get_dir", lambda: str(tmp_path))
     monkeypatch.setattr(module, "WEIGHTS", (tmp_path / "nowhere.pth").as_uri())
     with pytest.raises(UserError, match=r"get file:.*nowhere.pth and give its path .* efficientnet_lite0$"):
@@ -100,6 +102,6 @@ def test_a_missing_package_is_named(name: str, package: str, extra: str, monkeyp
         EXTRACTORS[name](None, CPU)
 
 
-def test_the_stand_in_takes_no_weights() -> None:
+def test_the_substitute_takes_no_weights() -> None:
     with pytest.raises(UserError, match=r"weights x\.pth are InceptionV3's"):
         efficientnet_lite0(Path("x.pth"), CPU)

@@ -1,4 +1,4 @@
-"""Generated images scored against real ones, by a tiny fixed network in InceptionV3's place."""
+"""Samples compared with real images by a small fixed network instead of InceptionV3."""
 
 from collections.abc import Callable
 from dataclasses import replace
@@ -19,7 +19,7 @@ from tests.ranks import Ranks
 
 
 class Pixels:
-    """Extractor whose features are random projections of the pixels; it counts the images it has seen."""
+    """Extractor whose features are random projections of the pixels; counts its images."""
 
     def __init__(self) -> None:
         self.seen = 0
@@ -34,7 +34,7 @@ class Pixels:
         return features, features
 
 
-def draw(n: int, generator: Generator) -> Tensor:
+def noisy_test_images(n: int, generator: Generator) -> Tensor:
     """Test images with noise."""
     images = TEST[torch.randint(len(TEST), (n,), generator=generator)]
     return (images + 0.3 * torch.randn(images.shape, generator=generator)).clamp(0, 1)
@@ -53,36 +53,36 @@ def pixels(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Pixels:
 
 @pytest.fixture
 def encoder(tmp_path: Path) -> EvaluatedEncoder:
-    return digits_encoder(tmp_path, sample=draw)
+    return digits_encoder(tmp_path, sample=noisy_test_images)
 
 
-def test_real_images_are_at_no_distance_from_themselves(pixels: Pixels, encoder: EvaluatedEncoder) -> None:
+def test_the_distance_of_real_images_to_themselves_is_zero(pixels: Pixels, encoder: EvaluatedEncoder) -> None:
     calls = iter(range(100))
 
     def real(n: int, generator: Generator) -> Tensor:
         i = next(calls) * 50
         return TEST[i : i + n]
 
-    figures = Generation(images=300, batch_size=50)(replace(encoder, sample=real))
+    metrics = Generation(images=300, batch_size=50)(replace(encoder, sample=real))
     noisy = Generation(images=300, batch_size=50)(encoder)
-    assert abs(figures["fd_pixels"]) < 1e-9 * noisy["fd_pixels"]
-    assert figures["kd_pixels"] < 0 < noisy["kd_pixels"]  # below 0, as each image is compared with itself
-    assert figures["inception_score_pixels"] > 1
+    assert abs(metrics["fd_pixels"]) < 1e-9 * noisy["fd_pixels"]
+    assert metrics["kd_pixels"] < 0 < noisy["kd_pixels"]  # below 0, as each image is compared with itself
+    assert metrics["inception_score_pixels"] > 1
 
 
-def test_every_figure_has_the_extractors_name_and_a_size(pixels: Pixels, encoder: EvaluatedEncoder) -> None:
-    figures = Generation(images=120)(encoder)
-    assert list(figures) == [
+def test_names_of_metrics_contain_the_extractor(pixels: Pixels, encoder: EvaluatedEncoder) -> None:
+    metrics = Generation(images=120)(encoder)
+    assert list(metrics) == [
         "fd_pixels",
         "kd_pixels",
         "kd_pixels_sd",
         "inception_score_pixels",
         "inception_score_pixels_sd",
     ]
-    assert figures["fd_pixels"] > 1
+    assert metrics["fd_pixels"] > 1
 
 
-def test_images_are_generated_and_encoded_once_and_reals_are_cached(pixels: Pixels, encoder: EvaluatedEncoder) -> None:
+def test_samples_are_encoded_once_and_real_statistics_are_cached(pixels: Pixels, encoder: EvaluatedEncoder) -> None:
     protocol = Generation(images=120, batch_size=50)
     first = protocol(encoder)
     assert pixels.seen == 120 + 300
@@ -90,9 +90,7 @@ def test_images_are_generated_and_encoded_once_and_reals_are_cached(pixels: Pixe
     assert pixels.seen == 120 + 300 + 120
 
 
-def test_other_reals_other_data_and_other_labels_have_caches_of_their_own(
-    pixels: Pixels, encoder: EvaluatedEncoder
-) -> None:
+def test_the_cache_depends_on_reals_data_and_labels(pixels: Pixels, encoder: EvaluatedEncoder) -> None:
     features = encoder.features
     relabelled = features._replace(test=features.test._replace(labels=1 - features.test.labels))
     protocol = Generation(images=50)
@@ -105,7 +103,7 @@ def test_other_reals_other_data_and_other_labels_have_caches_of_their_own(
     assert pixels.seen - before == 50 + 700  # train and validation
 
 
-def test_some_reals_of_both_splits_are_kept_for_the_kernel_distance(
+def test_features_of_both_splits_are_kept_for_the_kernel_distance(
     pixels: Pixels, encoder: EvaluatedEncoder, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(generation, "KEPT", 60)
@@ -119,7 +117,7 @@ def test_some_reals_of_both_splits_are_kept_for_the_kernel_distance(
     torch.testing.assert_close(tensors["mean"], every.double().mean(0))
 
 
-def test_a_damaged_cache_is_made_anew(pixels: Pixels, encoder: EvaluatedEncoder, tmp_path: Path) -> None:
+def test_a_damaged_cache_is_recomputed(pixels: Pixels, encoder: EvaluatedEncoder, tmp_path: Path) -> None:
     protocol = Generation(images=50)
     first = protocol(encoder)
     [path] = (tmp_path / "cache" / "statistics").iterdir()
@@ -131,7 +129,7 @@ def test_fewer_images_than_dimensions_still_have_a_distance(pixels: Pixels, enco
     assert Generation(images=10)(encoder)["fd_pixels"] > 0
 
 
-def test_which_images_are_drawn_depends_on_the_seed(pixels: Pixels, encoder: EvaluatedEncoder) -> None:
+def test_samples_depend_on_the_seed(pixels: Pixels, encoder: EvaluatedEncoder) -> None:
     found = [Generation(images=100, seed=seed)(encoder)["fd_pixels"] for seed in (0, 1, 2**32)]
     assert len(set(found)) == 3
 
@@ -144,19 +142,21 @@ def test_which_images_are_drawn_depends_on_the_seed(pixels: Pixels, encoder: Eva
         pytest.param(lambda x: x.repeat(1, 1, 2, 2), id="other size"),
     ],
 )
-def test_wrong_images_are_refused(pixels: Pixels, encoder: EvaluatedEncoder, wrong: Callable[[Tensor], Tensor]) -> None:
+def test_invalid_samples_are_refused(
+    pixels: Pixels, encoder: EvaluatedEncoder, wrong: Callable[[Tensor], Tensor]
+) -> None:
     with pytest.raises(UserError, match=r"sample\(n\) must give n images of shape \(1, 8, 8\), finite and in \[0, 1\]"):
-        Generation(images=50)(replace(encoder, sample=lambda n, generator: wrong(draw(n, generator))))
+        Generation(images=50)(replace(encoder, sample=lambda n, generator: wrong(noisy_test_images(n, generator))))
 
 
-def test_what_cannot_be_compared_is_said(pixels: Pixels, encoder: EvaluatedEncoder) -> None:
+def test_encoders_without_samples_or_images_are_refused(pixels: Pixels, encoder: EvaluatedEncoder) -> None:
     with pytest.raises(UserError, match="generation needs samples and real images"):
         Generation()(replace(encoder, sample=None))
     with pytest.raises(UserError, match=r"data of shape \(2,\) are not images"):
         Generation()(replace(encoder, image_shape=(2,)))
 
 
-def test_it_runs_of_itself_only_on_a_gpu(encoder: EvaluatedEncoder) -> None:
+def test_it_runs_by_default_only_on_a_gpu(encoder: EvaluatedEncoder) -> None:
     gpu = replace(encoder, device=torch.device("cuda"))
     assert Generation().runs_by_default(gpu)
     assert not Generation().runs_by_default(encoder)
@@ -164,14 +164,14 @@ def test_it_runs_of_itself_only_on_a_gpu(encoder: EvaluatedEncoder) -> None:
     assert not Generation().runs_by_default(replace(gpu, image_shape=(2,)))
 
 
-def figures(folder: Path) -> dict[str, float]:
+def metrics(folder: Path) -> dict[str, float]:
     EXTRACTORS["inception"] = Pixels()
-    # No cache; 3 batches, so that of 4 processes one draws nothing.
-    return Generation(images=120, batch_size=40)(digits_encoder(folder, sample=draw, data=""))
+    # No cache; 3 batches, so that of 4 processes one has no batch.
+    return Generation(images=120, batch_size=40)(digits_encoder(folder, sample=noisy_test_images, data=""))
 
 
-def test_figures_do_not_depend_on_the_number_of_processes(pixels: Pixels, ranks: Ranks, tmp_path: Path) -> None:
-    expected = figures(tmp_path)
+def test_metrics_do_not_depend_on_the_number_of_processes(pixels: Pixels, ranks: Ranks, tmp_path: Path) -> None:
+    expected = metrics(tmp_path)
     for size in (2, 4):
-        for found in ranks(figures, tmp_path, size=size):
+        for found in ranks(metrics, tmp_path, size=size):
             assert found == pytest.approx(expected, rel=1e-6, abs=1e-9)

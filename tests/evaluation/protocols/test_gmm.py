@@ -30,7 +30,7 @@ def start(x: Tensor, k: int, full: bool) -> Mixture:
 @pytest.mark.filterwarnings("ignore::sklearn.exceptions.ConvergenceWarning")
 @pytest.mark.parametrize("kind", KINDS)
 @pytest.mark.parametrize("iterations", [1, 7])
-def test_iterations_from_the_same_mixture_are_scikit_learns(kind: str, iterations: int) -> None:
+def test_iterations_agree_with_scikit_learn(kind: str, iterations: int) -> None:
     x, y = gaussians(2500, 6, 3, spread=1.0)
     assert len(rows(x, y).slices()) == 3
     x = (x - x.mean(0)) / x.std(0)
@@ -56,7 +56,7 @@ def test_iterations_from_the_same_mixture_are_scikit_learns(kind: str, iteration
 
 
 @pytest.mark.parametrize("kind", KINDS)
-def test_likelihood_is_as_high_as_scikit_learns(digits: Task, kind: str) -> None:
+def test_likelihood_is_as_high_as_that_of_scikit_learn(digits: Task, kind: str) -> None:
     pixels = digits.train.features
     pixels = pixels[:, pixels.std(0) > 5.5]
     scored = task((pixels, digits.train.y), (pixels[:1], digits.train.y[:1]), (pixels, digits.train.y), 10)
@@ -73,7 +73,7 @@ def test_likelihood_is_as_high_as_scikit_learns(digits: Task, kind: str) -> None
     assert found >= reference.score(x) - scale.log().sum().item() - 0.05
 
 
-def test_likelihood_never_falls() -> None:
+def test_likelihood_never_decreases() -> None:
     x, y = gaussians(1500, 6, 3, spread=1.0)
     x = (x - x.mean(0)) / x.std(0)
     family, last = Family.of(6, True, CPU), torch.full((2,), -torch.inf)
@@ -103,7 +103,7 @@ def test_log_likelihood_of_one_gaussian_is_in_the_features_units() -> None:
     assert found == pytest.approx(truth.log_prob(centred).mean().item(), abs=1e-3)
 
 
-def test_shape_tells_apart_what_place_does_not() -> None:
+def test_components_with_equal_means_are_separated_by_covariance() -> None:
     generator = torch.Generator().manual_seed(0)
     y = torch.arange(3000) % 2
     long = torch.randn(3000, 2, generator=generator) * torch.tensor([10.0, 0.5])
@@ -113,7 +113,7 @@ def test_shape_tells_apart_what_place_does_not() -> None:
     assert GMM()(split(turned, y, 2))[0]["gmm/accuracy"] > 90
 
 
-def test_only_the_first_principal_components_are_seen() -> None:
+def test_only_the_first_principal_components_are_used() -> None:
     x, y = gaussians(1000, 4, 4, spread=0.05)
     x = (x - x.mean(0)) / x.std(0)
     noise = 1e-3 * torch.randn(1000, 30, generator=torch.Generator().manual_seed(0))
@@ -149,7 +149,7 @@ def test_a_component_without_points_stays_finite() -> None:
     assert fitted.weights[0, 2] < 1e-12
 
 
-def test_a_first_em_on_a_sample_leads_to_the_same_place() -> None:
+def test_a_first_em_on_a_subsample_gives_the_same_mixture() -> None:
     generator = torch.Generator().manual_seed(0)
     y = torch.arange(24_000) % 3
     x = 4 * torch.eye(3)[y] + torch.randn(24_000, 3, generator=generator)
@@ -160,7 +160,7 @@ def test_a_first_em_on_a_sample_leads_to_the_same_place() -> None:
     assert found["gmm/log_likelihood"] == pytest.approx(reference.score(x.double().numpy()), abs=1e-3)
 
 
-def test_a_sample_of_chosen_rows_is_of_these() -> None:
+def test_a_subsample_of_indexed_rows_contains_only_these() -> None:
     x = torch.arange(100.0)[:, None]
     chosen = Rows(x, torch.arange(50)[:, None], CPU, index=torch.arange(50) * 2)
     part = subsample(chosen, 5)
@@ -168,7 +168,7 @@ def test_a_sample_of_chosen_rows_is_of_these() -> None:
     assert part.y.flatten().tolist() == [0, 10, 20, 30, 40]
 
 
-def test_targets_are_scored_each_by_its_labels() -> None:
+def test_each_target_is_scored_by_its_labels() -> None:
     x, y = gaussians(1000, 4, 3, spread=1.0)
     first, second = GMM(inits=3)(split(x, torch.stack([y, 2 - y], 1), 3))
     assert first == pytest.approx(second)
@@ -188,7 +188,7 @@ def test_constant_features_are_refused(kind: str) -> None:
 
 
 @pytest.mark.parametrize("kind", KINDS)
-def test_a_covariance_that_no_ridge_saves_is_refused(kind: str) -> None:
+def test_a_singular_covariance_without_ridge_is_refused(kind: str) -> None:
     x, y = torch.eye(4).repeat(10, 1), torch.arange(40) % 4  # each component is one point
     with pytest.raises(UserError, match="singular; give a larger ridge"):
         GMM(covariance=kind, ridge=0)(task((x, y), (x, y), (x, y), 4))  # type: ignore[arg-type]
@@ -204,7 +204,7 @@ def both(n: int) -> list[dict[str, float]]:
 
 
 @pytest.mark.parametrize(("n", "train", "test"), [(400, 1, 1), (4500, 3, 2), (9000, 6, 3)])
-def test_figures_are_the_same_on_any_number_of_processes(ranks: Ranks, n: int, train: int, test: int) -> None:
+def test_metrics_are_the_same_on_any_number_of_processes(ranks: Ranks, n: int, train: int, test: int) -> None:
     # Blocks of each: of 4 ranks some have none, or one has more; the most rows begin with a sample, in 5 blocks.
     assert (len(given(n).train.slices()), len(given(n).test.slices())) == (train, test)
     expected = both(n)

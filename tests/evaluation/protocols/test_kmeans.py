@@ -11,7 +11,7 @@ from ssl_bench.evaluation.task import Task
 from tests.evaluation.conftest import gaussians, task
 from tests.ranks import Ranks
 
-FIGURES = ("accuracy", "nmi", "ari", "purity")
+METRICS = ("accuracy", "nmi", "ari", "purity")
 EUCLIDEAN = KMeans(distances=("euclidean",))
 
 
@@ -27,27 +27,27 @@ def blobs(n: int, classes: int = 4, dim: int = 8) -> tuple[Tensor, Tensor]:
 
 
 def test_separated_blobs_are_found() -> None:
-    figures = KMeans(distances=("spherical", "euclidean"))(alone(*blobs(300), 4))[0]
+    metrics = KMeans(distances=("spherical", "euclidean"))(alone(*blobs(300), 4))[0]
     for name in ("kmeans", "kmeans_euclidean"):
-        assert {figure: figures[f"{name}_best/{figure}"] for figure in FIGURES} == pytest.approx(
-            dict.fromkeys(FIGURES, 100.0)
+        assert {figure: metrics[f"{name}_best/{figure}"] for figure in METRICS} == pytest.approx(
+            dict.fromkeys(METRICS, 100.0)
         )
-        assert figures[f"{name}/accuracy"] > 95
+        assert metrics[f"{name}/accuracy"] > 95
 
 
-def test_inertia_is_as_low_as_scikit_learns(digits: Task) -> None:
-    figures = EUCLIDEAN(digits)[0]
+def test_inertia_is_as_low_as_that_of_scikit_learn(digits: Task) -> None:
+    metrics = EUCLIDEAN(digits)[0]
     reference = Reference(10, n_init=20, random_state=0).fit(digits.test.features.numpy())
-    assert figures["kmeans_euclidean_best/inertia"] <= 1.0001 * reference.inertia_
+    assert metrics["kmeans_euclidean_best/inertia"] <= 1.0001 * reference.inertia_
 
 
-def test_spherical_figures_do_not_depend_on_the_lengths_of_features(digits: Task) -> None:
+def test_spherical_metrics_do_not_depend_on_the_lengths_of_features(digits: Task) -> None:
     longer = digits.test.features * torch.linspace(0.5, 2, len(digits.test))[:, None]
     found = KMeans()(alone(longer, digits.test.y, 10))[0]
     assert found == pytest.approx(KMeans()(alone(digits.test.features, digits.test.y, 10))[0], rel=1e-3)
 
 
-def test_euclidean_figures_do_not_depend_on_where_the_origin_is(digits: Task) -> None:
+def test_euclidean_metrics_do_not_depend_on_where_the_origin_is(digits: Task) -> None:
     moved = digits.test.features + 1000
     found = EUCLIDEAN(alone(moved, digits.test.y, 10))[0]
     assert found == pytest.approx(EUCLIDEAN(digits)[0], rel=1e-3)
@@ -64,7 +64,7 @@ def test_mean_and_deviation_are_over_restarts_and_best_is_the_lowest_inertia() -
     assert single["kmeans/nmi"] == single["kmeans_best/nmi"]
 
 
-def test_targets_share_the_clustering_and_are_scored_each_by_its_labels() -> None:
+def test_targets_share_the_clustering_and_are_scored_by_their_labels() -> None:
     x, y = blobs(200)
     first, second = KMeans()(alone(x, torch.stack([y, y.roll(50) // 2], 1), 4))
     assert second != first
@@ -81,12 +81,12 @@ def test_targets_share_the_clustering_and_are_scored_each_by_its_labels() -> Non
         (torch.cat([torch.randn(9, 3), torch.zeros(2, 3)]), "2 of 11 test features are zero"),
     ],
 )
-def test_what_cannot_be_clustered_is_refused(x: Tensor, message: str) -> None:
+def test_features_that_cannot_be_clustered_are_refused(x: Tensor, message: str) -> None:
     with pytest.raises(UserError, match=message):
         KMeans()(alone(x, torch.arange(len(x)) % 4, 4))
 
 
-def test_a_zero_feature_is_a_point_like_others_in_euclidean() -> None:
+def test_a_zero_feature_is_allowed_with_euclidean_distance() -> None:
     x, y = blobs(40)
     assert EUCLIDEAN(alone(torch.cat([x, torch.zeros(1, 8)]), torch.cat([y, y[:1]]), 4))[0]
 
@@ -106,7 +106,7 @@ def both(n: int) -> list[dict[str, float]]:
 
 
 @pytest.mark.parametrize(("n", "blocks"), [(200, 1), (2500, 3), (4700, 5)])
-def test_figures_are_the_same_on_any_number_of_processes(ranks: Ranks, n: int, blocks: int) -> None:
+def test_metrics_are_the_same_on_any_number_of_processes(ranks: Ranks, n: int, blocks: int) -> None:
     # Of 4 ranks three or one have no block, or one has two.
     assert len(given(n).test.slices()) == blocks
     expected = both(n)

@@ -70,7 +70,7 @@ def test_the_largest_of_wide_rows(k: int, width: int, levels: int) -> None:
     assert torch.equal(x.gather(1, columns), values)
 
 
-def test_of_equally_near_rows_the_first_is_nearer() -> None:
+def test_ties_between_equally_near_rows_go_to_the_first() -> None:
     x = torch.eye(3).repeat(900, 1)  # row i lies where row i - 3 does
     bank = rows(x[:2100], torch.zeros(2100)), rows(x[2100:], torch.zeros(600))
     assert [len(part.slices()) for part in bank] == [3, 1]
@@ -109,11 +109,11 @@ def test_exponential_votes_are_those_of_the_formula(digits: Task, temperature: f
     sums = torch.zeros(len(index), 10, dtype=torch.float64)
     sums.scatter_add_(1, y.squeeze(1)[index], (near / temperature).exp())
     expected = (sums.argmax(1) == digits.test.y.squeeze(1)).double().mean() * 100
-    (figures,) = KNN(k=(20,), distances=("cosine",), weights=("exponential",), temperature=temperature)(digits)
-    assert figures == {"knn_20_exponential/accuracy": pytest.approx(float(expected))}
+    (metrics,) = KNN(k=(20,), distances=("cosine",), weights=("exponential",), temperature=temperature)(digits)
+    assert metrics == {"knn_20_exponential/accuracy": pytest.approx(float(expected))}
 
 
-def test_chunks_and_tiles_change_nothing(digits: Task, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_results_do_not_depend_on_chunks_and_tiles(digits: Task, monkeypatch: pytest.MonkeyPatch) -> None:
     x = digits.train.features
     train = rows(torch.cat([x, 16 - x, x.flip(1)]), digits.train.y.repeat(3, 1))
     assert len(train.slices()) == 4
@@ -132,18 +132,18 @@ def test_chunks_and_tiles_change_nothing(digits: Task, monkeypatch: pytest.Monke
 
 def test_the_bank_is_train_and_validation() -> None:
     x, y = torch.eye(3), torch.arange(3)
-    figures = KNN(k=(1,))(task((x[:2], y[:2]), (x[2:], y[2:]), (x, y), 3))
-    assert figures == [{"knn_1/accuracy": 100.0, "knn_1_euclidean/accuracy": 100.0}]
+    metrics = KNN(k=(1,))(task((x[:2], y[:2]), (x[2:], y[2:]), (x, y), 3))
+    assert metrics == [{"knn_1/accuracy": 100.0, "knn_1_euclidean/accuracy": 100.0}]
 
 
-def test_distances_differ_where_lengths_do() -> None:
+def test_cosine_and_euclidean_differ_if_lengths_differ() -> None:
     bank, y = torch.tensor([[10.0, 1.0], [0.0, 1.0]]), torch.tensor([0, 1])
     test = torch.tensor([[1.0, 0.2]])
-    figures = KNN(k=(1,))(task((bank[:1], y[:1]), (bank[1:], y[1:]), (test, y[:1]), 2))
-    assert figures == [{"knn_1/accuracy": 100.0, "knn_1_euclidean/accuracy": 0.0}]
+    metrics = KNN(k=(1,))(task((bank[:1], y[:1]), (bank[1:], y[1:]), (test, y[:1]), 2))
+    assert metrics == [{"knn_1/accuracy": 100.0, "knn_1_euclidean/accuracy": 0.0}]
 
 
-def test_each_target_is_scored_as_if_alone(digits: Task) -> None:
+def test_each_target_is_scored_independently(digits: Task) -> None:
     def of(label: Callable[[Tensor], Tensor]) -> Task:
         train, validation, test = ((part.features, label(part.y)) for part in (*digits.fitting, digits.test))
         return task(train, validation, test, 2)
@@ -155,10 +155,10 @@ def test_each_target_is_scored_as_if_alone(digits: Task) -> None:
 
 
 def test_default_names(digits: Task) -> None:
-    (figures,) = KNN()(digits)
+    (metrics,) = KNN()(digits)
     names = itertools.product((1, 5, 20, 200), ("", "_euclidean"))
-    assert figures.keys() == {f"knn_{k}{suffix}/accuracy" for k, suffix in names}
-    assert figures["knn_1/accuracy"] > 97
+    assert metrics.keys() == {f"knn_{k}{suffix}/accuracy" for k, suffix in names}
+    assert metrics["knn_1/accuracy"] > 97
 
 
 @pytest.mark.parametrize(
@@ -182,7 +182,7 @@ def test_more_neighbours_than_images_are_refused() -> None:
 
 
 def duplicates() -> Task:
-    """A bank of 3 + 1 blocks that holds every feature twice, in different blocks and of different classes."""
+    """A bank of 3 + 1 blocks with every feature twice, in different blocks and classes."""
     generator = torch.Generator().manual_seed(0)
     x = torch.randn(1550, 12, generator=generator).repeat(2, 1)
     y = torch.randint(4, (3100, 2), generator=generator)
@@ -196,12 +196,12 @@ def scored() -> tuple[dict[Distance, Neighbours], list[dict[str, float]]]:
     return search(given.fitting, given.test, 1100, DISTANCES), every(given)
 
 
-def test_any_number_of_ranks_finds_the_same(ranks: Ranks) -> None:
+def test_results_are_the_same_on_any_number_of_ranks(ranks: Ranks) -> None:
     assert [len(part.slices()) for part in duplicates().fitting] == [3, 1]
-    ((alone, figures),) = ranks(scored, size=1)
+    ((alone, metrics),) = ranks(scored, size=1)
     for size in (2, 3, 4):  # of 4, the first has no block and the last has two
         for found, others in ranks(scored, size=size):
-            assert others == figures
+            assert others == metrics
             for distance in DISTANCES:
                 assert torch.equal(found[distance].row, alone[distance].row)
                 assert torch.equal(found[distance].score, alone[distance].score)

@@ -1,4 +1,4 @@
-"""The linear probe of every layer: each layer's figure is what `linear_probe` makes of its features alone."""
+"""The linear probe of every layer: each score is that of `linear_probe` on the layer's features."""
 
 from dataclasses import replace
 from pathlib import Path
@@ -28,7 +28,7 @@ def encoder(tmp_path: Path) -> EvaluatedEncoder:
     return replace(whole, layers=by_columns(whole.features, WIDTHS))
 
 
-def test_every_layer_is_scored_as_linear_probe_scores_its_features(encoder: EvaluatedEncoder) -> None:
+def test_every_layer_has_the_score_of_linear_probe_on_its_features(encoder: EvaluatedEncoder) -> None:
     found = Evaluation(protocols=("layer_probe",))(encoder).metrics
     assert list(found) == [f"layer_probe_{number}/accuracy" for number in (1, 2, 3)]
     for value, layer in zip(found.values(), encoder.layers, strict=True):
@@ -37,7 +37,7 @@ def test_every_layer_is_scored_as_linear_probe_scores_its_features(encoder: Eval
     assert len(set(found.values())) == 3
 
 
-def test_the_probe_is_linear_probes_with_its_settings(encoder: EvaluatedEncoder) -> None:
+def test_settings_are_those_of_linear_probe(encoder: EvaluatedEncoder) -> None:
     weak = Evaluation(protocols=("layer_probe",), linear_probe=LinearProbe(l2=(1e3,)))
     last = replace(encoder, features=encoder.layers[-1])
     expected = replace(weak, protocols=("linear_probe",))(last)
@@ -46,7 +46,7 @@ def test_the_probe_is_linear_probes_with_its_settings(encoder: EvaluatedEncoder)
     assert found.sources != Evaluation(protocols=("layer_probe",))(encoder).sources
 
 
-def test_targets_have_figures_and_a_mean_of_each_layer(encoder: EvaluatedEncoder) -> None:
+def test_every_layer_has_metrics_of_targets_and_a_mean(encoder: EvaluatedEncoder) -> None:
     def two(name: str) -> Target:
         return Target(name, ("no", "yes"))
 
@@ -65,7 +65,7 @@ def test_targets_have_figures_and_a_mean_of_each_layer(encoder: EvaluatedEncoder
             assert found[f"layer_probe_{number}/accuracy{name}"] == alone[f"linear_probe/accuracy{name}"]
 
 
-def test_it_is_run_where_there_are_layers_and_says_so_where_there_are_none(encoder: EvaluatedEncoder) -> None:
+def test_it_runs_by_default_if_there_are_layers_and_fails_without(encoder: EvaluatedEncoder) -> None:
     without = replace(encoder, layers=())
     assert "layer_probe" in Evaluation().chosen(encoder)
     assert "layer_probe" not in Evaluation().chosen(without)
@@ -100,7 +100,7 @@ def test_layers_are_those_of_the_method_on_every_image(tmp_path: Path) -> None:
     assert torch.equal(last.labels, encoder.features.test.labels)
 
 
-def test_layers_are_encoded_once_and_only_where_they_are_wanted(tmp_path: Path) -> None:
+def test_layers_are_encoded_once_and_only_if_needed(tmp_path: Path) -> None:
     run, config = run_of("ssgan", *SMALL)
     first = evaluated_encoder(run, config, tmp_path, CPU)
     written = [path.stat().st_mtime_ns for path in sorted((tmp_path / "features" / "layers").iterdir())]
@@ -116,7 +116,7 @@ def test_a_method_without_layers_has_none(tmp_path: Path) -> None:
     assert evaluated_encoder(*run_of("simvae"), tmp_path, CPU).layers == ()
 
 
-def test_a_single_layer_is_none(tmp_path: Path) -> None:
+def test_a_single_layer_does_not_count(tmp_path: Path) -> None:
     run, config = run_of("ssgan", *SMALL)
     run.method.encode_layers = lambda x: [run.method.encode(x)]  # type: ignore[assignment]
     assert evaluated_encoder(run, config, tmp_path, CPU).layers == ()

@@ -15,7 +15,7 @@ L2 = (1e-4, 1e-2, 1.0)
 
 
 def standardised(task: Task, *splits: Rows) -> tuple[Tensor, Tensor]:
-    """Features by the train split's mean and deviation, computed apart from the code, and the first target."""
+    """Features standardised by train, computed independently of the code, and labels of the first target."""
     mean, deviation = task.train.features.double().mean(0), task.train.features.double().std(0, correction=0)
     deviation[deviation == 0] = 1
     x = torch.cat([(rows.features.double() - mean) / deviation for rows in splits])
@@ -55,7 +55,7 @@ def test_the_whole_probe_agrees_with_scikit_learn_at_the_chosen_l2(data: str, re
     assert found["linear_probe/accuracy"] == pytest.approx(expected, abs=0.2)
 
 
-def test_two_classes_are_scikit_learns_with_twice_the_c() -> None:
+def test_two_classes_match_scikit_learn_with_twice_the_c() -> None:
     two = split(*gaussians(600, 5, 2, spread=2.0), 2)
     x, y = standardised(two, two.train)
     weights = fit(two, (two.train,), one(0.01))[0, 0]
@@ -65,7 +65,7 @@ def test_two_classes_are_scikit_learns_with_twice_the_c() -> None:
     )
 
 
-def test_targets_together_are_each_as_if_alone(digits: Task) -> None:
+def test_each_target_is_scored_independently(digits: Task) -> None:
     def relabelled(rows: Rows) -> Rows:
         y = rows.y[:, 0]
         return Rows(rows.features, torch.stack([y, (y + 3) // 2, y % 2], 1), rows.device)
@@ -77,7 +77,7 @@ def test_targets_together_are_each_as_if_alone(digits: Task) -> None:
         assert LinearProbe(l2=L2)(Task(train, validation, test, 10)) == [pytest.approx(found[target], abs=0.01)]
 
 
-def test_problems_in_groups_are_solved_as_together(overlapping: Task, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_solving_in_groups_gives_the_same_solution(overlapping: Task, monkeypatch: pytest.MonkeyPatch) -> None:
     l2 = torch.tensor(L2, dtype=torch.float64)[:, None]
     together = fit(overlapping, (overlapping.train,), l2)
     monkeypatch.setattr(linear, "MEMORY", 0)
@@ -114,7 +114,7 @@ def test_intercept_is_not_penalised() -> None:
     torch.testing.assert_close(weights[:, -1].softmax(0), torch.tensor([0.8, 0.2]).double(), atol=1e-4, rtol=0)
 
 
-def test_scales_offsets_and_constants_change_nothing(overlapping: Task) -> None:
+def test_scales_offsets_and_constants_have_no_effect(overlapping: Task) -> None:
     def changed(x: Tensor) -> Tensor:
         constant = torch.full((len(x), 1), 1234.5)
         return torch.cat([x[:, :10] * 1e-3, constant, 1e4 * x[:, 10:] + 1e6, constant * 0], 1)
@@ -131,7 +131,7 @@ def test_more_features_than_images_and_copies_of_features() -> None:
     assert LinearProbe()(copies)[0]["linear_probe/accuracy"] == 100
 
 
-def test_a_class_that_train_lacks_is_not_predicted_and_one_image_is_enough(overlapping: Task) -> None:
+def test_a_class_missing_from_train_is_not_predicted_and_one_image_is_enough(overlapping: Task) -> None:
     rest = overlapping.train.y[:, 0] < 3
     single = (overlapping.train.y[:, 0] == 3).nonzero()[:1, 0]
     index = torch.cat([rest.nonzero()[:, 0], single])

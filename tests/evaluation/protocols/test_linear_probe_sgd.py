@@ -54,13 +54,13 @@ def test_schedules_are_the_papers() -> None:
     assert [steps.rate(epoch) for epoch in (59.9, 60, 75, 90)] == pytest.approx([0.1, 0.02, 0.004, 0.0008])
 
 
-def test_what_is_separable_is_separated() -> None:
+def test_separable_classes_are_separated() -> None:
     y = torch.arange(400) % 4
     [found] = LinearProbeSGD(epochs=5)(split(torch.eye(4)[y], y, 4))
     assert found == {"linear_probe_sgd/accuracy": 100.0}
 
 
-def test_a_target_is_fitted_as_if_alone(digits: Task) -> None:
+def test_each_target_is_fitted_independently(digits: Task) -> None:
     def with_labels(*targets: int) -> Task:
         parts = [
             rows(part.features, torch.cat([part.y, 9 - part.y, part.y // 2], 1)[:, list(targets)])
@@ -75,7 +75,7 @@ def test_a_target_is_fitted_as_if_alone(digits: Task) -> None:
         torch.testing.assert_close(bias[target], its, atol=1e-4, rtol=1e-4)
 
 
-def test_augmented_passes_take_turns(digits: Task) -> None:
+def test_augmented_passes_are_used_in_turn(digits: Task) -> None:
     train, validation = (rows(part.features * torch.nan, part.y) for part in digits.fitting)
     task = replace(digits, train=train, validation=validation, augmented=(digits.fitting, (train, validation)))
     expected = replace(COSINE, epochs=1)(digits)
@@ -85,7 +85,7 @@ def test_augmented_passes_take_turns(digits: Task) -> None:
         replace(COSINE, epochs=2, passes=2)(task)
 
 
-def test_passes_that_are_not_there_are_refused(digits: Task) -> None:
+def test_missing_passes_are_refused(digits: Task) -> None:
     with pytest.raises(UserError, match=r"passes = 2, but there are 0 augmented passes .* need the encoder"):
         LinearProbeSGD(passes=2)(digits)
 

@@ -1,4 +1,4 @@
-"""Pictures of features: what is in them, that they can be read, and that drawing them changes nothing else."""
+"""Plots of features: their contents, and that plotting has no side effects."""
 
 import random
 from dataclasses import replace
@@ -26,7 +26,7 @@ CPU = torch.device("cpu")
 QUICK = Maps(method="pca", images=120)
 
 
-def drawn(folder: Path) -> dict[str, bytes]:
+def plots(folder: Path) -> dict[str, bytes]:
     return {path.name: path.read_bytes() for path in sorted((folder / "figures").iterdir())}
 
 
@@ -36,17 +36,17 @@ def of(x: torch.Tensor, y: torch.Tensor, folder: Path, *targets: Target) -> Eval
     return EvaluatedEncoder(Features(part, part, part, targets), CPU, folder)
 
 
-def test_four_pictures_are_drawn_and_no_figures_returned(tmp_path: Path) -> None:
+def test_four_plots_are_written_and_no_metrics_returned(tmp_path: Path) -> None:
     assert QUICK.runs_by_default(digits_encoder(tmp_path))
     assert QUICK(digits_encoder(tmp_path)) == {}
-    assert list(drawn(tmp_path)) == ["classes.png", "confusion.png", "map.png", "neighbours.png"]
+    assert list(plots(tmp_path)) == ["classes.png", "confusion.png", "map.png", "neighbours.png"]
     for path in (tmp_path / "figures").iterdir():
         picture = matplotlib.image.imread(path)
         assert min(picture.shape[:2]) > 300
         assert picture[..., :3].std() > 0.05
 
 
-def test_drawing_twice_is_the_same_and_leaves_the_random_states_alone(tmp_path: Path) -> None:
+def test_plotting_is_reproducible_and_does_not_change_random_states(tmp_path: Path) -> None:
     import numpy
 
     states = torch.get_rng_state(), random.getstate(), str(numpy.random.get_state())  # noqa: NPY002
@@ -54,22 +54,22 @@ def test_drawing_twice_is_the_same_and_leaves_the_random_states_alone(tmp_path: 
         Maps(images=40)(digits_encoder(tmp_path / folder))
     assert torch.equal(torch.get_rng_state(), states[0])
     assert (random.getstate(), str(numpy.random.get_state())) == states[1:]  # noqa: NPY002
-    assert drawn(tmp_path / "a") == drawn(tmp_path / "b")
+    assert plots(tmp_path / "a") == plots(tmp_path / "b")
 
 
-def draw_in_a_group(folder: Path) -> None:
+def plot_in_a_group(folder: Path) -> None:
     QUICK(digits_encoder(folder))
 
 
-def test_several_processes_draw_what_one_does(tmp_path: Path, ranks: Ranks) -> None:
-    draw_in_a_group(tmp_path / "alone")
-    ranks(draw_in_a_group, tmp_path / "together", size=3)
-    assert drawn(tmp_path / "together") == drawn(tmp_path / "alone")
+def test_several_processes_write_the_same_plots_as_one(tmp_path: Path, ranks: Ranks) -> None:
+    plot_in_a_group(tmp_path / "alone")
+    ranks(plot_in_a_group, tmp_path / "together", size=3)
+    assert plots(tmp_path / "together") == plots(tmp_path / "alone")
 
 
-def test_without_images_there_are_no_neighbours_to_show(tmp_path: Path) -> None:
+def test_without_images_there_is_no_plot_of_neighbours(tmp_path: Path) -> None:
     QUICK(replace(digits_encoder(tmp_path), images=None))
-    assert list(drawn(tmp_path)) == ["classes.png", "confusion.png", "map.png"]
+    assert list(plots(tmp_path)) == ["classes.png", "confusion.png", "map.png"]
 
 
 def test_neighbours_are_those_of_scikit_learn(tmp_path: Path) -> None:
@@ -122,13 +122,13 @@ def test_the_target_with_the_most_classes_is_shown(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("labels", [torch.full((40,), -1), torch.arange(40) % 3 - 1, torch.zeros(40).long()])
-def test_missing_labels_and_classes_leave_a_map(labels: torch.Tensor, tmp_path: Path) -> None:
+def test_the_map_is_plotted_without_labels_or_classes(labels: torch.Tensor, tmp_path: Path) -> None:
     QUICK(of(torch.rand(40, 3), labels, tmp_path, Target("label", ("a", "b"))))
-    assert "map.png" in drawn(tmp_path)
-    assert ("classes.png" in drawn(tmp_path)) == (len(set(labels.tolist()) - {-1}) == 2)
+    assert "map.png" in plots(tmp_path)
+    assert ("classes.png" in plots(tmp_path)) == (len(set(labels.tolist()) - {-1}) == 2)
 
 
-def test_the_map_beside_pca_is_the_one_that_is_chosen_and_installed(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_projection_beside_pca_is_the_chosen_one_if_installed(monkeypatch: pytest.MonkeyPatch) -> None:
     x = torch.rand(30, 5, generator=torch.Generator().manual_seed(0))
     assert [name.split()[0] for name in project(x, "pca")] == ["PCA"]
     monkeypatch.setattr(projection, "find_spec", lambda name: None)
@@ -144,7 +144,7 @@ def test_the_pca_plane_is_that_of_the_largest_variance() -> None:
     torch.testing.assert_close(points.norm(dim=0), expected, rtol=1e-5, atol=0)
 
 
-def test_what_cannot_be_drawn_is_answered_in_one_line(tmp_path: Path) -> None:
+def test_errors_of_plots_are_one_line(tmp_path: Path) -> None:
     one = digits_encoder(tmp_path).features.test.features[:, :1]
     encoder = of(one, torch.zeros(len(one)).long(), tmp_path, Target("label", ("a", "b")))
     assert not QUICK.runs_by_default(encoder)

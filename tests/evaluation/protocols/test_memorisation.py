@@ -1,4 +1,4 @@
-"""Copies are told from fresh draws, and neighbours of generated images are the nearest."""
+"""Copies are distinguished from new images, and the neighbours shown are the nearest."""
 
 from collections.abc import Callable
 from dataclasses import replace
@@ -38,36 +38,36 @@ def encode(images: Tensor) -> Tensor:
     return images.flatten(1)
 
 
-def drawing(folder: Path, images: Tensor, noise: float = 0.0) -> EvaluatedEncoder:
+def sampler(folder: Path, images: Tensor, noise: float = 0.0) -> EvaluatedEncoder:
     return digits_encoder(folder, sample=some(images, noise), encode=encode)
 
 
 def test_copies_are_nearer_than_test_images(tmp_path: Path) -> None:
-    figures = QUICK(drawing(tmp_path, SEEN))
-    assert figures["memorisation/distance_ratio"] < 0.01
-    assert figures["memorisation/mann_whitney_z"] < -15
+    metrics = QUICK(sampler(tmp_path, SEEN))
+    assert metrics["memorisation/distance_ratio"] < 0.01
+    assert metrics["memorisation/mann_whitney_z"] < -15
 
 
 def test_copies_with_noise_are_still_nearer(tmp_path: Path) -> None:
-    figures = QUICK(drawing(tmp_path, SEEN, 0.05))
-    assert 0.1 < figures["memorisation/distance_ratio"] < 0.8
-    assert figures["memorisation/mann_whitney_z"] < -3
+    metrics = QUICK(sampler(tmp_path, SEEN, 0.05))
+    assert 0.1 < metrics["memorisation/distance_ratio"] < 0.8
+    assert metrics["memorisation/mann_whitney_z"] < -3
 
 
-def test_fresh_images_are_as_far_as_test_images(tmp_path: Path) -> None:
-    figures = QUICK(drawing(tmp_path, UNSEEN))
-    assert figures["memorisation/distance_ratio"] == pytest.approx(1, abs=0.1)
-    assert abs(figures["memorisation/mann_whitney_z"]) < 3
+def test_new_images_are_as_far_as_test_images(tmp_path: Path) -> None:
+    metrics = QUICK(sampler(tmp_path, UNSEEN))
+    assert metrics["memorisation/distance_ratio"] == pytest.approx(1, abs=0.1)
+    assert abs(metrics["memorisation/mann_whitney_z"]) < 3
 
 
 def test_images_unlike_all_others_are_farther(tmp_path: Path) -> None:
-    figures = QUICK(drawing(tmp_path, UNSEEN, 0.5))
-    assert figures["memorisation/distance_ratio"] > 1.2
-    assert figures["memorisation/mann_whitney_z"] > 3
+    metrics = QUICK(sampler(tmp_path, UNSEEN, 0.5))
+    assert metrics["memorisation/distance_ratio"] > 1.2
+    assert metrics["memorisation/mann_whitney_z"] > 3
 
 
 def test_the_ratio_is_of_median_distances_between_features_of_unit_length(tmp_path: Path) -> None:
-    encoder = replace(drawing(tmp_path, UNSEEN, 0.3), encode=lambda images: 7 * images.flatten(1))
+    encoder = replace(sampler(tmp_path, UNSEEN, 0.3), encode=lambda images: 7 * images.flatten(1))
     ratio = Memorisation(images=100)(encoder)["memorisation/distance_ratio"]
     [(_, images)] = sample_images(encoder, 100, 100, 0)
     chosen = torch.randperm(300, generator=Generator().manual_seed(0))[:100]
@@ -79,7 +79,7 @@ def test_the_ratio_is_of_median_distances_between_features_of_unit_length(tmp_pa
     assert ratio == pytest.approx((generated / real).item(), rel=1e-5)
 
 
-def test_z_is_scipys() -> None:
+def test_z_agrees_with_scipy() -> None:
     x, y = torch.randn(2, 90, generator=Generator().manual_seed(0)).mul(8).round().double()  # with ties
     x = x[:70] - 1
     expected = mannwhitneyu(x, y, alternative="less", use_continuity=False, method="asymptotic")
@@ -96,7 +96,7 @@ def test_the_neighbours_shown_are_the_nearest_by_pixels_and_by_features(
     scale = torch.logspace(-1, 1, 64)
     parts = [FeatureSplit(part.features @ DIRECTIONS * scale, part.labels) for part in FEATURES[:3]]
     encoder = replace(
-        drawing(tmp_path, UNSEEN, 0.3),
+        sampler(tmp_path, UNSEEN, 0.3),
         features=FEATURES._replace(train=parts[0], validation=parts[1], test=parts[2]),
         encode=lambda images: images.flatten(1) @ DIRECTIONS * scale,
     )
@@ -112,15 +112,15 @@ def test_the_neighbours_shown_are_the_nearest_by_pixels_and_by_features(
     assert not torch.equal(by_pixels, by_features)
 
 
-def test_the_sheet_is_a_picture(tmp_path: Path) -> None:
-    QUICK(drawing(tmp_path, SEEN))
+def test_the_plot_is_an_image(tmp_path: Path) -> None:
+    QUICK(sampler(tmp_path, SEEN))
     picture = matplotlib.image.imread(tmp_path / "figures" / "memorisation.png")
     assert min(picture.shape[:2]) > 600
     assert picture[..., :3].std() > 0.05
 
 
 def in_a_group(folder: Path) -> dict[str, float]:
-    return Memorisation(images=200)(drawing(folder, UNSEEN, 0.3))  # 2 batches: of 3 processes the first draws nothing
+    return Memorisation(images=200)(sampler(folder, UNSEEN, 0.3))  # 2 batches: of 3 processes the first has no batch
 
 
 def test_it_does_not_depend_on_the_number_of_processes(tmp_path: Path, ranks: Ranks) -> None:
@@ -132,16 +132,16 @@ def test_it_does_not_depend_on_the_number_of_processes(tmp_path: Path, ranks: Ra
 
 
 @pytest.mark.parametrize("lacking", [{"sample": None}, {"encode": None}, {"images": None}, {"image_shape": (64,)}])
-def test_it_applies_where_images_are_generated_and_can_be_encoded(lacking: dict[str, object], tmp_path: Path) -> None:
-    assert QUICK.runs_by_default(drawing(tmp_path, SEEN))
-    encoder = replace(drawing(tmp_path, SEEN), **lacking)  # type: ignore[arg-type]
+def test_it_runs_by_default_if_samples_can_be_encoded(lacking: dict[str, object], tmp_path: Path) -> None:
+    assert QUICK.runs_by_default(sampler(tmp_path, SEEN))
+    encoder = replace(sampler(tmp_path, SEEN), **lacking)  # type: ignore[arg-type]
     assert not QUICK.runs_by_default(encoder)
     with pytest.raises(UserError, match="memorisation needs samples, their encoder and real images"):
         QUICK(encoder)
 
 
-def test_what_cannot_be_measured_is_said(tmp_path: Path) -> None:
-    encoder = drawing(tmp_path, SEEN)
+def test_invalid_samples_and_features_are_refused(tmp_path: Path) -> None:
+    encoder = sampler(tmp_path, SEEN)
     with pytest.raises(UserError, match=r"sample\(n\) must give n images of shape \(1, 8, 8\)"):
         QUICK(replace(encoder, sample=lambda n, generator: 2 + some(SEEN)(n, generator)))
     with pytest.raises(UserError, match="features of samples are not finite"):

@@ -44,14 +44,14 @@ def test_agrees_roughly_with_scikit_learn(data: str, request: pytest.FixtureRequ
     assert found["mlp_probe/accuracy"] == pytest.approx(expected, abs=2.0)
 
 
-def test_solves_what_no_linear_probe_can() -> None:
+def test_solves_a_problem_that_is_not_linear() -> None:
     x = torch.rand(2000, 2, generator=torch.Generator().manual_seed(0)) - 0.5
     y = (x[:, 0] * x[:, 1] > 0).long()  # exclusive or
     [found] = MLPProbe(hidden=32)(task((x[:1200], y[:1200]), (x[1200:1500], y[1200:1500]), (x[1500:], y[1500:]), 2))
     assert found["mlp_probe/accuracy"] > 95
 
 
-def test_a_network_is_pytorchs_own() -> None:
+def test_a_network_is_initialised_and_trained_as_in_pytorch() -> None:
     generator = torch.Generator().manual_seed(0)
     x, y = 5 + 3 * torch.randn(64, 6, generator=generator), torch.randint(4, (64, 2), generator=generator)
     mean, deviation = x.mean(0), x.std(0)
@@ -86,7 +86,7 @@ def test_a_network_is_pytorchs_own() -> None:
     )
 
 
-def test_networks_trained_together_and_then_apart_are_those_trained_alone(digits: Task) -> None:
+def test_networks_trained_together_are_the_same_as_trained_alone(digits: Task) -> None:
     together, probe = with_targets(digits), MLPProbe(hidden=16)
 
     def logits(targets: list[int], kept: list[bool]) -> Tensor:
@@ -101,7 +101,7 @@ def test_networks_trained_together_and_then_apart_are_those_trained_alone(digits
     torch.testing.assert_close(found[1], logits([2], [True])[0], atol=1e-4, rtol=1e-4)
 
 
-def test_a_target_is_scored_as_if_alone(digits: Task) -> None:
+def test_each_target_is_scored_independently(digits: Task) -> None:
     together, probe = with_targets(digits), MLPProbe(hidden=16, max_epochs=8, patience=2)
     found = probe(together)
     for target in range(3):

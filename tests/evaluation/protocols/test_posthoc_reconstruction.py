@@ -1,4 +1,4 @@
-"""A decoder trained on frozen features draws what is in them and nothing else."""
+"""A decoder trained on frozen features reconstructs only what they contain."""
 
 from dataclasses import replace
 from pathlib import Path
@@ -19,20 +19,20 @@ MSE = "posthoc_reconstruction/mse"
 
 
 def mean_image_error(encoder: EvaluatedEncoder) -> float:
-    """The error of what can be drawn without looking at the features."""
+    """Error of the mean training image, which ignores the features."""
     train, test = encoder.features.train.features, encoder.features.test.features
     return float((test - train.mean(0)).square().mean())
 
 
-def test_features_that_hold_the_image_give_it_back_and_noise_does_not(tmp_path: Path) -> None:
+def test_pixels_are_reconstructed_and_noise_is_not(tmp_path: Path) -> None:
     encoder = digits_encoder(tmp_path)
     protocol = PosthocReconstruction(epochs=5, batch_size=32)
-    floor = mean_image_error(encoder)
-    assert protocol(encoder)[MSE] < 0.35 * floor
+    baseline = mean_image_error(encoder)
+    assert protocol(encoder)[MSE] < 0.35 * baseline
     generator = torch.Generator().manual_seed(0)
     parts = [part._replace(features=torch.randn(part.features.shape, generator=generator)) for part in splits(encoder)]
     noise = encoder.features._replace(train=parts[0], test=parts[2])
-    assert protocol(replace(encoder, features=noise))[MSE] > 0.9 * floor
+    assert protocol(replace(encoder, features=noise))[MSE] > 0.9 * baseline
 
 
 def splits(encoder: EvaluatedEncoder) -> list[FeatureSplit]:
@@ -63,7 +63,7 @@ def test_the_decoder_is_that_of_the_vaes(decoder: str | None, shape: tuple[int, 
     assert network.eval()(torch.randn(2, 8)).shape == (2, *shape)
 
 
-def test_global_random_numbers_are_left_alone(tmp_path: Path) -> None:
+def test_global_random_state_is_not_changed(tmp_path: Path) -> None:
     state = torch.get_rng_state()
     protocol = PosthocReconstruction(images=100, epochs=1)
     first = protocol(digits_encoder(tmp_path))
@@ -72,7 +72,7 @@ def test_global_random_numbers_are_left_alone(tmp_path: Path) -> None:
     assert protocol(digits_encoder(tmp_path)) == first
 
 
-def test_it_is_never_run_of_itself_and_needs_images(tmp_path: Path) -> None:
+def test_it_does_not_run_by_default_and_needs_images(tmp_path: Path) -> None:
     encoder = digits_encoder(tmp_path)
     assert not PosthocReconstruction().runs_by_default(encoder)
     with pytest.raises(UserError, match=r"needs images \(C, H, W\); the data have shape \(2,\)"):
@@ -81,11 +81,11 @@ def test_it_is_never_run_of_itself_and_needs_images(tmp_path: Path) -> None:
         PosthocReconstruction(decoder="transposed")(encoder)
 
 
-def figures(folder: Path) -> dict[str, float]:
+def metrics(folder: Path) -> dict[str, float]:
     return PosthocReconstruction(images=333, epochs=2)(digits_encoder(folder))
 
 
-def test_figures_do_not_depend_on_the_number_of_processes(ranks: Ranks, tmp_path: Path) -> None:
-    expected = figures(tmp_path)
-    for found in ranks(figures, tmp_path, size=3):
+def test_metrics_do_not_depend_on_the_number_of_processes(ranks: Ranks, tmp_path: Path) -> None:
+    expected = metrics(tmp_path)
+    for found in ranks(metrics, tmp_path, size=3):
         assert found == pytest.approx(expected, rel=1e-5)

@@ -80,7 +80,7 @@ def test_alignment_is_zero_for_the_same_direction_and_two_for_right_angles() -> 
     assert alignment(rows(x, y), rows(x.flip(1) * torch.tensor([1.0, -1.0]), y)) == pytest.approx(2)
 
 
-def test_alignment_is_between_two_augmented_passes_or_one_and_none() -> None:
+def test_alignment_is_between_two_augmented_passes_or_one_and_the_originals() -> None:
     test, one, two = random(40, 3), random(40, 3, seed=1), random(40, 3, seed=2)
     y = torch.zeros(40)
     assert Rank()(encoder(test)).keys() == {"rank/rankme", "rank/uniformity"}
@@ -88,16 +88,16 @@ def test_alignment_is_between_two_augmented_passes_or_one_and_none() -> None:
     assert Rank()(encoder(test, one, two))["rank/alignment"] == alignment(rows(one, y), rows(two, y))
 
 
-def figures(x: Tensor, view: Tensor) -> dict[str, float]:
+def metrics(x: Tensor, view: Tensor) -> dict[str, float]:
     return Rank()(encoder(x, view))
 
 
 @pytest.mark.parametrize(("n", "blocks"), [(200, 1), (2500, 3), (4000, 4), (4700, 5)])
-def test_any_number_of_ranks_finds_the_same(ranks: Ranks, n: int, blocks: int) -> None:
+def test_results_are_the_same_on_any_number_of_ranks(ranks: Ranks, n: int, blocks: int) -> None:
     # Of 4 ranks three, one or none have no block, or one has two.
     x, view = random(n, 8), random(n, 8, seed=1)
     assert len(rows(x, torch.zeros(n)).slices()) == blocks
-    alone = figures(x, view)
+    alone = metrics(x, view)
     for size in (2, 3, 4):
-        for found in ranks(figures, x, view, size=size):
+        for found in ranks(metrics, x, view, size=size):
             assert found == pytest.approx(alone, rel=1e-9)

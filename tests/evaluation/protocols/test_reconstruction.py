@@ -13,7 +13,7 @@ from tests.evaluation.test_reconstruction_errors import their_ssim
 from tests.ranks import Ranks
 
 
-def test_figures_are_means_over_images(tmp_path: Path) -> None:
+def test_metrics_are_means_over_images(tmp_path: Path) -> None:
     encoder = digits_encoder(tmp_path, scale=2, reconstruct=noisy)
     x = encoder.features.test.features.view(-1, 1, 16, 16)
     y = noisy(x)
@@ -29,13 +29,13 @@ def test_figures_are_means_over_images(tmp_path: Path) -> None:
 
 
 def test_perfect_reconstructions(tmp_path: Path) -> None:
-    figures = Reconstruction()(digits_encoder(tmp_path, scale=2, reconstruct=lambda x: x))
-    assert figures == pytest.approx({"reconstruction/mse": 0, "reconstruction/psnr": 100, "reconstruction/ssim": 1})
+    metrics = Reconstruction()(digits_encoder(tmp_path, scale=2, reconstruct=lambda x: x))
+    assert metrics == pytest.approx({"reconstruction/mse": 0, "reconstruction/psnr": 100, "reconstruction/ssim": 1})
 
 
-def test_a_constant_error_is_what_it_is(tmp_path: Path) -> None:
-    figures = Reconstruction()(digits_encoder(tmp_path, reconstruct=lambda x: x + 0.1))
-    assert figures == pytest.approx({"reconstruction/mse": 0.01, "reconstruction/psnr": 20}, rel=1e-5)  # 8 x 8: no SSIM
+def test_metrics_of_a_constant_error(tmp_path: Path) -> None:
+    metrics = Reconstruction()(digits_encoder(tmp_path, reconstruct=lambda x: x + 0.1))
+    assert metrics == pytest.approx({"reconstruction/mse": 0.01, "reconstruction/psnr": 20}, rel=1e-5)  # 8 x 8: no SSIM
 
 
 def test_points_have_only_a_mean_squared_error(tmp_path: Path) -> None:
@@ -57,7 +57,7 @@ def test_reconstructions_of_another_shape_are_refused(tmp_path: Path) -> None:
         Reconstruction()(digits_encoder(tmp_path, reconstruct=lambda x: x[..., :4]))
 
 
-def test_it_applies_where_there_is_a_decoder(tmp_path: Path) -> None:
+def test_it_runs_by_default_if_there_is_a_decoder(tmp_path: Path) -> None:
     encoder = digits_encoder(tmp_path, reconstruct=noisy)
     assert Reconstruction().runs_by_default(encoder)
     without = replace(encoder, reconstruct=None)
@@ -66,12 +66,12 @@ def test_it_applies_where_there_is_a_decoder(tmp_path: Path) -> None:
         Reconstruction()(without)
 
 
-def figures(folder: Path) -> dict[str, float]:
+def metrics(folder: Path) -> dict[str, float]:
     return Reconstruction()(digits_encoder(folder, scale=2, reconstruct=noisy))
 
 
-def test_figures_do_not_depend_on_the_number_of_processes(ranks: Ranks, tmp_path: Path) -> None:
-    expected = figures(tmp_path)
+def test_metrics_do_not_depend_on_the_number_of_processes(ranks: Ranks, tmp_path: Path) -> None:
+    expected = metrics(tmp_path)
     for size in (2, 4):  # 6 batches: uneven parts
-        for found in ranks(figures, tmp_path, size=size):
+        for found in ranks(metrics, tmp_path, size=size):
             assert found == pytest.approx(expected, rel=1e-9)

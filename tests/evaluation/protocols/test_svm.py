@@ -12,7 +12,7 @@ from tests.evaluation.conftest import gaussians, split, task
 
 
 def standardised(task: Task, *splits: Rows) -> tuple[Tensor, Tensor]:
-    """Features by the train split's mean and deviation, computed apart from the code, and the first target."""
+    """Features standardised by train, computed independently of the code, and labels of the first target."""
     mean, deviation = task.train.features.double().mean(0), task.train.features.double().std(0, correction=0)
     deviation[deviation == 0] = 1
     x = torch.cat([(rows.features.double() - mean) / deviation for rows in splits])
@@ -56,7 +56,7 @@ def test_the_whole_svm_agrees_with_liblinear_at_the_chosen_c(data: str, request:
     assert found["svm/accuracy"] == pytest.approx(100 * expected, abs=0.2)
 
 
-def test_two_classes_are_liblinears_one_problem() -> None:
+def test_two_classes_are_one_problem_as_in_liblinear() -> None:
     two = split(*gaussians(600, 5, 2, spread=2.0), 2)
     reference = liblinear(0.1, *standardised(two, two.train))
     weights = fit(two, (two.train,), one(0.1))[0, 0]
@@ -73,7 +73,7 @@ def test_known_answer_of_two_points() -> None:
     torch.testing.assert_close(weights, torch.tensor([[-2 / 3, 0], [2 / 3, 0]]).double(), atol=1e-4, rtol=0)
 
 
-def test_targets_together_are_each_as_if_alone(digits: Task) -> None:
+def test_each_target_is_scored_independently(digits: Task) -> None:
     def relabelled(rows: Rows) -> Rows:
         y = rows.y[:, 0]
         return Rows(rows.features, torch.stack([y, (y + 3) // 2, y % 2], 1), rows.device)
@@ -97,7 +97,7 @@ def test_c_is_chosen_on_validation_and_not_on_train_or_test() -> None:
         assert found["svm/c"] == best
 
 
-def test_scales_offsets_and_constants_change_nothing(overlapping: Task) -> None:
+def test_scales_offsets_and_constants_have_no_effect(overlapping: Task) -> None:
     def changed(x: Tensor) -> Tensor:
         constant = torch.full((len(x), 1), 1234.5)
         return torch.cat([x[:, :10] * 1e-3, constant, 1e4 * x[:, 10:] + 1e6, constant * 0], 1)
@@ -114,7 +114,7 @@ def test_more_features_than_images_and_copies_of_features() -> None:
     assert SVM()(copies)[0]["svm/accuracy"] == 100
 
 
-def test_a_class_that_is_not_known_is_not_predicted_even_with_the_largest_margin() -> None:
+def test_a_class_that_is_not_allowed_is_not_predicted() -> None:
     x, y = torch.tensor([[-1.0], [1.0]]), torch.tensor([0, 1])
     points = task((x, y), (x, y), (x, y), 3)
     weights = torch.tensor([[-1.0, 0], [1, 0], [0, 9]], dtype=torch.float64)[None, None]
