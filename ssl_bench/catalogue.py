@@ -1,4 +1,4 @@
-"""The YAML files of ``configs/``: where they are, what they are called, and the line each says of itself."""
+"""The YAML files of ``configs/``: their folder, their names and their one-line descriptions."""
 
 from pathlib import Path
 
@@ -12,23 +12,28 @@ def config_root() -> Path:
     return inside if inside.is_dir() else package.parent / "configs"
 
 
+def config_path(kind: str, name: str) -> Path:
+    """Path of the file of a name, whether it exists or not."""
+    return config_root() / kind / f"{name}.yaml"
+
+
 def config_names(kind: str) -> dict[str, str]:
-    """Names of the files of one kind (``data``, ``method``, ...), each with the first comment line of its file."""
+    """Names of the files of one kind, each with its description, the file's first comment line.
+
+    Args:
+        kind: a folder of ``configs``: ``data``, ``method``, ``encoder``, ``experiment``, ``table`` or ``views``.
+    """
     files = sorted((config_root() / kind).glob("*.yaml"))
     return {f.stem: f.open(encoding="utf-8").readline().lstrip("# ").strip() for f in files}
 
 
 def config_file(kind: str, name: str) -> Path:
-    """The file of that name.
-
-    Args:
-        kind: ``data``, ``method``, ``encoder``, ``experiment`` or ``views``.
-        name: the file's name without its ending.
+    """Path of the file of a name.
 
     Raises:
-        UserError: there is none; the message holds the nearest names.
+        UserError: there is no such file; the message names the nearest ones.
     """
-    path = config_root() / kind / f"{name}.yaml"
+    path = config_path(kind, name)
     if not path.is_file():
         raise UserError(f"no {kind} named {name!r}: {did_you_mean(name, config_names(kind))}")
     return path

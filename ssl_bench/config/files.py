@@ -2,45 +2,91 @@
 
 import importlib
 from importlib.metadata import entry_points
+from pathlib import Path
 
-from ssl_bench.catalogue import config_file, config_names
+from ssl_bench.catalogue import config_file, config_names, config_path
+from ssl_bench.config.tables import read_row, row_names
 from ssl_bench.errors import UserError, did_you_mean
+
+NO_REFERENCE = ["--reference.source=", "--reference.metrics={}"]
+"""Arguments that remove the reference of the files before them: a paper's results belong to one experiment."""
+
+
+def experiment_names() -> dict[str, str]:
+    """Names of all experiments with their descriptions: files of ``configs/experiment``, then rows of tables."""
+    return config_names("experiment") | row_names()
 
 
 def stack(method: str | None, data: str | None, experiment: str | None) -> list[str]:
-    """Arguments that stack the files of these names: data, method, experiment.
+    """Arguments that stack the files of a method, a data set and an experiment.
+
+    The order is data, method, base experiment ``<method>-<data>``, variant ``<method>-<data>-<variant>``, row of a
+    table. Later settings replace earlier ones. A reference is not inherited.
 
     Args:
         method: a name, or the import path of a class.
-        data: likewise.
-        experiment: a name; by default ``<method>-<data>`` where there is such a file. Given alone it says what method
-            and data it is of.
+        data: a name, or the import path of a class.
+        experiment: a file of ``configs/experiment`` or a row of a table, ``TABLE/ROW``. It determines method and
+            data. Default: ``<method>-<data>`` where this file exists.
 
     Raises:
-        UserError: there is nothing of that name, or only one of method and data is given.
+        UserError: a name does not exist, only one of method and data is given, or the experiment is one of another
+            method or data set.
     """
-    variant, file = "", []
-    if experiment:
-        file = ["--config", str(config_file("experiment", experiment))]
-        its_method, its_data, *rest = experiment.split("-", 2)
+    row = read_row(experiment) if experiment and "/" in experiment else None
+    name = row.experiment if row else experiment
+    variant = ""
+    if name:
+        its_method, its_data, variant = _split(name)
         if (method or its_method, data or its_data) != (its_method, its_data):
-            raise UserError(f"experiment {experiment} is of {its_method} on {its_data}, not of {method} on {data}")
-        method, data, variant = its_method, its_data, "".join(f"-{part}" for part in rest)
-    elif method and data:
-        if f"{method}-{data}" in config_names("experiment"):
-            file = ["--config", str(config_file("experiment", f"{method}-{data}"))]
-    elif method or data:
+            raise UserError(f"experiment {name} is of {its_method} on {its_data}, not of {method} on {data}")
+        method, data = its_method, its_data
+    if not (method and data):
+        if not (method or data):
+            return []
         kind = "data" if method else "method"
         raise UserError(f"--{kind} is missing: give one of {', '.join(config_names(kind))}")
-    else:
-        return []
-    names = {"method": method.rpartition(".")[2] + variant, "data": data.rpartition(".")[2]}
-    named = [f"--names.{kind}={name}" for kind, name in names.items()]
-    return [*choose("data", data), *choose("method", method), *file, *named]
+    names = {"method": method.rpartition(".")[2], "data": data.rpartition(".")[2]}
+    layers = [*choose("data", data), *choose("method", method)]
+    for file in inherited_files(name or f"{method}-{data}"):
+        layers += [*NO_REFERENCE, "--config", str(file)]
+    if variant:
+        names["method"] += f"-{variant}"
+    if row:
+        layers += row.arguments()
+        names["method"] += f"{'_' if variant else '-'}{row.name}"
+    return [*(f"--names.{kind}={name}" for kind, name in names.items()), *layers]
+
+
+def inherited_files(experiment: str) -> list[Path]:
+    """Files of an experiment from its base to itself.
+
+    ``simvae-mnist-released`` inherits from ``simvae-mnist``; ``a-b-c-d`` from ``a-b`` and ``a-b-c``. Files that do not
+    exist are left out.
+    """
+    parts = experiment.split("-")
+    paths = [config_path("experiment", "-".join(parts[:count])) for count in range(2, len(parts) + 1)]
+    return [path for path in paths if path.is_file()]
+
+
+def _split(experiment: str) -> tuple[str, str, str]:
+    """Method, data set and variant, which may be empty, of a file of ``configs/experiment``."""
+    if not config_path("experiment", experiment).is_file():
+        raise UserError(f"no experiment named {experiment!r}: {did_you_mean(experiment, experiment_names())}")
+    method, data, *variant = experiment.split("-", 2)
+    return method, data, "".join(variant)
 
 
 def choose(kind: str, name: str) -> list[str]:
-    """Arguments that choose the class of that name, be it a file's, an installed package's or an import path."""
+    """Arguments that choose a class by the name of a file, by an entry point or by its import path.
+
+    Args:
+        kind: ``data``, ``method`` or ``encoder``.
+        name: a name of `ssl-bench list`, one that an installed package declares, or ``PACKAGE.MODULE.CLASS``.
+
+    Raises:
+        UserError: there is no such name, or nothing at the import path.
+    """
     known = config_names(kind)
     if name in known:
         return ["--config", str(config_file(kind, name))]

@@ -9,6 +9,7 @@ from pathlib import Path
 
 import ssl_bench.evaluation
 from ssl_bench.catalogue import config_names
+from ssl_bench.config.tables import row_names
 from ssl_bench.errors import UserError, did_you_mean
 from ssl_bench.runs.columns import two_columns
 
@@ -75,7 +76,7 @@ def sections() -> dict[str, dict[str, str]]:
         "protocols": {name: first_line(name) for name in ssl_bench.evaluation.PROTOCOLS},
         "views": config_names("views"),
         "experiments": config_names("experiment"),
-        "tables": config_names("table"),
+        "tables": row_names(),
     }
 
 
