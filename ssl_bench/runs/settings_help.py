@@ -1,4 +1,4 @@
-"""`--KEY.help`: the settings of one part of a configuration, for the class that is chosen for it."""
+"""`--KEY.help`: the settings of one part of a configuration, with their types, values and descriptions."""
 
 import importlib
 import inspect
@@ -30,27 +30,27 @@ PARTS: dict[str, Any] = {
     "names": Names,
     "reference": Reference,
 }
-"""Classes of the parts of a configuration whose class is fixed."""
+"""Parts of a configuration with a fixed class."""
 WORDS = {bool: "true|false", int: "INT", float: "FLOAT", str: "TEXT", Path: "PATH", dict: "MAPPING", NoneType: "null"}
-"""Types as the help shows them."""
+"""Names of types in the help."""
 
 
 def print_settings(key: str, arguments: list[str]) -> None:
-    """Print the settings under a key, with the values that they have in a configuration.
+    """Print the settings of one part of a configuration.
 
     Args:
-        key: of the configuration, such as ``method`` or ``evaluation.knn``.
+        key: key of the part, such as ``method`` or ``evaluation.knn``.
         arguments: files and flags of the configuration.
 
     Raises:
-        UserError: the configuration has no such key, or nothing below it.
+        UserError: there is no such part.
     """
     kind, values = find(key, to_dict(resolve(arguments)))
     print("\n".join(settings_help(key, kind, values, shutil.get_terminal_size().columns)))
 
 
 def find(key: str, config: dict[str, Any]) -> tuple[Any, dict[str, Any] | None]:
-    """The class of a part of a resolved configuration, and its values; None where it is not chosen."""
+    """Class and values of a part of a resolved configuration; None for the values of a part that is null."""
     first, *rest = key.split(".")
     kind, node = PARTS.get(first), config.get(first)
     if first not in PARTS and not chosen_class(node):
@@ -68,27 +68,26 @@ def find(key: str, config: dict[str, Any]) -> tuple[Any, dict[str, Any] | None]:
 
 
 def settings_help(key: str, kind: Any, values: dict[str, Any] | None, width: int) -> list[str]:
-    """Lines of text: what a class is, and its settings with their types and values.
+    """Lines of text: a class and its settings.
 
     Args:
-        key: of the configuration.
-        kind: the class.
-        values: the settings' values; None for the defaults of the class.
+        key: key of the part.
+        kind: class of the part.
+        values: values of the settings; None for the defaults of the class.
         width: columns of the terminal.
     """
     hints, texts = hints_of(kind), descriptions(kind)
     rows, nested = [], ""
     for name, value in defaults(kind, values).items():
-        hint = hints.get(name, Any)
+        hint, text = hints.get(name, Any), texts.get(name, "")
         details = ranges(hint)
         if part_class(hint, value):
             nested = nested or name
         if value is MISSING:
             details.append("required")
-        elif not isinstance(value, dict) or "class_path" in value:
+        elif "class_path" in value if isinstance(value, dict) else value is not None or "default" not in text:
             details.append(f"default {shown(value)}")
-        text = f"{texts.get(name, '')} ({'; '.join(details)})" if details else texts.get(name, "")
-        rows.append((f"{name} {type_text(hint)}", text.strip()))
+        rows.append((f"{name} {type_text(hint)}", f"{text} ({'; '.join(details)})".strip() if details else text))
     lines = two_columns([(kind.__name__, first_sentence(inspect.getdoc(kind) or ""))], width)
     lines += [
         "",
@@ -101,7 +100,7 @@ def settings_help(key: str, kind: Any, values: dict[str, Any] | None, width: int
 
 
 def chosen_class(node: Any) -> Any:
-    """The class of a part that names it; None where it names none."""
+    """The class that a part of a configuration names; None if it names none."""
     if not isinstance(node, dict) or "class_path" not in node:
         return None
     module, _, name = node["class_path"].rpartition(".")
@@ -109,14 +108,14 @@ def chosen_class(node: Any) -> Any:
 
 
 def part_class(hint: Any, value: Any) -> Any:
-    """The class that a setting has settings of its own by; None for a number, a text or another plain value."""
+    """The class of a setting that has settings of its own; None for numbers, text and other plain values."""
     if kind := chosen_class(value):
         return kind
     return next((one for one in (hint, *get_args(hint)) if isinstance(one, type) and is_dataclass(one)), None)
 
 
 def values_of(node: Any) -> dict[str, Any] | None:
-    """Values of the settings of a part; None where it is not chosen."""
+    """Values of the settings of a part; None if it is null."""
     if not isinstance(node, dict):
         return None
     values: dict[str, Any] = node.get("init_args", {}) if "class_path" in node else node
@@ -124,16 +123,20 @@ def values_of(node: Any) -> dict[str, Any] | None:
 
 
 def hints_of(kind: Any) -> dict[str, Any]:
-    """Annotations of the arguments of a class, those that its parents take through ``**kwargs`` included."""
+    """Annotations of the arguments of a class and, through ``**kwargs``, of its parents."""
     found: dict[str, Any] = {}
     for base in reversed(inspect.getmro(kind)[:-1]):
-        if "__init__" in vars(base):
+        if "__init__" not in vars(base):
+            continue
+        try:
             found |= get_type_hints(vars(base)["__init__"], include_extras=True)
+        except NameError:  # a name that is imported for type checkers only
+            found |= vars(base)["__init__"].__annotations__
     return found
 
 
 def defaults(kind: Any, values: dict[str, Any] | None) -> dict[str, Any]:
-    """Values of the settings of a class, in the order of its arguments; its own defaults where none are given."""
+    """The given values of the settings of a class, or else its defaults, in the order of its arguments."""
     if values is not None:
         return values
     if is_dataclass(kind):
@@ -143,7 +146,7 @@ def defaults(kind: Any, values: dict[str, Any] | None) -> dict[str, Any]:
 
 
 def descriptions(kind: Any) -> dict[str, str]:
-    """First sentences about the arguments in the docstrings of a class and its parents."""
+    """First sentences on the arguments in the docstrings of a class and its parents."""
     found: dict[str, str] = {}
     for base in reversed(inspect.getmro(kind)[:-1]):
         for doc in (base.__doc__, vars(base)["__init__"].__doc__ if "__init__" in vars(base) else None):
@@ -156,13 +159,13 @@ def descriptions(kind: Any) -> dict[str, str]:
 
 
 def first_sentence(text: str) -> str:
-    """The first sentence of a text, in one line without its full stop and without a default in brackets."""
+    """The first sentence of a text, without its full stop and without ``(default: ...)``."""
     words = " ".join(text.split("\n\n")[0].replace("``", "").split())
     return re.split(r"\.(?= [A-Z`(])", re.sub(r" \(default: [^)]*\)", "", words))[0].removesuffix(".")
 
 
 def type_text(hint: Any) -> str:
-    """A type in few letters: ``INT``, ``{a,b}``, ``[FLOAT,...]``, ``CLASS``."""
+    """Short name of a type: ``INT``, ``{a,b}``, ``[FLOAT,...]``, ``CLASS``."""
     origin, arguments = get_origin(hint), get_args(hint)
     if origin is Annotated:
         return type_text(arguments[0])
@@ -180,7 +183,7 @@ def type_text(hint: Any) -> str:
 
 
 def ranges(hint: Any) -> list[str]:
-    """Intervals that the numbers of a type lie in."""
+    """Ranges that an annotation declares."""
     found = range_of(hint)
     if found:
         return [str(found[1]).removeprefix("of ")]
@@ -188,7 +191,7 @@ def ranges(hint: Any) -> list[str]:
 
 
 def shown(value: Any) -> str:
-    """A value as it is written on the command line; a class by its name."""
+    """A value as on the command line; a class by its name."""
     if isinstance(value, dict) and "class_path" in value:
         return str(value["class_path"]).rpartition(".")[2]
     if callable(value) or is_dataclass(value):
