@@ -1,4 +1,4 @@
-"""Adversarial training: who steps when, what is averaged, what ranks and parts of a batch do."""
+"""Adversarial training: order of the steps, averages, parts of a batch, several processes."""
 
 import csv
 import math
@@ -81,10 +81,9 @@ def test_a_lazy_regulariser_is_evaluated_on_every_kth_batch_across_epochs(tmp_pa
     assert len(set(logged)) == 3
 
 
-def test_the_generators_loss_is_logged_as_it_was_last_between_its_turns(tmp_path: Path) -> None:
-    trained(
-        tmp_path, "--method.n_dis=2", "--trainer.log_every_n_steps=2"
-    )  # logged steps are 1 and 3, its turns 0 and 2
+def test_the_generators_latest_loss_is_logged_between_its_steps(tmp_path: Path) -> None:
+    # Steps 1 and 3 are logged; the generator makes a step on 0 and 2.
+    trained(tmp_path, "--method.n_dis=2", "--trainer.log_every_n_steps=2")
     logged = [float(row["train/generator_loss"]) for row in losses(tmp_path)]
     assert len(logged) == 2
     assert all(math.isfinite(loss) for loss in logged)
@@ -123,25 +122,25 @@ def test_the_averaged_generator_has_the_statistics_of_its_own_images(tmp_path: P
     assert load_method(tmp_path).state_dict().keys() == method.state_dict().keys()
 
 
-def test_a_run_that_is_stopped_within_an_epoch_is_fit_to_draw(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    settled: list[int] = []
-    monkeypatch.setattr(Adversarial, "recalibrate_ema", lambda self, batch_size: settled.append(self.global_step))
+def test_a_run_stopped_within_an_epoch_recalibrates_its_averages(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    recalibrated: list[int] = []
+    monkeypatch.setattr(Adversarial, "recalibrate_ema", lambda self, batch_size: recalibrated.append(self.global_step))
     trained(tmp_path, "--trainer.max_steps=3")
-    assert settled == [3]
+    assert recalibrated == [3]
 
 
-def test_a_run_that_runs_out_of_time_within_an_epoch_is_fit_to_draw(
+def test_a_run_out_of_time_within_an_epoch_recalibrates_its_averages(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    settled: list[int] = []
-    monkeypatch.setattr(Adversarial, "recalibrate_ema", lambda self, batch_size: settled.append(self.global_step))
+    recalibrated: list[int] = []
+    monkeypatch.setattr(Adversarial, "recalibrate_ema", lambda self, batch_size: recalibrated.append(self.global_step))
 
     def stop(self: StopOnNonFinite, trainer: Trainer, *arguments: Any) -> None:  # as Lightning's timer does
         trainer.should_stop = trainer.global_step == 2
 
     monkeypatch.setattr(StopOnNonFinite, "on_train_batch_end", stop)
     trained(tmp_path)
-    assert settled == [2]
+    assert recalibrated == [2]
 
 
 def test_averaged_weights_are_divided_by_their_own_spectral_norm(tmp_path: Path) -> None:
@@ -182,10 +181,10 @@ def without_noise(rank: int, size: int) -> pytest.MonkeyPatch:
     patch = pytest.MonkeyPatch()
     patch.setattr(Adversarial, "fakes", lambda self, n: self.generator.eval()(rows(n, self.latent_dim)))
     patch.setattr(Adversarial, "recalibrate_ema", lambda self, batch_size: None)
-    draw = torch.randn
+    randn = torch.randn
 
-    def directions(*shape: Any, **how: Any) -> Tensor:  # of the Jacobian's norm; latents are drawn as ever
-        return torch.ones(shape[0]) if isinstance(shape[0], torch.Size) else draw(*shape, **how)
+    def directions(*shape: Any, **how: Any) -> Tensor:  # of the Jacobian's norm; latents stay random
+        return torch.ones(shape[0]) if isinstance(shape[0], torch.Size) else randn(*shape, **how)
 
     patch.setattr("ssl_bench.losses.jacobian.torch.randn", directions)
     return patch
@@ -252,7 +251,7 @@ main(sys.argv[1:])
 
 
 @pytest.mark.parametrize("name", ["structural_gan", "ssgan"])
-def test_a_killed_run_goes_on_loss_by_loss(tmp_path: Path, name: str) -> None:
+def test_a_killed_run_resumes_with_the_same_losses(tmp_path: Path, name: str) -> None:
     """Killed in the middle of its second epoch, it does that epoch again and ends where the undisturbed run does."""
     command = ["fit", f"--method={name}", "--data=digits", *SMALL, *OF_METHOD[name], "--trainer.max_epochs=3"]
     script = tmp_path / "killed.py"
@@ -292,7 +291,7 @@ def test_what_cannot_be_trained_is_refused_before_it_starts(
     assert re.search(message, capsys.readouterr().err)
 
 
-def test_a_covariance_that_is_no_number_is_named_with_its_step(
+def test_a_non_finite_covariance_is_named_with_its_step(
     tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     fakes = Adversarial.fakes
@@ -306,7 +305,7 @@ def test_a_covariance_that_is_no_number_is_named_with_its_step(
     assert "non-finite loss" in error
 
 
-def test_samples_and_features_are_the_averages(tmp_path: Path) -> None:
+def test_samples_and_features_come_from_the_averages(tmp_path: Path) -> None:
     method, _ = trained(tmp_path)
     batch = Batch(torch.rand(4, 1, 8, 8) * 2 - 1, torch.zeros(4), torch.arange(4))
     before = method.encode(batch.images), method.sample(4, torch.Generator().manual_seed(0))

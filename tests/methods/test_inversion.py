@@ -1,4 +1,4 @@
-"""Inversion: what its two networks minimise, the generator that is not trained, checkpoints, processes."""
+"""Inversion: the losses of its two networks, the frozen generator, checkpoints, several processes."""
 
 import csv
 import json
@@ -46,7 +46,7 @@ def trained(folder: Path, *flags: str, generator: str | None = None) -> InDomain
     return run.method
 
 
-def test_the_encoder_minimises_pixels_perception_and_the_discriminators_doubt() -> None:
+def test_the_encoder_minimises_pixel_perceptual_and_adversarial_terms() -> None:
     inversion = method("--method.adversarial_weight=0.3", "--method.perceptual_weight=2")
     inversion.perceptual = Blurred()
     assert inversion.discriminator is not None
@@ -56,13 +56,13 @@ def test_the_encoder_minimises_pixels_perception_and_the_discriminators_doubt() 
     loss = inversion.encoder_loss(inversion.prepare(x))
     pixels = (x - y).square().mean()
     perception = (F.avg_pool2d(x - y, 2) / 2).abs().mean()  # of images in [0, 1]
-    doubt = -inversion.discriminator(y).sigmoid().log().mean()
+    adversarial = -inversion.discriminator(y).sigmoid().log().mean()
     torch.testing.assert_close(loss.terms["perceptual_blurred"], perception)
-    torch.testing.assert_close(loss.value, pixels + 2 * perception + 0.3 * doubt)
+    torch.testing.assert_close(loss.value, pixels + 2 * perception + 0.3 * adversarial)
 
 
 @pytest.mark.parametrize(("step", "times"), [(0, 4), (1, 0), (4, 4)])
-def test_the_discriminator_tells_reconstructions_from_images_with_lazy_r1(step: int, times: int) -> None:
+def test_the_discriminator_distinguishes_reconstructions_from_images_with_lazy_r1(step: int, times: int) -> None:
     inversion = method("--method.r1_weight=3", "--method.r1_every=4")
     inversion.step = step
     assert inversion.discriminator is not None
@@ -70,10 +70,10 @@ def test_the_discriminator_tells_reconstructions_from_images_with_lazy_r1(step: 
     images = inversion.prepare(x.detach())
     on_real = inversion.discriminator(x)
     (gradient,) = torch.autograd.grad(on_real.sum(), x, retain_graph=True)
-    told = -on_real.sigmoid().log().mean() - (1 - inversion.discriminator(images.reconstructed).sigmoid()).log().mean()
+    adversarial = -on_real.sigmoid().log().mean() - (1 - inversion.discriminator(images.reconstructed).sigmoid()).log().mean()
     loss = inversion.discriminator_loss(images).value
     penalty = gradient.square().sum((1, 2, 3)).mean()
-    torch.testing.assert_close(loss, told + times * 3 / 2 * penalty)
+    torch.testing.assert_close(loss, adversarial + times * 3 / 2 * penalty)
     loss.backward()
     assert all(p.grad is None for p in inversion.encoder.parameters())
 
@@ -85,8 +85,8 @@ def test_codes_of_generated_images_are_known() -> None:
     images = inversion.generator.synthesis(
         (inversion.mean_code() + 0.7 * (code - inversion.mean_code())).unsqueeze(1).expand(-1, inversion.n_latent, -1)
     )
-    said = inversion.encoder(images).view(3, inversion.n_latent, -1) + inversion.mean_code()
-    torch.testing.assert_close(inversion.latent_loss(z), (said - code.unsqueeze(1)).square().mean())
+    outputs = inversion.encoder(images).view(3, inversion.n_latent, -1) + inversion.mean_code()
+    torch.testing.assert_close(inversion.latent_loss(z), (outputs - code.unsqueeze(1)).square().mean())
 
 
 def test_a_batch_is_a_step_of_both_networks_and_none_of_the_generator(tmp_path: Path) -> None:
@@ -131,7 +131,7 @@ def test_a_checkpoint_holds_its_generator(tmp_path: Path) -> None:
     assert torch.equal(load_method(path).state_dict()["center"], inversion.center)  # and so once more
 
 
-def test_a_run_reports_reconstructions_that_get_better(tmp_path: Path) -> None:
+def test_training_improves_reconstructions(tmp_path: Path) -> None:
     command = ["bench", "--method=inversion", "--data=digits", *SMALL, f"--method.generator={generator_checkpoint()}"]
     for epochs in (0, 3):
         flags = [

@@ -1,4 +1,4 @@
-"""SSGAN's two losses, against sums written out by hand from the paper's equations with their signs put right."""
+"""SSGAN's two losses, against sums written out by hand from the paper's equations with corrected signs."""
 
 from functools import partial
 from pathlib import Path
@@ -41,15 +41,15 @@ def logits(gan: Any, x: Tensor) -> Tensor:
 def rotation_by_hand(gan: Any, images: Tensor, orientations: Orientations) -> Tensor:
     """-mean log Q(R = r | x^r), image by image."""
     every = orientations == "all"
-    turned = [
+    rotated = [
         (x.rot90(r, (1, 2)), r) for i, x in enumerate(images) for r in range(4) if (i if every else i - r) % 4 == 0
     ]
-    return -torch.stack([gan.discriminator(x.unsqueeze(0))[0, 1:].log_softmax(0)[r] for x, r in turned]).mean()
+    return -torch.stack([gan.discriminator(x.unsqueeze(0))[0, 1:].log_softmax(0)[r] for x, r in rotated]).mean()
 
 
 @pytest.fixture
 def fake(monkeypatch: pytest.MonkeyPatch) -> Tensor:
-    """Images that every generator draws."""
+    """Images that every generator returns."""
     images = torch.rand(N, *SHAPE, generator=torch.Generator().manual_seed(2)) * 2 - 1
     monkeypatch.setattr(SSGAN, "fakes", lambda self, n: images[:n])
     return images
@@ -98,7 +98,7 @@ def test_real_rotations_train_the_discriminator_and_generated_ones_the_generator
     assert all(p.grad is not None and p.grad.any() for p in gan.generator.layers[-1].parameters())
 
 
-def test_without_the_task_it_is_sngan_and_looks_at_no_turned_image(real: Tensor, fake: Tensor) -> None:
+def test_without_the_task_it_is_sngan_and_rotates_no_image(real: Tensor, fake: Tensor) -> None:
     gan = method(alpha=0.0, beta=0.0)
     seen: list[int] = []
     gan.discriminator.register_forward_hook(lambda module, inputs, output: seen.append(len(inputs[0])))
@@ -110,7 +110,7 @@ def test_without_the_task_it_is_sngan_and_looks_at_no_turned_image(real: Tensor,
     assert seen[-1] == N
 
 
-def test_the_task_costs_three_quarters_of_a_batch_of_further_images_in_one_pass(real: Tensor) -> None:
+def test_the_task_adds_three_quarters_of_a_batch_to_one_pass(real: Tensor) -> None:
     gan = method()
     seen: list[int] = []
     gan.discriminator.register_forward_hook(lambda module, inputs, output: seen.append(len(inputs[0])))
@@ -153,7 +153,7 @@ def test_the_penalty_s_gradient_reaches_normalised_weights_in_mixed_precision(no
     assert all(grad is not None and grad.isfinite().all() and grad.any() for grad in weights.values())
 
 
-def test_rotation_accuracy_is_in_percent_of_the_turned_images(real: Tensor) -> None:
+def test_rotation_accuracy_is_in_percent(real: Tensor) -> None:
     gan = method()
     nn.init.zeros_(gan.discriminator.rotation.weight)
     with torch.no_grad():
@@ -194,13 +194,13 @@ def test_a_discriminator_without_layers_has_one(real: Tensor) -> None:
         ({"discriminator": partial(GroupNormResNet, width=4), "layer": 1}, "the discriminator has 0"),
     ],
 )
-def test_settings_that_mean_nothing_are_refused(settings: dict[str, Any], message: str) -> None:
+def test_contradictory_settings_are_refused(settings: dict[str, Any], message: str) -> None:
     with pytest.raises(UserError, match=message):
         method(**settings)
 
 
 @pytest.mark.parametrize("shape", [(2,), (1, 8, 16)])
-def test_what_has_no_quarter_turns_is_refused(shape: tuple[int, ...]) -> None:
+def test_images_that_are_not_square_are_refused(shape: tuple[int, ...]) -> None:
     with pytest.raises(UserError, match="cannot be rotated by 90 degrees"):
         SSGAN(shape, partial(SNResNetGenerator, width=4), partial(MLPDiscriminator, hidden=(4,)))
 

@@ -1,4 +1,4 @@
-"""The structural GAN's two losses and its queue, against sums written out by hand from the facts of the paper."""
+"""The structural GAN's two losses and its queue, against sums written out by hand from the paper and its code."""
 
 from functools import partial
 from typing import Any
@@ -18,7 +18,7 @@ N, P, K = 6, 3, 2
 
 
 def method(kind: type[Adversarial] = StructuralGAN, **settings: Any) -> Any:
-    """Of points in the plane, with averages unlike the trained networks and embeddings of norms on both sides of 1."""
+    """A method on points in the plane, with averages unlike the trained networks and embeddings with norms on both sides of 1."""
     torch.manual_seed(0)
     generator, discriminator = partial(MLPGenerator, hidden=(5, 4)), partial(MLPDiscriminator, hidden=(5, 4))
     if kind is StructuralGAN:
@@ -29,8 +29,8 @@ def method(kind: type[Adversarial] = StructuralGAN, **settings: Any) -> Any:
     return gan
 
 
-def drawn(gan: Any, real: Tensor, patch: pytest.MonkeyPatch) -> Tensor:
-    """Generated points that every loss is given."""
+def fixed_fakes(gan: Any, real: Tensor, patch: pytest.MonkeyPatch) -> Tensor:
+    """Generated points, the same in every loss."""
     fake = torch.randn(len(real), 2)
     patch.setattr(gan, "fakes", lambda n: gan.generator(torch.zeros(n, 2)) * 0 + fake)
     patch.setattr(gan, "is_lazy_step", lambda every: True)
@@ -67,16 +67,16 @@ def steepness(gan: Any, x: Tensor) -> Tensor:
 
 @pytest.mark.parametrize("lazy", [1, 4])
 @pytest.mark.parametrize("released", [False, True])
-def test_the_discriminator_minimises_what_the_facts_say(
+def test_the_discriminator_minimises_equation_8(
     lazy: int, released: bool, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     how = "released" if released else "nearest"
     gan = method(lazy=lazy, power_iterations=200, fake_neighbours=how, lipschitz=0.7)
     real = torch.randn(N, 2)
-    fake = drawn(gan, real, monkeypatch)
+    fake = fixed_fakes(gan, real, monkeypatch)
     e = gan.discriminator(real)
     z, z_fake = F.normalize(e), F.normalize(gan.discriminator(fake))
-    # A real image is its own nearest neighbour, so it is passed over.
+    # A real image is its own nearest neighbour, which is skipped.
     of_real = (z.unsqueeze(1) * neighbours(gan, real, real, z, skip=1)).sum(2).mean()
     of_fake = (z_fake.unsqueeze(1) * neighbours(gan, fake, real, z, skip=int(released))).sum(2).mean()
     jacobian = (steepness(gan, torch.cat([real, fake]).unsqueeze(1)) - 0.7).square().mean()
@@ -86,10 +86,10 @@ def test_the_discriminator_minimises_what_the_facts_say(
     torch.testing.assert_close(gan.discriminator_loss(gan.prepare(real)).value, expected, rtol=1e-4, atol=0.0)
 
 
-def test_the_generator_minimises_the_distance_and_nears_its_neighbours(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_generator_minimises_the_distance_and_maximises_similarity_with_neighbours(monkeypatch: pytest.MonkeyPatch) -> None:
     gan = method()
     real = torch.randn(N, 2)
-    fake = drawn(gan, real, monkeypatch)
+    fake = fixed_fakes(gan, real, monkeypatch)
     z, z_fake = F.normalize(gan.discriminator(real)), F.normalize(gan.discriminator(fake))
     of_fake = (z_fake.unsqueeze(1) * neighbours(gan, fake, real, z, skip=0)).sum(2).mean()
     loss = gan.generator_loss(gan.prepare(real)).value
@@ -99,7 +99,7 @@ def test_the_generator_minimises_the_distance_and_nears_its_neighbours(monkeypat
 def test_the_hinge_gan_minimises_the_hinge_and_the_penalty(monkeypatch: pytest.MonkeyPatch) -> None:
     gan = method(HingeGAN, lazy=2, lipschitz=0.5)
     real = torch.randn(N, 2)
-    fake = drawn(gan, real, monkeypatch)
+    fake = fixed_fakes(gan, real, monkeypatch)
     hinge = (1 - gan.discriminator(real)).clamp_min(0).mean() + (1 + gan.discriminator(fake)).clamp_min(0).mean()
     slopes = torch.func.vmap(torch.func.jacrev(gan.discriminator))(torch.cat([real, fake]).unsqueeze(1))
     penalty = (slopes.flatten(1).norm(dim=1) - 0.5).square().mean()

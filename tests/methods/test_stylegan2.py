@@ -44,7 +44,7 @@ def real() -> Tensor:
 
 @pytest.fixture
 def fake(monkeypatch: pytest.MonkeyPatch) -> Tensor:
-    """Images that every generator draws."""
+    """Images that every generator returns."""
     images = torch.rand(N, *SHAPE, generator=torch.Generator().manual_seed(2)) * 2 - 1
     monkeypatch.setattr(StyleGAN2, "fakes", lambda self, n: images[:n])
     return images
@@ -123,7 +123,7 @@ def test_the_path_penaltys_gradient_over_ranks_is_that_of_one_process(ranks: Ran
     torch.testing.assert_close(torch.stack(ranks(path_gradient)).mean(0), alone, rtol=1e-4, atol=1e-6)
 
 
-def test_a_code_is_an_image_and_has_gradients_where_a_drawn_image_is_clamped() -> None:
+def test_a_code_has_one_image_and_has_gradients_where_samples_are_clamped() -> None:
     gan = method()
     for parameter in gan.generator_ema.synthesis.to_images.parameters():
         parameter.mul_(5)
@@ -207,7 +207,7 @@ def imported(tmp_path: Path) -> tuple[Path, dict[str, Any]]:
     return tmp_path, held
 
 
-def test_networks_are_imported_into_a_run_that_needs_their_file_no_more(imported: tuple[Path, dict[str, Any]]) -> None:
+def test_a_run_with_imported_networks_no_longer_needs_their_file(imported: tuple[Path, dict[str, Any]]) -> None:
     folder, held = imported
     arguments = [*IMPORT, f"--data.root={folder / 'data'}", f"--method.rosinality={folder / 'weights.pt'}"]
     assert main([*arguments, "--method.discriminator.width=5", f"--out={folder / 'runs'}"]) == 0

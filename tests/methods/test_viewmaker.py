@@ -1,4 +1,4 @@
-"""The viewmaker keeps to its budget and works against the encoder, alignment included."""
+"""The viewmaker observes its budget and raises the encoder's loss, alignment included."""
 
 from pathlib import Path
 from typing import Any
@@ -150,7 +150,7 @@ def test_a_step_moves_both_networks_and_its_viewmaker_is_a_source_of_views(tmp_p
         source.attach(run.method, run.data)
 
 
-def test_what_cannot_be_is_refused(tmp_path: Path) -> None:
+def test_invalid_settings_are_refused(tmp_path: Path) -> None:
     with pytest.raises(UserError, match="sides of 8 or more"):
         ViewMakerNetwork((3, 30, 30))
     with pytest.raises(UserError, match="budget 0"):

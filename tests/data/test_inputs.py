@@ -1,0 +1,31 @@
+"""The facts about data and views that a method checks before training."""
+
+from ssl_bench.config.files import stack
+from ssl_bench.config.resolve import build, resolve
+from ssl_bench.data.inputs import training_inputs
+from ssl_bench.data.types import TrainingInputs
+
+
+def inputs(*flags: str) -> TrainingInputs:
+    run = build(resolve([*stack("simclr", "digits", None), "--method.backbone.width=4", *flags]))
+    run.data.setup()
+    return training_inputs(run.data, run.views)
+
+
+def test_images_of_a_step_count_every_view() -> None:
+    found = inputs("--data.batch_size=32", "--views.num_views=3")
+    assert (found.images, found.views, found.processes, found.generated) == (96, 3, 1, False)
+
+
+def test_a_step_has_no_more_images_than_the_data() -> None:
+    assert inputs("--data.batch_size=32", "--data.fit_images=10", "--views.num_views=2").images == 20
+
+
+def test_the_range_of_pixels_is_that_of_the_normalisation() -> None:
+    found = inputs("--views.recipe=[{normalize: {mean: 0.5, std: 0.25}}]")
+    assert (found.black, found.white) == ((-2.0,), (2.0,))
+    assert inputs("--views.recipe=identity").white == (1.0,)
+
+
+def test_generated_views_are_reported() -> None:
+    assert inputs("--views.generated=ssl_bench.generation.sources.original_images").generated
