@@ -8,8 +8,9 @@ from torch import Tensor
 from ssl_bench.errors import UserError
 from ssl_bench.evaluation.reconstruction_errors import image_errors
 from ssl_bench.generation.settings import InvertSettings
-from ssl_bench.methods.inversion import InDomainInversion, PerceptualLoss
+from ssl_bench.methods.inversion import InDomainInversion
 from ssl_bench.methods.stylegan2 import StyleGAN2
+from ssl_bench.networks.perceptual import PerceptualLoss
 
 CHECK_INTERVAL = 50
 """Steps between two checks for non-finite codes; each check waits for the device."""

@@ -1,7 +1,7 @@
 """In-domain inversion: an encoder from images to the codes of a trained StyleGAN2 generator."""
 
 from dataclasses import dataclass
-from typing import Any, Protocol
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -17,25 +17,8 @@ from ssl_bench.methods.base import OptimizerFactory
 from ssl_bench.methods.checkpoint import load_method
 from ssl_bench.methods.stylegan2 import StyleGAN2
 from ssl_bench.networks.interfaces import DiscriminatorFactory, EncoderFactory
+from ssl_bench.networks.perceptual import PerceptualLoss
 from ssl_bench.ranges import NonNegativeFloat, PositiveFloat, PositiveInt, check_ranges
-
-
-class PerceptualLoss(Protocol):
-    """A distance of images in [0, 1], measured in the features of a network.
-
-    Attributes:
-        name: name of the distance in logs.
-    """
-
-    name: str
-
-    def features(self, images: Tensor) -> list[Tensor]:
-        """Features of images ``(N, C, H, W)``: tensors ``(N, ...)``."""
-        ...
-
-    def distance(self, images: Tensor, features: list[Tensor]) -> Tensor:
-        """Distances ``(N,)`` of images ``(N, C, H, W)`` from images with these features."""
-        ...
 
 
 @dataclass(frozen=True)

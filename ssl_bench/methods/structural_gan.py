@@ -150,12 +150,13 @@ class StructuralGAN(Adversarial):
         cluster = similarity_fake - similarity_real
 
         # Eq. 7
-        smoothness = zero
+        jacobian = norm = zero
         if sigma is not None:
-            smoothness = self.lazy * jacobian_penalty(sigma, self.lipschitz)
+            jacobian = self.lazy * jacobian_penalty(sigma, self.lipschitz)
             terms["jacobian_norm"] = sigma.mean()
         if self.smoothness_weight:
-            smoothness = smoothness + self.norm_weight * norm_hinge(e_real, self.norm_side)
+            norm = norm_hinge(e_real, self.norm_side)
+        smoothness = jacobian + self.norm_weight * norm
 
         # Eq. 8
         loss = self.smoothness_weight * smoothness - gaussian + self.cluster_weight * cluster
@@ -174,7 +175,7 @@ class StructuralGAN(Adversarial):
         all_real = self.all_ranks(z_real)
         gaussian, determinants = self.distance(all_real, self.all_ranks(z_fake), self.covariance, self.ridge)
 
-        # Eq. 6; Eq. 7 is of the discriminator only
+        # Eq. 6; Eq. 7 does not depend on the generator's parameters
         similarity_fake = z_fake.new_zeros(())
         if self.queue is not None:
             similarity_fake = self.similarity_fake(fake, z_fake, *self.candidates(real, all_real, self.queue))
@@ -220,9 +221,8 @@ class StructuralGAN(Adversarial):
     def similarity_fake(self, fake: Tensor, z: Tensor, keys: Tensor, values: Tensor) -> Tensor:
         """Mean similarity of generated images with their nearest real images, second term of Eq. 6."""
         skip = self.fake_neighbours == "released"
-        return neighbour_similarity(
-            z, values, neighbour_indices(self.keys(fake), keys, self.neighbours, skip_first=skip)
-        )
+        index = neighbour_indices(self.keys(fake), keys, self.neighbours, skip_first=skip)
+        return neighbour_similarity(z, values, index)
 
     def finish(self, parts: list[RealImages], losses: list[StructuralLoss]) -> None:
         """Enqueue the real images of all processes.

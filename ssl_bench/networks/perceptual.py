@@ -1,9 +1,28 @@
 """Distance of images in the features of a network that is not trained any more."""
 
 from collections.abc import Iterable
+from typing import Protocol
 
 import torch
 from torch import Tensor, nn
+
+
+class PerceptualLoss(Protocol):
+    """A distance of images in [0, 1], measured in the features of a network.
+
+    Attributes:
+        name: name of the distance in logs.
+    """
+
+    name: str
+
+    def features(self, images: Tensor) -> list[Tensor]:
+        """Features of images ``(N, C, H, W)``: tensors ``(N, ...)``."""
+        ...
+
+    def distance(self, images: Tensor, features: list[Tensor]) -> Tensor:
+        """Distances ``(N,)`` of images ``(N, C, H, W)`` from images with these features."""
+        ...
 
 
 class PerceptualDistance(nn.Module):

@@ -122,7 +122,9 @@ def test_the_averaged_generator_has_the_statistics_of_its_own_images(tmp_path: P
     assert load_method(tmp_path).state_dict().keys() == method.state_dict().keys()
 
 
-def test_a_run_stopped_within_an_epoch_recalibrates_its_averages(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_run_stopped_within_an_epoch_recalibrates_its_averages(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     recalibrated: list[int] = []
     monkeypatch.setattr(Adversarial, "recalibrate_ema", lambda self, batch_size: recalibrated.append(self.global_step))
     trained(tmp_path, "--trainer.max_steps=3")

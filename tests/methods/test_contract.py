@@ -1,4 +1,4 @@
-"""What every method of the suite must do, on digits with tiny networks: a new config is tested by being there."""
+"""The contract of every method, on digits with tiny networks; methods are discovered from their configurations."""
 
 import copy
 import importlib
@@ -153,7 +153,7 @@ def test_each_network_over_fits_a_few_images(run: Run) -> None:
             pytest.fail(f"{network}: from {losses[0]:.3g} to {losses[-1]:.3g}")
 
 
-def test_optimizer_holds_every_parameter_once_and_spares_norms_and_biases_decay(run: Run) -> None:
+def test_optimizer_holds_every_parameter_once_and_does_not_decay_norms_and_biases(run: Run) -> None:
     run.method.decay_all = False
     networks = [network_of(run.method, name) for name in losses_of(run.method)]
     groups = [group for network in networks for group in run.method.parameter_groups(network)]

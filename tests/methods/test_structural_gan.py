@@ -67,9 +67,7 @@ def steepness(gan: Any, x: Tensor) -> Tensor:
 
 @pytest.mark.parametrize("lazy", [1, 4])
 @pytest.mark.parametrize("released", [False, True])
-def test_the_discriminator_minimises_equation_8(
-    lazy: int, released: bool, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_the_discriminator_minimises_equation_8(lazy: int, released: bool, monkeypatch: pytest.MonkeyPatch) -> None:
     how = "released" if released else "nearest"
     gan = method(lazy=lazy, power_iterations=200, fake_neighbours=how, lipschitz=0.7)
     real = torch.randn(N, 2)
@@ -86,7 +84,9 @@ def test_the_discriminator_minimises_equation_8(
     torch.testing.assert_close(gan.discriminator_loss(gan.prepare(real)).value, expected, rtol=1e-4, atol=0.0)
 
 
-def test_the_generator_minimises_the_distance_and_maximises_similarity_with_neighbours(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_generator_minimises_the_distance_and_maximises_similarity_with_neighbours(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
     gan = method()
     real = torch.randn(N, 2)
     fake = fixed_fakes(gan, real, monkeypatch)
