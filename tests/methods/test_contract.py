@@ -39,7 +39,7 @@ TINY = {
         "--method.discriminator.width=16", "--method.generator.width=4", "--method.latent_dim=4",
         "--data.batch_size=32", "--trainer.precision=32-true",
     ],
-    # A schedule that does not hang on the length of the run, for the sake of the resumed one.
+    # A schedule that does not depend on the length of the run, so that a resumed run has the same one.
     MultiView: [
         "--method.backbone.width=4", "--method.projector.outputs=16", "--method.projector.hidden=[16]",
         "--method.schedule.kind=constant", "--method.schedule.warmup=0",
@@ -60,7 +60,7 @@ TINY = {
     # Of one view: a rank's rows of noise are then a block of them.
     ViewMaker: ["--method.viewmaker.width=4", "--method.viewmaker.blocks=1", "--method.num_learned_views=1"],
 }  # fmt: skip
-"""Small networks, and what makes ranks equal one process, for every kind of method."""
+"""Settings by kind of method: small networks, and no random numbers that would differ between processes."""
 FEW_STEPS = ["--trainer.max_epochs=2", "--trainer.limit_train_batches=3", "--trainer.accelerator=cpu"]
 
 
@@ -85,7 +85,7 @@ def views_of(run: Run, images: int) -> Batch:
 
 
 def losses_of(method: Method) -> dict[str, Callable[[Batch], torch.Tensor]]:
-    """What each of a method's networks minimises, by the network's name; of most methods it is all one."""
+    """The loss of each network of a method, by the network's name; most methods have one loss."""
     if isinstance(method, AlternatingMethod):
 
         def loss_of(name: str, batch: Batch) -> torch.Tensor:

@@ -70,9 +70,8 @@ def test_the_discriminator_distinguishes_reconstructions_from_images_with_lazy_r
     images = inversion.prepare(x.detach())
     on_real = inversion.discriminator(x)
     (gradient,) = torch.autograd.grad(on_real.sum(), x, retain_graph=True)
-    adversarial = (
-        -on_real.sigmoid().log().mean() - (1 - inversion.discriminator(images.reconstructed).sigmoid()).log().mean()
-    )
+    on_fake = inversion.discriminator(images.reconstructed)
+    adversarial = -on_real.sigmoid().log().mean() - (1 - on_fake.sigmoid()).log().mean()
     loss = inversion.discriminator_loss(images).value
     penalty = gradient.square().sum((1, 2, 3)).mean()
     torch.testing.assert_close(loss, adversarial + times * 3 / 2 * penalty)

@@ -18,7 +18,7 @@ N, P, K = 6, 3, 2
 
 
 def method(kind: type[Adversarial] = StructuralGAN, **settings: Any) -> Any:
-    """A method on points in the plane, with averages unlike the trained networks and embeddings with norms on both sides of 1."""
+    """A method on points in the plane; averages differ from the networks, norms of e lie on both sides of 1."""
     torch.manual_seed(0)
     generator, discriminator = partial(MLPGenerator, hidden=(5, 4)), partial(MLPDiscriminator, hidden=(5, 4))
     if kind is StructuralGAN:
