@@ -100,7 +100,7 @@ def fit(
     standardised = Standardised.of(task)
     outputs, dim = start.shape[1], task.train.dim
     count = sum(map(len, splits))
-    whole = 2.0 ** (44 - ceil(log2(count)))
+    resolution = 2.0 ** (44 - ceil(log2(count)))  # terms are rounded to multiples of 1 / resolution
     penalty = l2[:, None].repeat(1, dim + 1)
     penalty[:, dim] *= intercept_penalised
     variances = torch.cat([standardised.variances, standardised.variances.new_ones(1)])
@@ -119,11 +119,11 @@ def fit(
                     margins = torch.addmm(weights[:, dim:], weights[:, :dim], z.T)
                     losses, slopes = loss(margins.view(len(which), outputs, -1), y, which)
                     slopes = slopes.flatten(0, 1)
-                    value += losses.sum(1, dtype=value.dtype).mul_(whole).round_()
+                    value += losses.sum(1, dtype=value.dtype).mul_(resolution).round_()
                     # The product with a power of two is exact in float32, and numbers too large to round are integers.
-                    gradient[:, :dim] += (slopes @ z).mul_(whole).round_()
-                    gradient[:, dim] += slopes.sum(1, dtype=value.dtype).mul_(whole).round_()
-            total = all_reduce_sum(torch.cat([value, gradient.flatten()])) / (whole * count)
+                    gradient[:, :dim] += (slopes @ z).mul_(resolution).round_()
+                    gradient[:, dim] += slopes.sum(1, dtype=value.dtype).mul_(resolution).round_()
+            total = all_reduce_sum(torch.cat([value, gradient.flatten()])) / (resolution * count)
             pull = penalty[which][:, None] * along
             slope = standardised.to_axes(total[len(which) :].view(along.shape)) + pull
             return total[: len(which)] + (pull * along).sum((1, 2)) / 2, (slope * length[which]).flatten(1)

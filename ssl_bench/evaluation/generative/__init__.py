@@ -1,1 +1,1 @@
-"""What the metrics of generated images are computed with."""
+"""Metrics of samples: extractors, distances and sampling."""

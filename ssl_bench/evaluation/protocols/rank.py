@@ -1,4 +1,4 @@
-"""RankMe (Garrido 2023, arXiv 2210.02885), uniformity and alignment (Wang & Isola 2020, arXiv 2005.10242)."""
+"""RankMe (Garrido et al. 2023, arXiv 2210.02885), uniformity and alignment (Wang & Isola 2020, arXiv 2005.10242)."""
 
 import math
 from dataclasses import dataclass

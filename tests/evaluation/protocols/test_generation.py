@@ -14,7 +14,7 @@ from ssl_bench.evaluation.encoder import EvaluatedEncoder
 from ssl_bench.evaluation.generative.inception import EXTRACTORS, Extractor
 from ssl_bench.evaluation.protocols import generation
 from ssl_bench.evaluation.protocols.generation import Generation
-from tests.evaluation.pictures import digits_encoder
+from tests.evaluation.digits_encoder import digits_encoder
 from tests.ranks import Ranks
 
 

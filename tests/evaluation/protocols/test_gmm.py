@@ -109,8 +109,8 @@ def test_components_with_equal_means_are_separated_by_covariance() -> None:
     long = torch.randn(3000, 2, generator=generator) * torch.tensor([10.0, 0.5])
     x = torch.where(y[:, None] == 0, long, long.flip(1)) + 100
     assert GMM()(split(x, y, 2))[0]["gmm/accuracy"] > 90
-    turned = x @ torch.tensor([[1.0, 1.0], [-1.0, 1.0]])  # diagonal covariances cannot follow
-    assert GMM()(split(turned, y, 2))[0]["gmm/accuracy"] > 90
+    rotated = x @ torch.tensor([[1.0, 1.0], [-1.0, 1.0]])  # diagonal covariances cannot follow
+    assert GMM()(split(rotated, y, 2))[0]["gmm/accuracy"] > 90
 
 
 def test_only_the_first_principal_components_are_used() -> None:

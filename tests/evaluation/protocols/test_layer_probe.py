@@ -15,7 +15,7 @@ from ssl_bench.evaluation.features import by_columns
 from ssl_bench.evaluation.protocols.linear_probe import LinearProbe
 from ssl_bench.evaluation.suite import Evaluation
 from ssl_bench.runs.score import evaluated_encoder
-from tests.evaluation.pictures import digits_encoder
+from tests.evaluation.digits_encoder import digits_encoder
 
 WIDTHS = [3, 21, 40]
 CPU = torch.device("cpu")

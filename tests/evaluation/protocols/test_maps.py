@@ -19,7 +19,7 @@ from ssl_bench.evaluation.protocols import maps
 from ssl_bench.evaluation.protocols.maps import Maps, nearest_by_cosine, plotted_target
 from ssl_bench.plots import projection
 from ssl_bench.plots.projection import project
-from tests.evaluation.pictures import digits_encoder
+from tests.evaluation.digits_encoder import digits_encoder
 from tests.ranks import Ranks
 
 CPU = torch.device("cpu")

@@ -16,7 +16,7 @@ from ssl_bench.evaluation.encoder import EvaluatedEncoder
 from ssl_bench.evaluation.features import FeatureSplit
 from ssl_bench.evaluation.generative.sampling import sample_images
 from ssl_bench.evaluation.protocols.memorisation import Memorisation, mann_whitney_z
-from tests.evaluation.pictures import digits_encoder
+from tests.evaluation.digits_encoder import digits_encoder
 from tests.ranks import Ranks
 
 QUICK = Memorisation(images=300)

@@ -12,7 +12,7 @@ from ssl_bench.evaluation.features import FeatureSplit
 from ssl_bench.evaluation.protocols.posthoc_reconstruction import PosthocReconstruction
 from ssl_bench.networks.mlp import MLPDecoder
 from ssl_bench.networks.simvae import TransposedDecoder
-from tests.evaluation.pictures import digits_encoder
+from tests.evaluation.digits_encoder import digits_encoder
 from tests.ranks import Ranks
 
 MSE = "posthoc_reconstruction/mse"

@@ -8,7 +8,7 @@ import pytest
 
 from ssl_bench.errors import UserError
 from ssl_bench.evaluation.protocols.reconstruction import Reconstruction
-from tests.evaluation.pictures import digits_encoder, noisy
+from tests.evaluation.digits_encoder import digits_encoder, noisy
 from tests.evaluation.test_reconstruction_errors import their_ssim
 from tests.ranks import Ranks
 
