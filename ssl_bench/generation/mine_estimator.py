@@ -17,6 +17,7 @@ from ssl_bench.errors import UserError
 from ssl_bench.generation.settings import MineSettings
 from ssl_bench.losses.mutual_information import donsker_varadhan
 from ssl_bench.networks.resnet import ResNetEncoder
+from ssl_bench.ranges import PositiveInt, check_ranges
 
 Marginal = Literal["all_pairs", "shuffle"]
 View = Callable[[Tensor, Tensor], Tensor]
@@ -25,6 +26,7 @@ Pairs = Callable[[Tensor], tuple[Tensor, Tensor]]
 """From indices int64 ``(N,)`` to the two parts x and y of these samples, ``(N, ...)`` each, on the device."""
 
 
+@check_ranges
 class Critic(nn.Module):
     """The critic T(x, y): one trunk for x and y, then Linear-ReLU-Linear on their concatenated features.
 
@@ -39,7 +41,9 @@ class Critic(nn.Module):
             is unlimited (with a permutation without fixed points, such as a roll, it grows without limit on images).
     """
 
-    def __init__(self, trunk: nn.Module, feature_dim: int, hidden: int = 512, marginal: Marginal = "all_pairs"):
+    def __init__(
+        self, trunk: nn.Module, feature_dim: PositiveInt, hidden: PositiveInt = 512, marginal: Marginal = "all_pairs"
+    ):
         super().__init__()
         self.trunk, self.marginal = trunk, marginal
         self.hidden = nn.Linear(2 * feature_dim, hidden)

@@ -17,8 +17,8 @@ from ssl_bench.errors import UserError, did_you_mean
 from ssl_bench.generation.commands.arguments import COMMANDS
 from ssl_bench.ranges import range_of
 
-EPILOG = """Each command resumes where it was interrupted, and prints the path of what it made as its last line.
-`ssl-bench views COMMAND --help` lists the arguments of a command."""
+EPILOG = """`ssl-bench views COMMAND --help` lists the arguments of a command.
+An interrupted command resumes. Its last line is the path of what it made."""
 
 
 class Parser(argparse.ArgumentParser):
@@ -60,12 +60,12 @@ class Argument:
     @property
     def help(self) -> str:
         """The description with range and default, for argparse."""
-        notes = [f"{'an integer' if self.kind is int else 'a number'} {self.interval}"] if self.interval else []
+        notes = [str(self.interval).removeprefix("of ")] if self.interval else []
         notes += ["required"] if self.required else []
         if self.default is not None:
             default = str(self.default).lower() if isinstance(self.default, bool) else self.default
             notes.append(f"default {default}")
-        return (self.text + (f" [{'; '.join(notes)}]" if notes else "")).replace("%", "%%")
+        return (self.text + (f" ({'; '.join(notes)})" if notes else "")).replace("%", "%%")
 
     def convert(self, text: str) -> Any:
         """Convert the text of the command line.
@@ -133,7 +133,7 @@ def command_parser(name: str) -> Parser:
             required=flag.required,
         )  # fmt: skip
     if command.distributed:
-        parser.add_argument("--devices", default="auto", metavar="N", help="processes, one per device [default auto]")
+        parser.add_argument("--devices", default="auto", metavar="N", help="processes, one per device (default auto)")
     return parser
 
 
@@ -179,7 +179,7 @@ def print_help() -> None:
     parser = argparse.ArgumentParser(
         prog="ssl-bench views",
         usage="ssl-bench views COMMAND [ARGUMENTS]",
-        description="Make views by a generator, step by step.",
+        description="Make, show and measure generated views.",
         epilog=EPILOG,
         formatter_class=argparse.RawDescriptionHelpFormatter,
         add_help=False,

@@ -45,9 +45,11 @@ def test_help_names_every_argument_once_and_imports_nothing_slow(name: str, colu
         assert sum(line.startswith(f"  --{flag} ") for line in lines) == 1, flag
 
 
-def test_help_of_views_has_one_line_for_each_command() -> None:
-    done = run("views", "--help", columns=200)
+@pytest.mark.parametrize("columns", [80, 200])
+def test_help_of_views_names_each_command_once(columns: int) -> None:
+    done = run("views", "--help", columns=columns)
     assert done.returncode == 0, done.stderr
+    assert max(map(len, done.stdout.splitlines())) <= columns
     assert all(sum(line.startswith(f"  {name} ") for line in done.stdout.splitlines()) == 1 for name in COMMANDS)
 
 

@@ -37,7 +37,7 @@ class InvertCommand:
 
 @dataclass(frozen=True)
 class SampleCommand:
-    """Sample images and their codes from a generator; views can be made of them as of real images.
+    """Sample a number of images (--images) and their codes from a generator.
 
     Args:
         run: run folder of METHOD=stylegan2.

@@ -10,8 +10,10 @@ from ssl_bench.generation.sources.rows_by_id import pin_rows
 from ssl_bench.generation.w_perturb import perturb
 from ssl_bench.methods.base import Method
 from ssl_bench.precision import autocast_dtype
+from ssl_bench.ranges import NonNegativeFloat, PositiveInt, UnitFloat, check_ranges
 
 
+@check_ranges
 class PerturbedViews:
     """W-perturb during training: a generator's images at codes with new noise in every step.
 
@@ -22,7 +24,9 @@ class PerturbedViews:
         views: number of views of each image.
     """
 
-    def __init__(self, codes: str, sigma: float = 0.2, truncation: float | None = None, views: int = 1):
+    def __init__(
+        self, codes: str, sigma: NonNegativeFloat = 0.2, truncation: UnitFloat | None = None, views: PositiveInt = 1
+    ):
         self.folder, self.settings = codes, PerturbSettings(views, sigma, truncation)
         self.codes: CodeSource | None = None
 
