@@ -58,6 +58,9 @@ def listing(word: str | None, width: int | None) -> list[str]:
             lines += [f"{section} (data sets of each method, with the number of experiments)"]
             lines += two_columns(summary(names), width)
             lines += [f"  `ssl-bench list experiments` lists all {len(names)}, `ssl-bench list WORD` some"]
+        elif section == "tables":
+            lines += [f"{section} (their rows are experiments, TABLE/ROW: `ssl-bench list tables`)"]
+            lines += two_columns(config_names("table").items(), width, shorten=True)
         else:
             lines += [section, *two_columns(names.items(), width, shorten=True)]
         lines += [""]
