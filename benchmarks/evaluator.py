@@ -153,7 +153,7 @@ def linear_sklearn(data: Data) -> Found:
     return result | {"accuracy": percent(model.predict(test_x), test_y)}
 
 
-def knn_ours(data: Data) -> Found:
+def knn_ssl_bench(data: Data) -> Found:
     from ssl_bench.evaluation.protocols.knn import KNN
 
     return scores(lambda: KNN(distances=("cosine",))(data.task())[0], accuracy="knn_5/accuracy")
@@ -194,7 +194,7 @@ def knn_faiss(data: Data) -> Found:
     return result | {"accuracy": percent(majority, test_y)}
 
 
-def kmeans_ours(data: Data) -> Found:
+def kmeans_ssl_bench(data: Data) -> Found:
     from ssl_bench.evaluation.protocols.kmeans import KMeans
 
     task = data.task()
@@ -225,7 +225,7 @@ def gmm_arrays(data: Data) -> Tensor:
     return scaled
 
 
-def gmm_ours(data: Data) -> Found:
+def gmm_ssl_bench(data: Data) -> Found:
     from ssl_bench.evaluation.protocols.gmm import GMM
 
     x, y = gmm_arrays(data).to(data.device), torch.from_numpy(data.test[1])[:, None].to(data.device)
@@ -255,7 +255,7 @@ def statistics_pair() -> tuple[Any, Any]:
     return pairs[0], pairs[1]
 
 
-def frechet_ours(data: Data) -> Found:
+def frechet_ssl_bench(data: Data) -> Found:
     from ssl_bench.evaluation.generative.frechet import Statistics, frechet_distance
 
     a, b = (Statistics(s.count, s.mean.to(data.device), s.covariance.to(data.device)) for s in statistics_pair())
@@ -308,21 +308,21 @@ TABLES: dict[str, dict[str, Callable[[Data], Found]]] = {
         "scikit-learn LogisticRegression(lbfgs), one fit": linear_sklearn,
     },
     "knn": {
-        "ssl_bench knn: k = 1, 5, 20, 200, cosine": knn_ours,
+        "ssl_bench knn: k = 1, 5, 20, 200, cosine": knn_ssl_bench,
         "ssl_bench knn: the same, cosine and Euclidean": knn_both,
         "scikit-learn KNeighborsClassifier(5, brute)": knn_sklearn,
         "faiss IndexFlatIP, 200 neighbours": knn_faiss,
     },
     "kmeans": {
-        "ssl_bench kmeans: 20 restarts, Euclidean": kmeans_ours,
+        "ssl_bench kmeans: 20 restarts, Euclidean": kmeans_ssl_bench,
         "scikit-learn KMeans(n_init=20)": kmeans_sklearn,
     },
     "gmm": {
-        "ssl_bench gmm: full, 20 initialisations": gmm_ours,
+        "ssl_bench gmm: full, 20 initialisations": gmm_ssl_bench,
         "scikit-learn GaussianMixture(n_init=20)": gmm_sklearn,
     },
     "frechet": {
-        "ssl_bench frechet_distance": frechet_ours,
+        "ssl_bench frechet_distance": frechet_ssl_bench,
         "torchmetrics _compute_fid": frechet_torchmetrics,
         "scipy sqrtm": frechet_scipy,
     },
@@ -373,7 +373,7 @@ def show(name: str, rounds: list[list[Found]]) -> list[str]:
         label: {key: statistics.median(one[number][key] for one in rounds if key in one[number]) for key in found}
         for number, (label, found) in enumerate(zip(TABLES[name], rounds[0], strict=True))
     }
-    peer = next((found for label, found in rows.items() if not label.startswith("ssl_bench")), None)
+    other = next((found for label, found in rows.items() if not label.startswith("ssl_bench")), None)
     lines = [
         f"## {name}",
         "",
@@ -384,7 +384,7 @@ def show(name: str, rounds: list[list[Found]]) -> list[str]:
         if "failed" in found:
             lines.append(f"| {label} | not installed | | | | |")
             continue
-        ratio = f"{found['seconds'] / peer['seconds']:.2f}" if peer else ""
+        ratio = f"{found['seconds'] / other['seconds']:.2f}" if other else ""
         accuracy = f"{found['accuracy']:.2f}" if "accuracy" in found else ""
         objective = f"{found['objective']:.7g}" if "objective" in found else ""
         lines.append(f"| {label} | {found['seconds']:.2f} | {ratio} | {found['mb']:.0f} | {accuracy} | {objective} |")

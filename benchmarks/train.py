@@ -73,7 +73,7 @@ def seconds(work: Callable[[], object]) -> float:
     return time.perf_counter() - start
 
 
-def ours(precision: str) -> float:
+def ssl_bench_fit(precision: str) -> float:
     """Milliseconds per step of `fit`: the difference of a long and a short run, without the start-up time."""
     times = []
     for epochs in (1, 1 + EPOCHS):
@@ -171,7 +171,7 @@ def main() -> None:
     logging.disable(logging.WARNING)
     cases: dict[str, Callable[[], float]] = {"pythae's trainer, 32-true": pythae}
     for precision in ("32-true", "bf16-mixed"):
-        cases[f"ssl_bench fit, {precision}"] = partial(ours, precision)
+        cases[f"ssl_bench fit, {precision}"] = partial(ssl_bench_fit, precision)
         cases[f"bare loop, {precision}"] = partial(bare, precision)
     mlp = table(cases, options.rounds)
     conv = table(

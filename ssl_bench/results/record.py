@@ -40,7 +40,7 @@ class Record:
         scored: of each metric, the protocol, the hash of its settings and the commit.
         targets: names of all targets of the data. The name of a metric of one target ends with that of the target:
             ``gmm/accuracy_hair``, but not ``gmm/log_likelihood``.
-        left_out: targets without metrics, see `Result`.
+        skipped_targets: targets without metrics, see `Result`.
         reference: what a paper reports, see `Reference`.
         evaluations: command lines of later `ssl-bench evaluate` commands.
     """
