@@ -1,4 +1,4 @@
-"""Each data set in turn, made of tiny files in its real format."""
+"""Fixtures: each data set, from tiny files in its real format."""
 
 from collections.abc import Callable
 from pathlib import Path
@@ -25,7 +25,7 @@ def root(tmp_path: Path) -> Path:
 
 @pytest.fixture
 def make(root: Path) -> Make:
-    """Writes a data set's files, damages them if told to, and builds its module, not yet set up."""
+    """Function that writes a data set's files, applies `damage` to them, and returns its module without setup."""
 
     def build(name: str, damage: Callable[[Path], object] | None = None, **options: Any) -> DataModule:
         kind, write_files = SAMPLES[name]
@@ -39,7 +39,7 @@ def make(root: Path) -> Make:
 
 @pytest.fixture(params=sorted(SAMPLES))
 def module(request: pytest.FixtureRequest, make: Make) -> DataModule:
-    """Each data set in turn, set up."""
+    """The module of each data set after setup."""
     built = make(request.param)
     built.prepare_data()
     built.setup()

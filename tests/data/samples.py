@@ -1,4 +1,4 @@
-"""Tiny data sets in the real formats. The grey of every image tells its label, see ``grey``."""
+"""Tiny data sets in the real formats. The grey value of every image encodes its label, see ``grey``."""
 
 import gzip
 import io

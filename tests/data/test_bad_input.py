@@ -1,4 +1,4 @@
-"""Damaged and wrong files: one line that names the file, and nothing half-written."""
+"""Damaged and wrong files: the error is one line that names the file, and no incomplete file is left."""
 
 import gzip
 import shutil
@@ -158,7 +158,7 @@ CASES: dict[str, tuple[str, Callable[[Path], object] | None, dict[str, Any], str
 
 
 @pytest.mark.parametrize("case", CASES)
-def test_bad_input_is_one_line_and_leaves_nothing(case: str, make: Make, cache: Path) -> None:
+def test_invalid_input_gives_a_one_line_error_and_no_cache(case: str, make: Make, cache: Path) -> None:
     name, damage, options, message = CASES[case]
     with pytest.raises(UserError, match=message) as error:
         make(name, damage, **options).setup()
@@ -166,7 +166,7 @@ def test_bad_input_is_one_line_and_leaves_nothing(case: str, make: Make, cache: 
     assert not list(cache.glob("*"))
 
 
-def test_a_damaged_image_is_named_in_one_line_by_a_loader_process(make: Make) -> None:
+def test_a_loader_process_names_a_damaged_image_in_one_line(make: Make) -> None:
     module = make("imagenet", put("imagenet/train/n01443537/n01443537_0.JPEG", b"no image"))
     module.setup()
     with pytest.raises(UserError, match=r"n01443537_0\.JPEG is not a readable image") as error:

@@ -40,7 +40,7 @@ def test_the_second_call_decodes_nothing() -> None:
 
 
 @pytest.mark.parametrize(("key", "decoder"), [("other", DECODER), ("key", Decoder(3, 8)), ("key", Decoder(1, 8, 9))])
-def test_another_source_or_decoder_is_another_cache(key: str, decoder: Decoder, cache: Path) -> None:
+def test_another_source_or_decoder_gets_another_cache(key: str, decoder: Decoder, cache: Path) -> None:
     decode_cached("x", ["key"], 1, items([0]), DECODER, "raise")
     decode_cached("x", [key], 1, items([0]), decoder, "raise")
     assert len(list(cache.iterdir())) == 2

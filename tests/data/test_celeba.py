@@ -1,4 +1,4 @@
-"""What is CelebA's own: its targets, its partition, its archive."""
+"""CelebA: targets, partition, archive."""
 
 import io
 import zipfile
@@ -25,14 +25,14 @@ def test_all_targets_are_the_attributes_and_hair(make: Make) -> None:
     assert torch.equal(labels[:, names.index("hair")], torch.arange(20) % 5)
 
 
-def test_one_target_is_chosen_by_name(make: Make) -> None:
+def test_one_target_is_selected_by_name(make: Make) -> None:
     module = make("celeba", target="gender")
     module.setup()
     assert [target.name for target in module.targets] == ["gender"]
     assert torch.equal(module.split("test").labels, torch.arange(25, 30) % 2)
 
 
-def test_the_official_partition_is_kept(make: Make) -> None:
+def test_the_official_partition_is_used(make: Make) -> None:
     module = make("celeba")
     module.setup()
     parts = [module.split(split).rows.tolist() for split in ("train", "validation", "test")]
@@ -55,7 +55,7 @@ def test_the_unpacked_folder_gives_the_same_images(make: Make) -> None:
     assert torch.equal(*images)
 
 
-def test_hair_colour_needs_exactly_one() -> None:
+def test_hair_colour_needs_exactly_one_attribute() -> None:
     attributes = torch.tensor([[1, 0, 0, 0], [0, 0, 0, 1], [0, 0, 0, 0], [1, 0, 1, 0], [1, 1, 1, 1]])
     assert hair_colour(attributes).tolist() == [0, 3, 4, -1, -1]
 

@@ -1,4 +1,4 @@
-"""What every data set promises, on tiny files in its real format."""
+"""The contract of every data set, on tiny files in its real format."""
 
 from itertools import combinations
 from pathlib import Path
@@ -11,7 +11,7 @@ from ssl_bench.data.module import DataModule
 from ssl_bench.data.types import Split
 
 SPLITS: tuple[Split, ...] = ("train", "validation", "test")
-# Every image of the samples is of one grey that tells its label; these two have images of their own.
+# Every image of the samples has one grey value that encodes its label; these two data sets have real images.
 REAL = ("digits", "double_spiral")
 
 
@@ -72,7 +72,7 @@ def test_labels_are_classes_of_the_targets(module: DataModule) -> None:
             assert column.max() < len(target.classes)
 
 
-def test_order_is_the_same_each_time(module: DataModule, root: Path) -> None:
+def test_order_is_reproducible(module: DataModule, root: Path) -> None:
     again = type(module).__new__(type(module))
     again.__dict__.update(module.__dict__, _contents=None, _sets={})
     again.setup()

@@ -33,7 +33,7 @@ def test_equals_resize_and_centre_crop(kind: str, width: int, height: int, short
 
 @pytest.mark.parametrize("mode", ["L", "P", "RGBA", "I;16", "1"])
 @pytest.mark.parametrize("channels", [1, 3])
-def test_any_kind_of_png_has_the_channels_asked_for(mode: str, channels: int) -> None:
+def test_any_mode_of_png_is_decoded_to_the_given_channels(mode: str, channels: int) -> None:
     file = io.BytesIO()
     Image.new(mode, (20, 20), 1).save(file, "PNG")
     decoded = Decoder(channels, 20)(file.getvalue())  # type: ignore[arg-type]

@@ -1,4 +1,4 @@
-"""A download that is continued, against a server on this machine."""
+"""Downloads that are resumed, from a local server."""
 
 import hashlib
 from collections.abc import Iterator
@@ -41,7 +41,7 @@ def address() -> Iterator[str]:
         server.shutdown()
 
 
-def test_a_broken_download_is_continued(address: str, tmp_path: Path) -> None:
+def test_an_interrupted_download_is_resumed(address: str, tmp_path: Path) -> None:
     path = tmp_path / "file"
     with pytest.raises(OSError, match="interrupted after 5120 of 10240 bytes"):
         download(f"{address}/breaks", path, MD5)
@@ -52,13 +52,13 @@ def test_a_broken_download_is_continued(address: str, tmp_path: Path) -> None:
     assert list(tmp_path.iterdir()) == [path]
 
 
-def test_a_wrong_file_is_not_kept(address: str, tmp_path: Path) -> None:
+def test_a_file_with_a_wrong_checksum_is_removed(address: str, tmp_path: Path) -> None:
     with pytest.raises(OSError, match="checksum"):
         download(f"{address}/whole", tmp_path / "file", "0" * 32)
     assert not list(tmp_path.iterdir())
 
 
-def test_a_complete_part_needs_no_server(tmp_path: Path) -> None:
+def test_a_complete_partial_file_needs_no_server(tmp_path: Path) -> None:
     (tmp_path / "file.part").write_bytes(CONTENT)
     download("http://127.0.0.1:9/nowhere", tmp_path / "file", MD5)
     assert (tmp_path / "file").read_bytes() == CONTENT

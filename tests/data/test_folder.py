@@ -1,4 +1,4 @@
-"""What is a folder's own: split folders, unlabelled images, archives, damaged images."""
+"""Image folders: split folders, unlabelled images, archives, damaged images."""
 
 import shutil
 from pathlib import Path
@@ -25,7 +25,7 @@ def test_split_folders_are_the_splits(make: Make) -> None:
     assert module.targets[0].classes == ("cat", "dog", "owl")
 
 
-def test_unlabelled_images_are_only_trained_on(make: Make) -> None:
+def test_unlabelled_images_are_in_train_only(make: Make) -> None:
     def add(root: Path) -> None:
         for i in range(7):
             write(root / "unlabelled" / f"{i}.png", encoded(5, (20, 20), "PNG"))
@@ -37,7 +37,7 @@ def test_unlabelled_images_are_only_trained_on(make: Make) -> None:
     assert (module.split("test").labels >= 0).all()
 
 
-def test_an_archive_is_as_good_as_the_folder(make: Make, root: Path) -> None:
+def test_an_archive_gives_the_same_images_as_the_folder(make: Make, root: Path) -> None:
     folder = make("image_folder")
     folder.setup()
     archive = shutil.make_archive(str(root), "zip", root)
@@ -47,7 +47,7 @@ def test_an_archive_is_as_good_as_the_folder(make: Make, root: Path) -> None:
     assert torch.equal(folder.split("train")[index].images, zipped.split("train")[index].images)
 
 
-def test_a_changed_image_is_seen(make: Make, root: Path) -> None:
+def test_a_changed_image_gets_a_new_cache(make: Make, root: Path) -> None:
     first, second = make("image_folder"), make("image_folder")
     first.setup()
     write(root / "cat" / "0.png", encoded(9, (30, 30), "PNG"))

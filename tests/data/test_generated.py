@@ -1,4 +1,4 @@
-"""What is trained on is generated, what is scored is real, and the two must fit."""
+"""Pretraining on synthetic images, evaluation on real ones, and folders that do not fit."""
 
 from pathlib import Path
 
@@ -23,13 +23,13 @@ def generated(make: Make) -> Generated:
 
 
 def sampled(folder: Path, images: torch.Tensor, kind: str = "sample", of: int = 0) -> str:
-    """A folder of these images, of which there should be more if `of` says so."""
+    """A folder of these images; it is incomplete if `of` is larger than their number."""
     shards = Shards.create(folder, {"kind": kind}, of or len(images), shard_rows=len(images))
     shards.write(0, {"images": images})
     return str(folder)
 
 
-def test_training_sees_generated_images_without_labels(generated: Generated) -> None:
+def test_training_uses_synthetic_images_without_labels(generated: Generated) -> None:
     generated.batch_size = 7
     for batch in generated.train_dataloader():
         assert torch.equal(batch.images[:, 0, 0, 0].long(), batch.ids)  # of the sample image i is grey i
@@ -40,7 +40,7 @@ def test_training_sees_generated_images_without_labels(generated: Generated) -> 
     assert torch.equal(fit[torch.tensor([77, 3])].images[:, 0, 0, 0], torch.tensor([77, 3], dtype=torch.uint8))
 
 
-def test_scored_are_the_splits_of_the_real_images(generated: Generated, root: Path) -> None:
+def test_splits_are_those_of_the_real_images(generated: Generated, root: Path) -> None:
     real = CIFAR10(root=str(root))
     real.setup()
     splits: tuple[Split, ...] = ("train", "validation", "test")
@@ -55,7 +55,7 @@ def test_scored_are_the_splits_of_the_real_images(generated: Generated, root: Pa
     assert (generated.image_shape, generated.mean, generated.std) == (real.image_shape, real.mean, real.std)
 
 
-def test_images_are_read_as_they_are_needed(generated: Generated) -> None:
+def test_only_the_indexed_images_are_read(generated: Generated) -> None:
     fit = generated.split("fit")
     fit.images.shards._open.clear()  # type: ignore[union-attr]
     fit[torch.tensor([31, 59])]
@@ -67,14 +67,14 @@ def test_views_of_sampled_codes_are_found_by_the_images_ids(generated: Generated
     assert torch.equal(match_rows(folder, identify_code_images(folder), generated), torch.arange(100))
 
 
-def test_a_part_of_the_generated_images_is_the_first_of_their_order(make: Make) -> None:
+def test_fit_images_selects_the_first_of_the_synthetic_images(make: Make) -> None:
     module = make("generated", fit_images=20, batch_size=10)
     module.setup()
     seen = torch.cat([batch.ids for batch in module.train_dataloader()])
     assert sorted(seen.tolist()) == sorted(module.fit_order()[:20].tolist())
 
 
-def test_what_does_not_fit_is_refused(tmp_path: Path) -> None:
+def test_unsuitable_folders_are_refused(tmp_path: Path) -> None:
     def refused(folder: str, line: str) -> None:
         with pytest.raises(UserError, match=line) as raised:
             Generated(Digits(), folder).setup()
@@ -91,7 +91,7 @@ def test_what_does_not_fit_is_refused(tmp_path: Path) -> None:
     )
 
 
-def test_a_method_is_trained_on_them_and_scored_on_real_images(tmp_path: Path) -> None:
+def test_a_method_is_trained_on_synthetic_images_and_scored_on_real_ones(tmp_path: Path) -> None:
     images = torch.randint(256, (64, 1, 8, 8), dtype=torch.uint8, generator=torch.Generator().manual_seed(0))
     assert main([
         "bench", "--method=vae", "--data=generated", f"--data.root={sampled(tmp_path / 'sampled', images)}",

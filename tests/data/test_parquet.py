@@ -1,4 +1,4 @@
-"""What is parquet's own: columns, split names, missing labels and class names."""
+"""Parquet files: columns, split names, missing labels and class names."""
 
 from pathlib import Path
 
@@ -19,7 +19,7 @@ def other_names(root: Path) -> None:
         pq.write_table(pa.table({"img": pixels, "fine": pa.array(labels, pa.uint8())}), root / f"{split}.parquet")
 
 
-def test_any_names_of_columns_and_splits(make: Make) -> None:
+def test_columns_and_splits_may_have_any_name(make: Make) -> None:
     module = make(
         "parquet",
         other_names,
@@ -44,7 +44,7 @@ def test_class_names_come_from_the_schema(make: Make) -> None:
     assert module.targets[0].classes == ("cat", "dog", "owl")
 
 
-def test_without_a_test_split_a_part_is_held_out(make: Make) -> None:
+def test_a_missing_test_split_is_held_out(make: Make) -> None:
     module = make("parquet", test_split=None)
     module.setup()
     assert len(module.split("test")) == 6

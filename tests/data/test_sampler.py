@@ -1,4 +1,4 @@
-"""The training sampler's orders and shards."""
+"""The training sampler: orders, and the parts of each process."""
 
 import pytest
 import torch
@@ -23,19 +23,19 @@ def same(a: list[Tensor], b: list[Tensor]) -> bool:
     return torch.equal(torch.cat(a), torch.cat(b))
 
 
-def test_an_epoch_is_whole_batches_of_different_images() -> None:
+def test_an_epoch_has_full_batches_without_repeated_images() -> None:
     batches = epoch(103, 10)
     assert [len(batch) for batch in batches] == [10] * 10
     assert len(set(torch.cat(batches).tolist())) == 100
 
 
-def test_the_order_depends_on_seed_and_epoch_alone() -> None:
+def test_the_order_depends_only_on_seed_and_epoch() -> None:
     assert same(epoch(50, 5, seed=1, number=2), epoch(50, 5, seed=1, number=2))
     orders = [epoch(50, 5, seed=seed, number=number) for seed in range(3) for number in range(3)]
     assert not any(same(a, b) for i, a in enumerate(orders) for b in orders[:i])
 
 
-def test_two_processes_take_the_steps_of_one_with_twice_the_batch() -> None:
+def test_two_processes_take_the_steps_of_one_with_twice_the_batch_size() -> None:
     shards = [epoch(103, 5, world=2, rank=rank) for rank in range(2)]
     whole = epoch(103, 10)
     assert len(shards[0]) == len(shards[1]) == len(whole)
@@ -69,7 +69,7 @@ class Recorder(LightningModule):
         return torch.optim.SGD(self.parameters(), lr=0.1)
 
 
-def test_lightning_tells_the_sampler_the_epoch() -> None:
+def test_lightning_sets_the_epoch_of_the_sampler() -> None:
     module, recorder = Digits(batch_size=700, seed=3), Recorder()
     trainer = Trainer(
         max_epochs=2,
@@ -85,7 +85,7 @@ def test_lightning_tells_the_sampler_the_epoch() -> None:
 
 
 @pytest.mark.parametrize("images", [100, 37])
-def test_a_limited_pretraining_sees_the_first_images_of_an_order_that_no_option_changes(images: int) -> None:
+def test_limited_pretraining_uses_the_first_images_of_a_fixed_order(images: int) -> None:
     limited, whole = Digits(fit_images=images, batch_size=10, seed=3), Digits()
     for data in (limited, whole):
         data.setup()
@@ -96,7 +96,7 @@ def test_a_limited_pretraining_sees_the_first_images_of_an_order_that_no_option_
 
 
 @pytest.mark.parametrize("images", [-1, 10**6])
-def test_a_number_of_images_that_there_is_not_is_refused(images: int) -> None:
+def test_an_invalid_number_of_images_is_refused(images: int) -> None:
     def ids() -> Tensor:
         data = Digits(fit_images=images)
         data.setup()

@@ -1,4 +1,4 @@
-"""Shards: what is there is progress, what is read is what was written, and others' rows are refused."""
+"""Shards: progress, reading and writing, and folders of other rows."""
 
 from pathlib import Path
 
@@ -15,7 +15,7 @@ KEY = {"kind": "test", "settings": {"sizes": (1, 2), "lr": 0.1}}
 
 
 def tensors(rows: Tensor) -> dict[str, Tensor]:
-    """Of each row 3 images that say which row and which of them they are, and a number."""
+    """For each row 3 images whose values encode the row and the index of the image, and a number."""
     images = rows.view(-1, 1, 1, 1) * 10 + torch.arange(3).view(1, 3, 1, 1)
     return {"views": images.expand(-1, -1, 2, 2).to(torch.uint8), "loss": rows / 7}
 
@@ -41,7 +41,7 @@ def test_rows_are_read_as_they_were_written(tmp_path: Path) -> None:
     assert shards.nbytes("views") == 11 * 12
 
 
-def test_shards_that_are_there_are_not_made_again(tmp_path: Path) -> None:
+def test_existing_shards_are_not_written_again(tmp_path: Path) -> None:
     shards = Shards.create(tmp_path, KEY, 11, lambda: {"found": 1}, shard_rows=4)
     shards.write(1, tensors(shards.rows(1)))
     again = Shards.create(tmp_path, KEY, 11, lambda: {"found": 2}, shard_rows=8)
@@ -49,7 +49,7 @@ def test_shards_that_are_there_are_not_made_again(tmp_path: Path) -> None:
     assert again.notes == {"found": 1}
 
 
-def test_rows_that_are_missing_are_counted(tmp_path: Path) -> None:
+def test_missing_rows_are_counted(tmp_path: Path) -> None:
     shards = Shards.create(tmp_path, KEY, 11, shard_rows=4)
     shards.write(0, tensors(shards.rows(0)))
     with pytest.raises(UserError, match="7 of 11 rows are missing: resume with `views search`"):
@@ -64,7 +64,7 @@ def test_rows_that_are_missing_are_counted(tmp_path: Path) -> None:
         (KEY, 12, "count is 11 there and 12 here"),
     ],
 )
-def test_a_folder_of_others_is_refused(tmp_path: Path, key: dict[str, object], count: int, named: str) -> None:
+def test_a_folder_with_another_key_is_refused(tmp_path: Path, key: dict[str, object], count: int, named: str) -> None:
     Shards.create(tmp_path, KEY, 11)
     with pytest.raises(UserError, match=named):
         Shards.create(tmp_path, key, count)
@@ -82,7 +82,7 @@ def test_a_write_that_fails_leaves_no_shard(tmp_path: Path, monkeypatch: pytest.
     assert [path.name for path in tmp_path.iterdir()] == ["index.json"]
 
 
-def test_a_folder_that_is_none_and_a_damaged_shard_are_refused(tmp_path: Path) -> None:
+def test_a_folder_without_shards_and_a_damaged_shard_are_refused(tmp_path: Path) -> None:
     with pytest.raises(UserError, match="no readable index"):
         Shards(tmp_path)
     shards = fill(tmp_path)
@@ -106,7 +106,7 @@ def make_in(folder: Path) -> str:
     return str(raised.value)
 
 
-def test_a_folder_that_cannot_be_made_is_refused_by_every_rank(ranks: Ranks, tmp_path: Path) -> None:
+def test_every_rank_raises_if_the_folder_cannot_be_created(ranks: Ranks, tmp_path: Path) -> None:
     (tmp_path / "file").touch()
     first, second = ranks(make_in, tmp_path / "file" / "folder")
     assert first == second
@@ -121,6 +121,6 @@ def mine_and_fill(folder: Path) -> list[int]:
     return mine
 
 
-def test_two_ranks_share_the_shards_out(ranks: Ranks, tmp_path: Path) -> None:
+def test_two_ranks_divide_the_shards(ranks: Ranks, tmp_path: Path) -> None:
     assert ranks(mine_and_fill, tmp_path) == [[0, 2], [1]]
     assert torch.equal(Shards(tmp_path).require_complete("it").read_all("loss"), torch.arange(11) / 7)

@@ -5,13 +5,13 @@ import torch
 from ssl_bench.data.spiral import NOISE, SCALE, distance_to_arms, double_spiral
 
 
-def test_nearly_all_points_are_within_three_deviations_of_an_arm() -> None:
+def test_nearly_all_points_are_within_three_standard_deviations_of_an_arm() -> None:
     points, _ = double_spiral(2000, seed=0)
     assert (distance_to_arms(points) <= 3).double().mean() > 0.99
     assert (distance_to_arms(points) <= 1).double().mean() < 0.75  # of a normal distance: 0.68
 
 
-def test_the_distance_is_in_deviations_of_the_noise() -> None:
+def test_the_distance_is_in_standard_deviations_of_the_noise() -> None:
     innermost = torch.tensor([[0.0, -1.5 * torch.pi / SCALE]])  # where an arm begins, running along x
     away = torch.tensor([[0.0, 4 * NOISE / SCALE]])
     assert distance_to_arms(innermost).item() < 0.2

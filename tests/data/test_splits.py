@@ -7,12 +7,12 @@ from ssl_bench.data.splits import hold_out
 LABELS = torch.tensor([0] * 100 + [1] * 20 + [2] * 2 + [3] + [-1] * 50)
 
 
-def test_each_class_gives_its_part_and_unlabelled_images_none() -> None:
+def test_the_same_part_of_each_class_and_no_unlabelled_image_is_selected() -> None:
     drawn = LABELS[hold_out(LABELS, 0.1, seed=0)]
     assert [int((drawn == label).sum()) for label in range(-1, 4)] == [0, 10, 2, 1, 0]
 
 
-def test_the_draw_depends_on_the_seed_alone() -> None:
+def test_the_selection_depends_only_on_the_seed() -> None:
     assert torch.equal(hold_out(LABELS, 0.1, seed=0), hold_out(LABELS, 0.1, seed=0))
     assert not torch.equal(hold_out(LABELS, 0.1, seed=0), hold_out(LABELS, 0.1, seed=1))
 

@@ -1,4 +1,4 @@
-"""What is Tiny ImageNet's own: its archive and its class names."""
+"""Tiny ImageNet: archive and class names."""
 
 import shutil
 from pathlib import Path
@@ -15,7 +15,7 @@ def pack(root: Path) -> None:
     shutil.rmtree(folder)
 
 
-def test_the_archive_need_not_be_unpacked(make: Make) -> None:
+def test_the_archive_gives_the_same_images_as_the_folder(make: Make) -> None:
     images = []
     for damage in (None, pack):
         module = make("tiny_imagenet", damage)

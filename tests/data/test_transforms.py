@@ -1,4 +1,4 @@
-"""Each transform of a batch against torchvision's functional transform, image by image, on the same parameters."""
+"""Batched transforms compared with torchvision's functional transforms image by image, with the same parameters."""
 
 import math
 from collections.abc import Callable
@@ -26,7 +26,7 @@ def _seed() -> None:
 
 
 def pictures(height: int, width: int, channels: int = 3, n: int = N) -> Tensor:
-    """Smooth and grey and noisy images with the exact 8-bit values that files hold."""
+    """Smooth, grey and noisy images with exact 8-bit values."""
     noise = torch.rand(n, channels, height, width)
     noise[: n // 3] = torch.nn.functional.avg_pool2d(noise[: n // 3], 5, 1, 2)
     noise[n // 3 : n // 2] = noise[n // 3 : n // 2, :1]
@@ -34,7 +34,7 @@ def pictures(height: int, width: int, channels: int = 3, n: int = N) -> Tensor:
 
 
 def cut(image: Tensor, top: int, left: int, height: int, width: int) -> Tensor:
-    """torchvision's crop; outside the image it is black, as here."""
+    """torchvision's crop; pixels outside the image are black."""
     box: Tensor = F.crop(image, top, left, height, width)
     return box
 
@@ -43,8 +43,8 @@ def jitter(image: Tensor, brightness: Tensor, contrast: Tensor, saturation: Tens
     image = F.adjust_brightness(image, float(brightness))
     image = F.adjust_contrast(image, float(contrast))
     image = F.adjust_saturation(image, float(saturation))
-    turned: Tensor = F.adjust_hue(image, float(hue))
-    return turned
+    shifted: Tensor = F.adjust_hue(image, float(hue))
+    return shifted
 
 
 def grey(image: Tensor, chosen: Tensor) -> Tensor:
@@ -71,7 +71,7 @@ CASES: dict[str, tuple[Transform, Callable[..., Tensor]]] = {
 
 @pytest.mark.parametrize("size", SIZES)
 @pytest.mark.parametrize("name", CASES)
-def test_each_image_gets_torchvisions_transform_of_its_own_parameters(name: str, size: tuple[int, int]) -> None:
+def test_a_transform_equals_torchvisions_with_each_images_parameters(name: str, size: tuple[int, int]) -> None:
     transform, reference = CASES[name]
     x = pictures(*size)
     drawn = transform.sample_parameters(N, *size, CPU)
@@ -96,7 +96,7 @@ CROPS: dict[str, Crop] = {
 
 @pytest.mark.parametrize("size", SIZES)
 @pytest.mark.parametrize("name", CROPS)
-def test_crop_resize_and_flips_in_one_are_torchvisions_one_after_the_other(name: str, size: tuple[int, int]) -> None:
+def test_a_fused_crop_equals_torchvisions_crop_resize_and_flips(name: str, size: tuple[int, int]) -> None:
     crop = CROPS[name]
     resample = Resample(crop, (HorizontalFlip(0.5), VerticalFlip(0.5)))
     x = pictures(*size)
@@ -114,7 +114,7 @@ def test_crop_resize_and_flips_in_one_are_torchvisions_one_after_the_other(name:
 
 @pytest.mark.parametrize("size", [(32, 32), (31, 44), (10, 12)])
 @pytest.mark.parametrize("out", [9, 24, 33])
-def test_center_crop_is_torchvisions(size: tuple[int, int], out: int) -> None:
+def test_center_crop_equals_torchvisions(size: tuple[int, int], out: int) -> None:
     x, crop = pictures(*size), Resample(CenterCrop(out))
     assert torch.equal(crop(x, *crop.sample_parameters(N, *size, CPU)), F.center_crop(x, [out, out]))
 
@@ -134,7 +134,7 @@ def test_flips_in_a_crop_are_exact() -> None:
         ((0.9, 1.0), (1.9, 2.0), (32, 32)),  # seldom or never fits: the fallback
     ],
 )
-def test_boxes_are_distributed_as_torchvisions(
+def test_boxes_have_torchvisions_distribution(
     scale: tuple[float, float], ratio: tuple[float, float], size: tuple[int, int]
 ) -> None:
     n = 4000
@@ -151,7 +151,7 @@ def test_boxes_are_distributed_as_torchvisions(
         assert (cdf[0] - cdf[1]).abs().max() < math.sqrt(-math.log(0.5e-4) / n)
 
 
-def test_random_crop_reaches_every_place_equally_often() -> None:
+def test_positions_of_random_crops_are_uniform() -> None:
     box = RandomCrop(padding=2).box(5000, 8, 8, CPU)
     for start in (box.top, box.left):
         places, counts = torch.unique(start, return_counts=True)
@@ -160,7 +160,7 @@ def test_random_crop_reaches_every_place_equally_often() -> None:
 
 
 @pytest.mark.parametrize(("step", "p"), [(HorizontalFlip(0.3), 0.3), (Grayscale(0.2), 0.2), (Solarize(0.7), 0.7)])
-def test_a_step_happens_as_often_as_it_says(step: Transform, p: float) -> None:
+def test_a_step_is_applied_with_its_probability(step: Transform, p: float) -> None:
     (chosen,) = step.sample_parameters(20_000, 8, 8, CPU)
     assert chosen.float().mean().item() == pytest.approx(p, abs=0.015)
 
@@ -173,17 +173,17 @@ def test_jitter_factors_have_torchvisions_ranges() -> None:
         assert factor.max().item() == pytest.approx(high, abs=2e-3 * (high - low))
 
 
-def test_jitter_that_does_not_happen_changes_nothing() -> None:
+def test_jitter_with_probability_zero_changes_nothing() -> None:
     x, jitter = pictures(16, 16), ColorJitter(0.8, 0.8, 0.8, 0.2, p=0.0)
     torch.testing.assert_close(jitter(x, *jitter.sample_parameters(N, 16, 16, CPU)), x, atol=1e-6, rtol=0)
 
 
-def test_blur_that_does_not_happen_changes_nothing() -> None:
+def test_blur_with_probability_zero_changes_nothing() -> None:
     x, blur = pictures(16, 16), GaussianBlur(p=0.0, kernel_size=5)
     assert torch.equal(blur(x, *blur.sample_parameters(N, 16, 16, CPU)), x)
 
 
-def test_blur_leaves_small_images_alone_when_told_so() -> None:
+def test_blur_skips_images_up_to_the_given_size() -> None:
     blur = GaussianBlur(p=1.0, above=32)
     small, large = pictures(32, 32), pictures(33, 33)
     assert torch.equal(blur(small, *blur.sample_parameters(N, 32, 32, CPU)), small)
@@ -197,7 +197,7 @@ def test_an_image_with_one_channel_has_brightness_and_contrast_only() -> None:
     torch.testing.assert_close(step(x, *drawn), torch.stack(expected), atol=1e-5, rtol=0)
 
 
-def test_a_transform_does_not_write_into_its_input() -> None:
+def test_a_transform_does_not_modify_its_input() -> None:
     x = pictures(16, 16)
     for transform, _ in CASES.values():
         before = x.clone()

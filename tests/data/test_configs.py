@@ -24,7 +24,7 @@ def test_a_config_builds_the_data_set_of_its_name(path: Path) -> None:
 
 
 @pytest.mark.parametrize("path", CONFIGS, ids=lambda path: path.stem)
-def test_a_config_says_what_it_is_and_where_it_is_from(path: Path) -> None:
+def test_a_config_states_content_and_source(path: Path) -> None:
     comment = path.read_text().splitlines()[0]
     assert comment.startswith("# ")
     assert comment.count(". ") >= 1
@@ -35,7 +35,7 @@ def test_every_data_set_has_a_config_and_a_sample() -> None:
 
 
 @pytest.mark.parametrize(("name", "count"), [("imagenet10", 10), ("imagenet100", 100)])
-def test_class_lists_are_whole(name: str, count: int) -> None:
+def test_class_lists_are_complete(name: str, count: int) -> None:
     parser = ArgumentParser()
     parser.add_argument("--config", action="config")
     parser.add_subclass_arguments(DataModule, "data")

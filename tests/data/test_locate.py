@@ -1,4 +1,4 @@
-"""Where data are looked for, and what is said when they are not there."""
+"""Folders that are searched for data, and the error for missing files."""
 
 import gzip
 import socket
@@ -49,7 +49,7 @@ def test_missing_files_are_named(name: str, tmp_path: Path, root: Path, monkeypa
     assert not root.exists()
 
 
-def test_root_is_the_argument_then_the_environment_then_data(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_root_is_the_argument_else_the_environment_variable_else_data(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.delenv("SSL_BENCH_DATA", raising=False)
     assert Digits().root == Path("data")
     monkeypatch.setenv("SSL_BENCH_DATA", "/from/environment")
