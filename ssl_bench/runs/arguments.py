@@ -60,7 +60,10 @@ def command_line() -> argparse.ArgumentParser:
         command.add_argument("--method", help="a name from `ssl-bench list`, or the import path of a Method")
         command.add_argument("--data", help="a name from `ssl-bench list`, or the import path of a DataModule")
         command.add_argument(
-            "--experiment", metavar="NAME", help="a name from `ssl-bench list`; default METHOD-DATA if it exists"
+            "--experiment",
+            metavar="NAME",
+            help="an experiment, or a row TABLE/ROW of a paper's table, from `ssl-bench list`; "
+            "default METHOD-DATA if it exists",
         )
         command.add_argument("--seed", metavar="N", help="seed of initialisation, data order and views; default 0")
         command.add_argument("--out", metavar="FOLDER", help="folder of the run folders; default runs")
@@ -78,7 +81,7 @@ def command_line() -> argparse.ArgumentParser:
     text = "Make and inspect generated views; an interrupted command resumes"
     command = commands.add_parser("views", help=text, add_help=False)  # runs/views.py parses the other arguments
     command.add_argument("--debug", action="store_true")
-    command = add("list", "List methods, encoders, data sets, protocols, views and experiments")
+    command = add("list", "List methods, encoders, data sets, protocols, views, experiments and tables")
     command.add_argument(
         "word", nargs="?", metavar="WORD", help="a section such as experiments, or part of a name or description"
     )

@@ -32,7 +32,7 @@ def listing(word: str | None, width: int | None) -> list[str]:
 
     Args:
         word: a section, which is listed whole, or part of a name or description in any case; None for all sections,
-            of which a terminal shows a screen each: descriptions of one line and a summary of the experiments.
+            of which a terminal shows a screen each: descriptions of one line, summaries of experiments and tables.
         width: columns of the terminal; None for one line per name.
 
     Raises:
@@ -47,20 +47,18 @@ def listing(word: str | None, width: int | None) -> list[str]:
         chosen = {section: matching(names, word) for section, names in everything.items()}
         if not any(chosen.values()):
             known = [*everything, *(name for names in everything.values() for name in names)]
-            raise UserError(f"nothing matches {word!r}: {did_you_mean(word, known)}")
+            hint = did_you_mean(word, known)
+            raise UserError(f"nothing matches {word!r}: {hint if hint.endswith('?') else 'see `ssl-bench list`'}")
     lines: list[str] = []
     for section, names in chosen.items():
         if not names:
             continue
         if word is not None or width is None:
             lines += [section, *two_columns(names.items(), width)]
-        elif section == "experiments":
-            lines += [f"{section} (data sets of each method, with the number of experiments)"]
-            lines += two_columns(summary(names), width)
-            lines += [f"  `ssl-bench list experiments` lists all {len(names)}, `ssl-bench list WORD` some"]
-        elif section == "tables":
-            lines += [f"{section} (their rows are experiments, TABLE/ROW: `ssl-bench list tables`)"]
-            lines += two_columns(config_names("table").items(), width, shorten=True)
+        elif section in ("experiments", "tables"):
+            head, rows = by_method(names) if section == "experiments" else by_table(names)
+            lines += [f"{section} ({head})", *two_columns(rows, width, shorten=section == "tables")]
+            lines += [f"  `ssl-bench list {section}` lists all {len(names)}, `ssl-bench list WORD` some"]
         else:
             lines += [section, *two_columns(names.items(), width, shorten=True)]
         lines += [""]
@@ -94,8 +92,16 @@ def matching(names: dict[str, str], word: str) -> dict[str, str]:
     return {name: text for name, text in names.items() if word.lower() in f"{name} {text}".lower()}
 
 
-def summary(experiments: dict[str, str]) -> list[tuple[str, str]]:
-    """Methods with their data sets and, where there are several, the number of experiments on each."""
+def by_table(rows: dict[str, str]) -> tuple[str, list[tuple[str, str]]]:
+    """Heading and lines of the tables of papers, with the number of their rows."""
+    counts = Counter(name.partition("/")[0] for name in rows)
+    described = config_names("table")
+    return "--experiment TABLE/ROW runs a row", [(t, f"{n} rows. {described[t]}") for t, n in counts.items()]
+
+
+def by_method(experiments: dict[str, str]) -> tuple[str, list[tuple[str, str]]]:
+    """Heading and lines of methods with their data sets and, if there are several, the number of experiments."""
     counts = Counter(tuple(name.split("-")[:2]) for name in experiments)
     data = {method: [(d, n) for (m, d), n in counts.items() if m == method] for method, _ in counts}
-    return [(method, ", ".join(f"{d} ({n})" if n > 1 else d for d, n in found)) for method, found in data.items()]
+    lines = [(method, ", ".join(f"{d} ({n})" if n > 1 else d for d, n in found)) for method, found in data.items()]
+    return "data sets of each method, with the number of experiments", lines

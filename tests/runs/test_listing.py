@@ -6,6 +6,7 @@ import pytest
 
 from ssl_bench.catalogue import config_names
 from ssl_bench.cli import main
+from ssl_bench.config.tables import row_names
 from ssl_bench.errors import UserError
 from ssl_bench.evaluation import PROTOCOLS
 from ssl_bench.runs.columns import two_columns
@@ -46,6 +47,8 @@ def test_a_terminal_shows_a_screen_for_each_section(width: int) -> None:
         assert len(lines) <= 25
     (experiments,) = (block for block in blocks if block.startswith("experiments"))
     assert "`ssl-bench list experiments` lists all" in experiments
+    (tables,) = (block for block in blocks if block.startswith("tables"))
+    assert re.search(r"assimilation_5 +\d rows\. Constructive", tables)
     assert re.search(r"simvae +celeba \(2\), .*digits,", experiments)
 
 
@@ -66,12 +69,15 @@ def test_a_word_is_looked_for_in_names_and_descriptions_in_any_case() -> None:
     assert found[0] == "methods"
     assert names_of(found) >= {"stylegan2"}
     assert "simvae" not in names_of(found)
+    assert names_of(listing("assimilation_5", None)) == {n for n in row_names() if n.startswith("assimilation_5/")}
     assert names_of(listing("ssgan-mnist", None)) == {n for n in config_names("experiment") if "ssgan-mnist" in n}
 
 
 def test_an_unknown_word_is_answered_with_the_nearest_names() -> None:
     with pytest.raises(UserError, match="nothing matches 'simvea': did you mean simvae"):
         listing("simvea", None)
+    with pytest.raises(UserError, match="nothing matches 'nothing of that': see `ssl-bench list`"):
+        listing("nothing of that", None)
 
 
 def test_the_description_of_a_long_name_starts_on_the_next_line() -> None:
