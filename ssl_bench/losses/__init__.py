@@ -1,1 +1,1 @@
-"""Equations as pure functions of tensors; each says its reduction and what it does across ranks."""
+"""Equations as pure functions of tensors; each states its reduction and its use of other ranks."""

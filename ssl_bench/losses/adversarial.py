@@ -1,4 +1,4 @@
-"""Adversarial losses of a discriminator's logits, averaged over the batch; none touches another rank."""
+"""Adversarial losses of a discriminator's logits, averaged over the batch, without communication between ranks."""
 
 from collections.abc import Callable
 from typing import Literal
@@ -11,53 +11,54 @@ AdversarialLoss = Literal["non_saturating", "hinge", "wasserstein"]
 
 
 def non_saturating_discriminator(real_logits: Tensor, fake_logits: Tensor) -> Tensor:
-    """What the discriminator minimises: -mean log s(D(x)) - mean log(1 - s(D(G(z)))), s the logistic function.
+    """Loss of the discriminator: -mean log s(D(x)) - mean log(1 - s(D(G(z)))), s the logistic function.
 
-    Goodfellow et al. 2014 (arXiv 1406.2661, Eq. 1), negated: the value function is what the discriminator maximises.
+    Goodfellow et al. 2014 (arXiv 1406.2661, Eq. 1), negated: the discriminator maximises the value function.
     Raj & Samala (Eq. 2 and 3) print it with the generator's sign.
     """
     return F.softplus(-real_logits).mean() + F.softplus(fake_logits).mean()
 
 
 def non_saturating_generator(fake_logits: Tensor) -> Tensor:
-    """What the generator minimises: -mean log s(D(G(z))), whose gradient stays where D is sure (section 3)."""
+    """Loss of the generator: -mean log s(D(G(z))), whose gradient does not vanish where D is certain (section 3)."""
     return F.softplus(-fake_logits).mean()
 
 
 def hinge_discriminator(real_logits: Tensor, fake_logits: Tensor) -> Tensor:
-    """Hinge loss that the discriminator minimises: mean max(0, 1 - D(x)) + mean max(0, 1 + D(G(z))), a scalar.
+    """Hinge loss of the discriminator: mean max(0, 1 - D(x)) + mean max(0, 1 + D(G(z))), a scalar.
 
     Lim & Ye 2017 (arXiv 1705.02894), Miyato et al. 2018 (arXiv 1802.05957, Eq. 16). Appendix A.3 of the structural GAN
-    paper (arXiv 2310.00357) prints the fake term with the other sign, which would raise D(G(z)).
+    paper (arXiv 2310.00357) prints the fake term with the other sign, which would increase D(G(z)).
     """
     return F.relu(1 - real_logits).mean() + F.relu(1 + fake_logits).mean()
 
 
 def hinge_generator(fake_logits: Tensor) -> Tensor:
-    """Loss that the generator minimises against the hinge: -mean D(G(z)), a scalar (Eq. 17 of Miyato et al.)."""
+    """Loss of the generator with the hinge loss: -mean D(G(z)), a scalar (Eq. 17 of Miyato et al.)."""
     return -fake_logits.mean()
 
 
 def wasserstein_discriminator(real_logits: Tensor, fake_logits: Tensor) -> Tensor:
-    """What the critic minimises: mean D(G(z)) - mean D(x), minus its estimate of the Wasserstein distance.
+    """Loss of the critic: mean D(G(z)) - mean D(x), its estimate of the Wasserstein distance, negated.
 
-    Arjovsky et al. 2017 (arXiv 1701.07875, Eq. 2 and 3). It is one only if D is 1-Lipschitz, which spectral norms or
-    `gradient_penalty` see to; weight normalisation does not.
+    Arjovsky et al. 2017 (arXiv 1701.07875, Eq. 2 and 3). The estimate requires a 1-Lipschitz D, which spectral
+    normalisation or `gradient_penalty` provide; weight normalisation does not.
     """
     return fake_logits.mean() - real_logits.mean()
 
 
 def gradient_penalty(discriminator: Callable[[Tensor], Tensor], real: Tensor, fake: Tensor) -> Tensor:
-    """Mean squared distance from 1 of the norm of D's gradient at points between real and generated images, a scalar.
+    """Mean squared distance from 1 of the norm of D's gradient at points between real images and samples, a scalar.
 
-    Gulrajani et al. 2017 (arXiv 1704.00028, Eq. 3), whose weight is 10. Each pair has one point, uniform on the line.
+    Gulrajani et al. 2017 (arXiv 1704.00028, Eq. 3), whose weight is 10. Each pair has one point, uniform on the
+    line between them.
 
     Args:
-        discriminator: images ``(N, ...)`` to logits ``(N,)`` or ``(N, 1)``; no image sees another.
+        discriminator: images ``(N, ...)`` to logits ``(N,)`` or ``(N, 1)``; images must not interact.
         real: images ``(N, ...)``.
-        fake: as many generated ones, without gradients.
+        fake: samples ``(N, ...)``, without gradients.
     """
-    # Penalties on gradients lose what they measure in half precision.
+    # Penalties on gradients are too inaccurate in half precision.
     dtype = torch.promote_types(real.dtype, torch.float32)
     share = torch.rand((len(real), *(1 for _ in real.shape[1:])), dtype=dtype, device=real.device)
     between = torch.lerp(real.to(dtype), fake.to(dtype), share).requires_grad_()
@@ -75,5 +76,5 @@ DISCRIMINATOR_LOSSES: dict[AdversarialLoss, Callable[[Tensor, Tensor], Tensor]] 
 GENERATOR_LOSSES: dict[AdversarialLoss, Callable[[Tensor], Tensor]] = {
     "non_saturating": non_saturating_generator,
     "hinge": hinge_generator,
-    "wasserstein": hinge_generator,  # -mean D(G(z)) is the critic's opponent too
+    "wasserstein": hinge_generator,  # -mean D(G(z)) is the generator's loss against a critic as well
 }

@@ -1,6 +1,6 @@
-"""How steep a network is at each of its inputs: the spectral norm of the Jacobian, as a regulariser.
+"""Spectral norm of a network's Jacobian at each input, as a regulariser.
 
-Everything is per sample; nothing touches another rank, and the mean over samples is what DDP averages.
+Everything is per sample, without communication between ranks; DDP averages the mean over samples.
 """
 
 from collections.abc import Callable
@@ -9,40 +9,43 @@ import torch
 from torch import Generator, Tensor
 from torch.autograd import grad
 
+from ssl_bench.ranges import NonNegativeFloat, PositiveInt, check_ranges
+
 EPSILON = 1e-12
 
 
 def unit(x: Tensor) -> Tensor:
-    """Every sample ``(N, ...)`` divided by its L2 norm over all its dimensions; a zero stays zero."""
+    """Every sample ``(N, ...)`` divided by its L2 norm over all its dimensions; zeros stay zeros."""
     return torch.nn.functional.normalize(x.flatten(1), eps=EPSILON).view_as(x)
 
 
+@check_ranges
 def jacobian_norm(
-    f: Callable[[Tensor], Tensor], x: Tensor, power_iterations: int = 1, generator: Generator | None = None
+    f: Callable[[Tensor], Tensor], x: Tensor, power_iterations: PositiveInt = 1, generator: Generator | None = None
 ) -> tuple[Tensor, Tensor]:
-    """f(x), and the spectral norm of the Jacobian of f at each sample estimated by power iterations.
+    """f(x), and the spectral norm of the Jacobian of f at each sample, estimated by power iterations.
 
-    With u drawn from N(0, I) afresh in every call, each iteration is v = J^T u / ||J^T u||, u = J v / ||J v||, and
-    sigma = ||J v|| of the last one. It never exceeds the true norm and reaches it as iterations grow; one iteration
-    falls short of it (0.36 to 0.52 of it on the paper's discriminator before training).
+    With a new u ~ N(0, I) in every call, each iteration is v = J^T u / ||J^T u||, u = J v / ||J v||, and
+    sigma = ||J v|| of the last one. It never exceeds the true norm and converges to it; one iteration underestimates it
+    (0.36 to 0.52 of it on the paper's discriminator before training).
 
-    Sigma's gradient treats v as a constant, as the structural GAN's released code does. That code takes a further
-    pass back, sigma = <J^T u, v> with u and v constant, which changes neither value nor gradient:
+    Sigma's gradient treats v as a constant, as the structural GAN's released code does. That code takes one more
+    backward pass, sigma = <J^T u, v> with u and v constant, which changes neither value nor gradient:
     <J^T u, v> = <u, J v> = ||J v||, and d<u, J v> = <J v, d(J v)> / ||J v|| = d||J v||.
 
-    f runs once, in float32 or what x has above it, autocast or not: J^T w comes from back-propagation, and J v from
-    differentiating that, which is linear in w, by w. Batched back-propagation gives per-sample Jacobians because no
-    sample may depend on another in f: no batch statistics. Adding the losses of f(x) and of sigma before going
-    back makes that one pass, too.
+    f runs once, in at least float32 even under autocast: J^T w comes from back-propagation, and J v from
+    differentiating that, which is linear in w, by w. Batched back-propagation gives per-sample Jacobians only
+    if samples do not interact in f: no batch statistics. If the losses of f(x) and of sigma are added before
+    back-propagation, it is a single pass.
 
     Args:
         f: ``(N, ...) -> (N, ...)``, twice differentiable by autograd.
         x: inputs ``(N, ...)``.
-        power_iterations: at least 1; each costs two backward passes through f.
-        generator: draws u; on the device of f(x).
+        power_iterations: each costs two backward passes through f.
+        generator: random numbers for u; on the device of f(x).
 
     Returns:
-        f(x), and sigma ``(N,)`` >= 0. Both carry gradients to the parameters of f, and to x where it asks for them.
+        f(x), and sigma ``(N,)`` >= 0. Both carry gradients to the parameters of f, and to x if it requires them.
     """
     with torch.autocast(x.device.type, enabled=False):
         x = x.to(torch.promote_types(x.dtype, torch.float32))
@@ -60,7 +63,8 @@ def jacobian_norm(
         return y, torch.linalg.vector_norm(pushed.flatten(1), dim=1)
 
 
-def jacobian_penalty(sigma: Tensor, target: float = 1.0) -> Tensor:
+@check_ranges
+def jacobian_penalty(sigma: Tensor, target: NonNegativeFloat = 1.0) -> Tensor:
     """Mean over samples of (sigma - target)^2, for sigma ``(N,)``.
 
     Eq. 7 of "Structural Adversarial Objectives for Self-Supervised Representation Learning" (arXiv 2310.00357)

@@ -1,8 +1,8 @@
 """The terms of "Structural Adversarial Objectives for Self-Supervised Representation Learning" (arXiv 2310.00357).
 
-Embeddings are e ``(N, p)`` and, on the unit sphere, z = e / ||e||. Everything is computed in float32, or in what it is
-given above it, autocast or not. None touches another rank: what is given is the batch, so a caller who wants the
-global one gathers it first.
+Embeddings are e ``(N, p)`` and, on the unit sphere, z = e / ||e||. Everything is computed in at least float32, even
+under autocast. There is no communication between ranks: a caller who wants the terms of the global batch gathers it
+first.
 """
 
 from typing import Literal, NamedTuple
@@ -12,12 +12,13 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from ssl_bench.errors import UserError
+from ssl_bench.ranges import NonNegativeFloat, PositiveInt, check_ranges
 
 Covariance = Literal["full", "diagonal"]
 
 
 class LogDeterminants(NamedTuple):
-    """Log determinants of the covariances that a distance is made of; one that is not finite spoils it."""
+    """Log determinants of the covariances in a distance; if one is not finite, the distance is not."""
 
     real: Tensor
     fake: Tensor
@@ -28,25 +29,26 @@ class LogDeterminants(NamedTuple):
         return 0.5 * (self.pooled - 0.5 * (self.real + self.fake))
 
 
+@check_ranges
 def jensen_shannon(
-    real: Tensor, fake: Tensor, covariance: Covariance = "full", ridge: float = 0.5
+    real: Tensor, fake: Tensor, covariance: Covariance = "full", ridge: NonNegativeFloat = 0.5
 ) -> tuple[Tensor, LogDeterminants]:
-    """Jensen-Shannon divergence of two batches, each and their mixture taken as Gaussians (Eq. 3 and 4), in nats.
+    """Jensen-Shannon divergence of two batches, which and whose mixture are modelled as Gaussians (Eq. 3 and 4).
 
-    H(mixture) - (H(real) + H(fake)) / 2 = 0.5 * log( det S / sqrt(det S_real * det S_fake) ), with S that of both
-    batches together about their own mean; the paper's Eq. 3 and 4 have this factor wrong and not at all. Its Section 3
-    promises diagonal covariances; the released code has full ones, taken about the mean put back on the unit sphere,
-    so ``full`` is that. ``diagonal`` is Eq. 4, about the plain mean. Both add ridge / p to the variances, which for
-    ``full`` is the released logdet(I + p / ridge * S) but for a constant that cancels.
+    H(mixture) - (H(real) + H(fake)) / 2 = 0.5 * log( det S / sqrt(det S_real * det S_fake) ) nats, with S that of the
+    concatenated batches about their own mean. The factor 0.5 is wrong in the paper's Eq. 3 and missing in Eq. 4. Its
+    Section 3 states diagonal covariances; the released code has full ones about the mean normalised to the unit sphere,
+    which is ``full``. ``diagonal`` is Eq. 4, about the mean. Both add ridge / p to the variances, which for ``full``
+    equals the released logdet(I + p / ridge * S) up to a constant that cancels.
 
     Args:
         real: z ``(N, p)`` of images.
         fake: z ``(M, p)`` of generated images.
-        covariance: what of the covariance is kept.
-        ridge: >= 0; 0 is Eq. 4 as printed, and infinite for ``full`` with N <= p.
+        covariance: ``full`` or ``diagonal``.
+        ridge: 0 is Eq. 4 as printed, for which the divergence is infinite with ``full`` and N <= p.
 
     Returns:
-        The divergence, a scalar (NaN or infinite if a covariance is), and the log determinants that it came from.
+        The divergence, a scalar (NaN or infinite if a log determinant is), and the log determinants.
     """
     with torch.autocast(real.device.type, enabled=False):
         batches = precise(real), precise(fake), precise(torch.cat([real, fake]))
@@ -56,15 +58,16 @@ def jensen_shannon(
         return logs.spread(), logs
 
 
+@check_ranges
 def bhattacharyya(
-    real: Tensor, fake: Tensor, covariance: Covariance = "full", ridge: float = 0.5
+    real: Tensor, fake: Tensor, covariance: Covariance = "full", ridge: NonNegativeFloat = 0.5
 ) -> tuple[Tensor, LogDeterminants]:
-    """Bhattacharyya distance of two batches taken as Gaussians (Eq. 5).
+    """Bhattacharyya distance of two batches modelled as Gaussians (Eq. 5).
 
     1/8 (m_real - m_fake)^T S^-1 (m_real - m_fake) + 0.5 * log( det S / sqrt(det S_real * det S_fake) ), with S the mean
-    of the two covariances; these are about the plain means, with ridge / p added to the variances.
+    of the two covariances, which are about the means, with ridge / p added to the variances.
 
-    Args and returns are those of `jensen_shannon`; pooled is S.
+    Arguments and returns are those of `jensen_shannon`; pooled is S.
     """
     with torch.autocast(real.device.type, enabled=False):
         real, fake = precise(real), precise(fake)
@@ -76,7 +79,7 @@ def bhattacharyya(
 
 
 def centre(z: Tensor, covariance: Covariance) -> Tensor:
-    """What `jensen_shannon` takes the second moments about, ``(p,)``."""
+    """Centre of the second moments of `jensen_shannon`, ``(p,)``."""
     return F.normalize(z.mean(0), dim=0) if covariance == "full" else z.mean(0)
 
 
@@ -89,7 +92,7 @@ def scatter(z: Tensor, about: Tensor, covariance: Covariance, ridge: float) -> T
 
 
 def log_determinant(covariance: Tensor) -> Tensor:
-    """Log determinant of ``(p, p)``, or of a diagonal ``(p,)``; not finite, and no error, if that is not positive."""
+    """Log determinant of ``(p, p)``, or of a diagonal ``(p,)``; not finite if it is not positive definite."""
     if covariance.ndim == 1:
         return covariance.log().sum()
     factor, failed = torch.linalg.cholesky_ex(covariance)
@@ -97,8 +100,9 @@ def log_determinant(covariance: Tensor) -> Tensor:
 
 
 @torch.no_grad()
+@check_ranges
 def neighbour_indices(
-    queries: Tensor, keys: Tensor, k: int, exclude: Tensor | None = None, skip_first: bool = False
+    queries: Tensor, keys: Tensor, k: PositiveInt, exclude: Tensor | None = None, skip_first: bool = False
 ) -> Tensor:
     """The k keys of greatest cosine similarity to each query, most similar first; carries no gradient.
 
@@ -106,7 +110,7 @@ def neighbour_indices(
         queries: features ``(N, d)``, of any length.
         keys: features ``(M, d)``, of any length.
         k: neighbours of each query.
-        exclude: int64 ``(N,)``, a key that each query may not have: itself.
+        exclude: int64 ``(N,)``, one key to exclude for each query: the query itself.
         skip_first: leave out the most similar key as well. The released code drops the first hit of every query, which
             is the image itself for a real one, but the true nearest neighbour for a generated one.
 
@@ -114,13 +118,13 @@ def neighbour_indices(
         int64 ``(N, k)`` indices of keys.
 
     Raises:
-        UserError: if there are too few keys.
+        UserError: there are too few keys.
     """
     needed = k + (exclude is not None) + skip_first
     if len(keys) < needed:
         raise UserError(
-            f"{k} nearest neighbours were asked for among {len(keys)} features, {needed} are needed: "
-            "ask for fewer neighbours, or take a larger batch or a longer queue"
+            f"neighbour_indices: {k} nearest neighbours among {len(keys)} features need {needed} features or more: "
+            "give fewer neighbours, a larger batch or a longer queue"
         )
     with torch.autocast(queries.device.type, enabled=False):
         similarity = F.normalize(precise(queries), dim=1) @ F.normalize(precise(keys), dim=1).T
@@ -137,7 +141,7 @@ def neighbour_similarity(z: Tensor, values: Tensor, index: Tensor) -> Tensor:
     Args:
         z: ``(N, p)``.
         values: ``(M, p)``.
-        index: int64 ``(N, K)`` into values, as from `nearest`.
+        index: int64 ``(N, K)``, indices of values, see `neighbour_indices`.
 
     Returns:
         A scalar, in [-1, 1] on the unit sphere.
@@ -145,17 +149,18 @@ def neighbour_similarity(z: Tensor, values: Tensor, index: Tensor) -> Tensor:
     return (precise(z) * precise(values)[index].mean(1)).sum(1).mean()
 
 
+@check_ranges
 def norm_hinge(e: Tensor, side: Literal["below", "above"] = "below") -> Tensor:
-    """What embeddings ``(N, p)`` pay, on average, for norms on one side of 1.
+    """Mean penalty on norms of embeddings ``(N, p)`` on one side of 1.
 
-    ``below``: max(1 - ||e||, 0)^2, as released. ``above``: max(||e|| - 1, 0), the paper's Eq. 7. The Jacobian's norm is
-    held down by shrinking e, and the gradient of z = e / ||e|| grows as 1 / ||e||: there only ``below`` keeps e from
-    collapsing. Where the Jacobian's target is far above its value the pull is the other way, and ``above`` bounds e.
+    ``below``: max(1 - ||e||, 0)^2, as released. ``above``: max(||e|| - 1, 0), the paper's Eq. 7. The penalty on the
+    Jacobian's norm shrinks e, and the gradient of z = e / ||e|| grows as 1 / ||e||: only ``below`` keeps e from
+    collapsing. If the Jacobian's target is far above its value, e grows, and ``above`` bounds it.
     """
     norm = torch.linalg.vector_norm(precise(e), dim=1)
     return F.relu(1 - norm).square().mean() if side == "below" else F.relu(norm - 1).mean()
 
 
 def precise(x: Tensor) -> Tensor:
-    """The same in float32, or as it is if that is wider."""
+    """x in float32, or in its own type if that is wider."""
     return x.to(torch.promote_types(x.dtype, torch.float32))

@@ -1,4 +1,4 @@
-"""Regularisers of StyleGAN2's networks; per image, in float32 whatever the precision, and none touches another rank."""
+"""Regularisers of StyleGAN2's networks, per image, in float32 at any precision, without communication of ranks."""
 
 import math
 from collections.abc import Callable
@@ -19,7 +19,7 @@ def r1(discriminator: Callable[[Tensor], Tensor], real: Tensor) -> tuple[Tensor,
     Returns:
         Logits, and a scalar; both carry gradients to the discriminator's parameters.
     """
-    # Penalties on gradients lose what they measure in half precision.
+    # Penalties on gradients are too inaccurate in half precision.
     with torch.autocast(real.device.type, enabled=False):
         real = real.detach().to(torch.promote_types(real.dtype, torch.float32)).requires_grad_()
         logits = discriminator(real)
@@ -30,13 +30,14 @@ def r1(discriminator: Callable[[Tensor], Tensor], real: Tensor) -> tuple[Tensor,
 def path_lengths(synthesis: Callable[[Tensor], Tensor], codes: Tensor) -> Tensor:
     """Length of J^T y for each image, y ~ N(0, I) and J the Jacobian of its synthesis by its code, ``(N,)``.
 
-    Karras et al. 2020 (arXiv 1912.04958, Eq. 4): its expectation tells how far a step in code space moves an image,
-    and is to be the same everywhere and in every direction. Here y is divided by the square root of the number of
-    pixels and the squared length is the mean over layers' codes, so that neither changes the scale, as released.
+    Karras et al. 2020 (arXiv 1912.04958, Eq. 4): its expectation measures how far a step in code space moves an image,
+    and the regulariser makes it equal everywhere and in every direction. Here y is divided by the square
+    root of the number of pixels and the squared length is the mean over layers' codes, so that neither number changes
+    the scale, as released.
 
     Args:
         synthesis: codes to images ``(N, C, H, W)``.
-        codes: ``(N, n_latent, style_dim)``, part of a graph or not.
+        codes: ``(N, n_latent, style_dim)``, with or without gradients.
     """
     with torch.autocast(codes.device.type, enabled=False):
         codes = codes if codes.requires_grad else codes.detach().requires_grad_()

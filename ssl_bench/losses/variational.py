@@ -1,7 +1,7 @@
 """The terms of variational lower bounds with diagonal Gaussian posteriors.
 
-Every function sums over the dimensions of one image (or of one latent) and leaves the batch alone, in nats, so a
-caller decides how to average. None touches another rank: means over images are what DDP averages.
+Every function sums over the dimensions of one image (or of one latent), in nats, and keeps the batch dimension; the
+caller averages. There is no communication between ranks: DDP averages means over images.
 `log_variance` is the natural logarithm of the variance everywhere.
 """
 
@@ -12,11 +12,14 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
+from ssl_bench.ranges import PositiveFloat, check_ranges
+
 LOG_2PI = math.log(2 * math.pi)
 Prior = Literal["uniform", "gaussian", "gaussian_plug_in"]
 
 
-def gaussian_log_likelihood(x: Tensor, mean: Tensor, variance: float) -> Tensor:
+@check_ranges
+def gaussian_log_likelihood(x: Tensor, mean: Tensor, variance: PositiveFloat) -> Tensor:
     """log N(x; mean, variance I), summed over all but the first dimension: ``(N, ...) -> (N,)``."""
     squared = (x - mean).square().flatten(1).sum(1)
     return -0.5 * (squared / variance + x[0].numel() * (LOG_2PI + math.log(variance)))
@@ -25,7 +28,7 @@ def gaussian_log_likelihood(x: Tensor, mean: Tensor, variance: float) -> Tensor:
 def bernoulli_log_likelihood(x: Tensor, logits: Tensor) -> Tensor:
     """log Bernoulli(x; sigmoid(logits)), summed over all but the first dimension: ``(N, ...) -> (N,)``.
 
-    Grey values of x in [0, 1] are taken as probabilities, as in the field's usual binary cross-entropy.
+    Values of x in [0, 1] are treated as probabilities, as in the usual binary cross-entropy.
     """
     return -F.binary_cross_entropy_with_logits(logits, x, reduction="none").flatten(1).sum(1)
 
@@ -47,13 +50,14 @@ def kl_gaussian(mean: Tensor, log_variance: Tensor, other_mean: Tensor, other_lo
     return 0.5 * (scaled + ratio.exp() - 1 - ratio).sum(-1)
 
 
-def set_log_prior(mean: Tensor, log_variance: Tensor, variance: float, prior: Prior) -> Tensor:
+@check_ranges
+def set_log_prior(mean: Tensor, log_variance: Tensor, variance: PositiveFloat, prior: Prior) -> Tensor:
     """Expected log density of a set of latents that share one unknown centre y (SimVAE, Eq. 6 and 7).
 
     p(z^1..z^J) = integral of prod_j N(z^j; y, variance I) p(y) over y. The product is a Gaussian in y about
-    the mean latent, so y integrates out: what is left is the spread about the mean latent, times p(y) seen
-    from there. The expectation under independent z^j ~ N(mean^j, variance^j) is taken in closed form; the
-    released code draws one sample of it instead, which has the same mean.
+    the mean latent, so y integrates out: what remains is the spread about the mean latent, times the integral
+    of p(y) against that Gaussian. The expectation under independent z^j ~ N(mean^j, variance^j) is in closed form; the
+    released code estimates it from one sample, which has the same mean.
 
     Args:
         mean: posterior means ``(J, N, L)``, J views of N images.
@@ -79,5 +83,5 @@ def set_log_prior(mean: Tensor, log_variance: Tensor, variance: float, prior: Pr
 
 
 def reparameterize(mean: Tensor, log_variance: Tensor) -> Tensor:
-    """One sample of N(mean, variance) through which gradients flow to both (Kingma & Welling 2014, 2.4)."""
+    """One sample of N(mean, variance), differentiable in both (Kingma & Welling 2014, section 2.4)."""
     return mean + torch.randn_like(mean) * (0.5 * log_variance).exp()

@@ -1,4 +1,4 @@
-"""Self-attention between the places of a feature map."""
+"""Self-attention between the positions of a feature map."""
 
 import torch
 from torch import Tensor, nn
@@ -9,8 +9,8 @@ from ssl_bench.networks.interfaces import Network
 class SelfAttention(Network):
     """Non-local block of SAGAN (Zhang et al. 2019) as in BigGAN: ``(N, C, H, W)`` to the same shape.
 
-    Keys and values are max-pooled by two; the output is added with a learned gain that starts at 0. The networks
-    that use it normalise its weights spectrally. Written out, since the fused kernels of attention have no second
+    Keys and values are max-pooled by two; the output is added with a learned gain initialised to 0. Networks that use
+    it normalise its weights spectrally. The products are explicit, since fused attention kernels have no second
     derivative, which gradient penalties need.
 
     Args:

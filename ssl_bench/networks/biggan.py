@@ -1,8 +1,9 @@
 """BigGAN's generator and discriminator (Brock et al. 2019), without classes.
 
-Every weight is spectrally normalised and starts orthogonal; one residual block a stage. 4.28 M and 4.20 M parameters
-at 32 px, the BigGAN of the structural GAN's Table 4 (4.3 M and 4.2 M). Without classes nothing is left to condition
-BatchNorm on, so the generator's is the ordinary one and the latent enters at the bottom only, as in its CIFAR setting.
+Every weight is spectrally normalised and initialised orthogonally; each stage has one residual block. At 32 px they
+have 4.28 M and 4.20 M parameters, the BigGAN of the structural GAN's Table 4 (4.3 M and 4.2 M). Without classes there
+is nothing to condition BatchNorm on, so the generator's is unconditional and the latent enters at the first layer only,
+as in BigGAN's CIFAR setting.
 """
 
 import itertools
@@ -15,24 +16,24 @@ from ssl_bench.networks.attention import SelfAttention
 from ssl_bench.networks.biggan_deep import arrangement
 from ssl_bench.networks.interfaces import HeadedDiscriminator, Network
 from ssl_bench.networks.spectral import normalize_spectrally
+from ssl_bench.ranges import PositiveInt, check_ranges
 
 
+@check_ranges
 class BigGANGenerator(Network):
     """Latents to images in [-1, 1]: ``(N, latent_dim) -> (N, C, H, H)``.
 
     Args:
         latent_dim: length of one latent.
-        image_shape: (C, H, H) of one image, see `arrangement`; from 64 px on with self-attention at 64 px.
+        image_shape: (C, H, H) of one image, see `arrangement`; self-attention at 64 px if that size occurs.
         width: BigGAN's ``ch``; 64 for CIFAR, 96 for ImageNet.
 
     Raises:
-        UserError: a size it cannot draw.
+        UserError: the generator does not support this image size.
     """
 
-    def __init__(self, latent_dim: int, image_shape: tuple[int, ...], width: int = 64):
+    def __init__(self, latent_dim: PositiveInt, image_shape: tuple[int, ...], width: PositiveInt = 64):
         super().__init__()
-        if width < 1:
-            raise UserError(f"BigGANGenerator: width {width}: give 1 or more")
         bottom, multiples = arrangement(image_shape)
         channels = [width * multiple for multiple in multiples]
         layers: list[nn.Module] = [
@@ -58,11 +59,12 @@ class BigGANGenerator(Network):
         return images
 
 
+@check_ranges
 class BigGANDiscriminator(HeadedDiscriminator):
-    """Images to a few numbers: ``(N, C, H, W) -> (N, outputs)``; no image sees another.
+    """Images to vectors: ``(N, C, H, W) -> (N, outputs)``; images of a batch do not interact.
 
-    Up to 63 px the CIFAR arrangement, whose first two of four blocks halve the image; up to 127 px the one for 64 px,
-    of five blocks; above the one for 128 px, of six blocks and self-attention after the first.
+    Up to 63 px it has the CIFAR layout: four blocks, the first two of which halve the image. Up to 127 px it has the
+    layout for 64 px with five blocks, above that the one for 128 px with six blocks and self-attention after the first.
 
     Args:
         image_shape: (C, H, W) of one image; H and W 8 or more.
@@ -70,13 +72,11 @@ class BigGANDiscriminator(HeadedDiscriminator):
         width: BigGAN's ``ch``; 64 for CIFAR, 96 for ImageNet.
 
     Raises:
-        UserError: the images are smaller, or no images.
+        UserError: the images are smaller, or the inputs are not images.
     """
 
-    def __init__(self, image_shape: tuple[int, ...], outputs: int, width: int = 64):
+    def __init__(self, image_shape: tuple[int, ...], outputs: PositiveInt, width: PositiveInt = 64):
         super().__init__()
-        if width < 1:
-            raise UserError(f"BigGANDiscriminator: width {width}: give 1 or more")
         if len(image_shape) != 3 or min(image_shape[1:]) < 8:
             raise UserError(f"BigGANDiscriminator takes images (C, H, W) of 8 px or more, not {tuple(image_shape)}")
         size = min(image_shape[1:])
@@ -96,13 +96,13 @@ class BigGANDiscriminator(HeadedDiscriminator):
         normalize_orthogonal(self)
 
     def features(self, x: Tensor) -> Tensor:
-        """The last feature map summed over its places: ``(N, C, H, W) -> (N, feature_dim)``."""
+        """The last feature map summed over its positions: ``(N, C, H, W) -> (N, feature_dim)``."""
         maps: Tensor = self.backbone(x)
         return maps.sum((2, 3))
 
 
 class UpBlock(Network):
-    """Two 3x3 convolutions after BatchNorm and ReLU, the first at twice the size; a 1x1 convolution beside them."""
+    """Two 3x3 convolutions after BatchNorm and ReLU, the first at twice the size; a 1x1 convolution as shortcut."""
 
     def __init__(self, inputs: int, outputs: int):
         super().__init__()
@@ -115,15 +115,15 @@ class UpBlock(Network):
         """``(N, inputs, H, W) -> (N, outputs, 2 H, 2 W)``."""
         y: Tensor = self.conv1(F.interpolate(self.norm1(x).relu(), scale_factor=2))
         y = self.conv2(self.norm2(y).relu())
-        # A 1x1 convolution commutes with repeating pixels, and has a quarter of the work before it.
+        # A 1x1 convolution commutes with repeating pixels, and needs a quarter of the operations before it.
         y = y + F.interpolate(self.shortcut(x), scale_factor=2)
         return y
 
 
 class DownBlock(Network):
-    """Two 3x3 convolutions after ReLU, then average pooling; beside them a 1x1 convolution to a new shape.
+    """Two 3x3 convolutions after ReLU, then average pooling; a 1x1 convolution as shortcut where the shape changes.
 
-    The first block of a network takes the image as it is, without ReLU.
+    The first block of a network has no ReLU before its first convolution.
     """
 
     def __init__(self, inputs: int, outputs: int, first: bool, down: bool):
@@ -142,7 +142,7 @@ class DownBlock(Network):
 
 
 def normalize_orthogonal(network: nn.Module) -> None:
-    """Start every convolution and linear layer orthogonal (Brock et al. 2019), then normalise them spectrally."""
+    """Initialise every convolution and linear layer orthogonally (Brock et al. 2019), then normalise spectrally."""
     for module in network.modules():
         if isinstance(module, (nn.Conv2d, nn.Linear)):
             nn.init.orthogonal_(module.weight)

@@ -5,34 +5,35 @@ import itertools
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from ssl_bench.errors import UserError
 from ssl_bench.networks.attention import SelfAttention
 from ssl_bench.networks.doubling import doublings
 from ssl_bench.networks.interfaces import Network
 from ssl_bench.networks.spectral import normalize_spectrally
+from ssl_bench.ranges import PositiveInt, check_ranges
 
 
 def arrangement(image_shape: tuple[int, ...]) -> tuple[int, list[int]]:
     """The size of the first feature map and the channels before each doubling and at the end, in units of ``ch``.
 
-    32 px is the published CIFAR arrangement, 64 and 128 px those of ImageNet (Brock et al. 2019, appendix B); sizes
-    between have the stages of the one below, smaller ones fewer stages of the CIFAR arrangement.
+    32 px is the published CIFAR layout, 64 and 128 px those of ImageNet (Brock et al. 2019, appendix B). Sizes in
+    between have the stages of the next smaller one, smaller sizes have fewer stages of the CIFAR layout.
 
     Raises:
-        UserError: a size that cannot be drawn, see `doublings`.
+        UserError: an unsupported size, see `doublings`.
     """
     bottom, stages = doublings(image_shape)
     return bottom, {4: [16, 16, 8, 4, 2], 5: [16, 16, 8, 4, 2, 1]}.get(stages, [4] * (stages + 1))
 
 
+@check_ranges
 class BigGANDeepGenerator(Network):
     """Latents to images in [-1, 1]: ``(N, latent_dim) -> (N, C, H, H)``.
 
-    Where classes would enter, the conditional BatchNorms see the latent only, after a linear layer of its length, as
-    the structural GAN's release has it. Every weight is spectrally normalised. Two residual blocks a stage, the
-    second of which doubles the image; from 64 px on self-attention at 64 px (after the fourth stage). Initialised as
-    there: Kaiming-normal at the sizes of CIFAR, orthogonal from 64 px on. 5.03 M parameters at 32 px (the paper says
-    4.9 M).
+    As in the structural GAN's release, the conditional BatchNorms take the latent only, after a linear layer of the
+    same length, and no classes. Every weight is spectrally normalised. Each stage has two residual blocks, the second
+    of which doubles the image; from 64 px on there is self-attention at 64 px (after the fourth stage). Initialisation
+    follows the release: Kaiming-normal below 64 px, orthogonal from 64 px on. 5.03 M parameters at 32 px (the paper
+    states 4.9 M).
 
     Args:
         latent_dim: length of one latent.
@@ -40,13 +41,11 @@ class BigGANDeepGenerator(Network):
         width: BigGAN's ``ch``; 128 is the published network.
 
     Raises:
-        UserError: a size it cannot draw.
+        UserError: the generator does not support this image size.
     """
 
-    def __init__(self, latent_dim: int, image_shape: tuple[int, ...], width: int = 128):
+    def __init__(self, latent_dim: PositiveInt, image_shape: tuple[int, ...], width: PositiveInt = 128):
         super().__init__()
-        if width < 1:
-            raise UserError(f"BigGANDeepGenerator: width {width}: give 1 or more")
         bottom, multiples = arrangement(image_shape)
         channels = [width * multiple for multiple in multiples]
         self.latent = nn.Linear(latent_dim, latent_dim)
@@ -85,7 +84,7 @@ class BigGANDeepGenerator(Network):
 class BottleneckBlock(Network):
     """1x1, 3x3, 3x3 and 1x1 convolutions, each after conditional BatchNorm and ReLU, through a quarter of the channels.
 
-    The shortcut drops the channels that are too many.
+    The shortcut drops surplus channels.
     """
 
     def __init__(self, inputs: int, outputs: int, latent_dim: int, up: bool):

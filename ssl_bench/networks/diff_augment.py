@@ -1,4 +1,4 @@
-"""DiffAugment: a discriminator that sees real and generated images altered alike cannot learn few of them by heart."""
+"""DiffAugment: differentiable augmentation of real and generated images, against over-fitting of a discriminator."""
 
 import torch
 from torch import Tensor
@@ -10,9 +10,9 @@ class DiffAugment(Network):
     """DiffAugment (Zhao et al. 2020, arXiv 2006.10738): images of about [-1, 1], ``(N, C, H, W)``, differentiable.
 
     Args:
-        color: brightness by -0.5 to 0.5, saturation times 0 to 2, contrast times 0.5 to 1.5.
-        translation: by up to an eighth of the image, 0 where it leaves nothing.
-        cutout: a square of half the image's side set to 0, its centre anywhere.
+        color: add -0.5 to 0.5 to the brightness, scale saturation by 0 to 2 and contrast by 0.5 to 1.5.
+        translation: translate by up to an eighth of the image, with zero padding.
+        cutout: set a square of half the image's side to 0, at a random position.
     """
 
     def __init__(self, color: bool = True, translation: bool = True, cutout: bool = True):
@@ -20,7 +20,7 @@ class DiffAugment(Network):
         self.color, self.translation, self.cutout = color, translation, cutout
 
     def forward(self, x: Tensor) -> Tensor:
-        """Each image by random numbers of its own, ``(N, C, H, W)``."""
+        """Augment every image ``(N, C, H, W)`` independently."""
         if self.color:
             brightness, saturation, contrast = torch.rand(3, len(x), 1, 1, 1, dtype=x.dtype, device=x.device)
             x = x + (brightness - 0.5)
@@ -31,7 +31,7 @@ class DiffAugment(Network):
         return x * self.holes(x) if self.cutout else x
 
     def translate(self, x: Tensor) -> Tensor:
-        """Each image by whole pixels."""
+        """Translate each image by whole pixels."""
         positions, inside = [], []
         for side in x.shape[2:]:
             reach = int(side / 8 + 0.5)

@@ -1,4 +1,4 @@
-"""The structural GAN's discriminator: a ResNet-18 in which no image sees another."""
+"""The structural GAN's discriminator: a ResNet-18 without batch statistics."""
 
 import math
 from typing import Literal
@@ -8,31 +8,33 @@ from torch import Tensor, nn
 from ssl_bench.errors import UserError
 from ssl_bench.networks.interfaces import HeadedDiscriminator, Network
 from ssl_bench.networks.spectral import normalize_spectrally
+from ssl_bench.ranges import PositiveInt, check_ranges
 
 Norm = Literal["group", "spectral"]
 
 
+@check_ranges
 class GroupNormResNet(HeadedDiscriminator):
     """ResNet-18 with average pooling, GroupNorm and ELU: ``(N, C, H, W) -> (N, outputs)``.
 
     Structural Adversarial Objectives, appendix A.1, and its release. Up to 64 px there are four stages and the last
-    three halve the image (32 -> 4, 28 -> 3, 8 -> 1); above, the first stage is doubled and all five halve it
-    (128 -> 4). 11.49 M parameters at 32 px with 128 outputs.
+    three halve the image (32 -> 4, 28 -> 3, 8 -> 1). Above 64 px there are two first stages and all five stages halve
+    the image (128 -> 4). 11.49 M parameters at 32 px with 128 outputs.
 
     Args:
         image_shape: (C, H, W) of one input; H and W 8 or more.
         outputs: length of one output.
-        width: channels of the first stage; 8 times as many come out of the backbone. 64 is the published network.
+        width: channels of the first stage; the backbone has 8 times as many features. 64 is the published network.
         norm: ``group``, or ``spectral``: every weight spectrally normalised and no GroupNorm (the paper's ablation).
 
     Raises:
-        UserError: the images are smaller, or no images.
+        UserError: the images are smaller, or the inputs are not images.
     """
 
-    def __init__(self, image_shape: tuple[int, ...], outputs: int, width: int = 64, norm: Norm = "group"):
+    def __init__(
+        self, image_shape: tuple[int, ...], outputs: PositiveInt, width: PositiveInt = 64, norm: Norm = "group"
+    ):
         super().__init__()
-        if width < 1:
-            raise UserError(f"GroupNormResNet: width {width}: give 1 or more")
         if len(image_shape) != 3 or min(image_shape[1:]) < 8:
             raise UserError(f"GroupNormResNet takes images (C, H, W) of 8 px or more, not {tuple(image_shape)}")
         large = max(image_shape[1:]) > 64
@@ -59,7 +61,7 @@ class GroupNormResNet(HeadedDiscriminator):
             normalize_spectrally(self)
 
     def features(self, x: Tensor) -> Tensor:
-        """The backbone, which is scored: ``(N, C, H, W) -> (N, feature_dim)``."""
+        """The backbone's output, which is scored: ``(N, C, H, W) -> (N, feature_dim)``."""
         features: Tensor = self.backbone(x)
         return features
 
@@ -89,7 +91,7 @@ class PooledBlock(Network):
 
 
 def normalization(channels: int, norm: Norm) -> nn.Module:
-    """GroupNorm of 16 channels per group; of fewer groups, down to one, where 16 does not divide the channels."""
+    """GroupNorm with 16 channels per group; with fewer groups where 16 does not divide the channels."""
     if norm == "spectral":
         return nn.Identity()
     return nn.GroupNorm(math.gcd(channels, max(1, channels // 16)), channels)

@@ -1,15 +1,15 @@
-"""How often generators double what they start from."""
+"""Image sizes that generators reach by doubling."""
 
 from ssl_bench.errors import UserError
 
 
 def doublings(image_shape: tuple[int, ...]) -> tuple[int, int]:
-    """The size of the first feature map, 4 to 7 px, and how often it is doubled, up to five times.
+    """Size of the first feature map, 4 to 7 px, and the number of doublings, 1 to 5.
 
-    8, 16, 28, 32, 64 and 128 px are such sizes, among others; the published generators start from 4 px.
+    Supported image sizes include 8, 16, 28, 32, 64 and 128 px; the published generators start from 4 px.
 
     Raises:
-        UserError: not such a square image.
+        UserError: the image is not square or its size is not supported.
     """
     if len(image_shape) == 3 and image_shape[1] == image_shape[2]:
         for number in range(1, 6):
@@ -17,6 +17,6 @@ def doublings(image_shape: tuple[int, ...]) -> tuple[int, int]:
             if rest == 0 and 4 <= bottom <= 7:
                 return bottom, number
     raise UserError(
-        f"generators draw square images (C, H, H) of 4 to 7 px doubled up to five times, such as 8, 28, 32, 64 and "
-        f"128, not {tuple(image_shape)}"
+        f"image_shape {tuple(image_shape)}: generators make square images (C, H, H) of 4 to 7 px doubled 1 to 5 times: "
+        "give a size such as 8, 28, 32, 64 and 128"
     )

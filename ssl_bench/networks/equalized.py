@@ -1,7 +1,7 @@
 """Layers of StyleGAN2's networks: equalised learning rates, and resampling with its low-pass filter.
 
-Weights start from N(0, 1) and are scaled when they are used, so that Adam, whose steps do not know a weight's scale,
-moves all layers at the same relative speed (Karras et al. 2017, arXiv 1710.10196, section 4.1).
+Weights are initialised from N(0, 1) and scaled in the forward pass, so that Adam, whose steps do not depend on a
+weight's scale, changes all layers at the same relative rate (Karras et al. 2017, arXiv 1710.10196, section 4.1).
 """
 
 import math
@@ -14,7 +14,7 @@ from ssl_bench.networks.interfaces import Network
 
 
 def leaky(x: Tensor) -> Tensor:
-    """Leaky ReLU of slope 0.2 with gain sqrt 2, which keeps the variance of what is symmetric nearly as it is."""
+    """Leaky ReLU of slope 0.2 with gain sqrt 2, which nearly preserves the variance of symmetric inputs."""
     return F.leaky_relu(x, 0.2) * math.sqrt(2)
 
 
@@ -29,8 +29,8 @@ class EqualizedLinear(Network):
     Args:
         inputs: length of an input.
         outputs: length of an output.
-        bias: what the bias starts from.
-        multiplier: of the learning rate, of weight and bias alike.
+        bias: initial value of the bias.
+        multiplier: of the learning rate of weight and bias.
     """
 
     def __init__(self, inputs: int, outputs: int, bias: float = 0.0, multiplier: float = 1.0):
@@ -51,7 +51,7 @@ class EqualizedConv2d(Network):
         inputs: channels.
         outputs: channels.
         kernel: side of the kernel.
-        bias: whether there is one.
+        bias: add a bias.
         down: halve the image, with the low-pass filter before it.
     """
 
@@ -69,15 +69,15 @@ class EqualizedConv2d(Network):
 
 
 class Blur(Network):
-    """The low-pass filter [1, 3, 3, 1] of rows and columns, normalised: ``(N, C, H, W)``, 0 outside of the image.
+    """The low-pass filter [1, 3, 3, 1] of rows and columns, normalised: ``(N, C, H, W)``, zero padding.
 
-    On a CPU a depthwise convolution is as fast as, or faster than, the same by rows and columns, by box filters, by
-    interpolation or merged into the convolution beside it; but the gradient of one with stride 2 is slow, so that
-    every pixel is filtered where every second is wanted.
+    On a CPU a depthwise convolution is as fast as, or faster than, separable filters, box filters, interpolation or a
+    filter merged into the adjacent convolution. Its gradient is slow with stride 2, so all pixels are filtered even
+    where every second one is needed.
 
     Args:
-        padding: on each side; the image grows by twice as much less 3.
-        gain: sum of the filter's coefficients; 4 after three of four pixels were filled with 0.
+        padding: on each side; the output is ``2 * padding - 3`` px larger.
+        gain: sum of the filter's coefficients; 4 where three of four pixels were filled with zeros.
     """
 
     filter: Tensor

@@ -7,6 +7,7 @@ from torch import Tensor, nn
 
 from ssl_bench.errors import UserError
 from ssl_bench.networks.interfaces import HeadedDiscriminator, Network
+from ssl_bench.ranges import PositiveFloat, PositiveInt, check_ranges
 
 
 def mlp(*widths: int, activation: type[nn.Module] = nn.ReLU) -> nn.Sequential:
@@ -17,6 +18,7 @@ def mlp(*widths: int, activation: type[nn.Module] = nn.ReLU) -> nn.Sequential:
     return nn.Sequential(*layers[:-1])
 
 
+@check_ranges
 class MLPEncoder(Network):
     """Images or points ``(N, ...)`` to vectors ``(N, outputs)``.
 
@@ -26,7 +28,9 @@ class MLPEncoder(Network):
         hidden: widths of the hidden layers; the default is SimVAE's for MNIST and FashionMNIST (released code).
     """
 
-    def __init__(self, image_shape: tuple[int, ...], outputs: int, hidden: tuple[int, ...] = (2000, 500, 500)):
+    def __init__(
+        self, image_shape: tuple[int, ...], outputs: PositiveInt, hidden: tuple[PositiveInt, ...] = (2000, 500, 500)
+    ):
         super().__init__()
         self.layers = mlp(math.prod(image_shape), *hidden, outputs)
 
@@ -36,6 +40,7 @@ class MLPEncoder(Network):
         return outputs
 
 
+@check_ranges
 class MLPDecoder(Network):
     """Latents ``(N, inputs)`` to image logits ``(N, *image_shape)``; their sigmoid is the image.
 
@@ -45,7 +50,9 @@ class MLPDecoder(Network):
         hidden: widths of the hidden layers; the default mirrors `MLPEncoder`.
     """
 
-    def __init__(self, inputs: int, image_shape: tuple[int, ...], hidden: tuple[int, ...] = (500, 500, 2000)):
+    def __init__(
+        self, inputs: PositiveInt, image_shape: tuple[int, ...], hidden: tuple[PositiveInt, ...] = (500, 500, 2000)
+    ):
         super().__init__()
         self.image_shape = tuple(image_shape)
         self.layers = mlp(inputs, *hidden, math.prod(image_shape))
@@ -56,26 +63,27 @@ class MLPDecoder(Network):
         return logits
 
 
+@check_ranges
 class MLPDiscriminator(HeadedDiscriminator):
     """Images or points ``(N, ...)`` to vectors ``(N, outputs)``: the structural GAN's discriminator for the plane.
 
-    The paper does not give the networks of its double spiral; ELU and the head are those of its image
-    discriminator; weights are Kaiming-normal.
+    The paper does not describe the networks of its double spiral. ELU and the head follow its image discriminator;
+    weights are Kaiming-normal.
 
     Args:
         image_shape: shape of one input.
         outputs: length of one output.
-        hidden: widths of the hidden layers; the last is the backbone's output, which is scored.
-        scale: what inputs are multiplied by. The first layer's biases are uniform in 1.5 * scale on either side of 0,
-            so that its kinks lie all over data of unit variance.
+        hidden: widths of the hidden layers; the last layer is the backbone's output, which is scored.
+        scale: factor on the inputs. The first layer's biases are uniform in [-1.5 * scale, 1.5 * scale], so that its
+            kinks cover data of unit variance.
     """
 
     def __init__(
         self,
         image_shape: tuple[int, ...],
-        outputs: int,
-        hidden: tuple[int, ...] = (128, 128, 128),
-        scale: float = 1.0,
+        outputs: PositiveInt,
+        hidden: tuple[PositiveInt, ...] = (128, 128, 128),
+        scale: PositiveFloat = 1.0,
     ):
         super().__init__()
         if not hidden:
@@ -91,21 +99,24 @@ class MLPDiscriminator(HeadedDiscriminator):
         nn.init.uniform_(layers[0].bias, -1.5 * scale, 1.5 * scale)
 
     def features(self, x: Tensor) -> Tensor:
-        """The backbone: ``(N, *image_shape) -> (N, feature_dim)``."""
+        """The backbone's output: ``(N, *image_shape) -> (N, feature_dim)``."""
         features: Tensor = self.backbone(self.scale * x)
         return features
 
 
+@check_ranges
 class MLPGenerator(Network):
-    """Latents ``(N, latent_dim)`` to images in [-1, 1], or to points anywhere: ``(N, *image_shape)``.
+    """Latents ``(N, latent_dim)`` to images in [-1, 1], or to unbounded points: ``(N, *image_shape)``.
 
     Args:
         latent_dim: length of one latent.
-        image_shape: shape of one output; ``(C, H, W)`` is an image, anything else a point.
+        image_shape: shape of one output; ``(C, H, W)`` is an image, any other shape a point.
         hidden: widths of the hidden layers, each followed by BatchNorm and ReLU as in the image generators.
     """
 
-    def __init__(self, latent_dim: int, image_shape: tuple[int, ...], hidden: tuple[int, ...] = (128, 128, 128)):
+    def __init__(
+        self, latent_dim: PositiveInt, image_shape: tuple[int, ...], hidden: tuple[PositiveInt, ...] = (128, 128, 128)
+    ):
         super().__init__()
         if not hidden:
             raise UserError("MLPGenerator: hidden []: give the width of one layer or more")

@@ -11,11 +11,11 @@ from ssl_bench.networks.interfaces import Network
 
 
 class ModulatedConv2d(Network):
-    """Convolution whose weights are scaled by a style, image by image, and made to keep unit variance (Eq. 1 to 3).
+    """Convolution whose weights are scaled by a style, image by image, and demodulated to unit variance (Eq. 1 to 3).
 
-    An image's weights are never formed: scaling the inputs, one convolution for the batch and scaling the outputs are
-    the same mathematics as a convolution grouped by images, which took 1.3 to 4 times as long (a step of the layer in
-    bf16 and channels_last on a CPU; 0.9 to 5 in float32).
+    The weights of single images are not formed: the inputs are scaled, convolved in one batch, and the outputs scaled.
+    This is equivalent to a convolution grouped by images, which took 1.3 to 4 times as long (one step of the layer in
+    bf16 and channels_last on a CPU; 0.9 to 5 times in float32).
 
     Args:
         inputs: channels.
@@ -37,7 +37,7 @@ class ModulatedConv2d(Network):
         self.blur = Blur(1, gain=4.0) if up else None
 
     def forward(self, x: Tensor, code: Tensor) -> Tensor:
-        """Images ``(N, inputs, H, W)`` and codes ``(N, style_dim)`` to ``(N, outputs, H, W)``, twice as large if up."""
+        """Images ``(N, inputs, H, W)`` and codes ``(N, style_dim)`` to ``(N, outputs, H, W)``, doubled if ``up``."""
         style, weight = self.style(code), self.weight * self.scale
         x = x * style[:, :, None, None]
         if self.blur is None:
@@ -56,7 +56,7 @@ class StyledConv(Network):
     Args:
         inputs: channels.
         outputs: channels.
-        size: of the output, in px.
+        size: height and width of the output in px.
         style_dim: length of a code.
         up: double the image.
     """
@@ -78,7 +78,7 @@ class StyledConv(Network):
 
 
 class ToImage(Network):
-    """A modulated 1x1 convolution to the channels of an image, whose weights are not demodulated."""
+    """A modulated 1x1 convolution to the channels of an image, without demodulation."""
 
     def __init__(self, inputs: int, outputs: int, style_dim: int):
         super().__init__()

@@ -1,4 +1,4 @@
-"""Distance of images in the features of a network that is not trained any more."""
+"""Distance of images in the features of a frozen network."""
 
 from collections.abc import Iterable
 from typing import Protocol
@@ -26,12 +26,12 @@ class PerceptualLoss(Protocol):
 
 
 class PerceptualDistance(nn.Module):
-    """Sum over stages of the mean absolute difference of their outputs, for each image; frozen.
+    """Sum over stages of the mean absolute difference of their outputs, for each image; the network is frozen.
 
     Args:
-        stages: of a network, each takes what the one before gives.
-        mean: that the network's inputs are normalised by, of each channel in [0, 1].
-        std: likewise.
+        stages: parts of a network, each applied to the output of the one before.
+        mean: mean of each channel in [0, 1] for the normalisation of the network's inputs.
+        std: standard deviation of each channel, likewise.
     """
 
     mean: Tensor
@@ -45,7 +45,7 @@ class PerceptualDistance(nn.Module):
 
     def features(self, images: Tensor) -> list[Tensor]:
         """Outputs of every stage, each ``(N, ...)``, of images ``(N, C, H, W)`` in [0, 1]."""
-        x = (images - self.mean) / self.std  # a grey image becomes three equal channels where the network has three
+        x = (images - self.mean) / self.std  # broadcasts a greyscale image to three channels where mean has three
         outputs = []
         for stage in self.stages:
             x = stage(x)
@@ -53,6 +53,6 @@ class PerceptualDistance(nn.Module):
         return outputs
 
     def distance(self, images: Tensor, features: list[Tensor]) -> Tensor:
-        """``(N,)`` of images ``(N, C, H, W)`` in [0, 1] and the features of N others."""
+        """Distances ``(N,)`` of images ``(N, C, H, W)`` in [0, 1] from the images with these features."""
         pairs = zip(self.features(images), features, strict=True)
         return torch.stack([(x - y).abs().float().flatten(1).mean(1) for x, y in pairs]).sum(0)

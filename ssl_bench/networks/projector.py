@@ -1,12 +1,14 @@
-"""Heads between a backbone's features and what a contrastive loss compares."""
+"""Projection and prediction heads on a backbone's features."""
 
 import itertools
 
 from torch import Tensor, nn
 
 from ssl_bench.networks.interfaces import Network
+from ssl_bench.ranges import PositiveInt, check_ranges
 
 
+@check_ranges
 class ProjectionHead(Network):
     """Fully connected layers with ReLU between them: ``(N, inputs) -> (N, outputs)``.
 
@@ -16,15 +18,15 @@ class ProjectionHead(Network):
         inputs: length of one feature vector.
         outputs: length of one projection.
         hidden: widths of the hidden layers.
-        norm: BatchNorm after every hidden layer, in place of its bias; False for SupContrast's.
-        norm_outputs: BatchNorm without scale and shift after the last layer too.
+        norm: BatchNorm after every hidden layer, in place of its bias; False for the head of SupContrast.
+        norm_outputs: BatchNorm without scale and shift after the last layer.
     """
 
     def __init__(
         self,
-        inputs: int,
-        outputs: int = 2048,
-        hidden: tuple[int, ...] = (2048,),
+        inputs: PositiveInt,
+        outputs: PositiveInt = 2048,
+        hidden: tuple[PositiveInt, ...] = (2048,),
         norm: bool = True,
         norm_outputs: bool = True,
     ):

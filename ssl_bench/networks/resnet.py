@@ -1,4 +1,4 @@
-"""ResNet encoder of torchvision's blocks with a width and a stem to choose."""
+"""ResNet encoders built from torchvision's blocks, with configurable width and stem."""
 
 from typing import Literal
 
@@ -6,14 +6,16 @@ from torch import Tensor, nn
 from torchvision.models.resnet import BasicBlock, Bottleneck
 
 from ssl_bench.networks.interfaces import Backbone
+from ssl_bench.ranges import NonNegativeInt, PositiveInt, check_ranges
 
 
+@check_ranges
 class ResNetEncoder(Backbone):
     """ResNet-18 by default (He et al. 2016): ``(N, C, H, W) -> (N, outputs)``.
 
     Args:
         image_shape: (C, H, W) of one input.
-        outputs: length of one output; 0 ends at the pooled features, `feature_dim` (8 * width).
+        outputs: length of one output; with 0 the output is the pooled features, `feature_dim` (8 * width).
         width: channels of the first stage; each later stage doubles them. 64 is the published network.
         blocks: blocks per stage.
         stem: ``small`` for 32-px images (3x3, stride 1, no pooling), ``imagenet`` for larger ones (7x7, stride 2,
@@ -25,9 +27,9 @@ class ResNetEncoder(Backbone):
     def __init__(
         self,
         image_shape: tuple[int, ...],
-        outputs: int,
-        width: int = 64,
-        blocks: tuple[int, ...] = (2, 2, 2, 2),
+        outputs: NonNegativeInt,
+        width: PositiveInt = 64,
+        blocks: tuple[PositiveInt, ...] = (2, 2, 2, 2),
         stem: Literal["small", "imagenet"] = "small",
     ):
         super().__init__()
@@ -58,12 +60,13 @@ class ResNetEncoder(Backbone):
         return outputs
 
 
+@check_ranges
 class BottleneckResNetEncoder(ResNetEncoder):
-    """ResNet-50 by default, of torchvision's blocks with a bottleneck: ``(N, C, H, W) -> (N, outputs)``.
+    """ResNet-50 by default, with bottleneck blocks: ``(N, C, H, W) -> (N, outputs)``.
 
     Args:
         image_shape: see `ResNetEncoder`.
-        outputs: see `ResNetEncoder`; 0 ends at 32 * width pooled features.
+        outputs: see `ResNetEncoder`; with 0 the output is the 32 * width pooled features.
         width: see `ResNetEncoder`.
         blocks: blocks per stage.
         stem: see `ResNetEncoder`.
@@ -74,9 +77,9 @@ class BottleneckResNetEncoder(ResNetEncoder):
     def __init__(
         self,
         image_shape: tuple[int, ...],
-        outputs: int,
-        width: int = 64,
-        blocks: tuple[int, ...] = (3, 4, 6, 3),
+        outputs: NonNegativeInt,
+        width: PositiveInt = 64,
+        blocks: tuple[PositiveInt, ...] = (3, 4, 6, 3),
         stem: Literal["small", "imagenet"] = "small",
     ):
         super().__init__(image_shape, outputs, width, blocks, stem)

@@ -1,18 +1,22 @@
 """The encoder and decoder that SimVAE's released code calls ResNet18.
 
-The released encoder is about 1 M parameters: the fourth stage and the classifier of a half-width network are cut
-off, so it is not the ResNet-18 the paper names (that one is `ResNetEncoder`). The paper does not describe its
-decoder; this is the released one.
+The released encoder has about 1 M parameters: it is a half-width network without the fourth stage and the classifier,
+not the ResNet-18 that the paper names (which is `ResNetEncoder`). The paper does not describe its decoder; this is the
+released one.
 """
 
 import math
+from typing import Annotated
 
 from torch import Tensor, nn
 from torchvision.models.resnet import BasicBlock
 
+from ssl_bench.errors import UserError
 from ssl_bench.networks.interfaces import Network
+from ssl_bench.ranges import Interval, PositiveInt, check_ranges
 
 
+@check_ranges
 class ThreeStageEncoder(Network):
     """Released SimVAE encoder for 32 px and 64 px: ``(N, C, H, W) -> (N, outputs)``.
 
@@ -23,7 +27,13 @@ class ThreeStageEncoder(Network):
         stem: kernel of the unpadded stem convolution: 3 for CIFAR-10, 4 for CelebA.
     """
 
-    def __init__(self, image_shape: tuple[int, ...], outputs: int, width: int = 64, stem: int = 3):
+    def __init__(
+        self,
+        image_shape: tuple[int, ...],
+        outputs: PositiveInt,
+        width: Annotated[int, Interval(2)] = 64,
+        stem: PositiveInt = 3,
+    ):
         super().__init__()
         layers: list[nn.Module] = [
             nn.Conv2d(image_shape[0], width, stem),
@@ -50,7 +60,7 @@ class ThreeStageEncoder(Network):
 
 
 class TransposedBlock(Network):
-    """Two transposed 3x3 convolutions; only an upsampling block has a shortcut, as released."""
+    """Two transposed 3x3 convolutions; only an upsampling block has a shortcut, as in the release."""
 
     def __init__(self, inputs: int, outputs: int, up: bool):
         super().__init__()
@@ -73,6 +83,7 @@ class TransposedBlock(Network):
         return (y if self.shortcut is None else y + self.shortcut(x)).relu()
 
 
+@check_ranges
 class TransposedDecoder(Network):
     """Released SimVAE decoder: ``(N, inputs) -> (N, C, H, W)`` logits, whose sigmoid is the image.
 
@@ -82,14 +93,14 @@ class TransposedDecoder(Network):
         width: channels of the last stage; the first has 8 * width. 64 is the released network.
 
     Raises:
-        ValueError: the size is not a multiple of 16.
+        UserError: the size is not a multiple of 16.
     """
 
-    def __init__(self, inputs: int, image_shape: tuple[int, ...], width: int = 64):
+    def __init__(self, inputs: PositiveInt, image_shape: tuple[int, ...], width: PositiveInt = 64):
         super().__init__()
         size = image_shape[-1]
         if size % 16:
-            raise ValueError(f"TransposedDecoder draws sizes that are multiples of 16, not {size}")
+            raise UserError(f"TransposedDecoder: images of {size} px: give a size that is a multiple of 16")
         blocks = [
             TransposedBlock(8 * width, 8 * width, up=False),
             TransposedBlock(8 * width, 4 * width, up=True),

@@ -1,17 +1,17 @@
-"""Generator and discriminator of SNGAN and SSGAN (Miyato et al. 2018, Chen et al. 2019), in both published families.
+"""Generator and discriminator of SNGAN and SSGAN (Miyato et al. 2018, Chen et al. 2019), in two published families.
 
-Residual networks after Miyato et al. (arXiv 1802.05957, Table 4), as mimicry and compare_gan have them:
+Residual networks after Miyato et al. (arXiv 1802.05957, Table 4), as implemented in mimicry and compare_gan:
 
 | | mimicry | compare_gan |
 |---|---|---|
 | doubling | bilinear, then 3x3 convolution | zeros between pixels, then 3x3 convolution |
 | shortcuts | 1x1, where size or channels change | 3x3, always |
-| first block of D | no ReLU before it | ReLU before it, as before every other |
+| first block of D | no leading ReLU | leading ReLU, as in every other block |
 | pooling of D | sum | mean |
-| images of the networks | in [-1, 1] | in [0, 1] |
-| start | Xavier-uniform, residual convolutions with gain sqrt 2 | N(0, 0.02), biases 0 |
+| range of images | [-1, 1] | [0, 1] |
+| initialisation | Xavier-uniform, residual convolutions with gain sqrt 2 | N(0, 0.02), biases 0 |
 
-mimicry's ReLUs overwrite their input, so that its shortcuts see it after the ReLU; here, as in the paper, before.
+mimicry's ReLUs are in place, so that its shortcuts start after the ReLU; here, as in the paper, they start before it.
 """
 
 import itertools
@@ -25,35 +25,41 @@ from ssl_bench.errors import UserError
 from ssl_bench.networks.doubling import doublings
 from ssl_bench.networks.interfaces import LayeredDiscriminator, Network
 from ssl_bench.networks.spectral import normalize_spectrally
+from ssl_bench.ranges import PositiveInt, check_ranges
 
 Family = Literal["mimicry", "compare_gan"]
 Norm = Literal["spectral", "weight", "none"]
 
 
+@check_ranges
 class SNResNetGenerator(Network):
     """Latents to images in [-1, 1]: ``(N, latent_dim) -> (N, C, H, H)``. At 32 px 4.28 M (mimicry) or 5.85 M weights.
 
-    Below 64 px all blocks have `width` channels; from there on they fall to it, from 16 times as many (mimicry) or 8.
-    Its weights are not normalised in either family.
+    Below 64 px all blocks have `width` channels; from 64 px on the channels fall to `width` from 16 times (mimicry) or
+    8 times (compare_gan) as many. The weights are not normalised in either family.
 
     Args:
         latent_dim: length of one latent.
         image_shape: (C, H, H) of one image, see `doublings`.
-        width: channels of the last block; by default the published 256, from 64 px on 64.
-        family: published layout and start, ``mimicry`` or ``compare_gan``; see the table in sn_resnet.py.
+        width: channels of the last block; None is the published 256, from 64 px on 64.
+        family: published layout and initialisation, ``mimicry`` or ``compare_gan``; see the table in sn_resnet.py.
 
     Raises:
-        UserError: a size it cannot draw.
+        UserError: the generator does not support this image size.
     """
 
     def __init__(
-        self, latent_dim: int, image_shape: tuple[int, ...], width: int | None = None, family: Family = "mimicry"
+        self,
+        latent_dim: PositiveInt,
+        image_shape: tuple[int, ...],
+        width: PositiveInt | None = None,
+        family: Family = "mimicry",
     ):
         super().__init__()
         bottom, ups = doublings(image_shape)
-        width = published_or(width, type(self), 64 if ups > 3 else 256)
+        width = width or (64 if ups > 3 else 256)
         multiples = [1] * (ups + 1)
-        if ups > 3:  # compare_gan has five blocks at 64 px too, the last of which does not double
+        if ups > 3:  # compare_gan has five blocks at 64 px as well; the last does not double
             large = {"mimicry": [16, 16, 8, 4, 2, 1][5 - ups :], "compare_gan": [8, 8, 4, 4, 2, 1]}
             multiples = large[family]
         channels = [width * multiple for multiple in multiples]
@@ -77,32 +83,34 @@ class SNResNetGenerator(Network):
         return y.tanh() if self.family == "mimicry" else 2 * y.sigmoid() - 1
 
 
+@check_ranges
 class SNResNetDiscriminator(LayeredDiscriminator):
-    """Images in [-1, 1] to a few numbers, ``(N, C, H, W) -> (N, outputs)``; 1.05 M or 1.48 M weights at 32 px.
+    """Images in [-1, 1] to vectors, ``(N, C, H, W) -> (N, outputs)``; 1.05 M or 1.48 M weights at 32 px.
 
-    Below 64 px there are four blocks of `width` channels, the first two of which halve the image; from there on five
-    (mimicry; six at 128 px, the last without halving) or six (compare_gan), from `width` to 16 or 8 times as many.
+    Below 64 px there are four blocks of `width` channels, the first two of which halve the image. From 64 px on there
+    are five blocks (mimicry; six at 128 px, the last without halving) or six (compare_gan), whose channels grow from
+    `width` to 16 or 8 times as many.
 
     Args:
         image_shape: (C, H, W) of one image; H and W 8 or more.
         outputs: length of one output.
-        width: channels of the first block; by default the published 128, from 64 px on 64.
-        norm: of every convolution and linear layer's weight: by its ``spectral`` norm, ``weight`` normalisation
-            (Salimans & Kingma 2016), or ``none``.
-        family: published layout and start, ``mimicry`` or ``compare_gan``; see the table in sn_resnet.py.
+        width: channels of the first block; None is the published 128, from 64 px on 64.
+        norm: normalisation of the weights of convolutions and linear layers: ``spectral``, ``weight`` (Salimans &
+            Kingma 2016) or ``none``.
+        family: published layout and initialisation, ``mimicry`` or ``compare_gan``; see the table in sn_resnet.py.
 
     Attributes:
         layer_dims: length of each block's pooled features.
 
     Raises:
-        UserError: the images are smaller, or no images.
+        UserError: the images are smaller, or the inputs are not images.
     """
 
     def __init__(
         self,
         image_shape: tuple[int, ...],
-        outputs: int,
-        width: int | None = None,
+        outputs: PositiveInt,
+        width: PositiveInt | None = None,
         norm: Norm = "spectral",
         family: Family = "mimicry",
     ):
@@ -110,7 +118,7 @@ class SNResNetDiscriminator(LayeredDiscriminator):
         if len(image_shape) != 3 or min(image_shape[1:]) < 8:
             raise UserError(f"SNResNetDiscriminator takes images (C, H, W) of 8 px or more, not {tuple(image_shape)}")
         size = min(image_shape[1:])
-        width = published_or(width, type(self), 64 if size >= 64 else 128)
+        width = width or (64 if size >= 64 else 128)
         if size < 64:
             multiples, downs = [1, 1, 1, 1], 2
         elif family == "compare_gan":
@@ -134,7 +142,7 @@ class SNResNetDiscriminator(LayeredDiscriminator):
                     weight_norm(module)
 
     def layers(self, x: Tensor) -> list[Tensor]:
-        """What comes out of each block, after ReLU and pooling: one ``(N, layer_dims[l])`` a block."""
+        """Outputs of each block after ReLU and pooling: one ``(N, layer_dims[l])`` per block."""
         found, x = [], self._input(x)
         for block in self.blocks:
             x = block(x)
@@ -142,7 +150,7 @@ class SNResNetDiscriminator(LayeredDiscriminator):
         return found
 
     def features(self, x: Tensor, layer: int | None = None) -> Tensor:
-        """Features ``(N, layer_dims[layer - 1])`` of a block, of the last one where none is given."""
+        """Pooled features ``(N, layer_dims[layer - 1])`` of one block, by default of the last."""
         x = self._input(x)
         for block in self.blocks[:layer]:
             x = block(x)
@@ -156,7 +164,7 @@ class SNResNetDiscriminator(LayeredDiscriminator):
 
 
 class GeneratorBlock(Network):
-    """BatchNorm, ReLU, doubling and 3x3 convolution; BatchNorm, ReLU, 3x3 convolution; a shortcut beside them."""
+    """BatchNorm, ReLU, doubling and 3x3 convolution; BatchNorm, ReLU, 3x3 convolution; a shortcut."""
 
     def __init__(self, inputs: int, outputs: int, up: bool, family: Family):
         super().__init__()
@@ -165,7 +173,7 @@ class GeneratorBlock(Network):
         if family == "mimicry":
             double = nn.Upsample(scale_factor=2, mode="bilinear") if up else nn.Identity()
             self.conv1: nn.Module = nn.Sequential(double, nn.Conv2d(inputs, outputs, 3, padding=1))
-            # A 1x1 convolution commutes with interpolation, and has a quarter of the work before it.
+            # A 1x1 convolution commutes with interpolation, and needs a quarter of the operations before it.
             self.shortcut: nn.Module = nn.Identity()
             if up or inputs != outputs:
                 self.shortcut = nn.Sequential(nn.Conv2d(inputs, outputs, 1), double)
@@ -180,7 +188,7 @@ class GeneratorBlock(Network):
 
 
 class DiscriminatorBlock(Network):
-    """ReLU, 3x3 convolution, ReLU, 3x3 convolution and, to halve the image, average pooling; a shortcut beside them."""
+    """ReLU, 3x3 convolution, ReLU, 3x3 convolution and, to halve the image, average pooling; a shortcut."""
 
     def __init__(self, inputs: int, outputs: int, down: bool, first: bool, family: Family):
         super().__init__()
@@ -193,7 +201,7 @@ class DiscriminatorBlock(Network):
         if not mimicry:
             self.shortcut: nn.Module = nn.Sequential(nn.Conv2d(inputs, outputs, 3, padding=1), self.pool)
         elif down or inputs != outputs:
-            # As in the generator: before pooling the 1x1 convolution would have four times the work.
+            # As in the generator: before pooling the 1x1 convolution would need four times the operations.
             self.shortcut = nn.Sequential(self.pool, nn.Conv2d(inputs, outputs, 1))
         else:
             self.shortcut = nn.Identity()
@@ -206,21 +214,14 @@ class DiscriminatorBlock(Network):
 
 
 def unpooling(inputs: int, outputs: int, up: bool) -> nn.Module:
-    """A 3x3 convolution; of the image with zeros after each pixel and row if ``up``, which is a transposed one."""
+    """A 3x3 convolution; if ``up``, of the image with zeros inserted, which is a transposed convolution."""
     if up:
         return nn.ConvTranspose2d(inputs, outputs, 3, stride=2, padding=1, output_padding=1)
     return nn.Conv2d(inputs, outputs, 3, padding=1)
 
 
-def published_or(width: int | None, network: type[nn.Module], published: int) -> int:
-    """The width, or the published one."""
-    if width is not None and width < 1:
-        raise UserError(f"{network.__name__}: width {width}: give 1 or more")
-    return width or published
-
-
 def initialize(network: nn.Module, family: Family) -> None:
-    """Start all weights as the family does."""
+    """Initialise all weights as the family does."""
     residual = {m for b in network.modules() if isinstance(b, (GeneratorBlock, DiscriminatorBlock))
                 for part in (b.conv1, b.conv2) for m in part.modules()}  # fmt: skip
     for module in network.modules():

@@ -9,8 +9,8 @@ from torch.nn.utils.parametrize import is_parametrized
 def normalize_spectrally(network: nn.Module, eps: float = 1e-6) -> None:
     """Divide the weight of every convolution and linear layer by its largest singular value (Miyato et al. 2018).
 
-    One power iteration per forward pass in training, none in evaluation; eps as in the structural GAN's release. To be
-    called after the weights were initialised, since the vectors of the iteration start from them.
+    One power iteration per forward pass in training, none in evaluation; eps as in the structural GAN's release.
+    Call it after the weights are initialised: the vectors of the iteration are initialised from them.
     """
     for module in list(network.modules()):
         if isinstance(module, (nn.Conv2d, nn.Linear)):
@@ -19,15 +19,15 @@ def normalize_spectrally(network: nn.Module, eps: float = 1e-6) -> None:
 
 @torch.no_grad()
 def converge_spectral_norm(network: nn.Module, iterations: int = 32) -> None:
-    """Run the power iterations of spectrally normalised weights that were set and not trained, such as averages.
+    """Run the power iterations of spectrally normalised weights that were not trained, such as moving averages.
 
-    In evaluation they are divided by what the vectors of the iteration find; with vectors of other weights that is less
-    than the largest singular value. Leaves the network in the mode it was in.
+    In evaluation weights are divided by the estimate of the stored vectors, which is too small if the vectors belong to
+    other weights. The network's training mode is unchanged.
     """
     for module in network.modules():
         if is_parametrized(module, "weight"):
             mode = module.training
             module.train()
             for _ in range(iterations):
-                _ = module.weight  # in training each look at it is an iteration
+                _ = module.weight  # in training each access runs one iteration
             module.train(mode)

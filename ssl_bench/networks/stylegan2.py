@@ -1,6 +1,6 @@
 """Generator and discriminator of StyleGAN2 (Karras et al. 2020, arXiv 1912.04958) in plain PyTorch.
 
-Configuration F: a mapping network, a synthesis network of modulated convolutions that adds up images of growing size
+Configuration F: a mapping network, a synthesis network of modulated convolutions that sums images of increasing size
 (Fig. 7b), and a residual discriminator (Fig. 7c). Everything can be differentiated twice.
 """
 
@@ -14,27 +14,27 @@ from ssl_bench.errors import UserError
 from ssl_bench.networks.equalized import EqualizedConv2d, EqualizedLinear, Upsample, leaky, pixel_norm
 from ssl_bench.networks.interfaces import Discriminator, Network, StyleGenerator
 from ssl_bench.networks.modulated import StyledConv, ToImage
+from ssl_bench.ranges import PositiveInt, UnitFloat, check_ranges
 
 SIZES = (8, 16, 32, 64, 128, 256)
 GROUP = 4
-"""Images whose standard deviation the discriminator is told, at most."""
+"""Largest group of images whose standard deviation is an input of the discriminator's head."""
 
 
-def stages(network: type[nn.Module], image_shape: tuple[int, ...], width: int, plateau: int) -> list[int]:
+def stages(network: str, image_shape: tuple[int, ...], width: int, plateau: int) -> list[int]:
     """Channels at 4 px, 8 px, ... up to the image's size.
 
     Raises:
-        UserError: not a square image of such a size, or no channels.
+        UserError: the image is not square or its size is not supported; the message names the network.
     """
     if len(image_shape) != 3 or image_shape[1] != image_shape[2] or image_shape[1] not in SIZES:
         known = ", ".join(map(str, SIZES))
-        raise UserError(f"{network.__name__}: images of shape {tuple(image_shape)}: give square ones of {known} px")
-    if width < 1 or plateau < 1:
-        raise UserError(f"{network.__name__}: width {width}, plateau {plateau}: give 1 or more of each")
+        raise UserError(f"{network}: images of shape {tuple(image_shape)}: give square ones of {known} px")
     sizes = [size for size in (4, *SIZES) if size <= image_shape[1]]
     return [max(1, width * plateau // max(size, plateau)) for size in sizes]
 
 
+@check_ranges
 class StyleGAN2Generator(StyleGenerator):
     """Latents to images of about [-1, 1]: ``(N, latent_dim) -> (N, C, H, H)``.
 
@@ -42,42 +42,36 @@ class StyleGAN2Generator(StyleGenerator):
         latent_dim: length of one latent.
         image_shape: (C, H, H) of one image, H a power of two from 8 to 256.
         width: channels up to `plateau` px; 512 is the published network.
-        plateau: size in px from which on channels halve with every doubling; 64 is the published network (for FFHQ;
-            the same as ``channel_multiplier 2``), 32 its smaller kind.
+        plateau: size in px up to which the channels are `width`; above it they halve with every doubling. 64 is the
+            published network (for FFHQ, ``channel_multiplier 2``), 32 its smaller version.
         style_dim: length of one code.
-        mapping_layers: of the mapping network.
-        mixing: share of images that in training have codes of two latents, up to a random layer and from there on
-            (StyleGAN, section 3.1).
+        mapping_layers: layers of the mapping network.
+        mixing: in training, probability that an image has codes of two latents, one below and one from a random layer
+            on (StyleGAN, section 3.1).
 
     Attributes:
-        n_latent: codes that an image has, one for every convolution and one for the last image that is added up;
+        n_latent: codes per image, one for every convolution and one for the last image that is summed,
             ``2 log2(H) - 2``.
         style_dim: length of one code.
         mapping: ``(N, latent_dim) -> (N, style_dim)``.
         synthesis: codes ``(N, n_latent, style_dim) -> (N, C, H, H)``.
 
     Raises:
-        UserError: a size it cannot draw.
+        UserError: an unsupported image size.
     """
 
     def __init__(
         self,
-        latent_dim: int,
+        latent_dim: PositiveInt,
         image_shape: tuple[int, ...],
-        width: int = 512,
-        plateau: int = 64,
-        style_dim: int = 512,
-        mapping_layers: int = 8,
-        mixing: float = 0.9,
+        width: PositiveInt = 512,
+        plateau: PositiveInt = 64,
+        style_dim: PositiveInt = 512,
+        mapping_layers: PositiveInt = 8,
+        mixing: UnitFloat = 0.9,
     ):
         super().__init__()
-        channels = stages(type(self), image_shape, width, plateau)
-        if style_dim < 1 or mapping_layers < 1:
-            raise UserError(
-                f"{type(self).__name__}: style_dim {style_dim}, mapping_layers {mapping_layers}: give 1 or more of each"
-            )
-        if not 0 <= mixing <= 1:
-            raise UserError(f"{type(self).__name__}: mixing {mixing}: give 0 to 1")
+        channels = stages(type(self).__name__, image_shape, width, plateau)
         self.latent_dim, self.style_dim, self.n_latent, self.mixing = latent_dim, style_dim, 2 * len(channels), mixing
         self.mapping = Mapping(latent_dim, style_dim, mapping_layers)
         self.synthesis = Synthesis(channels, image_shape[0], style_dim)
@@ -87,7 +81,7 @@ class StyleGAN2Generator(StyleGenerator):
         return self.synthesis(self.codes(z))
 
     def codes(self, z: Tensor) -> Tensor:
-        """``(N, latent_dim) -> (N, n_latent, style_dim)``, the same code for every layer; in training see `mixing`."""
+        """``(N, latent_dim) -> (N, n_latent, style_dim)``, the same code for every layer; for training see `mixing`."""
         codes: Tensor = self.mapping(z).unsqueeze(1).expand(-1, self.n_latent, -1)
         if not self.training or not self.mixing:
             return codes
@@ -98,17 +92,17 @@ class StyleGAN2Generator(StyleGenerator):
 
     @torch.no_grad()
     def mean_code(self, n: int = 4096, generator: Generator | None = None) -> Tensor:
-        """Mean ``(style_dim,)`` of the codes of n latents, by default the same latents in every call."""
+        """Mean ``(style_dim,)`` of the codes of n latents, by default of the same latents in every call."""
         generator = generator or torch.Generator().manual_seed(0)
         z = torch.randn(n, self.latent_dim, generator=generator, device=generator.device)
         return self.mapping(z.to(next(self.parameters()).device)).mean(0)
 
 
 class Mapping(Network):
-    """Latents to codes: ``(N, latent_dim) -> (N, style_dim)``, in float32 whatever the precision.
+    """Latents to codes: ``(N, latent_dim) -> (N, style_dim)``, in float32 at any precision.
 
-    The latent's root mean square is made 1 (StyleGAN, arXiv 1812.04948, appendix C); layers learn at a hundredth of
-    the rate.
+    Latents are scaled to a root mean square of 1 (StyleGAN, arXiv 1812.04948, appendix C); the learning rate of the
+    layers is a hundredth of the optimizer's.
     """
 
     def __init__(self, latent_dim: int, style_dim: int, layers: int):
@@ -128,7 +122,7 @@ class Mapping(Network):
 class Synthesis(Network):
     """Codes to images: ``(N, n_latent, style_dim) -> (N, C, H, H)``.
 
-    A code modulates a convolution, and the odd ones also what of it is added to the image.
+    Each code modulates a convolution; odd codes also modulate the layer that adds to the image.
 
     Args:
         channels: at 4 px, 8 px, ...
@@ -163,28 +157,31 @@ class Synthesis(Network):
         return image
 
 
+@check_ranges
 class StyleGAN2Discriminator(Discriminator):
-    """Images in [-1, 1] to a few numbers, ``(N, C, H, H) -> (N, outputs)``.
+    """Images in [-1, 1] to vectors, ``(N, C, H, H) -> (N, outputs)``.
 
-    The head sees the standard deviation of groups of four consecutive images (all of 4, 2 or 1 that divides N); the
-    features do not.
+    The head's input contains the standard deviation of groups of four consecutive images (4, 2 or 1, the largest that
+    divides N); the features do not depend on other images.
 
     Args:
         image_shape: (C, H, H) of one image, H a power of two from 8 to 256.
         outputs: length of one output.
-        width: as the generator's.
-        plateau: as the generator's.
+        width: see `StyleGAN2Generator`.
+        plateau: see `StyleGAN2Generator`.
 
     Attributes:
         feature_dim: channels at 4 px.
 
     Raises:
-        UserError: a size it does not take.
+        UserError: an unsupported image size.
     """
 
-    def __init__(self, image_shape: tuple[int, ...], outputs: int, width: int = 512, plateau: int = 64):
+    def __init__(
+        self, image_shape: tuple[int, ...], outputs: PositiveInt, width: PositiveInt = 512, plateau: PositiveInt = 64
+    ):
         super().__init__()
-        channels = stages(type(self), image_shape, width, plateau)[::-1]
+        channels = stages(type(self).__name__, image_shape, width, plateau)[::-1]
         self.from_image = EqualizedConv2d(image_shape[0], channels[0], 1)
         self.blocks = nn.Sequential(*(ResidualBlock(a, b) for a, b in itertools.pairwise(channels)))
         self.feature_dim = channels[-1]
@@ -193,12 +190,12 @@ class StyleGAN2Discriminator(Discriminator):
         self.head = EqualizedLinear(self.feature_dim, outputs)
 
     def maps(self, x: Tensor) -> Tensor:
-        """``(N, C, H, H) -> (N, feature_dim, 4, 4)``: what comes out of the blocks, each image by itself."""
+        """``(N, C, H, H) -> (N, feature_dim, 4, 4)``: the blocks' output, independent of other images."""
         maps: Tensor = self.blocks(leaky(self.from_image(x)))
         return maps
 
     def features(self, x: Tensor) -> Tensor:
-        """Features ``(N, feature_dim)``, which are scored: `maps` averaged over positions."""
+        """The features that are scored, `maps` averaged over positions: ``(N, C, H, H) -> (N, feature_dim)``."""
         return self.maps(x).mean((2, 3))
 
     def forward(self, x: Tensor) -> Tensor:
@@ -209,7 +206,7 @@ class StyleGAN2Discriminator(Discriminator):
 
 
 class ResidualBlock(Network):
-    """Two 3x3 convolutions, the second halving the image, beside a 1x1 one; the sum keeps its variance."""
+    """Two 3x3 convolutions, the second of which halves the image, and a 1x1 shortcut; the sum keeps the variance."""
 
     def __init__(self, inputs: int, outputs: int):
         super().__init__()
@@ -223,10 +220,10 @@ class ResidualBlock(Network):
 
 
 def minibatch_deviation(x: Tensor) -> Tensor:
-    """Of each group of consecutive images, the mean over all positions of their standard deviation there.
+    """Standard deviation over each group of consecutive images, averaged over all positions.
 
-    Karras et al. 2017 (arXiv 1710.10196, section 3). Groups are of consecutive images, so that one process and two
-    that have a half of the batch each form the same.
+    Karras et al. 2017 (arXiv 1710.10196, section 3). Groups are consecutive images, so that one process
+    and two processes with half of the batch each form the same groups.
 
     Args:
         x: ``(N, C, H, W)``.
@@ -235,7 +232,7 @@ def minibatch_deviation(x: Tensor) -> Tensor:
         ``(N, 1, H, W)``, constant within an image.
     """
     groups = x.unflatten(0, (-1, math.gcd(len(x), GROUP))).float()
-    variance = (groups - groups.mean(1, keepdim=True)).square().mean(1)  # on a CPU six times as fast as `var`
+    variance = (groups - groups.mean(1, keepdim=True)).square().mean(1)  # six times as fast as `var` on a CPU
     deviation = (variance + 1e-8).sqrt().mean((1, 2, 3))
     each: Tensor = deviation.repeat_interleave(groups.shape[1]).to(x.dtype)[:, None, None, None]
     return each.expand(-1, 1, *x.shape[2:])

@@ -1,4 +1,4 @@
-"""Any model of timm as a backbone that is trained."""
+"""Any model of timm as a trainable backbone."""
 
 from typing import Any
 
@@ -7,29 +7,31 @@ from torch import Tensor
 
 from ssl_bench.errors import UserError
 from ssl_bench.networks.interfaces import Backbone
+from ssl_bench.ranges import NonNegativeInt, check_ranges
 
 
+@check_ranges
 class TimmBackbone(Backbone):
     """A model of timm before its classifier: ``(N, C, H, W) -> (N, outputs)``.
 
-    Most are made for 224 px; for 32-px images `ResNetEncoder` has the stem that such images need.
+    Most models are designed for 224 px; for 32-px images `ResNetEncoder` has a suitable stem.
 
     Args:
         image_shape: (C, H, W) of one input.
-        outputs: length of one output; 0 ends at what the classifier is given, `feature_dim` features.
-        model: its name in timm; random weights, unless it has a tag of weights, which timm downloads.
+        outputs: length of one output; with 0 the output is the classifier's input, `feature_dim` features.
+        model: name in timm. With a tag it has the weights of that tag, which timm downloads; else random weights.
 
     Raises:
-        UserError: timm cannot make that model for such images.
+        UserError: timm cannot create this model for these images.
     """
 
-    def __init__(self, image_shape: tuple[int, ...], outputs: int, model: str = "resnet18"):
+    def __init__(self, image_shape: tuple[int, ...], outputs: NonNegativeInt, model: str = "resnet18"):
         super().__init__()
         try:
             network: Any = timm.create_model(
                 model, pretrained="." in model, num_classes=outputs, in_chans=image_shape[0]
             )
-        except Exception as error:  # timm's own, the model hub's and the network's have no common base
+        except Exception as error:  # errors of timm, of the model hub and of the network have no common base
             raise UserError(f"timm/{model}: {str(error).splitlines()[0]}; see timm.list_models()") from error
         self.network, self.feature_dim = network, int(network.head_hidden_size)  # some widen pooled features first
 

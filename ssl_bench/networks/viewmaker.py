@@ -1,44 +1,45 @@
-"""A network that makes views: bounded perturbations of images, random by noise that it is given."""
+"""A network that makes views: bounded, random perturbations of images."""
+
+from typing import Annotated
 
 import torch
 from torch import Tensor, nn
 
 from ssl_bench.errors import UserError
 from ssl_bench.networks.interfaces import Network
+from ssl_bench.ranges import Interval, NonNegativeInt, PositiveInt, check_ranges
 
 
+@check_ranges
 class ViewMakerNetwork(Network):
     """Images in [0, 1] to images: ``x + delta`` (Tamkin et al. 2021, arXiv 2010.07432, section 3.2 and appendix A).
 
-    Down to a quarter of the size, residual blocks each of which is given one more channel of uniform noise, and up
-    again. The mean over an image's pixels of ``|delta|`` is `budget`, whatever the network's scale (that of an image
-    which delta leaves alone, below 1e-4 before scaling, is less).
+    The network reduces images to a quarter of the size, applies residual blocks, each with one additional input channel
+    of uniform noise, and enlarges them again. The mean of ``|delta|`` over an image's pixels is `budget` at any scale
+    of the network's outputs (less where that mean is below 1e-4 before scaling).
 
     Args:
-        image_shape: (C, H, W); H and W are 8 or more and divided by 4.
-        width: channels of the first layer; two and four times as many follow. 32 is the published network.
+        image_shape: (C, H, W); H and W are multiples of 4 and at least 8.
+        width: channels of the first layer; later layers have two and four times as many. 32 is the published network.
         blocks: residual blocks; 3 in the runs of "Constructive Assimilation".
         budget: mean absolute change of a pixel.
-        clamp: cut the result to [0, 1], after which the change may be less than the budget. The published class does;
-            its released configurations, those of "Constructive Assimilation" among them, do not.
+        clamp: clamp the result to [0, 1], which may reduce the change below the budget. True is the default of the
+            published class; released configurations, including those of "Constructive Assimilation", use False.
     """
 
     def __init__(
         self,
         image_shape: tuple[int, ...],
-        width: int = 32,
-        blocks: int = 3,
-        budget: float = 0.05,
+        width: PositiveInt = 32,
+        blocks: NonNegativeInt = 3,
+        budget: Annotated[float, Interval(0, 1, closed="right")] = 0.05,
         clamp: bool = True,
     ):
         super().__init__()
         channels, *size = image_shape
         if any(side % 4 or side < 8 for side in size):
-            raise UserError(f"ViewMakerNetwork: images of {tuple(image_shape)}: give sides of 8 or more that 4 divides")
-        if not 0 < budget <= 1 or width < 1 or blocks < 0:
             raise UserError(
-                f"ViewMakerNetwork: budget {budget}, width {width}, blocks {blocks}: give a budget in (0, 1], a width "
-                "of 1 or more and 0 or more blocks"
+                f"ViewMakerNetwork: images of {tuple(image_shape)}: give sides that are multiples of 4 and at least 8"
             )
         self.image_shape, self.budget, self.clamp = tuple(image_shape), budget, clamp
         self.down = nn.Sequential(
@@ -56,7 +57,7 @@ class ViewMakerNetwork(Network):
         )
 
     def forward(self, x: Tensor) -> Tensor:
-        """``(N, C, H, W)`` in [0, 1] to the same shape, in float32; in [0, 1] where it is clamped."""
+        """``(N, C, H, W)`` in [0, 1] to the same shape, in float32; in [0, 1] if clamped."""
         y = self.down(with_noise(x))
         for block in self.blocks:
             y = block(with_noise(y))
@@ -67,7 +68,7 @@ class ViewMakerNetwork(Network):
 
 
 class ResidualBlock(Network):
-    """Two convolutions with InstanceNorm, ReLU between them, added to what they are given."""
+    """Two convolutions with InstanceNorm and a ReLU between them, added to the input."""
 
     def __init__(self, channels: int):
         super().__init__()
@@ -80,11 +81,11 @@ class ResidualBlock(Network):
 
 
 def layer(inputs: int, outputs: int, size: int, stride: int = 1) -> nn.Sequential:
-    """Convolution over a reflected border, InstanceNorm with scale and shift, ReLU."""
+    """Convolution with reflection padding, InstanceNorm with scale and shift, ReLU."""
     convolution = nn.Conv2d(inputs, outputs, size, stride, size // 2, padding_mode="reflect")
     return nn.Sequential(convolution, nn.InstanceNorm2d(outputs, affine=True), nn.ReLU())
 
 
 def with_noise(x: Tensor) -> Tensor:
-    """Images ``(N, C, H, W)`` with one more channel, of uniform noise in [0, 1)."""
+    """Images ``(N, C, H, W)`` with one additional channel of uniform noise in [0, 1)."""
     return torch.cat([x, torch.rand_like(x[:, :1])], 1)

@@ -1,30 +1,33 @@
-"""LARS, an optimizer that configurations of methods name, by a signature that they can be checked against."""
+"""LARS with an explicit signature, so that configurations can be validated."""
 
 from collections.abc import Iterable
 from typing import Any
 
 from timm.optim.lars import Lars
 
+from ssl_bench.ranges import Decay, NonNegativeFloat, PositiveFloat, check_ranges
 
+
+@check_ranges
 class LARS(Lars):
-    """SGD whose step on each tensor is a fraction of its norm (You et al. 2017, arXiv 1708.03888), timm's.
+    """timm's LARS: SGD whose step on each tensor is a fraction of its norm (You et al. 2017, arXiv 1708.03888).
 
-    Norms and biases, where they are spared weight decay (``decay_all`` false), take plain steps, as in SimCLR.
+    Norms and biases without weight decay (``decay_all`` false) take plain SGD steps, as in SimCLR.
 
     Args:
         params: parameters or groups of them.
-        lr: learning rate, that of the whole batch: 0.3 * batch / 256 in SimCLR.
-        momentum: of SGD.
-        weight_decay: added to the gradient before the fraction is taken.
-        trust_coeff: the fraction.
+        lr: learning rate for the whole batch: 0.3 * batch / 256 in SimCLR.
+        momentum: momentum of SGD.
+        weight_decay: L2 penalty, added to the gradient before scaling.
+        trust_coeff: the fraction of the norm.
     """
 
     def __init__(
         self,
         params: Iterable[Any],
-        lr: float = 0.3,
-        momentum: float = 0.9,
-        weight_decay: float = 1e-6,
-        trust_coeff: float = 0.001,
+        lr: NonNegativeFloat = 0.3,
+        momentum: Decay = 0.9,
+        weight_decay: NonNegativeFloat = 1e-6,
+        trust_coeff: PositiveFloat = 0.001,
     ):
         super().__init__(params, lr=lr, momentum=momentum, weight_decay=weight_decay, trust_coeff=trust_coeff)

@@ -1,48 +1,38 @@
-"""Learning-rate schedules in fractions of the run."""
+"""Learning-rate schedules, whose times are fractions of the run."""
 
 import math
 from dataclasses import dataclass
-from typing import Literal
+from typing import Annotated, Literal
 
-from ssl_bench.errors import UserError
+from ssl_bench.ranges import Interval, NonNegativeFloat, UnitFloat, check_ranges
 
 
+@check_ranges
 @dataclass(frozen=True)
 class Schedule:
-    """A factor on every learning rate as a function of the progress through the run.
+    """A factor on every learning rate as a function of the progress of the run.
 
     Args:
         kind: ``constant``; ``cosine`` and ``linear`` go from 1 to `end`; ``step`` multiplies by `gamma` at each
             milestone; ``exponential_epoch`` and ``exponential_step`` multiply by `gamma` after each epoch or step;
-            ``exponential`` comes down by `gamma` in an epoch too, a little at every step of it.
-        warmup: fraction of the run over which the factor rises linearly from 0 to 1; ``cosine`` and ``linear`` follow
-            it, milestones and exponents count from the start of the run.
-        end: last factor of ``cosine`` and ``linear``.
-        milestones: fractions of the run at which ``step`` multiplies.
-        gamma: what ``step`` and the exponentials multiply by.
+            ``exponential`` falls by the factor `gamma` per epoch, evenly over its steps.
+        warmup: fraction of the run over which the factor rises linearly from 0 to 1. ``cosine`` and ``linear`` start
+            after it; milestones and exponents count from the start of the run.
+        end: final factor of ``cosine`` and ``linear``.
+        milestones: fractions of the run at which ``step`` multiplies by gamma.
+        gamma: factor of ``step`` and of the exponential schedules.
     """
 
     kind: Literal["constant", "cosine", "linear", "step", "exponential", "exponential_epoch", "exponential_step"] = (
         "constant"
     )
-    warmup: float = 0.0
-    end: float = 0.0
-    milestones: tuple[float, ...] = (0.6, 0.75, 0.9)
-    gamma: float = 0.1
-
-    def __post_init__(self) -> None:
-        """Refuse fractions that are none, and rates that would rise or turn."""
-        if not all(0 <= fraction <= 1 for fraction in (self.warmup, *self.milestones)):
-            raise UserError(
-                f"schedule: warmup {self.warmup}, milestones {self.milestones}: expected fractions of the run"
-            )
-        if not 0 < self.gamma <= 1 or self.end < 0:
-            raise UserError(
-                f"schedule: gamma {self.gamma}, end {self.end}: give a gamma above 0 and at most 1, an end of 0 or more"
-            )
+    warmup: UnitFloat = 0.0
+    end: NonNegativeFloat = 0.0
+    milestones: tuple[UnitFloat, ...] = (0.6, 0.75, 0.9)
+    gamma: Annotated[float, Interval(0, 1, closed="right")] = 0.1
 
     def factor(self, step: int, steps: int, steps_per_epoch: int) -> float:
-        """The factor in effect at optimizer step `step` of `steps`, of which an epoch has `steps_per_epoch`."""
+        """The factor at optimizer step `step` of `steps`, given the steps per epoch."""
         warmup = self.warmup * steps
         if step < warmup:
             return (step + 1) / (math.ceil(warmup) + 1)

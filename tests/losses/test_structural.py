@@ -170,7 +170,7 @@ def test_a_nearest_key_that_is_oneself_is_dropped_like_the_first() -> None:
 def test_too_few_keys_are_said(exclude: bool, skip_first: bool, needed: int) -> None:
     keys, own = torch.randn(needed, 4), torch.arange(2) if exclude else None
     assert neighbour_indices(keys[:2], keys, 3, own, skip_first).shape == (2, 3)
-    with pytest.raises(UserError, match=f"3 nearest .* among {needed - 1} features, {needed} are needed"):
+    with pytest.raises(UserError, match=f"3 nearest .* among {needed - 1} features need {needed} features"):
         neighbour_indices(keys[:2], keys[:-1], 3, own, skip_first)
 
 

@@ -4,7 +4,6 @@ import pytest
 import torch
 from torch import Tensor
 
-from ssl_bench.errors import UserError
 from ssl_bench.networks.adaptive_augment import AdaptiveAugment
 from ssl_bench.networks.diff_augment import DiffAugment
 
@@ -77,18 +76,18 @@ def test_without_probability_nothing_changes(x: Tensor) -> None:
 def test_every_transform_has_that_probability() -> None:
     augment = AdaptiveAugment()
     augment.p.fill_(0.3)
-    drawn = augment.drawn(torch.ones(20_000), 0.0)
-    assert drawn.mean() == pytest.approx(0.3, abs=0.02)
+    values = augment.with_probability_p(torch.ones(20_000), 0.0)
+    assert values.mean() == pytest.approx(0.3, abs=0.02)
 
 
 def test_turns_and_flips_are_exact(x: Tensor, monkeypatch: pytest.MonkeyPatch) -> None:
-    """With what is drawn last in the middle of its range, geometry is flips, quarter turns and whole pixels."""
+    """With the last random values in the middle of their range, geometry is flips, rotations by 90 degrees and whole pixels."""
     augment, number = certain(), iter(range(100))
 
     def values(self: AdaptiveAugment, values: Tensor, neutral: float) -> Tensor:
         return values if next(number) < 2 else torch.full_like(values, neutral)
 
-    monkeypatch.setattr(AdaptiveAugment, "drawn", values)
+    monkeypatch.setattr(AdaptiveAugment, "with_probability_p", values)
     monkeypatch.setattr("ssl_bench.networks.adaptive_augment.uniform", lambda *shape, device: torch.zeros(shape))
     kinds = set()
     for image, turned in zip(x, augment(x), strict=True):
@@ -103,10 +102,10 @@ def draw_one(monkeypatch: pytest.MonkeyPatch, transform: int | None, uniform: fl
     """All draws known, normal ones 1 and whole ones too; only that transform is applied, rotations none."""
     number = iter(range(100))
 
-    def drawn(self: AdaptiveAugment, values: Tensor, neutral: float) -> Tensor:
+    def with_probability_p(self: AdaptiveAugment, values: Tensor, neutral: float) -> Tensor:
         return values if next(number) == transform else torch.full_like(values, neutral)
 
-    monkeypatch.setattr(AdaptiveAugment, "drawn", drawn)
+    monkeypatch.setattr(AdaptiveAugment, "with_probability_p", with_probability_p)
     monkeypatch.setattr(
         "ssl_bench.networks.adaptive_augment.uniform", lambda *shape, device: torch.full(shape, uniform)
     )
@@ -186,8 +185,3 @@ def test_the_probability_follows_the_sign_of_real_logits_every_fourth_batch(
         augment.adapt(sign * torch.ones(8, 1))
     assert augment.p.item() == pytest.approx(expected)
     assert not augment.signs.any()
-
-
-def test_targets_that_no_mean_of_signs_has_are_refused() -> None:
-    with pytest.raises(UserError, match="target 2"):
-        AdaptiveAugment(target=2)

@@ -84,5 +84,5 @@ def test_released_simvae_networks_have_the_sizes_read_in_the_release() -> None:
 
 
 def test_decoder_says_what_sizes_it_draws() -> None:
-    with pytest.raises(ValueError, match="multiples of 16, not 28"):
+    with pytest.raises(UserError, match="28 px: give a size that is a multiple of 16"):
         TransposedDecoder(5, (1, 28, 28))

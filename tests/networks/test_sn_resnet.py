@@ -9,7 +9,6 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from ssl_bench.errors import UserError
 from ssl_bench.networks.sn_resnet import (
     DiscriminatorBlock,
     Family,
@@ -201,10 +200,3 @@ def test_compare_gan_starts_by_small_normals_and_no_biases() -> None:
         assert layer.weight.std().item() == pytest.approx(0.02, rel=0.1)
         assert layer.bias is not None
         assert not layer.bias.any()
-
-
-def test_a_width_below_one_is_refused() -> None:
-    with pytest.raises(UserError, match="SNResNetDiscriminator: width 0: give 1 or more"):
-        SNResNetDiscriminator((1, 8, 8), 1, width=0)
-    with pytest.raises(UserError, match="SNResNetGenerator: width 0: give 1 or more"):
-        SNResNetGenerator(6, (1, 8, 8), width=0)
