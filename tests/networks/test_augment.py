@@ -81,7 +81,7 @@ def test_every_transform_has_that_probability() -> None:
 
 
 def test_turns_and_flips_are_exact(x: Tensor, monkeypatch: pytest.MonkeyPatch) -> None:
-    """With the last random values in the middle of their range, geometry is flips, rotations by 90 degrees and whole pixels."""
+    """With the last random values mid-range, geometry is flips, rotations by 90 degrees and whole pixels."""
     augment, number = certain(), iter(range(100))
 
     def values(self: AdaptiveAugment, values: Tensor, neutral: float) -> Tensor:
