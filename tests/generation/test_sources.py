@@ -151,7 +151,7 @@ def test_caches_of_other_settings_or_incomplete_ones_are_refused(cache: Path, co
     CachedViews(str(cache), settings={"kind": "perturb", "sigma": 0.2, "generator": generator}).open(digits(), CPU)
     with pytest.raises(UserError, match="generator is"):
         CachedViews(str(cache), settings={"generator": generator[::-1]}).open(digits(), CPU)
-    with pytest.raises(UserError, match="holds codes"):
+    with pytest.raises(UserError, match=r"contains codes.*, not views: give a folder of views"):
         CachedViews(str(codes)).open(digits(), CPU)
     part = Shards.create(tmp_path, Shards(cache).key, 30, shard_rows=7)
     part.write(0, {"views": Shards(cache).read_all("views", count=7)})

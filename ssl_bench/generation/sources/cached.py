@@ -44,7 +44,7 @@ class CachedViews:
     def open(self, data: DataModule, device: torch.device) -> None:
         """Open the cache for the images of a data module that is set up."""
         cache = Shards(self.folder)
-        cache.require_complete(f"`ssl-bench views {cache.key['kind']} --out {self.folder}` as before")
+        cache.require_complete(f"`ssl-bench views {cache.key['kind']} --out {self.folder}` and its other arguments")
         self.number, *shape = cache.shape("views")
         if tuple(shape) != tuple(data.image_shape):
             raise UserError(

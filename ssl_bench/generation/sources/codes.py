@@ -33,7 +33,7 @@ class CodeSource:
 
     def __init__(self, folder: str | Path, data: DataModule, device: torch.device, autocast: torch.dtype | None = None):
         codes = Shards(folder)
-        codes.require_complete(f"`ssl-bench views {codes.key['kind']} --out {folder}` as before")
+        codes.require_complete(f"`ssl-bench views {codes.key['kind']} --out {folder}` and its other arguments")
         self.generator = load_generator(codes, device)
         if tuple(self.generator.image_shape) != tuple(data.image_shape):
             raise UserError(
