@@ -75,7 +75,7 @@ def test_labels_may_be_names_and_minus_one_is_no_label(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("arrays", "message"),
     [
-        ({"features": X}, r"no labels \(it holds features\)"),
+        ({"features": X}, r"no labels \(it contains features\)"),
         (WHOLE | {"labels": Y[:50]}, "60 features but 50 labels"),
         (WHOLE | {"features": np.where(X > 2, np.nan, X)}, "features of [0-9]+ of 60 images are not finite"),
         (WHOLE | {"features": X[:, 0]}, r"features of shape \(60,\) with labels of shape \(60,\)"),
