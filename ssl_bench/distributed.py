@@ -1,4 +1,4 @@
-"""Every collective of the suite. In a process of its own each is the identity."""
+"""All collectives of the package. In a single process each is the identity."""
 
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
@@ -16,17 +16,17 @@ T = TypeVar("T")
 
 
 def running() -> bool:
-    """Whether this process is one of a group."""
+    """Whether this process belongs to a process group."""
     return dist.is_available() and dist.is_initialized()
 
 
 def world_size() -> int:
-    """Processes in the group."""
+    """Number of processes in the group."""
     return dist.get_world_size() if running() else 1
 
 
 def rank() -> int:
-    """This process's number in the group, from 0."""
+    """Index of this process in the group, from 0."""
     return dist.get_rank() if running() else 0
 
 
@@ -36,21 +36,23 @@ def share(count: int) -> range:
 
 
 def barrier() -> None:
-    """Wait until every rank is here."""
+    """Wait for all ranks."""
     if running():
         dist.barrier()
 
 
 def all_reduce_min(x: Tensor) -> Tensor:
-    """The elementwise minimum over ranks, a new tensor, the same on every rank; carries no gradient."""
-    smallest = x.detach().clone(memory_format=torch.contiguous_format)  # a clone keeps strides, which NCCL refuses
+    """The elementwise minimum over ranks, a new tensor, the same on every rank, without gradient."""
+    smallest = x.detach().clone(
+        memory_format=torch.contiguous_format
+    )  # NCCL refuses the strides that a plain clone keeps
     if running():
         dist.all_reduce(smallest, dist.ReduceOp.MIN)
     return smallest
 
 
 def all_reduce_sum(x: Tensor) -> Tensor:
-    """The elementwise sum over ranks, a new tensor, the same on every rank; carries no gradient."""
+    """The elementwise sum over ranks, a new tensor, the same on every rank, without gradient."""
     total = x.detach().clone(memory_format=torch.contiguous_format)
     if running():
         dist.all_reduce(total)
@@ -58,7 +60,7 @@ def all_reduce_sum(x: Tensor) -> Tensor:
 
 
 def all_gather(x: Tensor) -> Tensor:
-    """Tensors of one shape from every rank, stacked: ``(W, ...)``, the same on every rank; carries no gradient."""
+    """Tensors of one shape from every rank, stacked: ``(W, ...)``, the same on every rank, without gradient."""
     x = x.detach().contiguous()
     if not running():
         return x.unsqueeze(0)
@@ -68,9 +70,9 @@ def all_gather(x: Tensor) -> Tensor:
 
 
 def gather_rows(x: Tensor) -> Tensor:
-    """Rows ``(n_r, ...)`` of every rank, one after the other: ``(sum of n_r, ...)``, the same on every rank.
+    """Rows ``(n_r, ...)`` of all ranks, concatenated in order of rank: ``(sum of n_r, ...)``, without gradient.
 
-    Ranks may have different numbers of rows, none included; carries no gradient.
+    Ranks may have different numbers of rows, including none.
     """
     if not running():
         return x.detach()
@@ -92,18 +94,18 @@ class _Gather(torch.autograd.Function):
 
 
 def gather(x: Tensor) -> Tensor:
-    """Rows ``(n, ...)`` of every rank, one after the other: ``(W n, ...)``, the same on every rank, with gradients.
+    """Rows ``(n, ...)`` of all ranks, concatenated in order of rank: ``(W n, ...)``, with gradients.
 
-    A row's gradient is the sum of what every rank's loss makes of it. So where each rank computes one loss of the
-    gathered rows and parameter gradients are then averaged over ranks, as DistributedDataParallel and
-    `average_gradients` do, they are those of that loss in a single process: nothing is to be scaled. Every rank must
-    have the same number of rows.
+    A row's gradient is the sum of its gradients from the losses of all ranks. If each rank computes the same loss of
+    the gathered rows and parameter gradients are then averaged over ranks, as by DistributedDataParallel and
+    `average_gradients`, they equal those of that loss in a single process, without scaling. Every rank must have the
+    same number of rows.
     """
     return _Gather.apply(x) if running() else x
 
 
 def average_gradients(parameters: Iterable[Tensor]) -> None:
-    """Replace the gradients of parameters by their mean over ranks; those without one must be the same everywhere."""
+    """Replace gradients by their mean over ranks; the same parameters must lack gradients on every rank."""
     gradients = [p.grad for p in parameters if p.grad is not None]
     if not running() or not gradients:
         return
@@ -115,13 +117,13 @@ def average_gradients(parameters: Iterable[Tensor]) -> None:
 
 
 def share_out(jobs: Sequence[Callable[[], T]]) -> list[T]:
-    """Results of all jobs on every rank: job i is done by rank i modulo the number of ranks.
+    """Results of all jobs on every rank: rank r runs the jobs i with i mod W = r.
 
-    For what would not come out the same if its sums were split: a job is done whole in one process, so its
-    result does not depend on how many there are. Results are pickled.
+    For computations whose result would change if their sums were split: each job runs in one process, so that its
+    result does not depend on the number of processes. Results are pickled.
 
     Raises:
-        UserError: of the first job that raised one; on every rank.
+        UserError: the error of the first job that raised one, on every rank.
     """
     mine: list[T | UserError] = []
     for job in jobs[rank() :: world_size()]:
@@ -141,16 +143,16 @@ def share_out(jobs: Sequence[Callable[[], T]]) -> list[T]:
 
 @contextmanager
 def stopping_together(folder: Path) -> Iterator[None]:
-    """What ends one process by an exception ends the others with its reason.
+    """End all processes with the reason if one of them raises an exception.
 
-    The process leaves, so the others' next collective breaks (launchers end those that NCCL keeps waiting), and they
-    read the reason where it was left. A `UserError`, which mostly every process raises alike, stays what it is.
+    When a process exits, the next collective of the others fails (launchers end those that NCCL keeps waiting), and
+    they read the reason from a file. A `UserError`, which usually all processes raise, is raised unchanged.
 
     Args:
-        folder: one for all processes; the reason is left in ``stopped.txt``.
+        folder: the same for all processes; the reason is written to ``stopped.txt``.
 
     Raises:
-        RunError: in the other processes; one line with the first one's rank and error.
+        RunError: in the other processes; one line with the rank and error of the first one.
     """
     note = folder / "stopped.txt"
     if rank() == 0:
@@ -163,7 +165,7 @@ def stopping_together(folder: Path) -> Iterator[None]:
             line = (str(error) or type(error).__name__).splitlines()[0]
             if note.is_file() and not isinstance(error, UserError):
                 raise RunError(f"stopped, because another process did: {note.read_text(encoding='utf-8')}") from error
-            if not note.is_file() and "onnection" in line:  # what gloo says of a process that is no longer there
+            if not note.is_file() and "onnection" in line:  # gloo's error after the loss of a process
                 raise RunError(f"stopped, because another process was lost ({line})") from error
             if not note.is_file():
                 why = f"rank {rank()} of {world_size()}: {type(error).__name__}: {line}"

@@ -2,7 +2,7 @@
 
 A parameter is annotated with its type and range, ``n_dis: PositiveInt = 1``, and its class or function is decorated
 with `check_ranges`. The annotation is the whole declaration: the help of the command line prints it, and a test passes
-a value outside every declared range. In the manner of scikit-learn's parameter validation.
+a value outside every declared range. This follows scikit-learn's parameter validation.
 """
 
 import functools
@@ -26,7 +26,7 @@ class Interval:
     Args:
         low: lower bound; none by default.
         high: upper bound; none by default.
-        closed: the bounds that belong to it. ``both``, ``left``, ``right`` or ``neither``. Infinity never does.
+        closed: the included bounds, ``both``, ``left``, ``right`` or ``neither``; infinity is excluded.
     """
 
     low: float = -math.inf
@@ -112,12 +112,12 @@ def declares(hint: Any) -> bool:
 def check_ranges(target: T) -> T:
     """Decorator of a class or function: refuse arguments outside their declared ranges and options.
 
-    Of a class, dataclasses included, it is the arguments of ``__init__`` that are checked, before it runs; a subclass
-    has a decorator of its own for its own arguments.
+    For a class or dataclass the arguments of ``__init__`` are checked before it runs; a subclass with new arguments is
+    decorated as well.
 
     Raises:
-        UserError: the first such argument: ``ssgan: n_dis must be an integer of at least 1, got 0``. A method or
-            protocol is called by the name of its module, which is that of its configuration; all else by its own.
+        UserError: names the first such argument: ``ssgan: n_dis must be an integer of at least 1, got 0``. Methods and
+            protocols are named by their module, which is the name of their configuration; all else by its own name.
 
     Example:
         >>> @check_ranges
@@ -136,7 +136,7 @@ def check_ranges(target: T) -> T:
 
 def _checked(function: Callable[..., Any]) -> Callable[..., Any]:
     signature = inspect.signature(function)
-    hints: dict[str, Any] = {}  # resolved at the first call, when all names of a module are there
+    hints: dict[str, Any] = {}  # resolved at the first call, when the module is complete
 
     @functools.wraps(function)
     def checked(*args: Any, **kwargs: Any) -> Any:
@@ -151,7 +151,7 @@ def _checked(function: Callable[..., Any]) -> Callable[..., Any]:
 
 
 def label(owner: Any) -> str:
-    """What messages call a class or function."""
+    """Name of a class or function in messages."""
     package, _, module = owner.__module__.rpartition(".")
     name: str = owner.__name__
     return module if package in ("ssl_bench.methods", "ssl_bench.evaluation.protocols") else name

@@ -53,7 +53,7 @@ def test_the_generators_loss_is_its_definition(loss: AdversarialLoss, expected: 
 
 
 @pytest.mark.parametrize("loss", DISCRIMINATOR_LOSSES)
-def test_each_player_pulls_the_logits_its_own_way(loss: AdversarialLoss) -> None:
+def test_gradients_of_both_networks_have_opposite_signs(loss: AdversarialLoss) -> None:
     real, fake = torch.zeros(2, 1, requires_grad=True), torch.zeros(3, 1, requires_grad=True)
     up, down = torch.autograd.grad(DISCRIMINATOR_LOSSES[loss](real, fake), (real, fake))
     assert (up < 0).all()

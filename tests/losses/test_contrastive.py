@@ -16,8 +16,8 @@ TEMPERATURE = 0.5
 
 
 def embeddings(views: int = 2, n: int = 6, dim: int = 5, seed: int = 0) -> Tensor:
-    drawn = torch.randn(views, n, dim, dtype=torch.float64, generator=torch.Generator().manual_seed(seed))
-    return F.normalize(drawn, dim=2)
+    z = torch.randn(views, n, dim, dtype=torch.float64, generator=torch.Generator().manual_seed(seed))
+    return F.normalize(z, dim=2)
 
 
 def info_nce_by_loops(z: Tensor) -> Tensor:

@@ -105,7 +105,7 @@ def test_gradient_is_that_of_finite_differences_once_v_has_settled(network: Netw
 
 
 @networks
-def test_a_sample_changes_no_sigma_but_its_own(network: Network) -> None:
+def test_samples_do_not_affect_each_others_sigma(network: Network) -> None:
     net, x = network()
     before = jacobian_norm(net, x, generator=seeded())[1]
     x[2] *= 3
@@ -132,7 +132,7 @@ def test_value_and_norm_go_back_together() -> None:
     torch.testing.assert_close(torch.autograd.grad(y.sum() + sigma.sum(), weight)[0], alone[0] + alone[1])
 
 
-def test_every_call_draws_its_own_direction() -> None:
+def test_every_call_samples_a_new_direction() -> None:
     net, x = convolutional()
     first, second = jacobian_norm(net, x)[1], jacobian_norm(net, x)[1]
     assert not torch.allclose(first, second)

@@ -28,7 +28,7 @@ def encoder(request: pytest.FixtureRequest) -> Frozen:
     return made
 
 
-def test_an_encoder_gives_features_of_the_length_it_says_image_by_image(encoder: Frozen) -> None:
+def test_features_have_the_declared_length_image_by_image(encoder: Frozen) -> None:
     features = encoder.encode(DIGITS[:6])
     assert features.shape == (6, encoder.feature_dim)
     torch.testing.assert_close(encoder.encode(DIGITS[:2]), features[:2], rtol=1e-4, atol=1e-5)
@@ -75,7 +75,7 @@ def test_points_have_an_untrained_encoder_too() -> None:
     assert Random((2,), width=4).encode(torch.randn(5, 2)).shape == (5, 32)
 
 
-def test_weights_that_cannot_be_had_and_unknown_models_are_one_line(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_unavailable_weights_and_unknown_models_give_one_line(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("HF_HUB_OFFLINE", "1")
     for model in ("resnet18.nobody_in1k", "resnet1"):
         with pytest.raises(UserError, match=rf"^timm/{model}: .*; see timm\.list_models\(\)") as caught:

@@ -68,7 +68,7 @@ def test_simsiam_of_more_views_adds_alpha_times_their_predictions() -> None:
 
 @pytest.mark.parametrize("name", NAMES)
 @pytest.mark.parametrize("together", [True, False])
-def test_views_share_statistics_only_where_they_pass_together(name: str, together: bool) -> None:
+def test_views_share_statistics_only_in_a_joint_forward_pass(name: str, together: bool) -> None:
     method = small(name, f"--method.joint_forward={together}").method
     assert isinstance(method, MultiView)
     views = torch.randn(2, 16, 1, 8, 8)
@@ -87,7 +87,7 @@ def test_any_number_of_views_makes_a_step(name: str) -> None:
     assert loss.isfinite()
 
 
-def test_a_batch_says_which_images_its_views_are_of() -> None:
+def test_views_belong_to_the_ids_of_a_batch() -> None:
     method = small("simclr").method
     seen: dict[str, torch.Tensor] = {}
     method.views = lambda images, ids: seen.setdefault(

@@ -1,4 +1,4 @@
-"""Import of weights in rosinality's layout: a tiny checkpoint in it is drawn and judged by its own arithmetic here."""
+"""Import of weights in rosinality's layout: a tiny checkpoint is evaluated by independent code here."""
 
 import argparse
 import math
@@ -84,7 +84,7 @@ def blurred(x: Tensor, kernel: Tensor, padding: tuple[int, int]) -> Tensor:
     return F.conv2d(F.pad(x.transpose(0, 1), padding * 2), kernel[None, None]).transpose(0, 1)
 
 
-def drawn(weights: Weights, code: Tensor) -> Tensor:
+def synthesized(weights: Weights, code: Tensor) -> Tensor:
     """The image ``(3, H, H)`` of codes ``(n_latent, STYLE)``, with the noise that the file holds."""
 
     def modulated(name: str, x: Tensor, w: Tensor, demodulate: bool) -> Tensor:
@@ -166,17 +166,17 @@ def generator(size: int = SIZE, width: int = 5) -> StyleGAN2Generator:
 
 
 @pytest.mark.parametrize("which", ["g", "g_ema"])
-def test_an_imported_generator_maps_and_draws_as_the_file_says(held: dict[str, Any], file: Path, which: str) -> None:
+def test_an_imported_generator_computes_what_the_file_defines(held: dict[str, Any], file: Path, which: str) -> None:
     network = generator()
     load_rosinality(file, network, read_rosinality(file)[which])
     z, codes = torch.randn(4, STYLE), torch.randn(4, network.n_latent, STYLE)
     with torch.no_grad():
         torch.testing.assert_close(network.mapping(z), mapped(held[which], z))
-        expected = torch.stack([drawn(held[which], code) for code in codes])
+        expected = torch.stack([synthesized(held[which], code) for code in codes])
         torch.testing.assert_close(network.synthesis(codes), expected, rtol=1e-4, atol=1e-4)
 
 
-def test_an_imported_discriminator_judges_as_the_file_says(held: dict[str, Any], file: Path) -> None:
+def test_an_imported_discriminator_computes_what_the_file_defines(held: dict[str, Any], file: Path) -> None:
     network = StyleGAN2Discriminator((3, SIZE, SIZE), 1, width=5)
     load_rosinality(file, network, read_rosinality(file)["d"])
     x = torch.randn(3, 3, SIZE, SIZE)

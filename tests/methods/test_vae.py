@@ -93,7 +93,7 @@ def test_bound_is_below_the_importance_sampled_log_likelihood_and_near_it(
     assert (gap < 0.5 * divergence).all()
 
 
-def test_views_of_a_vae_are_images_of_their_own(views: torch.Tensor) -> None:
+def test_a_vae_treats_each_view_as_an_image(views: torch.Tensor) -> None:
     vae = VAE(**networks())
     together = vae.objective(vae.infer(views))["kl"]
     apart = torch.stack([kl_to_standard_normal(*vae.posterior(view)) for view in views]).sum(0)
@@ -164,7 +164,7 @@ def test_a_checkpoint_of_another_method_is_refused() -> None:
         vae.on_load_checkpoint({"method": {"class_path": "ssl_bench.methods.simvae.SimVAE"}})
 
 
-def test_load_method_says_where_it_found_no_checkpoint(tmp_path: Path) -> None:
+def test_load_method_names_the_missing_checkpoint(tmp_path: Path) -> None:
     with pytest.raises(UserError, match="no checkpoint at"):
         load_method(tmp_path)
 

@@ -80,7 +80,7 @@ def test_every_transform_has_that_probability() -> None:
     assert values.mean() == pytest.approx(0.3, abs=0.02)
 
 
-def test_turns_and_flips_are_exact(x: Tensor, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_rotations_and_flips_are_exact(x: Tensor, monkeypatch: pytest.MonkeyPatch) -> None:
     """With the last random values mid-range, geometry is flips, rotations by 90 degrees and whole pixels."""
     augment, number = certain(), iter(range(100))
 
@@ -90,9 +90,9 @@ def test_turns_and_flips_are_exact(x: Tensor, monkeypatch: pytest.MonkeyPatch) -
     monkeypatch.setattr(AdaptiveAugment, "with_probability_p", values)
     monkeypatch.setattr("ssl_bench.networks.adaptive_augment.uniform", lambda *shape, device: torch.zeros(shape))
     kinds = set()
-    for image, turned in zip(x, augment(x), strict=True):
+    for image, rotated in zip(x, augment(x), strict=True):
         known = {(k, f): (image.flip(2) if f else image).rot90(k, (1, 2)) for k in range(4) for f in (False, True)}
-        same = [kind for kind, candidate in known.items() if torch.allclose(turned, candidate, atol=1e-4)]
+        same = [kind for kind, candidate in known.items() if torch.allclose(rotated, candidate, atol=1e-4)]
         assert len(same) == 1
         kinds.add(same[0])
     assert len(kinds) == 8
@@ -126,7 +126,9 @@ GROWN = 2**0.2
         pytest.param(5, [[1, 0, 0.25], [0, 1, 0.25]], id="an eighth of the width"),
     ],
 )
-def test_geometry_by_known_draws(transform: int, expected: list[list[float]], monkeypatch: pytest.MonkeyPatch) -> None:
+def test_geometry_by_known_random_numbers(
+    transform: int, expected: list[list[float]], monkeypatch: pytest.MonkeyPatch
+) -> None:
     matrix = draw_one(monkeypatch, transform, 0.5).geometry(1, 16)
     torch.testing.assert_close(matrix[0], torch.tensor([*expected, [0.0, 0, 1]]))
 
@@ -141,8 +143,8 @@ def test_both_rotations_turn_by_up_to_half_a_circle(monkeypatch: pytest.MonkeyPa
 def test_one_of_the_two_rotations_or_both_have_that_probability(monkeypatch: pytest.MonkeyPatch) -> None:
     augment = draw_one(monkeypatch, None, 0.25)
     augment.p.fill_(0.36)
-    turned = augment.geometry(20_000, 16)[:, 0, 0] < 0.99
-    assert turned.float().mean() == pytest.approx(0.36, abs=0.02)
+    rotated = augment.geometry(20_000, 16)[:, 0, 0] < 0.99
+    assert rotated.float().mean() == pytest.approx(0.36, abs=0.02)
 
 
 RED, GREEN, BLUE = COLOR = (0.5, 0.1, -0.3)
@@ -159,7 +161,7 @@ GREY = sum(COLOR) / 3
         pytest.param(10, [GREY + 2 * (c - GREY) for c in COLOR], id="saturation"),
     ],
 )
-def test_colors_by_known_draws(transform: int, expected: list[float], monkeypatch: pytest.MonkeyPatch) -> None:
+def test_colors_by_known_random_numbers(transform: int, expected: list[float], monkeypatch: pytest.MonkeyPatch) -> None:
     image = torch.tensor(COLOR).view(1, 3, 1, 1).expand(1, 3, 4, 4)
     seen = draw_one(monkeypatch, transform, 2 / 3)(image)
     torch.testing.assert_close(seen, torch.tensor(expected).view(1, 3, 1, 1).expand(1, 3, 4, 4))

@@ -135,9 +135,9 @@ def test_generators_batch_norms_are_found_by_type() -> None:
     """`sync_batchnorm` and `torch.optim.swa_utils.update_bn` look for them so."""
     deep, plain = BigGANDeepGenerator(6, (1, 8, 8), width=4), BigGANGenerator(6, (1, 8, 8), width=4)
     for network, count in ((deep, 2 * 4 + 1), (plain, 2 + 1)):
-        turned = nn.SyncBatchNorm.convert_sync_batchnorm(network)
-        assert sum(isinstance(module, nn.SyncBatchNorm) for module in turned.modules()) == count
-        assert not any(isinstance(module, nn.BatchNorm2d) for module in turned.modules())
+        converted = nn.SyncBatchNorm.convert_sync_batchnorm(network)
+        assert sum(isinstance(module, nn.SyncBatchNorm) for module in converted.modules()) == count
+        assert not any(isinstance(module, nn.BatchNorm2d) for module in converted.modules())
 
 
 def test_up_block_convolves_its_shortcut_at_either_size_alike() -> None:

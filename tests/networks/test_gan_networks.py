@@ -60,12 +60,12 @@ NETWORKS = {
 def example(request: pytest.FixtureRequest) -> tuple[nn.Module, Tensor]:
     """Each network, small and large, and a batch for it; attention, which starts switched off, is on."""
     factory, shape = NETWORKS[request.param]
-    draws = request.param.startswith("G")
-    network = factory(6, shape) if draws else factory(shape, 7)
+    generates = request.param.startswith("G")
+    network = factory(6, shape) if generates else factory(shape, 7)
     for module in network.modules():
         if isinstance(module, SelfAttention):
             nn.init.ones_(module.gain)
-    return network, torch.randn(3, 6) if draws else torch.randn(3, *shape)
+    return network, torch.randn(3, 6) if generates else torch.randn(3, *shape)
 
 
 @shapes
@@ -84,7 +84,7 @@ def test_outputs_are_the_head_of_the_features(factory: Factory) -> None:
 
 @shapes
 @generators
-def test_generators_draw_images_between_minus_one_and_one(factory: Factory, shape: tuple[int, ...]) -> None:
+def test_images_of_generators_lie_between_minus_one_and_one(factory: Factory, shape: tuple[int, ...]) -> None:
     images = factory(6, shape)(torch.randn(4, 6))
     assert images.shape == (4, *shape)
     assert images.abs().max() <= 1
@@ -102,7 +102,7 @@ def test_points_are_not_squashed() -> None:
 
 @shapes
 @discriminators
-def test_no_image_sees_another(factory: Factory, shape: tuple[int, ...]) -> None:
+def test_images_of_a_batch_do_not_interact(factory: Factory, shape: tuple[int, ...]) -> None:
     x = torch.rand(3, *shape, requires_grad=True)
     (gradient,) = torch.autograd.grad(factory(shape, 7)(x)[0].sum(), x)
     assert gradient[0].any()
@@ -177,7 +177,7 @@ SPECTRAL = {
     "BigGAN-deep G": (GENERATORS["BigGAN-deep"], True),
     "BigGAN G": (GENERATORS["BigGAN"], True),
 }
-spectral = pytest.mark.parametrize(("factory", "draws"), SPECTRAL.values(), ids=SPECTRAL)
+spectral = pytest.mark.parametrize(("factory", "generates"), SPECTRAL.values(), ids=SPECTRAL)
 
 
 def layers(network: nn.Module) -> list[nn.Module]:
@@ -185,34 +185,34 @@ def layers(network: nn.Module) -> list[nn.Module]:
 
 
 @spectral
-def test_all_weights_are_spectrally_normalised(factory: Factory, draws: bool) -> None:
+def test_all_weights_are_spectrally_normalised(factory: Factory, generates: bool) -> None:
     shape = (1, 128, 128)
-    network = factory(6, shape) if draws else factory(shape, 7)
+    network = factory(6, shape) if generates else factory(shape, 7)
     assert all(parametrize.is_parametrized(layer, "weight") for layer in layers(network))
 
 
 @spectral
-def test_normalised_weights_have_norm_one_after_some_steps(factory: Factory, draws: bool) -> None:
+def test_normalised_weights_have_norm_one_after_some_steps(factory: Factory, generates: bool) -> None:
     shape = (1, 8, 8)
-    network = factory(6, shape) if draws else factory(shape, 7)
+    network = factory(6, shape) if generates else factory(shape, 7)
     for layer in layers(network):  # so large a step that the norm must be found anew
         nn.init.normal_(layer.parametrizations.weight.original)  # type: ignore[union-attr, arg-type]
     with torch.no_grad():
         for _ in range(60):
-            network(torch.randn(2, 6) if draws else torch.randn(2, *shape))
+            network(torch.randn(2, 6) if generates else torch.randn(2, *shape))
         norms = [torch.linalg.matrix_norm(layer.weight.flatten(1), 2) for layer in layers(network)]  # type: ignore[operator]
     torch.testing.assert_close(torch.stack(norms), torch.ones(len(norms)), rtol=0.1, atol=0)
 
 
 @pytest.mark.parametrize("network", [GroupNormResNet, BigGANDiscriminator, SNResNetDiscriminator])
 @pytest.mark.parametrize("shape", [(2,), (3, 7, 32)])
-def test_discriminators_say_what_they_take(network: Factory, shape: tuple[int, ...]) -> None:
+def test_unsupported_images_of_discriminators_are_refused(network: Factory, shape: tuple[int, ...]) -> None:
     with pytest.raises(UserError, match=r"images \(C, H, W\) of 8 px or more"):
         network(shape, 7)
 
 
 @pytest.mark.parametrize("network", [BigGANDeepGenerator, BigGANGenerator, SNResNetGenerator])
 @pytest.mark.parametrize("shape", [(2,), (3, 32, 64), (3, 30, 30), (3, 4, 4), (3, 256, 256)])
-def test_generators_say_what_they_draw(network: Factory, shape: tuple[int, ...]) -> None:
+def test_unsupported_image_sizes_of_generators_are_refused(network: Factory, shape: tuple[int, ...]) -> None:
     with pytest.raises(UserError, match="such as 8, 28, 32, 64 and 128"):
         network(6, shape)

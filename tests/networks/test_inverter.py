@@ -12,7 +12,7 @@ def test_codes_of_every_size_of_image(shape: tuple[int, ...]) -> None:
     assert InversionEncoder(shape, 40, width=8, plateau=8)(torch.rand(3, *shape)).shape == (3, 40)
 
 
-def test_no_image_sees_another() -> None:
+def test_images_of_a_batch_do_not_interact() -> None:
     torch.manual_seed(0)
     encoder, x = InversionEncoder((1, 8, 8), 6, width=8), torch.randn(4, 1, 8, 8)
     torch.testing.assert_close(encoder(x)[1:2], encoder(x[1:2]))
@@ -27,6 +27,6 @@ def test_the_released_size() -> None:
 
 
 @pytest.mark.parametrize("shape", [(3, 28, 28), (3, 32, 64), (2,)])
-def test_other_images_are_refused(shape: tuple[int, ...]) -> None:
+def test_unsupported_images_are_refused(shape: tuple[int, ...]) -> None:
     with pytest.raises(UserError, match=r"InversionEncoder: images of shape .*: give square ones of 8, 16"):
         InversionEncoder(shape, 4)

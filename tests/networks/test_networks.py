@@ -64,7 +64,7 @@ def test_a_model_that_timm_does_not_have_is_refused() -> None:
 
 
 @pytest.mark.parametrize("norm", [True, False])
-def test_projection_heads_end_where_they_are_told(norm: bool) -> None:
+def test_projection_heads_have_the_given_shape_and_norm(norm: bool) -> None:
     head = ProjectionHead(6, 4, (5, 7), norm=norm, norm_outputs=norm)
     outputs = head(torch.randn(64, 6))
     assert outputs.shape == (64, 4)
@@ -83,6 +83,6 @@ def test_released_simvae_networks_have_the_sizes_read_in_the_release() -> None:
     assert round(parameters(TransposedDecoder(64, (3, 64, 64))) / 1e6, 2) == 9.38
 
 
-def test_decoder_says_what_sizes_it_draws() -> None:
+def test_unsupported_image_sizes_of_the_decoder_are_refused() -> None:
     with pytest.raises(UserError, match="28 px: give a size that is a multiple of 16"):
         TransposedDecoder(5, (1, 28, 28))

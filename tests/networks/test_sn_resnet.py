@@ -122,7 +122,7 @@ def test_small_images_are_halved_twice(size: int, sizes: list[int]) -> None:
 @pytest.mark.parametrize(
     ("family", "squash", "low", "width"), [("mimicry", torch.tanh, -1, 2), ("compare_gan", torch.sigmoid, 0, 1)]
 )
-def test_networks_draw_and_see_images_in_the_range_of_their_family(
+def test_images_have_the_range_of_the_family(
     family: Family, squash: Callable[[Tensor], Tensor], low: int, width: int
 ) -> None:
     def theirs(images: Tensor) -> Tensor:

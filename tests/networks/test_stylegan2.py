@@ -69,7 +69,7 @@ def modulated_by_hand(layer: ModulatedConv2d, x: Tensor, code: Tensor, up: bool)
         weight = layer.weight / math.sqrt(layer.weight[0].numel()) * style[:, None, None]
         if layer.demodulate:
             weight = weight / (weight.square().sum((1, 2, 3), keepdim=True) + 1e-8).sqrt()
-        if up:  # a transposed convolution is one of the image spread out, its kernel turned
+        if up:  # a transposed convolution is one of the image spread out, its kernel rotated
             padding = weight.shape[2] - 1
             full = F.conv2d(F.pad(spread(image), (padding,) * 4)[None], weight.flip(2, 3))[0]
             images.append(filtered(full, 4 * FILTER, -1, 2 * image.shape[1]))
@@ -117,7 +117,7 @@ def test_a_learning_rate_multiplier_changes_the_gradient_and_not_what_is_compute
 
 @pytest.mark.parametrize("size", [8, 32, 128])
 @pytest.mark.parametrize("channels", [1, 3])
-def test_networks_draw_and_judge_images_of_each_size(size: int, channels: int) -> None:
+def test_networks_support_every_size(size: int, channels: int) -> None:
     shape = (channels, size, size)
     generator = StyleGAN2Generator(5, shape, width=8, plateau=16, style_dim=6, mapping_layers=2)
     assert generator.n_latent == 2 * math.log2(size) - 2
@@ -141,7 +141,7 @@ def test_the_published_networks_have_as_many_weights_as_published() -> None:
 
 
 @pytest.mark.parametrize("shape", [(3, 28, 28), (3, 32, 16), (3, 4, 4), (3, 512, 512), (2,)])
-def test_images_of_other_sizes_are_refused(shape: tuple[int, ...]) -> None:
+def test_unsupported_images_are_refused(shape: tuple[int, ...]) -> None:
     message = "give square ones of 8, 16, 32, 64, 128, 256 px"
     with pytest.raises(UserError, match=message):
         StyleGAN2Generator(4, shape)
@@ -181,7 +181,7 @@ def test_that_share_of_images_has_codes_of_two_latents_in_training(mixing: float
     assert torch.equal(generator.codes(z), generator.mapping(z)[:, None].expand(-1, 6, -1))
 
 
-def test_each_code_moves_the_image_and_images_do_not_see_each_other() -> None:
+def test_each_code_changes_the_image_and_images_do_not_interact() -> None:
     generator = narrow().eval()
     codes = torch.randn(2, generator.n_latent, 6, requires_grad=True)
     (gradient,) = torch.autograd.grad(generator.synthesis(codes)[0].square().sum(), codes)
