@@ -1,4 +1,4 @@
-"""The wheel: what `pip install` brings works away from the checkout."""
+"""The wheel: the installed package works outside the checkout."""
 
 import subprocess
 import sys
@@ -20,9 +20,11 @@ def test_the_wheel_carries_package_and_configs_and_its_command_works(tmp_path: P
     installed = tmp_path / "site" / "ssl_bench" / "configs"
     assert {str(path.relative_to(installed)) for path in installed.rglob("*.yaml")} == configs
     assert (tmp_path / "site" / "ssl_bench" / "py.typed").is_file()
-    code = "from ssl_bench.config.files import stack; print(stack('simvae', 'digits', None))"
+    code = "from ssl_bench.config.files import stack; print(stack('simvae', 'digits', None)); "
+    code += "print(stack(None, None, 'assimilation_9/eps_0.1_0.15'))"
     done = subprocess.run(
         [sys.executable, "-c", code], cwd=tmp_path, env={"PYTHONPATH": str(tmp_path / "site")},
         capture_output=True, text=True, check=True,
     )  # fmt: skip
     assert str(installed / "experiment" / "simvae-digits.yaml") in done.stdout
+    assert str(installed / "experiment" / "simclr-cifar10-a2_w_search.yaml") in done.stdout
