@@ -145,7 +145,7 @@ def lose_a_rank(rank: int, folder: Path, how: str, results: Any) -> None:
                 if rank == 1 and step == 1:
                     if how == "killed":
                         os.kill(os.getpid(), signal.SIGKILL)
-                    raise MemoryError("no more room")
+                    raise MemoryError("out of memory")
                 all_reduce_sum(torch.ones(2))
     except (RunError, RuntimeError) as error:
         results.put((rank, type(error).__name__, str(error).splitlines()[0]))
@@ -170,7 +170,7 @@ def test_a_rank_that_dies_ends_the_others_with_its_error(tmp_path: Path, how: st
     assert [rank for rank, _, _ in found] == [0, 2]
     for _, kind, message in found:
         assert kind == "RunError"
-        assert re.search(r"rank 1 of 3: MemoryError: no more room" if how == "raised" else "was lost", message)
+        assert re.search(r"rank 1 of 3: MemoryError: out of memory" if how == "raised" else "was lost", message)
 
 
 def test_the_barrier_of_one_process_is_open() -> None:

@@ -25,6 +25,7 @@ from ssl_bench.cli import main
 from ssl_bench.config.files import stack
 from ssl_bench.config.resolve import resolve
 from ssl_bench.evaluation import PROTOCOLS
+from ssl_bench.results.record import Record
 from ssl_bench.runs.arguments import command_line
 from ssl_bench.runs.views import command_parser, read_arguments
 
@@ -222,6 +223,13 @@ def test_the_recorded_results_are_read_by_the_table(
     for command in (c for c in COMMANDS if "table benchmarks/results" in c):
         assert main(as_ssl_bench(command)) == 0
         assert "fashion_mnist" in capsys.readouterr().out
+
+
+def test_every_record_is_listed_and_has_the_name_of_its_hash() -> None:
+    for file in (ROOT / "benchmarks" / "results").glob("*/metrics.json"):
+        record = Record.read(file.parent)
+        assert file.parent.name == f"{record.method}-{record.data}-s{record.seed}-{record.config_hash}"
+        assert f"`{file.parent.name}`" in PAGES["benchmarks/results/README.md"]
 
 
 @pytest.mark.parametrize("page", PAGES)

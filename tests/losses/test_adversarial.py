@@ -120,8 +120,8 @@ def test_the_gradient_penaltys_derivative_is_that_of_finite_differences() -> Non
 
     def penalty(*weights: Tensor) -> Tensor:
         torch.manual_seed(2)
-        judge = partial(functional_call, discriminator, dict(zip(names, weights, strict=True)))
-        return gradient_penalty(judge, real.double(), fake.double())
+        critic_of_weights = partial(functional_call, discriminator, dict(zip(names, weights, strict=True)))
+        return gradient_penalty(critic_of_weights, real.double(), fake.double())
 
     assert torch.autograd.gradcheck(penalty, weights)
 

@@ -86,7 +86,7 @@ def test_one_iteration_is_what_was_released(network: Network) -> None:
 
 
 @networks
-def test_gradient_is_that_of_finite_differences_once_v_has_settled(network: Network) -> None:
+def test_gradient_is_that_of_finite_differences_once_v_has_converged(network: Network) -> None:
     # v is a constant for the gradient; at the top singular vector sigma is stationary in v, so nothing is lost.
     net, x = network()
     net, x = net.double(), x.double()

@@ -125,7 +125,7 @@ def mapped(weights: Weights, z: Tensor) -> Tensor:
     return x
 
 
-def judged(weights: Weights, x: Tensor) -> Tensor:
+def expected_logit(weights: Weights, x: Tensor) -> Tensor:
     """Logit ``(1,)`` of one image ``(1, 3, H, H)``, whose deviation from itself is 0."""
 
     def convolved(layer: str, x: Tensor, stride: int = 1) -> Tensor:
@@ -182,7 +182,7 @@ def test_an_imported_discriminator_computes_what_the_file_defines(held: dict[str
     x = torch.randn(3, 3, SIZE, SIZE)
     with torch.no_grad():
         for image in x.split(1):
-            torch.testing.assert_close(network(image)[0], judged(held["d"], image), rtol=1e-4, atol=1e-4)
+            torch.testing.assert_close(network(image)[0], expected_logit(held["d"], image), rtol=1e-4, atol=1e-4)
 
 
 @pytest.mark.parametrize(
