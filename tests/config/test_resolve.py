@@ -21,7 +21,7 @@ def test_a_resolved_configuration_is_re_runnable(tmp_path: Path) -> None:
     ("flag", "message"),
     [
         ("--evaluation.protocols=[linear]", "evaluation.protocols: no protocol 'linear': did you mean linear_probe"),
-        ("--method.schedule.warmup=3", "schedule: warmup 3.0"),
+        ("--method.schedule.warmup=3", "Schedule: warmup must be a number in [0, 1], got 3.0"),
         ("--views.recipe=[flop]", "views: unknown step 'flop'"),
     ],
 )
