@@ -23,9 +23,9 @@ import yaml
 from matplotlib.figure import Figure
 
 from ssl_bench.cli import main as ssl_bench
-from ssl_bench.config.files import stack
 from ssl_bench.config.identity import run_folder
 from ssl_bench.config.resolve import resolve, to_dict
+from ssl_bench.config.stack import stack
 from ssl_bench.files import replacing
 from ssl_bench.optim.schedule import Schedule
 from ssl_bench.plots.primitives import canvas, save

@@ -27,9 +27,9 @@ from matplotlib.figure import Figure
 from torch import Tensor
 from torch.nn import functional as F
 
-from ssl_bench.config.files import stack
 from ssl_bench.config.resolve import build, resolve
 from ssl_bench.config.schema import Run
+from ssl_bench.config.stack import stack
 from ssl_bench.errors import UserError
 from ssl_bench.files import replacing
 from ssl_bench.methods.ssgan import SSGAN

@@ -12,9 +12,9 @@ from torch.utils.data import DataLoader, Dataset
 
 from benchmarks.structural_gan import Clock
 from ssl_bench.callbacks.check_inputs import CheckInputs
-from ssl_bench.config.files import stack
 from ssl_bench.config.resolve import build, resolve
 from ssl_bench.config.schema import Run
+from ssl_bench.config.stack import stack
 from ssl_bench.data.module import DataModule
 from ssl_bench.data.types import Batch
 from ssl_bench.data.views import Views

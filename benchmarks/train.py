@@ -25,8 +25,8 @@ from pathlib import Path
 
 import torch
 
-from ssl_bench.config.files import stack
 from ssl_bench.config.resolve import build, resolve
+from ssl_bench.config.stack import stack
 from ssl_bench.data.contents import DatasetContents
 from ssl_bench.data.module import DataModule
 from ssl_bench.data.types import Target

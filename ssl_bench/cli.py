@@ -11,7 +11,7 @@ import sys
 from pathlib import Path
 
 from ssl_bench.catalogue import config_names
-from ssl_bench.config.files import choose, stack
+from ssl_bench.config.stack import choose, stack
 from ssl_bench.errors import RunError, UserError, did_you_mean
 from ssl_bench.runs.arguments import command_line
 from ssl_bench.runs.checks import FEATURE_SUFFIXES, check_devices, check_feature_file, check_run_folder

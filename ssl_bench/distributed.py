@@ -94,12 +94,12 @@ class _Gather(torch.autograd.Function):
 
 
 def gather(x: Tensor) -> Tensor:
-    """Rows ``(n, ...)`` of all ranks, concatenated in order of rank: ``(W n, ...)``, with gradients.
+    """Concatenate the rows ``(n, ...)`` of all W ranks in order of rank, ``(W n, ...)``; differentiable.
 
-    A row's gradient is the sum of its gradients from the losses of all ranks. If each rank computes the same loss of
-    the gathered rows and parameter gradients are then averaged over ranks, as by DistributedDataParallel and
-    `average_gradients`, they equal those of that loss in a single process, without scaling. Every rank must have the
-    same number of rows.
+    In the backward pass, the gradients that the losses of all ranks give to a row are summed. If every rank computes
+    the same loss from the gathered rows, and parameter gradients are then averaged over ranks (by
+    DistributedDataParallel or `average_gradients`), the result equals the gradient of that loss in a single process; no
+    factor of W is needed. Every rank must have the same number of rows.
     """
     return _Gather.apply(x) if running() else x
 

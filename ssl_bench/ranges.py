@@ -76,7 +76,7 @@ def range_of(hint: Any) -> tuple[Any, Interval] | None:
 
 
 def problem(value: Any, hint: Any) -> str | None:
-    """What a value must be, where it does not lie in the range or is none of the options of an annotation.
+    """Describe the allowed values if the annotation does not allow `value`; None if it does.
 
     Unions are searched for the one alternative that declares something, tuples and lists are checked item by item.
     """
@@ -110,14 +110,15 @@ def declares(hint: Any) -> bool:
 
 
 def check_ranges(target: T) -> T:
-    """Decorator of a class or function: refuse arguments outside their declared ranges and options.
+    """Decorate a class or function so that it refuses arguments outside their declared ranges and options.
 
-    For a class or dataclass the arguments of ``__init__`` are checked before it runs; a subclass with new arguments is
-    decorated as well.
+    For a class, the arguments of ``__init__`` are checked before it runs. A subclass that defines its own ``__init__``
+    must be decorated too.
 
     Raises:
-        UserError: names the first such argument: ``ssgan: n_dis must be an integer of at least 1, got 0``. Methods and
-            protocols are named by their module, which is the name of their configuration; all else by its own name.
+        UserError: an argument is out of range. The message names the first one, for example ``ssgan: n_dis must be an
+            integer of at least 1, got 0``. It begins with the name of the class or function; for methods and protocols
+            with that of their module, by which users select them.
 
     Example:
         >>> @check_ranges

@@ -8,8 +8,8 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from ssl_bench.config.files import stack
 from ssl_bench.config.resolve import build, resolve
+from ssl_bench.config.stack import stack
 
 FOLDER = tempfile.TemporaryDirectory()
 FLAGS = [

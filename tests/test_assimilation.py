@@ -10,8 +10,8 @@ import pytest
 
 from benchmarks import assimilation
 from ssl_bench.cli import main
-from ssl_bench.config.files import stack
 from ssl_bench.config.resolve import resolve
+from ssl_bench.config.stack import stack
 from tests.test_readme import COMMANDS
 
 SMALL = [

@@ -57,7 +57,7 @@ def test_a_file_imports_only_its_own_package_and_lower_layers(file: str) -> None
     ("member", "statement"),
     [
         ("data", "from ssl_bench.methods.base import Method"),
-        ("losses", "import ssl_bench.config.files"),
+        ("losses", "import ssl_bench.config.stack"),
         ("plots", "def f():\n    from ssl_bench.evaluation import features"),
         (
             "evaluation",

@@ -22,8 +22,8 @@ from sklearn.datasets import load_digits
 
 from ssl_bench.catalogue import config_names
 from ssl_bench.cli import main
-from ssl_bench.config.files import stack
 from ssl_bench.config.resolve import resolve
+from ssl_bench.config.stack import stack
 from ssl_bench.evaluation import PROTOCOLS
 from ssl_bench.results.record import Record
 from ssl_bench.runs.arguments import command_line
@@ -86,9 +86,9 @@ def as_ssl_bench(command: str) -> list[str]:
 
 @pytest.fixture
 def workplace(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
-    """A working directory with the files that the commands name: their_method.py and photos."""
+    """A working directory with the files that the commands name: my_method.py and photos."""
     (method,) = re.findall(r"```python\n(.*?)```", README, re.DOTALL)
-    (tmp_path / "their_method.py").write_text(method, encoding="utf-8")
+    (tmp_path / "my_method.py").write_text(method, encoding="utf-8")
     torch.manual_seed(0)
     for name in ("cats", "dogs"):
         (tmp_path / "photos" / name).mkdir(parents=True)
@@ -98,7 +98,7 @@ def workplace(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]
     monkeypatch.setenv("SSL_BENCH_CACHE", str(tmp_path / "cache"))
     monkeypatch.chdir(tmp_path)
     yield tmp_path
-    sys.modules.pop("their_method", None)
+    sys.modules.pop("my_method", None)
 
 
 @of_kind("runs")
@@ -115,7 +115,7 @@ def test_command_scores_an_external_encoder(
     """Digits replace data that need a download; pretrained weights, which need one too, give a usage error."""
     monkeypatch.setenv("HF_HUB_OFFLINE", "1")
     digits = load_digits()
-    np.savez(workplace / "theirs.npz", features=digits.data.astype(np.float32), labels=digits.target)
+    np.savez(workplace / "features.npz", features=digits.data.astype(np.float32), labels=digits.target)
     arguments = [*as_ssl_bench(re.sub(r"--data \w+", "--data digits", command)), "--evaluation.protocols=[knn]"]
     pretrained = re.search(r"timm/\w+\.", command)
     assert main(arguments) == (2 if pretrained else 0)
@@ -186,14 +186,14 @@ def test_commands_about_a_run_work_on_one(workplace: Path, capsys: pytest.Captur
 def test_a_method_outside_the_package_is_shown_under_its_own_name(
     workplace: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    (command,) = (c for c in COMMANDS if "their_method" in c)
+    (command,) = (c for c in COMMANDS if "my_method" in c)
     assert main([*as_ssl_bench(command), *CHEAP]) == 0
     assert re.search(r"^ *Denoiser +1 +1 ", capsys.readouterr().out, re.MULTILINE)
     (record,) = workplace.glob("runs/Denoiser-digits-*/metrics.json")
     assert json.loads(record.read_text())["metrics"]["knn_5/accuracy"] > 50
     again = [sys.executable, "-m", "ssl_bench.cli", "evaluate", str(record.parent), "--evaluation.protocols=[knn]"]
     done = subprocess.run(again, capture_output=True, text=True, check=False, env=ENVIRONMENT)
-    assert done.returncode == 0, done.stderr  # in another process, which has not imported their_method
+    assert done.returncode == 0, done.stderr  # in another process, which has not imported my_method
 
 
 @of_kind("two processes")

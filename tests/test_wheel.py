@@ -20,7 +20,7 @@ def test_the_wheel_carries_package_and_configs_and_its_command_works(tmp_path: P
     installed = tmp_path / "site" / "ssl_bench" / "configs"
     assert {str(path.relative_to(installed)) for path in installed.rglob("*.yaml")} == configs
     assert (tmp_path / "site" / "ssl_bench" / "py.typed").is_file()
-    code = "from ssl_bench.config.files import stack; print(stack('simvae', 'digits', None)); "
+    code = "from ssl_bench.config.stack import stack; print(stack('simvae', 'digits', None)); "
     code += "print(stack(None, None, 'assimilation_9/eps_0.1_0.15'))"
     done = subprocess.run(
         [sys.executable, "-c", code], cwd=tmp_path, env={"PYTHONPATH": str(tmp_path / "site")},

@@ -17,13 +17,12 @@ def digest(value: object) -> str:
 def config_hash(config: dict[str, Any], *, seed: bool = True) -> str:
     """Hash of the settings that determine a run's result.
 
-    The output folder, names and references do not count. A data set's root counts, as an absolute path. ``curve``,
-    ``data.fit_images`` and ``views.generated`` count only where they are used, so that the runs without them keep the
-    hashes from before these keys existed.
+    The keys ``out``, ``names`` and ``reference`` are excluded. The root of a data set is included as an absolute path.
+    ``curve``, ``data.fit_images`` and ``views.generated`` are included only if they are set.
 
     Args:
         config: a resolved configuration, see `ssl_bench.config.resolve.to_dict`.
-        seed: whether the seed counts.
+        seed: whether to include the seed.
     """
     left_out = {"out", "reference", "names"} | (set() if seed else {"seed"})
     left_out |= set() if config.get("curve", {}).get("every") else {"curve"}

@@ -19,17 +19,18 @@ SHARD_ROWS = 1000
 
 
 class Shards:
-    """A folder of ``count`` rows in safetensors files of ``shard_rows`` rows each, described by ``index.json``.
+    """A folder of named tensors of ``count`` rows each, in safetensors files (shards) of ``shard_rows`` rows.
 
-    Files are written atomically: the files that exist are the progress of the command that writes them. They are
-    memory-mapped when they are first read, and only the requested rows are loaded.
+    ``index.json`` describes the folder. Files are written atomically, so every existing file is complete, and an
+    interrupted command resumes with the missing ones. Files are memory-mapped on first access; only the requested rows
+    are loaded.
 
     Attributes:
         folder: the folder.
-        key: identifies the rows; a folder with another key has other rows.
-        notes: information that was computed when the folder was created and is not part of the key.
+        key: settings and inputs that the rows were computed from; folders with different keys have different rows.
+        notes: facts found when the folder was created that are not part of the key, such as the eps1 of a search.
         count: total number of rows.
-        shard_rows: rows of a file; the last file has the remaining rows.
+        shard_rows: number of rows of each file; the last may have fewer.
     """
 
     def __init__(self, folder: str | Path) -> None:

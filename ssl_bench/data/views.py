@@ -33,10 +33,10 @@ class ViewSource(Protocol):
 class Views:
     """J random views of each image; each view of each image has its own random parameters.
 
-    Views are computed in batches on the images' device with that device's global generator. Views of another source,
-    such as a cache of synthetic images or a diffusion model, follow those of the recipe. In "Constructive
-    Assimilation" (Han et al.), A1 is one view of the recipe and one of the source, A2 two of the recipe and one of the
-    source.
+    Views are computed in batches on the images' device, with random numbers of that device's default generator. If a
+    source of views is given, such as a cache of synthetic images or a diffusion model, its views are appended after
+    those of the recipe. The schemes of "Constructive Assimilation" (Han et al.) are A1, one view of the recipe and one
+    of the source, and A2, two of the recipe and one of the source.
     """
 
     def __init__(
@@ -55,13 +55,13 @@ class Views:
 
         Args:
             recipe: a name under configs/views, the path of a YAML file, or the list of steps itself.
-            num_views: number of views of each image from the recipe, J.
-            compile: apply the recipe through torch.compile: the first batch takes some seconds, later ones about half
-                the time. On a CPU it needs a C++ compiler.
+            num_views: number of views that the recipe makes of each image.
+            compile: compile the recipe with torch.compile. The first batch takes some seconds; later batches take about
+                half as long as without it. On a CPU it needs a C++ compiler.
             generated: source of additional views, called with the images and their ids; see `ViewSource`.
             generated_recipe: recipe that is applied to views of the source; by default the recipe's normalisation.
             image_shape: ``(C, H, W)`` of the images, or ``(D,)`` of points.
-            mean: of each channel of the data set, in [0, 1].
+            mean: mean of each channel over the data set, for images in [0, 1].
             std: of each channel of the data set.
 
         Raises:

@@ -69,19 +69,20 @@ def extract(
     device: torch.device,
     autocast: torch.dtype | None = None,
 ) -> Features:
-    """Encode all three splits, or read their features if ``folder`` has them under the same key.
+    """Encode the three splits, or read the features from `folder` if they were written with the same key.
 
-    Each process encodes its share of the batches and writes the features to the rows of their image ids in one file. An
-    image that occurs twice (samplers may pad) has one row, and rows are in the order of the data set.
+    Each process encodes its share of the batches. All processes write to the same file of each split; the row of a
+    feature vector is the id of its image. If a sampler repeats images (padding), each image still has a single row.
+    Rows are in the order of the data set.
 
     Args:
         encode: normalised images ``(N, C, H, W)`` to features ``(N, d)``; the encoder must be in evaluation mode.
-        data: the images; set up already.
-        transform: images as stored by the data set, and their ids, to normalised floats on the device.
+        data: data module, after ``setup()``.
+        transform: function of the stored images and their ids that returns normalised float images on the device.
         folder: folder of ``<split>.safetensors`` and ``manifest.json``, the same for all processes; created if missing.
         key: hash of encoder and data. Features with another key are replaced.
         device: device of the encoder; batches are moved there.
-        autocast: lower precision to encode in; None for that of the encoder. Features are float32 in both cases.
+        autocast: dtype of autocast during encoding; None disables it. Features are always stored in float32.
 
     Returns:
         Features on the CPU, memory-mapped from the files.

@@ -56,22 +56,27 @@ class Result(NamedTuple):
 @check_ranges
 @dataclass(frozen=True)
 class Evaluation:
-    """Runs the chosen protocols one after the other. If one fails, its reason is recorded and the others run.
+    """Runs the chosen protocols one after the other.
+
+    If a protocol fails, the reason is recorded and the remaining protocols run. With several processes only usage
+    errors are recorded; any other error ends the run.
 
     Args:
-        protocols: names of the protocols to run; None for all that run by default on the encoder.
-        passes: augmented passes over all images to encode, for the alignment of `rank`. Those that `linear_probe_sgd`
-            needs are encoded in any case.
+        protocols: names of the protocols to run. By default those that apply to the encoder and need not be listed.
+        passes: number of times that all images are encoded with augmentation, for the metric ``rank/alignment``. It is
+            raised to the number that `linear_probe_sgd` needs if that protocol runs.
         augmentation: recipe of the augmented passes.
         linear_probe: settings of the linear probe, also used by `layer_probe`.
-        linear_probe_sgd: settings of the linear probe trained as in papers; runs only if named.
+        linear_probe_sgd: settings of the linear probe trained by SGD for a fixed number of epochs, as is usual in
+            papers. Runs only if listed in `protocols`.
         svm: settings of the support vector machine.
         mlp_probe: settings of the MLP probe.
         knn: settings of the nearest-neighbour classifier.
         kmeans: settings of k-means.
         gmm: settings of the Gaussian mixture.
         posthoc_reconstruction: settings of the decoder trained on frozen features; runs only if named.
-        generation: settings of FID, KID and inception score, for generative methods; on a CPU only if named.
+        generation: settings of FID, KID and inception score, for generative methods. On a CPU it runs only if listed in
+            `protocols`.
         memorisation: settings of the distances from samples to training images.
         maps: settings of the plots.
     """

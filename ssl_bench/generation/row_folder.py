@@ -93,6 +93,8 @@ class Progress:
 def fill(shards: Shards, device: torch.device, batch_size: int, make: Callable[[Tensor], dict[str, Tensor]]) -> Path:
     """Make the missing shards; each process makes its share.
 
+    `commands.search` writes its shards itself, since its rows end in any order.
+
     Args:
         shards: the folder.
         device: device of the process group.

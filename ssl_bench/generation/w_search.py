@@ -1,4 +1,4 @@
-"""W-search: views of an image, found in a generator's latent space, at a given distance from it for an encoder."""
+"""W-search: optimise latent codes until an encoder places the views at a given distance from the image."""
 
 from collections.abc import Callable, Iterator
 from typing import NamedTuple
@@ -92,17 +92,17 @@ def search(
     autocast: torch.dtype | None = None,
     compile: bool = False,
 ) -> Iterator[SearchResult]:
-    """Search views of anchors; an anchor that has converged is replaced by the next one in the batch.
+    """Search for views of anchors. When an anchor has converged, the next anchor takes its place in the batch.
 
     The result for an anchor does not depend, up to rounding, on the other anchors of the batch. Generator and encoder
     must be frozen and in evaluation mode.
 
     Args:
-        synthesize: codes ``(N, L, D)`` to images ``(N, C, H, W)``, in [0, 1] once clamped.
+        synthesize: maps codes ``(N, L, D)`` to images ``(N, C, H, W)``, which are then clamped to [0, 1].
         project: images ``(N, C, H, W)`` in [0, 1] to projections ``(N, d)``, L2-normalised.
         mean_code: ``(D,)``, on the device of the search.
         anchors: the anchors, in batches of any size.
-        settings: see `SearchSettings`; its eps1, eps2 and truncation, which may be None, are replaced by the following.
+        settings: see `SearchSettings`. Its eps1, eps2 and truncation are ignored: the arguments below are used.
         eps1: see `search_loss`.
         eps2: see `search_loss`.
         truncation: see `SearchSettings`.
@@ -111,7 +111,7 @@ def search(
         compile: compile both networks, the loss and its gradient by torch.compile.
 
     Yields:
-        The anchors whose searches have ended.
+        Results of the anchors whose searches have just ended, in any order.
 
     Raises:
         UserError: the loss of an anchor is non-finite.

@@ -39,13 +39,13 @@ def info_nce(z: Tensor, temperature: PositiveFloat) -> Tensor:
 
 @check_ranges
 def nt_xent(z: Tensor, temperature: PositiveFloat) -> Tensor:
-    """NT-Xent over V views: the mean over all V N embeddings, each contrasted with all V N - 1 others, a scalar.
+    """NT-Xent loss of V views: mean over this rank's V N embeddings, each contrasted with all others of all ranks.
 
-    With two views it is SimCLR's loss (Chen et al. 2020, arXiv 2002.05709, Eq. 1). With more, each embedding has V - 1
-    positives whose log-probabilities are averaged: SupCon's L_out (Khosla et al. 2020, arXiv 2004.11362, Eq. 2) with
-    every image as its own class, which is A2-full of "Constructive Assimilation" as released. Eq. 6 of that paper has
-    one minus sign too many and omits generated views from the anchors and the denominators, so that its ratios are not
-    probabilities.
+    With two views it is SimCLR's loss (Chen et al. 2020, arXiv 2002.05709, Eq. 1). With V > 2 views, each embedding has
+    V - 1 positives, and their log-probabilities are averaged. This is the loss L_out of SupCon (Khosla et al. 2020,
+    arXiv 2004.11362, Eq. 2), each image being its own class. The released code of "Constructive Assimilation" calls it
+    A2-full. Eq. 6 of that paper differs: it has an extra minus sign, and generated views are neither anchors nor in the
+    denominators, so that its ratios are not probabilities.
 
     Args:
         z: L2-normalised ``(V, N, d)``, V > 1.
@@ -67,7 +67,7 @@ def nt_xent(z: Tensor, temperature: PositiveFloat) -> Tensor:
 
 @check_ranges
 def alignment(anchors: Tensor, positives: Tensor, temperature: PositiveFloat) -> Tensor:
-    """Mean cosine of two expert views with additional positives over the temperature: L_align without alpha, a scalar.
+    """L_align without alpha: mean cosine similarity of two expert views with additional positives, over temperature.
 
     Eq. 3 of "Constructive Assimilation", divided by 2 N as its InfoNCE is; its released code for CIFAR-10 uses the
     first expert view alone, which is the same in expectation and noisier. There is no communication between ranks: the

@@ -1,8 +1,8 @@
 """The terms of "Structural Adversarial Objectives for Self-Supervised Representation Learning" (arXiv 2310.00357).
 
 Embeddings are e ``(N, p)`` and, on the unit sphere, z = e / ||e||. Everything is computed in at least float32, even
-under autocast. There is no communication between ranks: a caller who wants the terms of the global batch gathers it
-first.
+under autocast. There is no communication between ranks: for the terms of the global batch, gather it first.
+`ssl_bench.methods.structural_gan` adds the terms up (Eq. 8).
 """
 
 from typing import Literal, NamedTuple
@@ -33,19 +33,19 @@ class LogDeterminants(NamedTuple):
 def jensen_shannon(
     real: Tensor, fake: Tensor, covariance: Covariance = "full", ridge: NonNegativeFloat = 0.5
 ) -> tuple[Tensor, LogDeterminants]:
-    """Jensen-Shannon divergence of two batches, which and whose mixture are modelled as Gaussians (Eq. 3 and 4).
+    """Jensen-Shannon divergence of two batches; each batch, and their mixture, is modelled as a Gaussian (Eq. 3 and 4).
 
-    H(mixture) - (H(real) + H(fake)) / 2 = 0.5 * log( det S / sqrt(det S_real * det S_fake) ) nats, with S that of the
-    concatenated batches about their own mean. The factor 0.5 is wrong in the paper's Eq. 3 and missing in Eq. 4. Its
-    Section 3 states diagonal covariances; the released code has full ones about the mean normalised to the unit sphere,
-    which is ``full``. ``diagonal`` is Eq. 4, about the mean. Both add ridge / p to the variances, which for ``full``
-    equals the released logdet(I + p / ridge * S) up to a constant that cancels.
+    H(mixture) - (H(real) + H(fake)) / 2 = 0.5 * log( det S / sqrt(det S_real * det S_fake) ) nats, where S_real, S_fake
+    and S are the covariances of the real, the generated and the concatenated batch. The factor 0.5 is wrong in the
+    paper's Eq. 3 and missing in Eq. 4. ridge / p is added to the variances. For ``full`` this differs from the released
+    code's logdet(I + p / ridge * S) by a constant that cancels in the divergence.
 
     Args:
         real: z ``(N, p)`` of images.
         fake: z ``(M, p)`` of generated images.
-        covariance: ``full`` or ``diagonal``.
-        ridge: 0 is Eq. 4 as printed, for which the divergence is infinite with ``full`` and N <= p.
+        covariance: ``full`` for full covariances about the mean normalised to the unit sphere, as in the released code;
+            ``diagonal`` for variances about the mean, as in Section 3 and Eq. 4.
+        ridge: 0 gives the paper's equation. The divergence is then not finite with ``full`` and N <= p.
 
     Returns:
         The divergence, a scalar (NaN or infinite if a log determinant is), and the log determinants.

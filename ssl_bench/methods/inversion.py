@@ -33,29 +33,31 @@ class Reconstruction:
 class InDomainInversion(AlternatingMethod):
     """In-domain GAN inversion (Zhu et al. 2020, arXiv 2004.00049; "Constructive Assimilation", appendix C).
 
-    The generator g is frozen. The encoder e minimises, over reconstructions g(e(x)) of real images, the mean squared
-    error of pixels in [-1, 1], a perceptual distance and ``softplus(-D(g(e(x))))``. The discriminator D starts from the
-    generator's run and learns to distinguish reconstructions from real images, with lazy R1. Eq. 4 of the paper prints
-    the adversarial term with the other sign, which would make reconstructions look generated to D. Weights and
-    truncation are those of the released code. The outputs of the encoder are codes before truncation, as offsets from
-    the generator's mean code. `ssl_bench.generation.code_optimization.optimize_codes` optimises codes further, image by
-    image.
+    The generator g is frozen. The encoder e minimises a weighted sum of three terms, for real images x and their
+    reconstructions g(e(x)): the mean squared error of pixels in [-1, 1], a perceptual distance, and the adversarial
+    term ``softplus(-D(g(e(x))))``. The discriminator D is initialised with the one that the generator was trained with.
+    It learns to distinguish reconstructions from real images, with an R1 penalty on every `r1_every`-th batch. Eq. 4 of
+    "Constructive Assimilation" prints the adversarial term with the opposite sign. Minimised as printed, it would train
+    the encoder to make reconstructions that D recognises as generated. The default weights and truncation are those of
+    its released code. The encoder outputs untruncated codes minus the generator's mean code.
+    `ssl_bench.generation.code_optimization.optimize_codes` optimises codes further, image by image.
 
     Args:
         image_shape: (C, H, H) of one image; the command line takes it from the data.
         encoder: given (image_shape, n_latent * style_dim), returns the network ``(N, C, H, H) -> (N, outputs)``.
-        generator: run folder or checkpoint of a stylegan2 run. A checkpoint of this method contains the generator and
-            its configuration, so that the folder is not needed to load it.
-        discriminator: given (image_shape, 1), returns a network to start from; by default the generator's own
-            discriminator.
-        perceptual: the perceptual distance; none leaves it out.
+        generator: run folder or checkpoint of a stylegan2 run. Checkpoints of this method contain the generator and its
+            configuration, so that they load without the folder.
+        discriminator: given (image_shape, 1), returns the discriminator; by default the one trained with the generator.
+        perceptual: perceptual distance; if None, the term is omitted.
         perceptual_weight: weight of the perceptual distance.
         adversarial_weight: weight of the adversarial term; 0 leaves out the term and the discriminator.
-        latent_weight: weight of the mean squared error of the encoder's outputs for generated images, whose codes are
-            known.
-        r1_weight: gamma of R1, which is gamma / 2 times the squared norm of D's gradient at real images.
+        latent_weight: weight of the mean squared error between the codes of generated images and the encoder's
+            estimates.
+        r1_weight: gamma of the R1 penalty, gamma / 2 times the mean squared norm of the gradient of D with respect to
+            real images.
         r1_every: evaluate R1 on every r1_every-th batch only, with r1_every times its weight.
-        truncation: truncation of codes towards the mean code, ``mean + truncation * (code - mean)``.
+        truncation: factor by which codes are scaled towards the mean code, ``mean + truncation * (code - mean)``; 1
+            leaves them unchanged.
         discriminator_optimizer: optimizer of the discriminator, by default `optimizer`, which is the encoder's.
         **kwargs: optimizer, schedule and decay_all, see `Method`; schedule and decay_all hold for both networks.
 

@@ -17,19 +17,21 @@ from ssl_bench.ranges import NonNegativeFloat, check_ranges
 class MultiView(Method):
     """Base of the methods with a backbone and a projector.
 
-    The first two views of an image are a pair. Views after them, such as generated views, are additional positives,
-    which A2 of "Constructive Assimilation" (Han et al.) aligns with both. A1 is a pair of one expert view and one
-    generated view.
+    The first two views of an image are a pair. Views after them, such as generated views, are additional positives. In
+    scheme A2 of "Constructive Assimilation" (Han et al.) they are aligned with both views of the pair. In scheme A1 the
+    pair is one view of the recipe (an expert view) and one generated view.
 
     A subclass defines `objective`.
 
     Args:
         image_shape: shape of one view; the command line takes it from the data.
-        backbone: factory (image_shape, 0) -> network ``(N, C, H, W) -> (N, feature_dim)``.
+        backbone: given (image_shape, 0), returns a network without classifier, from images ``(N, C, H, W)`` to features
+            ``(N, feature_dim)``.
         projector: factory (feature_dim) -> network ``(N, feature_dim) -> (N, d)``.
-        alpha: weight of the alignment of additional positives; 0.5 in the paper.
-        joint_forward: pass all views through the networks in one batch, so that BatchNorm's statistics cover all of
-            them (as released for CIFAR-100 and Tiny-ImageNet), or one view at a time (as released for CIFAR-10).
+        alpha: weight of the alignment of additional positives; 0.5 in Han et al.
+        joint_forward: if True, pass all views through the networks as one batch, so that BatchNorm statistics are over
+            all views (released code for CIFAR-100 and Tiny-ImageNet). If False, one view at a time (released code for
+            CIFAR-10).
         **kwargs: optimizer, schedule and decay_all, see `Method`.
     """
 

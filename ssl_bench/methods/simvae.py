@@ -13,31 +13,33 @@ from ssl_bench.methods.vae import VAE, Posteriors
 from ssl_bench.ranges import NonNegativeFloat, PositiveFloat, check_ranges
 
 MOMENTUM = 0.01
-"""Of the running mean and covariance of the latents, which so cover about the last hundred steps."""
+"""Weight of one batch in the running mean and covariance of the latents, which cover about the last hundred steps."""
 
 
 @check_ranges
 class SimVAE(VAE):
-    """SimVAE, "Narrowing the gap between discriminative & generative representation learning", Eq. 7, Algorithm 1.
+    """SimVAE (Bizeul et al.): a VAE in which the views of an image share a latent centre.
 
-    The J views of an image share one unknown centre y in latent space, z^j ~ N(y, sigma^2 I). Maximises the bound
-    ``sum_j log p(x^j | z^j) + sum_j H(q(z^j | x^j)) + E_q log p(z^1, ..., z^J)``, averaged over images, the last two
-    terms in closed form (`set_log_prior`).
+    Equation numbers are those of the submission "SimVAE: narrowing the gap between discriminative & generative
+    representation learning"; arXiv 2402.01399 is its later version. The J views of an image share one unknown centre y
+    in latent space, z^j ~ N(y, sigma^2 I). Training maximises the mean over images of the bound of Eq. 7, ``E_q[sum_j
+    log p(x^j | z^j)] + sum_j H(q(z^j | x^j)) + E_q[log p(z^1, ..., z^J)]``. The first expectation is estimated from one
+    sample; the entropy (`gaussian_entropy`) and the prior (`set_log_prior`) are in closed form.
 
-    Paper and released code disagree; the defaults follow the model. Algorithm 1 adds the entropy to the loss
-    (posteriors would collapse) and leaves out the likelihood's variance. The released code weights the entropy by 2 pi
-    (``entropy_weight: 6.2832``), evaluates a standard normal at the mean latent instead of integrating y out
-    (``prior: gaussian_plug_in``), and takes 2 views of MNIST where the paper takes 6. Experiments named
-    ``simvae-<data>-released`` have all of these settings.
+    Where the paper and its released code disagree, the defaults maximise this bound. Algorithm 1 minimises the entropy
+    instead of maximising it, which would collapse the posteriors, and omits the variance of the likelihood. The
+    released code weights the entropy by 2 pi (``entropy_weight: 6.2832``), evaluates a standard normal at the mean
+    latent instead of integrating y out (``prior: gaussian_plug_in``), and takes 2 views of MNIST where the paper takes
+    6. The experiments ``simvae-<data>-released`` reproduce the released code.
 
     Args:
         sigma2: variance of p(z | y), 0.15 as released.
-        prior: p(y), see `set_log_prior`; ``uniform`` as in the paper, which needs at least 2 views.
+        prior: p(y), see `set_log_prior`. ``uniform``, as in the paper, needs at least 2 views.
         entropy_weight: weight of the entropy; 1 is the bound.
         **kwargs: see `VAE`; beta weights entropy and log prior together.
 
     Attributes:
-        latent_mean: running mean of the latents in training, ``(L,)``, under the uniform prior.
+        latent_mean: running mean of the training latents, ``(L,)``; updated only if the prior is uniform.
         latent_covariance: their running covariance, ``(L, L)``.
 
     Example:

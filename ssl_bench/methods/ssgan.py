@@ -28,31 +28,32 @@ class SSGAN(Adversarial):
 
     The discriminator minimises its adversarial loss plus beta times the cross-entropy of the rotations of real images.
     The generator minimises its adversarial loss plus alpha times the cross-entropy of the rotations of its images, as
-    predicted by the discriminator. These are Eq. 2 and 3 of Raj & Samala with the sign of the value function V
-    corrected: as printed, V has the sign of the other network in both. Only images that are not rotated enter the
-    adversarial loss. With alpha = beta = 0 this is SNGAN (Miyato et al. 2018).
+    predicted by the discriminator. These are Eq. 3 and Eq. 2 of Raj & Samala, with the sign of the value function V
+    reversed in both: as printed, each network would optimise V in the direction of the other. Only images that are not
+    rotated enter the adversarial loss. With alpha = beta = 0 this is SNGAN (Miyato et al. 2018).
 
-    Learning-rate decay per iteration or per epoch is set with `schedule`: ``exponential_step`` (EI in the paper) or
-    ``exponential_epoch`` (EE) apply the same gamma at either rate; ``exponential`` decays at every iteration, by the
-    same total as EE. An iteration is a batch, that is a step of the discriminator.
+    `schedule` sets the learning-rate decay. ``exponential_step`` (EI in the paper) multiplies the rate by gamma after
+    every iteration, ``exponential_epoch`` (EE) after every epoch. ``exponential`` spreads the factor gamma of an epoch
+    evenly over its iterations. An iteration is one batch, on which the discriminator makes one step.
 
     Args:
         image_shape: (C, H, H) of one image; the command line takes it from the data.
         generator: see `Adversarial`.
-        discriminator: see `Adversarial`; it has a `head`. The rotation task has another head of the same kind.
+        discriminator: see `Adversarial`. It must have a `head`; a second head of the same class is added for the
+            rotation task.
         loss: the adversarial loss.
-        orientations: ``all``: every fourth image in all four orientations (Chen et al.), or ``one``: every image in one
-            (mimicry).
+        orientations: ``all`` rotates every fourth image into all four orientations, as in Chen et al.; ``one`` uses
+            every image in a single orientation, as in the library torch-mimicry.
         alpha: weight of the rotation task of generated images in the generator's loss.
         alpha_schedule: a factor on alpha over the run; ``{kind: linear}`` anneals alpha to 0, which the papers suggest
             so that the generator can converge to the distribution of the data.
         beta: weight of the rotation task of real images in the discriminator's loss.
         penalty_weight: weight of the gradient penalty; 10 in WGAN-GP, 0 leaves it out.
-        layer: block of the discriminator whose features are scored, the first is 1; by default the last.
+        layer: number of the discriminator's block whose features are scored, counted from 1; the last block by default.
         **kwargs: see `Adversarial`.
 
     Raises:
-        UserError: the images are not square, alpha is positive and beta 0, or the discriminator has no such layer.
+        UserError: the images are not square, the discriminator has no such layer, or alpha is positive while beta is 0.
 
     Example:
         ``ssl-bench bench --method ssgan --data digits``

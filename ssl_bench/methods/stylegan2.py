@@ -24,31 +24,31 @@ PATH_DECAY = 0.99
 class StyleGAN2(Adversarial):
     """StyleGAN2 (Karras et al. 2020, arXiv 1912.04958): non-saturating loss, lazy R1 and path length, style mixing.
 
-    A lazy regulariser is added to the loss of every k-th batch with k times its weight, in the one step that the
-    optimizer makes on the batch. The paper makes a step of its own for the regulariser, k + 1 steps in k batches. To
-    compensate, it multiplies Adam's learning rate by c = k / (k + 1) and raises its betas to the power c (appendix B).
-    Here the number of steps does not change, so there is nothing to compensate.
+    A lazy regulariser is evaluated on every k-th batch only. There it is added to the loss with k times its weight, and
+    the optimizer makes one step on the sum. In the paper the regulariser has a separate optimizer step, so k batches
+    take k + 1 steps. To compensate, it multiplies Adam's learning rate by c = k / (k + 1) and raises its betas to the
+    power c (appendix B). Here the number of steps does not change, so there is nothing to compensate.
 
     Args:
         image_shape: (C, H, H) of one image; the command line takes it from the data.
-        generator: see `Adversarial`; it has `mapping`, `synthesis`, `codes` and `mean_code`.
+        generator: see `Adversarial`. It must have `mapping`, `synthesis`, `codes` and `mean_code`.
         discriminator: see `Adversarial`.
-        r1_weight: gamma; R1 has the weight gamma / 2. 0 leaves it out. The paper's code suggests
-            0.0002 H^2 / batch size as a first value.
+        r1_weight: gamma. The weight of R1 is half of it; zero omits R1. The paper's code suggests 0.0002 H^2 / batch
+            size as a first value.
         r1_every: evaluate R1 on every r1_every-th batch only, with r1_every times its weight.
-        path_weight: weight of the squared difference of path lengths from their mean; 0 leaves it out.
-        path_every: evaluate path lengths on every path_every-th batch only, with path_every times the weight. Half of
-            the batch is used.
+        path_weight: weight of the squared difference of path lengths from their moving average; 0 leaves it out.
+        path_every: evaluate path lengths on every path_every-th batch only, with path_every times the weight. Path
+            lengths are computed for half as many synthetic images as the batch has.
         augment: augmentation of the real and generated images that the discriminator receives in both losses, such as
             `networks.diff_augment.DiffAugment` or `networks.adaptive_augment.AdaptiveAugment`. R1 is evaluated at the
             augmented images.
-        rosinality: checkpoint in the layout of rosinality's stylegan2-pytorch to start training from. With
-            ``--epochs 0`` its networks are imported unchanged. If it has no ``g``, the trained generator starts from
-            the average ``g_ema``; if it has no ``d``, the discriminator starts untrained.
+        rosinality: checkpoint from which training starts, in the format of the repository rosinality/stylegan2-pytorch.
+            With ``--epochs 0`` its networks are imported unchanged. If the checkpoint has no ``g``, the generator is
+            initialised from ``g_ema``; without ``d``, the discriminator is initialised at random.
         **kwargs: see `Adversarial`.
 
     Raises:
-        UserError: the generator lacks one of those parts.
+        UserError: the generator lacks `mapping`, `synthesis`, `codes` or `mean_code`.
 
     Example:
         ``ssl-bench bench --method stylegan2 --data digits``

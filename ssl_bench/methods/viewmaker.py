@@ -19,24 +19,25 @@ class ViewMaker(AlternatingMethod, SimCLR):
     """Viewmaker networks (Tamkin et al. 2021, arXiv 2010.07432), alone or combined with views of a recipe.
 
     The viewmaker perturbs the last `num_learned_views` views of an image. On each batch the encoder makes a step that
-    lowers SimCLR's loss. Then the viewmaker makes a step that raises the same loss, on new random perturbations. So the
-    viewmaker lowers the alignment of A2's additional positives, as it lowers that of the pair.
+    lowers SimCLR's loss. Then the viewmaker makes a step that raises the same loss, on new random perturbations. The
+    loss includes the alignment of additional positives (A2, see `MultiView`), so the viewmaker also reduces the
+    similarity of these.
 
-    The code released with "Constructive Assimilation" differs: its viewmaker raises that alignment, alpha is ignored,
-    and the pair is used in place of the first and the third view. Its InfoNCE has one direction and keeps the
-    similarity of an embedding with itself in the denominator. Here SimCLR's loss is the same as without a viewmaker.
+    In the code released with "Constructive Assimilation" the viewmaker increases that alignment, alpha has no effect,
+    and the alignment is computed between views 1 and 2 instead of 1 and 3. Its InfoNCE uses only the first view as
+    anchor, and its denominator includes the similarity of each embedding with itself. This class uses the loss of
+    `SimCLR` unchanged.
 
     Args:
         image_shape: shape of one view; the command line takes it from the data.
         backbone: see `MultiView`.
         projector: see `MultiView`.
         viewmaker: given image_shape, returns the network from images in [0, 1] to views of the same shape.
-        num_learned_views: number of views that the viewmaker makes, the last ones: 1 of 2 is A1, 2 of 2 the published
-            method, 1 of 3 A2.
-        viewmaker_optimizer: optimizer of the viewmaker, by default Adam with learning rate 1e-3; `optimizer` is the
-            encoder's.
-        **kwargs: loss, assimilation, temperature and base_temperature, see `SimCLR`; alpha and joint_forward, see
-            `MultiView`; optimizer, schedule and decay_all, see `Method`; schedule and decay_all hold for both networks.
+        num_learned_views: number of views, counted from the last, that the viewmaker perturbs. With 2 views, 2 is the
+            method of Tamkin et al. and 1 is A1; with 3 views, 1 is A2.
+        viewmaker_optimizer: optimizer of the viewmaker. Default: Adam with learning rate 1e-3. The encoder's is
+            `optimizer`.
+        **kwargs: other arguments of `SimCLR`, `MultiView` and `Method`; schedule and decay_all apply to both networks.
 
     Example:
         ``ssl-bench bench --method viewmaker --data digits``

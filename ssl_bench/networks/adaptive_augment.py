@@ -13,19 +13,21 @@ Target = Annotated[float, Interval(-1, 1, closed="neither")]
 
 @check_ranges
 class AdaptiveAugment(Network):
-    """ADA (Karras et al. 2020, arXiv 2006.06676): a probability that rises while the discriminator over-fits.
+    """ADA (Karras et al. 2020, arXiv 2006.06676): augmentation whose probability rises while the discriminator
+    over-fits.
 
-    Each transform of the paper's strongest useful set, geometry and colour ("bgc", Fig. 4), is applied to an image
-    with probability p: flips, rotations by multiples of 90 degrees, translation by whole pixels, scaling, rotation
-    before and after anisotropic scaling, translation; brightness, contrast, inversion of luma, hue, saturation. p rises
-    while the mean sign of the logits of real images (r_t, section 3) exceeds `target`, and falls otherwise.
+    The transforms are the paper's set "bgc" (Fig. 4). Each is applied to each image with probability p. Pixels and
+    geometry: flips, rotations by multiples of 90 degrees, translation by whole pixels, scaling, rotation before and
+        after anisotropic scaling, translation by fractions of a pixel. Colour: brightness, contrast, inversion of luma,
+        hue, saturation. p rises while the mean sign of the logits of real images (r_t, section 3) exceeds `target`, and
+        falls otherwise.
 
     All geometry is one bilinear resampling with reflected borders; the paper resamples at twice the size with a
     wavelet filter (sym6).
 
     Args:
         target: target of the mean sign of the logits of real images.
-        images: number of images in which p can move from 0 to 1.
+        images: number of real images after which p can have risen from 0 to 1; a larger number adapts more slowly.
         every: batches between two changes of p.
 
     Attributes:

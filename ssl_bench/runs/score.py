@@ -105,14 +105,14 @@ def layers_of(
 
 
 def score(run: Run, config: dict[str, Any], folder: Path, device: torch.device) -> None:
-    """Score the method of a run by the protocols of `run.evaluation`; write the record, plot and log to wandb.
+    """Score a run by the protocols of `run.evaluation`; write its record, plot its figures, log the record to wandb.
 
-    Every process of a group calls this; the first one writes.
+    All processes must call this function; only rank 0 writes files.
 
     Args:
         run: the objects; the data are set up.
         config: the resolved configuration of the run folder.
-        folder: the run folder; metrics of its record that are not computed again are kept.
+        folder: run folder. If it has a record already, new metrics are added and recomputed ones are replaced.
         device: where to encode and score.
     """
     seconds, epochs = training_progress(folder)

@@ -10,9 +10,9 @@ from torch import Generator, Tensor
 
 from ssl_bench.callbacks.generation_curve import GenerationCurve
 from ssl_bench.cli import main
-from ssl_bench.config.files import stack
 from ssl_bench.config.identity import config_hash
 from ssl_bench.config.resolve import build, resolve, to_dict
+from ssl_bench.config.stack import stack
 from ssl_bench.errors import UserError
 from ssl_bench.evaluation.generative.inception import EXTRACTORS, Extractor
 from ssl_bench.methods.base import Method

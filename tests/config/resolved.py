@@ -2,8 +2,8 @@
 
 from typing import Any
 
-from ssl_bench.config.files import stack
 from ssl_bench.config.resolve import resolve, to_dict
+from ssl_bench.config.stack import stack
 
 
 def resolved(experiment: str | None = None, *flags: str) -> dict[str, Any]:

@@ -14,8 +14,8 @@ from typing import Any
 
 import yaml
 
-from ssl_bench.config.files import experiment_names, inherited_files, stack
 from ssl_bench.config.resolve import resolve, to_dict
+from ssl_bench.config.stack import experiment_names, inherited_files, stack
 from ssl_bench.config.tables import read_row
 
 Settings = dict[str, Any]

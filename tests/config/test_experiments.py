@@ -11,8 +11,8 @@ import torch
 import yaml
 
 from ssl_bench.catalogue import config_file, config_names
-from ssl_bench.config.files import experiment_names, inherited_files, stack
 from ssl_bench.config.resolve import build, resolve
+from ssl_bench.config.stack import experiment_names, inherited_files, stack
 from ssl_bench.config.tables import read_row, read_table
 from ssl_bench.data.types import Batch
 from tests.config import snapshot

@@ -5,8 +5,8 @@ from pathlib import Path
 import pytest
 import yaml
 
-from ssl_bench.config.files import stack
 from ssl_bench.config.resolve import build, resolve, to_dict
+from ssl_bench.config.stack import stack
 from ssl_bench.errors import UserError
 from tests.config.resolved import resolved
 

@@ -2,8 +2,8 @@
 
 import torch
 
-from ssl_bench.config.files import stack
 from ssl_bench.config.resolve import build, resolve
+from ssl_bench.config.stack import stack
 from ssl_bench.data.types import Batch
 from tests.config.resolved import resolved
 

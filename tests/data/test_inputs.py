@@ -1,7 +1,7 @@
 """The facts about data and views that a method checks before training."""
 
-from ssl_bench.config.files import stack
 from ssl_bench.config.resolve import build, resolve
+from ssl_bench.config.stack import stack
 from ssl_bench.data.inputs import training_inputs
 from ssl_bench.data.types import TrainingInputs
 

@@ -5,8 +5,8 @@ from pathlib import Path
 import pytest
 import torch
 
-from ssl_bench.config.files import stack
 from ssl_bench.config.resolve import build, resolve, to_dict
+from ssl_bench.config.stack import stack
 from ssl_bench.data.shards import Shards
 from ssl_bench.generation.commands.arguments import InvertCommand
 from ssl_bench.generation.commands.invert import invert_images

@@ -9,9 +9,9 @@ import yaml
 from torch import Tensor
 from torchvision.models.resnet import BasicBlock
 
-from ssl_bench.config.files import stack
 from ssl_bench.config.resolve import build, resolve, to_dict
 from ssl_bench.config.schema import Run
+from ssl_bench.config.stack import stack
 from ssl_bench.errors import UserError
 from ssl_bench.generation.pretrained_perceptual import PretrainedPerceptual
 

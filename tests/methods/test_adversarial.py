@@ -18,9 +18,9 @@ from torch import Tensor, nn
 from ssl_bench import distributed
 from ssl_bench.callbacks.finite import StopOnNonFinite
 from ssl_bench.cli import main
-from ssl_bench.config.files import stack
 from ssl_bench.config.resolve import build, resolve
 from ssl_bench.config.schema import Run
+from ssl_bench.config.stack import stack
 from ssl_bench.data.types import Batch
 from ssl_bench.methods.adversarial import Adversarial
 from ssl_bench.methods.checkpoint import load_method

@@ -14,9 +14,9 @@ from torch import nn
 
 from ssl_bench import distributed
 from ssl_bench.catalogue import config_names
-from ssl_bench.config.files import stack
 from ssl_bench.config.resolve import build, resolve
 from ssl_bench.config.schema import Run
+from ssl_bench.config.stack import stack
 from ssl_bench.data.types import Batch
 from ssl_bench.methods.adversarial import Adversarial
 from ssl_bench.methods.alternating import AlternatingMethod

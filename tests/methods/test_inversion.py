@@ -13,8 +13,8 @@ from torch.nn import functional as F
 
 from ssl_bench import distributed
 from ssl_bench.cli import main
-from ssl_bench.config.files import stack
 from ssl_bench.config.resolve import build, resolve
+from ssl_bench.config.stack import stack
 from ssl_bench.methods.checkpoint import load_method
 from ssl_bench.methods.inversion import InDomainInversion
 from ssl_bench.runs.train import fit, make_folder

@@ -4,9 +4,9 @@ import pytest
 import torch
 
 from ssl_bench.cli import main
-from ssl_bench.config.files import stack
 from ssl_bench.config.resolve import build, resolve
 from ssl_bench.config.schema import Run
+from ssl_bench.config.stack import stack
 from ssl_bench.data.types import Batch
 from ssl_bench.losses.contrastive import alignment, info_nce, nt_xent, simsiam, simsiam_alignment
 from ssl_bench.methods.multi_view import MultiView

@@ -7,9 +7,9 @@ import pytest
 import torch
 from torch import Tensor
 
-from ssl_bench.config.files import stack
 from ssl_bench.config.resolve import build, resolve
 from ssl_bench.config.schema import Run
+from ssl_bench.config.stack import stack
 from ssl_bench.errors import UserError
 from ssl_bench.generation.sources import ViewMakerViews, original_images
 from ssl_bench.losses.contrastive import alignment, info_nce

@@ -7,9 +7,9 @@ import matplotlib.image
 import pytest
 import torch
 
-from ssl_bench.config.files import stack
 from ssl_bench.config.resolve import build, resolve
 from ssl_bench.config.schema import Run
+from ssl_bench.config.stack import stack
 from ssl_bench.methods.adversarial import Adversarial
 from ssl_bench.plots import plane
 from ssl_bench.plots.run import plot_run

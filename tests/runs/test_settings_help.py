@@ -7,8 +7,8 @@ import pytest
 
 from ssl_bench.catalogue import config_names
 from ssl_bench.cli import main
-from ssl_bench.config.files import choose
 from ssl_bench.config.resolve import resolve, to_dict
+from ssl_bench.config.stack import choose
 from ssl_bench.ranges import Interval, PositiveInt
 from ssl_bench.runs.settings_help import descriptions, find, first_sentence, ranges, settings_help, type_text
 

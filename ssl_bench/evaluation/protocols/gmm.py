@@ -33,24 +33,25 @@ def subsample(rows: Rows, count: int) -> Rows:
 class GMM:
     """Gaussian mixture with one component per class, fitted on the train features without labels.
 
-    Test images are assigned to their most probable component. `inits` mixtures start from k-means clusterings with
-    different seeding, as in scikit-learn; the one with the highest train likelihood is scored. If there are more than
-    ``max(5000, 200 * components)`` training images, k-means and a first EM run on that many evenly spaced images, and
-    EM on all images starts from the best mixture of the first.
+    Test images are assigned to their most probable component; components are matched one to one with classes so that
+    accuracy is highest. EM runs from `inits` different k-means clusterings, and the mixture with the highest likelihood
+    on train is kept, as in scikit-learn. With more than ``max(5000, 200 * components)`` training images, k-means and EM
+    first run on a subset of that many evenly spaced images. The best mixture of the subset is then the start of EM on
+    all images.
 
-    Full covariances use at most `max_dim` principal components of the (centred, unscaled) train features, since the
-    time grows with the square of the dimension; diagonal covariances use all features. Directions or features that are
-    constant up to rounding error are dropped.
+    With full covariances, features are projected on at most `max_dim` principal components (centred, not scaled),
+    because the time grows with the square of the dimension. With diagonal covariances, all features are used. Principal
+    components, or features, of zero variance up to rounding error are dropped.
 
     Args:
         covariance: ``full`` or ``diagonal``.
-        inits: number of mixtures.
+        inits: number of initialisations.
         max_iter: maximum number of EM iterations.
-        tol: EM stops when the mean log-likelihood changes by less, in nats per image.
+        tol: EM stops when the mean log-likelihood per image changes by less than `tol` nats.
         ridge: added to the variances of every component, as a fraction of the variance of the train features in each
             principal direction (full) or of each feature (diagonal). scikit-learn adds 1e-6 at any scale.
         max_dim: maximum dimension of full covariances.
-        seed: seed of the k-means seeding.
+        seed: random seed of k-means++.
     """
 
     covariance: Literal["full", "diagonal"] = "full"

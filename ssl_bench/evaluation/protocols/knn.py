@@ -44,14 +44,15 @@ def vote(labels: Tensor, num_classes: int, weights: Tensor | None = None) -> Ten
 class KNN:
     """k-nearest-neighbour classifier of the test images, with the train and validation images as neighbours.
 
-    Features are used as they are, not centred. Ties go to the class with the nearest member; equally near images are
-    ordered as in train, then validation. Every k is reported and none is chosen.
+    Features are used as they are, not centred. Ties go to the class with the nearest member; among equally near images,
+    train images come before validation images, each in their order in the split. All values of k are reported; none is
+    selected on validation.
 
     Args:
-        k: numbers of neighbours, each scored as ``knn_<k>``, from one search.
+        k: numbers of neighbours. Each gives a metric ``knn_<k>``; all use the same neighbour search.
         distances: ``cosine``, ``euclidean`` or both.
-        weights: ``uniform`` for one vote per neighbour, ``exponential`` for exp(cosine similarity / temperature); the
-            latter only with cosine, since no single temperature fits all scales of Euclidean distances.
+        weights: ``uniform``, one vote per neighbour; ``exponential``, votes weighted by exp(cosine similarity /
+            temperature), computed for cosine only, since no single temperature fits all scales of Euclidean distances.
         temperature: temperature of exponential weights.
     """
 

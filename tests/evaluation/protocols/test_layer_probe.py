@@ -6,9 +6,9 @@ from pathlib import Path
 import pytest
 import torch
 
-from ssl_bench.config.files import stack
 from ssl_bench.config.resolve import build, resolve, to_dict
 from ssl_bench.config.schema import Run
+from ssl_bench.config.stack import stack
 from ssl_bench.data.types import Target
 from ssl_bench.evaluation.encoder import EvaluatedEncoder
 from ssl_bench.evaluation.features import by_columns

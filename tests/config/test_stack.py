@@ -5,8 +5,8 @@ from pathlib import Path
 
 import pytest
 
-from ssl_bench.config.files import experiment_names, inherited_files, stack
 from ssl_bench.config.resolve import resolve
+from ssl_bench.config.stack import experiment_names, inherited_files, stack
 from ssl_bench.errors import UserError
 from tests.config.resolved import resolved
 
