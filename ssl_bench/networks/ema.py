@@ -8,7 +8,8 @@ from torch import nn
 def move_average(average: nn.Module, network: nn.Module, decay: float) -> None:
     """One step of the average, in place: parameters ``decay * average + (1 - decay) * network``, buffers copied.
 
-    `Adversarial.training_step` calls it. torch's AveragedModel does the same, but synchronises with the device twice per step to read its counter.
+    `Adversarial.training_step` calls it. torch's AveragedModel does the same, but synchronises with the device twice
+    per step to read its counter.
     Running statistics of BatchNorm are copied with the other buffers and do not fit averaged weights: re-estimate them
     with `torch.optim.swa_utils.update_bn` before the average is used.
 
