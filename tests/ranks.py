@@ -30,7 +30,7 @@ class Ranks:
         """Results of all ranks, in order; an exception on any rank is raised here with that rank's traceback."""
         try:
             results = self.call(function, arguments, size)
-        except ConnectionError:  # gloo could not connect them, as happens on a busy machine: once more
+        except ConnectionError:  # gloo could not connect the processes in time, which depends on the load: try again
             self.kill()
             results = self.call(function, arguments, size)
         for rank, (_, error) in enumerate(results):
