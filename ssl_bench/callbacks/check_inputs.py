@@ -1,4 +1,4 @@
-"""Checks of data and views that are made before training."""
+"""Checks of data and views before training."""
 
 from lightning import Callback, LightningModule, Trainer
 
@@ -9,7 +9,7 @@ from ssl_bench.methods.base import Method
 
 
 class CheckInputs(Callback):
-    """Attach the source of generated views to the method; then let the method check its inputs.
+    """Attach the source of generated views to the method, then run the method's checks of its inputs.
 
     Args:
         data: the run's data.
@@ -20,7 +20,7 @@ class CheckInputs(Callback):
         self.data, self.views = data, views
 
     def on_fit_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        """Once the data are set up and the method is on its device.
+        """Run the checks; the data are set up and the method is on its device.
 
         Raises:
             UserError: the data, the views or their source do not suit the method.

@@ -1,4 +1,4 @@
-"""Evaluate a method during its training without changing the training."""
+"""Evaluate a method during training without changing the training."""
 
 from collections.abc import Iterator
 from contextlib import contextmanager

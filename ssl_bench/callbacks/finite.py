@@ -11,10 +11,11 @@ from ssl_bench.errors import RunError
 
 
 class StopOnNonFinite(Callback):
-    """Stop a run after a non-finite loss or term of the loss, before a checkpoint is written.
+    """Stop a run after a non-finite loss, term of the loss or weight, before a checkpoint is written.
 
-    The outputs of steps are kept on their device and checked together: every `log_every_n_steps` steps and at the end
-    of an epoch, before its checkpoint. No step waits for a check. All ranks stop together.
+    The outputs of several steps are kept on their device and checked together, every `log_every_n_steps` steps and at
+    the end of an epoch, before its checkpoint. Steps between two checks do not wait for the device. All ranks stop
+    together.
 
     Raises:
         RunError: a loss, a term or a weight is not finite.
@@ -42,7 +43,7 @@ class StopOnNonFinite(Callback):
             raise RunError(f"non-finite weights at step {step} (epoch {epoch}); {self.advice(trainer)}")
 
     def check(self, trainer: Trainer) -> None:
-        """Raise on every rank if one has a non-finite output; the error names the first."""
+        """Raise an error on every rank if any rank has a non-finite output; the message contains the first one."""
         names = [(step, name) for step, terms in enumerate(self.steps) for name in terms]
         finite = torch.stack([value.float() for terms in self.steps for value in terms.values()]).isfinite()
         places = torch.arange(len(finite), device=finite.device)
@@ -55,7 +56,7 @@ class StopOnNonFinite(Callback):
         self.steps.clear()
 
     def advice(self, trainer: Trainer) -> str:
-        """The end of an error message: what the user can do."""
+        """Return the end of an error message, which says what the user can do."""
         automatic = trainer.lightning_module.automatic_optimization
         clip = " or clip gradients with --trainer.gradient_clip_val 1" if automatic else ""
         return f"the last finite checkpoint is kept: lower --method.optimizer.lr{clip}"

@@ -20,14 +20,15 @@ from ssl_bench.methods.base import Generative
 
 
 class GenerationCurve(Callback):
-    """Log metrics of samples as ``generation/<metric>``: before the first step, after every n-th epoch and the last.
+    """Log metrics of samples before the first step, after every n-th epoch and after the last epoch.
 
-    The step of a metric is the number of training steps before it. A resumed run does not repeat metrics from before
-    its last checkpoint. All ranks take part, each with its share of the images; all use the buffers of the first rank,
-    whose networks are checkpointed. Training itself is unchanged; its recorded seconds include the measurement.
+    A metric is logged as ``generation/<metric>``, with the number of training steps before it as its step. A resumed
+    run does not repeat metrics from before its last checkpoint. Every rank evaluates a share of the images. All ranks
+    use the buffers of the first rank, which are those of the checkpoint. The training is unchanged, but its recorded
+    seconds include the evaluation.
 
     Args:
-        run: the objects; `run.curve` holds the interval in epochs and the number of images.
+        run: the objects of the run; `run.curve` contains the interval in epochs and the number of images.
         config: the resolved configuration.
         folder: the run folder.
 
@@ -43,12 +44,12 @@ class GenerationCurve(Callback):
         self.reference: tuple[EvaluatedEncoder, Extractor] | None = None
 
     def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        """Measure the untrained method, with recalibrated averages of a GAN as at the end of an epoch."""
+        """Evaluate the untrained method; the averages of a GAN are recalibrated first, as at the end of an epoch."""
         if trainer.global_step == 0:
             self.measure(trainer, pl_module, recalibrate=isinstance(pl_module, Adversarial))
 
     def on_train_epoch_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        """Measure before the checkpoint: Lightning calls checkpoint callbacks last."""
+        """Evaluate before the checkpoint is written: Lightning calls checkpoint callbacks last."""
         epoch = trainer.current_epoch + 1
         if epoch % self.run.curve.every == 0 or epoch == trainer.max_epochs:
             self.measure(trainer, pl_module)
@@ -59,7 +60,7 @@ class GenerationCurve(Callback):
             encoder = images_of_run(self.run, self.config, self.folder, scoring_device(trainer.strategy.root_device))
             self.reference = encoder, self.protocol.extractor_for(encoder)
         with evaluation_mode(method):
-            torch.manual_seed(self.protocol.seed)  # for the latents that BatchNorm statistics are estimated from
+            torch.manual_seed(self.protocol.seed)  # for the latents from which BatchNorm statistics are estimated
             if recalibrate and isinstance(method, Adversarial):
                 method.recalibrate_ema(training_inputs(self.run.data, self.run.views).images)
             for buffer in method.buffers():

@@ -1,4 +1,4 @@
-"""One line per epoch, for logs and CI."""
+"""Progress of a run as one line per epoch, for logs and CI."""
 
 import time
 
@@ -6,7 +6,7 @@ from lightning import Callback, LightningModule, Trainer
 
 
 class EpochLine(Callback):
-    """Print epoch, loss, images per second and remaining time, where there is no terminal for a progress bar."""
+    """Print epoch, loss, images per second and remaining time; used if there is no terminal for a progress bar."""
 
     def on_train_epoch_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Start the clock."""

@@ -13,15 +13,15 @@ from ssl_bench.plots.primitives import save
 from ssl_bench.plots.run import GRID_SIZE, image_grid
 
 MAX_GRIDS = 10
-"""Grids of one run, at most."""
+"""Maximum number of grids of one run."""
 
 
 class SampleGrid(Callback):
-    """Save a grid of 64 samples from fixed noise at most ten times in a run, as ``figures/samples_epoch<NNNN>.png``.
+    """Save a grid of 64 samples from fixed latents up to ten times in a run, as ``figures/samples_epoch<NNNN>.png``.
 
-    A run without a last epoch has a grid of every epoch; a method of points has none. The first rank samples at the
-    end of an epoch, after the hooks of its last batch. Random numbers, buffers and modes of the run stay unchanged.
-    An error is printed and does not stop the run.
+    If the number of epochs is unlimited, a grid is saved after every epoch. Methods that sample points have no grids.
+    The first rank samples at the end of an epoch, after the hooks of its last batch. Random number states, buffers and
+    modes are restored. An error is printed and does not stop the run.
 
     Args:
         folder: the run folder.
@@ -31,7 +31,7 @@ class SampleGrid(Callback):
         self.folder = folder
 
     def on_train_epoch_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        """Save the grid if the epoch has one, and log it to wandb."""
+        """Save a grid after selected epochs and after the last, and log it to wandb."""
         epoch, epochs = trainer.current_epoch + 1, max(1, trainer.max_epochs or 1)
         has_grid = epoch == epochs or epoch % -(-epochs // MAX_GRIDS) == 0
         if not has_grid or not trainer.is_global_zero or not isinstance(pl_module, Generative):

@@ -1,11 +1,11 @@
-"""Random numbers that depend on seed, epoch and rank alone."""
+"""Random numbers that depend only on seed, epoch and rank."""
 
 import torch
 from lightning import Callback, LightningModule, Trainer
 
 
 class EpochSeed(Callback):
-    """Seed torch at the start of every epoch: a resumed run has the random numbers of an uninterrupted one.
+    """Seed torch at the start of every epoch, so that resumed and uninterrupted runs have the same random numbers.
 
     Args:
         seed: the seed of the run.

@@ -7,7 +7,7 @@ from lightning import Callback, LightningModule, Trainer
 
 
 class Stopwatch(Callback):
-    """Seconds of training up to the last checkpoint, summed over the sessions of a resumed run, and whole epochs."""
+    """Record seconds of training and number of epochs up to the last checkpoint, over all sessions of a resumed run."""
 
     def __init__(self) -> None:
         self.before = 0.0

@@ -20,7 +20,10 @@ def non_saturating_discriminator(real_logits: Tensor, fake_logits: Tensor) -> Te
 
 
 def non_saturating_generator(fake_logits: Tensor) -> Tensor:
-    """Loss of the generator: -mean log s(D(G(z))), whose gradient does not vanish where D is certain (section 3)."""
+    """Loss of the generator: -mean log s(D(G(z))). Its gradient does not vanish where D is certain.
+
+    Goodfellow et al. 2014, section 3.
+    """
     return F.softplus(-fake_logits).mean()
 
 
@@ -39,7 +42,7 @@ def hinge_generator(fake_logits: Tensor) -> Tensor:
 
 
 def wasserstein_discriminator(real_logits: Tensor, fake_logits: Tensor) -> Tensor:
-    """Loss of the critic: mean D(G(z)) - mean D(x), its estimate of the Wasserstein distance, negated.
+    """Loss of the critic: mean D(G(z)) - mean D(x), the negated estimate of the Wasserstein distance.
 
     Arjovsky et al. 2017 (arXiv 1701.07875, Eq. 2 and 3). The estimate requires a 1-Lipschitz D, which spectral
     normalisation or `gradient_penalty` provide; weight normalisation does not.
@@ -48,13 +51,13 @@ def wasserstein_discriminator(real_logits: Tensor, fake_logits: Tensor) -> Tenso
 
 
 def gradient_penalty(discriminator: Callable[[Tensor], Tensor], real: Tensor, fake: Tensor) -> Tensor:
-    """Mean squared distance from 1 of the norm of D's gradient at points between real images and samples, a scalar.
+    """Mean of (||gradient of D|| - 1)^2 at points between real images and samples, a scalar.
 
-    Gulrajani et al. 2017 (arXiv 1704.00028, Eq. 3), whose weight is 10. Each pair has one point, uniform on the
-    line between them.
+    Gulrajani et al. 2017 (arXiv 1704.00028, Eq. 3; the paper's weight is 10). One point is sampled for each pair,
+    uniformly on the line between the real image and the sample.
 
     Args:
-        discriminator: images ``(N, ...)`` to logits ``(N,)`` or ``(N, 1)``; images must not interact.
+        discriminator: images ``(N, ...)`` to logits ``(N,)`` or ``(N, 1)``; images of a batch must not interact.
         real: images ``(N, ...)``.
         fake: samples ``(N, ...)``, without gradients.
     """

@@ -1,9 +1,9 @@
 """Losses of embeddings of several views of each image; each states its reduction and its use of other ranks.
 
-Embeddings are L2-normalised, ``(V, N, d)``: V views of this process's N images. Where images are contrasted with
-negatives, the negatives are the images of all processes: embeddings are gathered with gradients, each process's loss
-covers its own images, and the mean of the processes' gradients equals the gradient of one process with all images.
-Every process must have the same number of images.
+Embeddings are L2-normalised, ``(V, N, d)``: V views of this process's N images. The negatives of a contrastive loss are
+images of all processes. Embeddings are gathered with gradients, and the loss of a process covers its own images. The
+mean of the processes' gradients then equals the gradient of one process with all images. Every process must have the
+same number of images.
 """
 
 import torch
@@ -21,14 +21,14 @@ def of_all_ranks(z: Tensor) -> Tensor:
 
 @check_ranges
 def info_nce(z: Tensor, temperature: PositiveFloat) -> Tensor:
-    """InfoNCE with the *other* views of other images as negatives: the mean over images and directions, a scalar.
+    """InfoNCE of two views, whose negatives are other images in the *other* view: mean over images and directions.
 
-    Eq. 5 of "Constructive Assimilation" (Han et al.), divided by 2 N as in its released code: cross-entropy of each
-    view over the other views of all images.
+    Eq. 5 of "Constructive Assimilation" (Han et al.), divided by 2 N as in its released code. Each term is the
+    cross-entropy of one embedding over the other view's embeddings of all images.
 
     Args:
         z: L2-normalised ``(2, N, d)``.
-        temperature: cosines are divided by it.
+        temperature: divisor of the cosine similarities.
     """
     first, second = of_all_ranks(z)
     n = z.shape[1]
@@ -49,7 +49,7 @@ def nt_xent(z: Tensor, temperature: PositiveFloat) -> Tensor:
 
     Args:
         z: L2-normalised ``(V, N, d)``, V > 1.
-        temperature: cosines are divided by it.
+        temperature: divisor of the cosine similarities.
     """
     views, n, _ = z.shape
     everyone = of_all_ranks(z)
@@ -69,20 +69,20 @@ def nt_xent(z: Tensor, temperature: PositiveFloat) -> Tensor:
 def alignment(anchors: Tensor, positives: Tensor, temperature: PositiveFloat) -> Tensor:
     """L_align without alpha: mean cosine similarity of two expert views with additional positives, over temperature.
 
-    Eq. 3 of "Constructive Assimilation", divided by 2 N as its InfoNCE is; its released code for CIFAR-10 uses the
-    first expert view alone, which is the same in expectation and noisier. There is no communication between ranks: the
-    mean of gradients over processes is the gradient of the mean.
+    Eq. 3 of "Constructive Assimilation", divided by 2 N like `info_nce`. The paper's released code for CIFAR-10 uses
+    the first expert view only; the expectation is the same, but the value is noisier. There is no communication between
+    ranks, because the mean of the gradients over processes is the gradient of the mean.
 
     Args:
         anchors: L2-normalised ``(V, N, d)``.
         positives: L2-normalised ``(K, N, d)``, K > 0.
-        temperature: cosines are divided by it.
+        temperature: divisor of the cosine similarities.
     """
     return (anchors.mean(0) * positives.mean(0)).sum(1).mean() / temperature
 
 
 def negative_cosine(prediction: Tensor, target: Tensor) -> Tensor:
-    """-cos(prediction, target), averaged over ``(..., N)``, without gradient of the target: SimSiam's D, a scalar.
+    """SimSiam's D: the mean of -cos(prediction, target) over ``(..., N)``, without gradient of the target.
 
     Args:
         prediction: ``(..., N, d)``.
@@ -92,7 +92,9 @@ def negative_cosine(prediction: Tensor, target: Tensor) -> Tensor:
 
 
 def simsiam(predictions: Tensor, z: Tensor) -> Tensor:
-    """SimSiam's loss (Chen & He 2020, arXiv 2011.10566, Eq. 2): each view predicts the other, a scalar, on one rank.
+    """SimSiam's loss (Chen & He 2020, arXiv 2011.10566, Eq. 2): each view predicts the other; a scalar.
+
+    There is no communication between ranks.
 
     Args:
         predictions: ``(2, N, d)``.
@@ -102,10 +104,11 @@ def simsiam(predictions: Tensor, z: Tensor) -> Tensor:
 
 
 def simsiam_alignment(predictions: Tensor, z: Tensor) -> Tensor:
-    """A2's alignment for SimSiam, without alpha: additional positives predict both expert views, a scalar, on one rank.
+    """A2's alignment for SimSiam, without alpha: additional positives predict both expert views; a scalar.
 
-    Eq. 8 of "Constructive Assimilation" with D the negative cosine; the paper calls D the cosine similarity, which its
-    objective would then decrease. Averaged over views and images like SimSiam's loss.
+    Eq. 8 of "Constructive Assimilation", where D is the negative cosine. The paper calls D the cosine similarity; its
+    objective would then decrease the similarity. The value is averaged over views and images like SimSiam's loss. There
+    is no communication between ranks.
 
     Args:
         predictions: predictions from the additional positives, ``(K, N, d)``.

@@ -25,27 +25,27 @@ def jacobian_norm(
 ) -> tuple[Tensor, Tensor]:
     """f(x), and the spectral norm of the Jacobian of f at each sample, estimated by power iterations.
 
-    With a new u ~ N(0, I) in every call, each iteration is v = J^T u / ||J^T u||, u = J v / ||J v||, and
-    sigma = ||J v|| of the last one. It never exceeds the true norm and converges to it; one iteration underestimates it
-    (0.36 to 0.52 of it on the paper's discriminator before training).
+    Every call samples a new u ~ N(0, I). Each iteration computes v = J^T u / ||J^T u|| and u = J v / ||J v||; sigma is
+    ||J v|| of the last iteration. Sigma never exceeds the true norm and converges to it. After one iteration, sigma is
+    0.36 to 0.52 times the norm for the structural GAN's discriminator before training.
 
-    Sigma's gradient treats v as a constant, as the structural GAN's released code does. That code takes one more
-    backward pass, sigma = <J^T u, v> with u and v constant, which changes neither value nor gradient:
+    The gradient of sigma treats v as a constant, as the structural GAN's released code does. The released code computes
+    sigma = <J^T u, v> with constant u and v, in one more backward pass. Value and gradient are the same:
     <J^T u, v> = <u, J v> = ||J v||, and d<u, J v> = <J v, d(J v)> / ||J v|| = d||J v||.
 
-    f runs once, in at least float32 even under autocast: J^T w comes from back-propagation, and J v from
-    differentiating that, which is linear in w, by w. Batched back-propagation gives per-sample Jacobians only
-    if samples do not interact in f: no batch statistics. If the losses of f(x) and of sigma are added before
-    back-propagation, it is a single pass.
+    f runs once, in at least float32 even under autocast. Back-propagation gives J^T w, which is linear in w; its
+    derivative with respect to w gives J v. Samples must not interact in f, for example by batch statistics, because
+    batched back-propagation would then not give per-sample Jacobians. If the losses of f(x) and of sigma are added
+    before back-propagation, a single pass is enough.
 
     Args:
         f: ``(N, ...) -> (N, ...)``, twice differentiable by autograd.
         x: inputs ``(N, ...)``.
-        power_iterations: each costs two backward passes through f.
-        generator: random numbers for u; on the device of f(x).
+        power_iterations: number of power iterations; each takes two backward passes through f.
+        generator: random number generator for u, on the device of f(x).
 
     Returns:
-        f(x), and sigma ``(N,)`` >= 0. Both carry gradients to the parameters of f, and to x if it requires them.
+        f(x), and sigma ``(N,)`` >= 0. Both have gradients for the parameters of f, and for x if it requires them.
     """
     with torch.autocast(x.device.type, enabled=False):
         x = x.to(torch.promote_types(x.dtype, torch.float32))
@@ -67,8 +67,8 @@ def jacobian_norm(
 def jacobian_penalty(sigma: Tensor, target: NonNegativeFloat = 1.0) -> Tensor:
     """Mean over samples of (sigma - target)^2, for sigma ``(N,)``.
 
-    Eq. 7 of "Structural Adversarial Objectives for Self-Supervised Representation Learning" (arXiv 2310.00357)
-    subtracts the scalar from the matrix inside the norm, ||J - Lip||_2; this is what its released code minimises, with
-    Lip = 1, over real and generated samples.
+    This is the penalty in the released code of "Structural Adversarial Objectives for Self-Supervised Representation
+    Learning" (arXiv 2310.00357), with target Lip = 1, over real and generated samples. Eq. 7 of the paper prints
+    ||J - Lip||_2, which subtracts a scalar from a matrix.
     """
     return (sigma - target).square().mean()

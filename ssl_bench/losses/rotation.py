@@ -1,4 +1,4 @@
-"""The rotation task (Gidaris et al. 2018, arXiv 1803.07728): by which multiple of 90 degrees was an image rotated?"""
+"""The rotation task (Gidaris et al. 2018, arXiv 1803.07728): predict the multiple of 90 degrees of a rotation."""
 
 from typing import Literal
 
@@ -18,16 +18,16 @@ def rotate(images: Tensor, rotations: int) -> Tensor:
 
 @check_ranges
 def rotate_images(images: Tensor, orientations: Orientations) -> tuple[Tensor, Tensor, Tensor]:
-    """Images of the rotation task of a batch, without copies of the upright images, which are in the batch.
+    """Rotate images of a batch for the rotation task; the upright images of the task are not copied.
 
-    Each of the four orientations has a quarter of the batch's size, so that the task costs 3/4 N more images:
+    Each of the four orientations has a quarter of the batch's size, so that the task adds 3/4 N images:
 
     - ``all``: every fourth image in every orientation, as in the self-supervised GAN (Chen et al. 2019, arXiv
-      1811.11212, and its release compare_gan, which takes the batch's last quarter).
+      1811.11212; its released code compare_gan uses the last quarter of the batch).
     - ``one``: image i in one orientation, rotated i mod 4 times (mimicry: 4 i / N times).
 
-    The choice of images does not depend on N: if 4 divides the size of each process's part of a batch, the processes
-    together choose the images that one process with the whole batch would.
+    The choice of images does not depend on N. If the size of each process's part of a batch is a multiple of 4, the
+    processes together choose the same images as one process with the whole batch.
 
     Args:
         images: upright images ``(N, C, H, H)``, N at least 4; the last N mod 4 images are not used.

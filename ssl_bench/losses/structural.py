@@ -1,8 +1,8 @@
 """The terms of "Structural Adversarial Objectives for Self-Supervised Representation Learning" (arXiv 2310.00357).
 
 Embeddings are e ``(N, p)`` and, on the unit sphere, z = e / ||e||. Everything is computed in at least float32, even
-under autocast. There is no communication between ranks: for the terms of the global batch, gather it first.
-`ssl_bench.methods.structural_gan` adds the terms up (Eq. 8).
+under autocast. There is no communication between ranks; for terms of the global batch, the caller gathers it first. The
+method `ssl_bench.methods.structural_gan` adds the terms up (Eq. 8).
 """
 
 from typing import Literal, NamedTuple
@@ -18,7 +18,7 @@ Covariance = Literal["full", "diagonal"]
 
 
 class LogDeterminants(NamedTuple):
-    """Log determinants of the covariances in a distance; if one is not finite, the distance is not."""
+    """Log determinants of the covariances in a distance; the distance is finite only if all of them are."""
 
     real: Tensor
     fake: Tensor
@@ -45,10 +45,10 @@ def jensen_shannon(
         fake: z ``(M, p)`` of generated images.
         covariance: ``full`` for full covariances about the mean normalised to the unit sphere, as in the released code;
             ``diagonal`` for variances about the mean, as in Section 3 and Eq. 4.
-        ridge: 0 gives the paper's equation. The divergence is then not finite with ``full`` and N <= p.
+        ridge: see above. Zero gives the paper's equation; the divergence is then not finite with ``full`` and N <= p.
 
     Returns:
-        The divergence, a scalar (NaN or infinite if a log determinant is), and the log determinants.
+        The divergence, a scalar, and the log determinants. The divergence is not finite if a log determinant is not.
     """
     with torch.autocast(real.device.type, enabled=False):
         batches = precise(real), precise(fake), precise(torch.cat([real, fake]))
@@ -64,10 +64,11 @@ def bhattacharyya(
 ) -> tuple[Tensor, LogDeterminants]:
     """Bhattacharyya distance of two batches modelled as Gaussians (Eq. 5).
 
-    1/8 (m_real - m_fake)^T S^-1 (m_real - m_fake) + 0.5 * log( det S / sqrt(det S_real * det S_fake) ), with S the mean
-    of the two covariances, which are about the means, with ridge / p added to the variances.
+    1/8 (m_real - m_fake)^T S^-1 (m_real - m_fake) + 0.5 * log( det S / sqrt(det S_real * det S_fake) ), where S_real
+    and S_fake are covariances about the means m_real and m_fake with ridge / p added to the variances, and S is their
+    mean.
 
-    Arguments and returns are those of `jensen_shannon`; pooled is S.
+    Arguments and returns are those of `jensen_shannon`; the log determinant `pooled` is that of S.
     """
     with torch.autocast(real.device.type, enabled=False):
         real, fake = precise(real), precise(fake)
@@ -92,7 +93,7 @@ def scatter(z: Tensor, about: Tensor, covariance: Covariance, ridge: float) -> T
 
 
 def log_determinant(covariance: Tensor) -> Tensor:
-    """Log determinant of ``(p, p)``, or of a diagonal ``(p,)``; not finite if it is not positive definite."""
+    """Log determinant of a covariance ``(p, p)`` or diagonal ``(p,)``; not finite unless it is positive definite."""
     if covariance.ndim == 1:
         return covariance.log().sum()
     factor, failed = torch.linalg.cholesky_ex(covariance)
@@ -104,15 +105,15 @@ def log_determinant(covariance: Tensor) -> Tensor:
 def neighbour_indices(
     queries: Tensor, keys: Tensor, k: PositiveInt, exclude: Tensor | None = None, skip_first: bool = False
 ) -> Tensor:
-    """The k keys of greatest cosine similarity to each query, most similar first; carries no gradient.
+    """Indices of the k keys of greatest cosine similarity to each query, most similar first; without gradients.
 
     Args:
         queries: features ``(N, d)``, of any length.
         keys: features ``(M, d)``, of any length.
-        k: neighbours of each query.
-        exclude: int64 ``(N,)``, one key to exclude for each query: the query itself.
-        skip_first: leave out the most similar key as well. The released code drops the first hit of every query, which
-            is the image itself for a real one, but the true nearest neighbour for a generated one.
+        k: number of neighbours of each query.
+        exclude: int64 ``(N,)``, index of one key to exclude for each query, which is the query itself.
+        skip_first: if True, also omit the most similar key. The released code omits it for every query: for a real
+            image it is the image itself, but for a generated image it is the nearest neighbour.
 
     Returns:
         int64 ``(N, k)`` indices of keys.
@@ -136,7 +137,8 @@ def neighbour_indices(
 def neighbour_similarity(z: Tensor, values: Tensor, index: Tensor) -> Tensor:
     """Mean of z_i . values_j over all i and its K neighbours j; gradients flow to both.
 
-    A term of Eq. 6, whose second sum over neighbours lacks the 1/K that the first has and the released code has.
+    A term of Eq. 6. As printed, the second sum over neighbours lacks the factor 1/K, which the first sum and the
+    released code have.
 
     Args:
         z: ``(N, p)``.
@@ -153,9 +155,10 @@ def neighbour_similarity(z: Tensor, values: Tensor, index: Tensor) -> Tensor:
 def norm_hinge(e: Tensor, side: Literal["below", "above"] = "below") -> Tensor:
     """Mean penalty on norms of embeddings ``(N, p)`` on one side of 1.
 
-    ``below``: max(1 - ||e||, 0)^2, as released. ``above``: max(||e|| - 1, 0), the paper's Eq. 7. The penalty on the
-    Jacobian's norm shrinks e, and the gradient of z = e / ||e|| grows as 1 / ||e||: only ``below`` keeps e from
-    collapsing. If the Jacobian's target is far above its value, e grows, and ``above`` bounds it.
+    ``below`` is max(1 - ||e||, 0)^2, as in the released code. ``above`` is max(||e|| - 1, 0), as in the paper's Eq. 7.
+    The penalty on the Jacobian's norm shrinks e, and the gradient of z = e / ||e|| grows as 1 / ||e||; only ``below``
+    keeps e from collapsing. If the target of the Jacobian's norm is far above its value, e grows, and ``above`` bounds
+    it.
     """
     norm = torch.linalg.vector_norm(precise(e), dim=1)
     return F.relu(1 - norm).square().mean() if side == "below" else F.relu(norm - 1).mean()

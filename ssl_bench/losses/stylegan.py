@@ -8,16 +8,16 @@ from torch import Tensor
 
 
 def r1(discriminator: Callable[[Tensor], Tensor], real: Tensor) -> tuple[Tensor, Tensor]:
-    """Logits of real images, and the mean of their squared gradients' norms.
+    """Logits of real images, and the mean squared norm of their gradients with respect to the images.
 
-    Mescheder et al. 2018 (arXiv 1801.04406, Eq. 9), whose penalty is gamma / 2 times that.
+    Mescheder et al. 2018 (arXiv 1801.04406, Eq. 9); the paper's penalty is gamma / 2 times this mean.
 
     Args:
         discriminator: images ``(N, ...)`` to logits ``(N,)`` or ``(N, 1)``.
         real: images ``(N, ...)``.
 
     Returns:
-        Logits, and a scalar; both carry gradients to the discriminator's parameters.
+        Logits, and a scalar; both have gradients for the discriminator's parameters.
     """
     # Penalties on gradients are too inaccurate in half precision.
     with torch.autocast(real.device.type, enabled=False):
@@ -28,12 +28,12 @@ def r1(discriminator: Callable[[Tensor], Tensor], real: Tensor) -> tuple[Tensor,
 
 
 def path_lengths(synthesis: Callable[[Tensor], Tensor], codes: Tensor) -> Tensor:
-    """Length of J^T y for each image, y ~ N(0, I) and J the Jacobian of its synthesis by its code, ``(N,)``.
+    """Lengths ``(N,)`` of J^T y, with y ~ N(0, I) and J the Jacobian of an image with respect to its code.
 
-    Karras et al. 2020 (arXiv 1912.04958, Eq. 4): its expectation measures how far a step in code space moves an image,
-    and the regulariser makes it equal everywhere and in every direction. Here y is divided by the square
-    root of the number of pixels and the squared length is the mean over layers' codes, so that neither number changes
-    the scale, as released.
+    Karras et al. 2020 (arXiv 1912.04958, Eq. 4). The expected length measures how far a step in code space changes the
+    image. The regulariser makes it equal for all codes and in all directions. As in the released code, y is divided by
+    the square root of the number of pixels, and the squared length is averaged over the codes of the layers, so that
+    the scale depends on neither number.
 
     Args:
         synthesis: codes to images ``(N, C, H, W)``.

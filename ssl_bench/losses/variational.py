@@ -54,18 +54,18 @@ def kl_gaussian(mean: Tensor, log_variance: Tensor, other_mean: Tensor, other_lo
 def set_log_prior(mean: Tensor, log_variance: Tensor, variance: PositiveFloat, prior: Prior) -> Tensor:
     """Expected log density of a set of latents that share one unknown centre y (SimVAE, Eq. 6 and 7).
 
-    p(z^1..z^J) = integral of prod_j N(z^j; y, variance I) p(y) over y. The product is a Gaussian in y about
-    the mean latent, so y integrates out: what remains is the spread about the mean latent, times the integral
-    of p(y) against that Gaussian. The expectation under independent z^j ~ N(mean^j, variance^j) is in closed form; the
-    released code estimates it from one sample, which has the same mean.
+    p(z^1..z^J) = integral of prod_j N(z^j; y, variance I) p(y) over y. As a function of y, the product is a Gaussian
+    about the mean latent, times a factor that depends on the spread of the latents about their mean. The integral of
+    p(y) times the Gaussian is in closed form, and so is the expectation under independent z^j ~ N(mean^j, variance^j).
+    The released code estimates the expectation from one sample, without bias.
 
     Args:
         mean: posterior means ``(J, N, L)``, J views of N images.
         log_variance: posterior log variances ``(J, N, L)``.
         variance: sigma^2 of p(z | y).
-        prior: p(y). ``uniform``: improper, density 1 (the paper's Algorithm 1). ``gaussian``: N(0, I),
-            integrated exactly, so the mean latent is N(0, (1 + sigma^2 / J) I). ``gaussian_plug_in``: N(0, I) at
-            the mean latent, as released.
+        prior: p(y). ``uniform`` is improper, with density 1 (the paper's Algorithm 1). ``gaussian`` is N(0, I) and is
+            integrated exactly: the mean latent is N(0, (1 + sigma^2 / J) I). ``gaussian_plug_in`` evaluates N(0, I) at
+            the mean latent, as the released code does.
 
     Returns:
         ``(N,)``, in nats.

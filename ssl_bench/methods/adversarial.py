@@ -17,11 +17,12 @@ from ssl_bench.networks.spectral import converge_spectral_norm
 from ssl_bench.ranges import Decay, PositiveInt, check_ranges
 
 STANDING_BATCHES = 32
-"""Batches that BatchNorm statistics of the averaged generator are estimated from (BigGAN's standing statistics)."""
+"""Number of batches from which the averaged generator's BatchNorm statistics are estimated (BigGAN's standing
+statistics)."""
 
 
 def check_pixel_range(method: Method, inputs: TrainingInputs) -> None:
-    """Refuse views of images that do not lie in [-1, 1], the range of the generator's images."""
+    """Refuse image views whose range is not [-1, 1], the range of the generator's images."""
     ends = torch.tensor([inputs.black, inputs.white])
     if ends.numel() and not torch.allclose(ends, torch.tensor([[-1.0], [1.0]]).expand_as(ends)):
         raise UserError(
@@ -34,15 +35,15 @@ def check_pixel_range(method: Method, inputs: TrainingInputs) -> None:
 class Adversarial(AlternatingMethod):
     """Base of the methods that train a generator and a discriminator.
 
-    The discriminator makes a step on every batch; on every `n_dis`-th batch the generator makes a step after it.
+    The discriminator makes a step on every batch. On every `n_dis`-th batch, the generator then makes a step.
     `global_step` counts batches, as for every other method, so the generator has made ``ceil(global_step / n_dis)``
     steps. Gradients are averaged over `accumulate` parts of the batch and over processes. Neither network receives
-    gradients of the other's loss. Exponential moving averages of both networks are kept: that of the discriminator is
-    scored, that of the generator makes the samples.
+    gradients of the other's loss. Exponential moving averages of both networks are kept: the averaged discriminator is
+    scored, and the averaged generator makes the samples.
 
-    A subclass defines `discriminator_loss` and `generator_loss`. Where both losses need the same quantities of the real
-    images, it also defines `prepare`, and `finish` where later batches need them. Terms that a batch does not evaluate,
-    those of the generator or of a lazy regulariser, are logged with their latest values.
+    A subclass defines `discriminator_loss` and `generator_loss`. It may define `prepare`, which computes quantities of
+    the real images that both losses use, and `finish`, which keeps quantities for later batches. Terms of the generator
+    and of lazy regularisers are not evaluated on every batch; on the other batches, their latest values are logged.
 
     Args:
         image_shape: shape of one image; the command line takes it from the data.
@@ -51,12 +52,12 @@ class Adversarial(AlternatingMethod):
             are scored; `forward(x)` gives the outputs of its head.
         outputs: number of outputs of the discriminator.
         latent_dim: length of the generator's standard normal input.
-        n_dis: steps of the discriminator, each on another batch, for one step of the generator.
-        accumulate: number of equal parts of a batch that are processed one after another, to save memory. Losses that
-            compare the images of a batch compare those of a part.
+        n_dis: number of discriminator steps, each on a new batch, for each generator step.
+        accumulate: number of equal parts of a batch that are processed one after another, to save memory. A loss that
+            compares images with each other then compares the images of one part only.
         ema: decay of the moving averages, per step of the network.
-        generator_optimizer: optimizer of the generator, by default `optimizer`, which is the discriminator's.
-        **kwargs: optimizer, schedule and decay_all, see `Method`; schedule and decay_all hold for both networks.
+        generator_optimizer: optimizer of the generator; by default `optimizer`, as for the discriminator.
+        **kwargs: optimizer, schedule and decay_all, see `Method`; schedule and decay_all apply to both networks.
     """
 
     def __init__(
@@ -92,7 +93,7 @@ class Adversarial(AlternatingMethod):
         return self.discriminator_ema.features(x).float()
 
     def latents(self, n: int, generator: Generator | None = None) -> Tensor:
-        """n latents ``(n, latent_dim)`` of the prior, sampled with `generator`."""
+        """Sample n latents ``(n, latent_dim)`` of the prior with the random number generator `generator`."""
         device = self.device if generator is None else generator.device
         return torch.randn(n, self.latent_dim, generator=generator, device=device).to(self.device)
 
@@ -113,27 +114,27 @@ class Adversarial(AlternatingMethod):
         }
 
     def prepare(self, real: Tensor) -> Any:
-        """The argument of both losses: real images ``(N, ...)``, with what is computed of them once for both."""
+        """Return the argument of both losses: real images ``(N, ...)``, with the quantities that both losses use."""
         return real
 
     def discriminator_loss(self, real: Any) -> Loss:
-        """What the discriminator minimises, given what `prepare` returned."""
+        """Return the loss that the discriminator minimises; `real` is the result of `prepare`."""
         raise TypeError(f"{type(self).__name__} must define discriminator_loss(real)")
 
     def generator_loss(self, real: Any) -> Loss:
-        """What the generator minimises, given what `prepare` returned."""
+        """Return the loss that the generator minimises; `real` is the result of `prepare`."""
         raise TypeError(f"{type(self).__name__} must define generator_loss(real)")
 
     def finish(self, parts: list[Any], losses: list[Any]) -> None:
-        """Keep what later batches need; called after the steps on a batch.
+        """Keep quantities for later batches; called after the steps on a batch.
 
         Args:
-            parts: what `prepare` returned for each part.
+            parts: the results of `prepare`, one for each part of the batch.
             losses: the last loss of each part: the generator's, or the discriminator's if the generator made no step.
         """
 
     def fakes(self, n: int) -> Tensor:
-        """n images ``(n, ...)`` in [-1, 1] of the generator that is trained."""
+        """n samples ``(n, ...)`` in [-1, 1] of the generator in training, not of its average."""
         return self.generator(torch.randn(n, self.latent_dim, device=self.device))
 
     def with_fakes(self, real: Tensor) -> Tensor:
@@ -165,7 +166,7 @@ class Adversarial(AlternatingMethod):
         return self
 
     def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
-        """Save the latest terms, so that a resumed run logs what the uninterrupted one does."""
+        """Save the latest terms, so that a resumed run logs the same values as an uninterrupted run."""
         super().on_save_checkpoint(checkpoint)
         checkpoint["latest"] = {name: value.cpu() for name, value in self.latest.items()}
 
@@ -175,7 +176,7 @@ class Adversarial(AlternatingMethod):
         self.latest = {name: value.to(self.device) for name, value in checkpoint["latest"].items()}
 
     def check_inputs(self, inputs: TrainingInputs) -> None:
-        """Refuse batches that have no equal parts, and views outside the generator's range."""
+        """Refuse batches that cannot be split into equal parts, and views outside the generator's range."""
         super().check_inputs(inputs)
         if inputs.images % self.accumulate or inputs.images < 2 * self.accumulate:
             raise UserError(
@@ -191,11 +192,11 @@ class Adversarial(AlternatingMethod):
             self.recalibrate_ema(len(batch.images.flatten(0, 1)))
 
     def recalibrate_ema(self, batch_size: int) -> None:
-        """Estimate the buffers of the averages, which were copied from the trained networks.
+        """Re-estimate the buffers of the averaged networks, which were copied from the trained networks.
 
-        These are the BatchNorm statistics of the generator, of images that the average itself makes, and the singular
-        vectors of the spectral norms of both networks. Within an epoch the averaged discriminator has the singular
-        vectors of the trained one, which are close.
+        The generator's BatchNorm statistics are estimated from samples of the averaged generator. The singular vectors
+        of spectral normalisation are computed for both networks by power iterations. Within an epoch, the averaged
+        discriminator uses the singular vectors of the trained discriminator, which are close to its own.
         """
         for network in (self.generator_ema, self.discriminator_ema):
             converge_spectral_norm(network)

@@ -1,4 +1,4 @@
-"""Training of several networks in turn, each with an optimizer and an objective of its own."""
+"""Training of several networks in turn, each with its own optimizer and objective."""
 
 from collections.abc import Callable, Sequence
 from contextlib import nullcontext
@@ -17,7 +17,7 @@ from ssl_bench.methods.base import Method, OptimizerFactory
 class Loss:
     """The loss of one network on a batch, or on a part of it.
 
-    A subclass adds what later steps need of this one.
+    A subclass may add tensors that later steps need.
 
     Attributes:
         value: scalar that the network minimises.
@@ -30,12 +30,12 @@ class Loss:
 
 @dataclass(frozen=True)
 class TrainedNetwork:
-    """A network, its optimizer and what it minimises.
+    """A network, its optimizer and its objective.
 
     Attributes:
-        network: all of its parameters are trained.
+        network: the network; all of its parameters are trained.
         optimizer: given the parameters, returns the optimizer.
-        objective: given (a part of) the batch, returns the loss, a mean over its images.
+        objective: given the batch or a part of it, returns the loss, which is a mean over the images.
     """
 
     network: nn.Module
@@ -46,10 +46,10 @@ class TrainedNetwork:
 class AlternatingMethod(Method):
     """Base of the methods that train several networks in turn.
 
-    A subclass names its networks in `trained_networks`; its `training_step` sets `step` to `global_step` and calls
-    `step_optimizer` once for each network that makes a step, then `step_schedules`. While one network is trained, the
-    parameters of the others are frozen. The first network of `trained_networks` makes exactly one step on each batch:
-    it is the one whose steps `global_step` counts, so that `global_step` counts batches.
+    A subclass returns its networks from `trained_networks`. Its `training_step` sets `step` to `global_step`, calls
+    `step_optimizer` once for each network that makes a step, then calls `step_schedules`. While one network is trained,
+    the parameters of the others are frozen. The first network of `trained_networks` must make exactly one step on each
+    batch: `global_step` counts the steps of this network, and therefore the batches.
     """
 
     automatic_optimization = False
@@ -57,11 +57,11 @@ class AlternatingMethod(Method):
     """`global_step` at the start of the batch; the step of the first network increments `global_step`."""
 
     def trained_networks(self) -> dict[str, TrainedNetwork]:
-        """The networks by name, in the order of their optimizers."""
+        """Return the networks by name, in the order of their optimizers."""
         raise TypeError(f"{type(self).__name__} must define trained_networks()")
 
     def is_lazy_step(self, every: int) -> bool:
-        """Whether this batch evaluates a regulariser that is evaluated on every `every`-th batch only."""
+        """Whether a lazy regulariser, evaluated on every `every`-th batch only, is evaluated on this batch."""
         return self.step % every == 0
 
     def step_optimizer(self, name: str, parts: Sequence[Any]) -> tuple[dict[str, Tensor], list[Any]]:
@@ -69,11 +69,11 @@ class AlternatingMethod(Method):
 
         Args:
             name: the network's name in `trained_networks`.
-            parts: what its objective is given, for each of the equal parts of the batch.
+            parts: arguments of the objective, one for each of the equal parts of the batch.
 
         Returns:
-            Means of the terms over this process's parts, and the `Loss` of each part; both without gradients. The loss
-            itself is the last term. It is called ``loss`` for the first network and ``<name>_loss`` for the others.
+            Means of the terms over the parts of this process, and the `Loss` of each part; both without gradients. The
+            last term is the loss itself, called ``loss`` for the first network and ``<name>_loss`` for the others.
         """
         networks = self.trained_networks()
         index, objective = list(networks).index(name), networks[name].objective
@@ -104,7 +104,7 @@ class AlternatingMethod(Method):
             scheduler.step()
 
     def configure_optimizers(self) -> OptimizerLRScheduler:
-        """One optimizer for each network, each with the method's schedule."""
+        """Make one optimizer for each network, each with the method's schedule."""
         optimizers = [one.optimizer(self.parameter_groups(one.network)) for one in self.trained_networks().values()]
         return optimizers, [scheduler for o in optimizers if (scheduler := self.make_scheduler(o)) is not None]
 

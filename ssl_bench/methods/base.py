@@ -24,14 +24,14 @@ class Generative(Protocol):
     """A method that can sample images."""
 
     def sample(self, n: int, generator: Generator | None = None) -> Tensor:
-        """n samples ``(n, C, H, W)`` in [0, 1]; called in evaluation mode, without gradients.
+        """Sample n images ``(n, C, H, W)`` in [0, 1]; callers set evaluation mode and disable gradients.
 
-        A method that keeps an average of the generator's weights samples with the average, and with BatchNorm
-        statistics of the average: running statistics of the trained weights do not fit averaged weights.
+        A method that keeps an average of the generator's weights samples with the averaged weights. It must also use
+        BatchNorm statistics of the averaged weights, because those of the trained weights do not fit.
 
         Args:
             n: number of images.
-            generator: source of random numbers; by default the global one of the method's device.
+            generator: random number generator; by default the global generator of the method's device.
         """
         ...
 
@@ -77,10 +77,11 @@ class Method(LightningModule):
     step is a `ssl_bench.data.types.Batch` whose images are views, float ``(J, N, C, H, W)`` on the device.
 
     Args:
-        optimizer: given the parameters, returns the optimizer; by default Adam with learning rate 1e-3. Fused
-            optimizers are faster: with small networks the whole training step is 1.6 times as fast.
+        optimizer: given the parameters, returns the optimizer; by default Adam with learning rate 1e-3. With small
+            networks, a fused optimizer makes the whole training step 1.6 times as fast.
         schedule: learning-rate schedule; constant by default.
-        decay_all: whether weight decay also applies to norms and biases (all parameters of fewer than 2 dimensions).
+        decay_all: if True, weight decay also applies to norms and biases, which are all parameters of fewer than 2
+            dimensions; if False, it does not.
     """
 
     feature_dim: int
@@ -96,7 +97,8 @@ class Method(LightningModule):
         decay_all: bool = False,
     ):
         super().__init__()
-        # Not None as a signature default: jsonargparse would leak a default optimizer's arguments into another.
+        # The default is set here because jsonargparse would pass the arguments of a default in the signature on to
+        # another optimizer.
         self.make_optimizer = optimizer or (lambda parameters: torch.optim.Adam(parameters, lr=1e-3))
         self.schedule = schedule or Schedule()
         self.decay_all = decay_all
@@ -156,7 +158,7 @@ class Method(LightningModule):
     def configure_gradient_clipping(
         self, optimizer: Optimizer, gradient_clip_val: float | None = None, gradient_clip_algorithm: str | None = None
     ) -> None:
-        """Clip gradients, of fused optimizers too; Lightning refuses those, since float16 scales gradients."""
+        """Clip gradients; fused optimizers are supported except in float16, where Lightning refuses them."""
         if gradient_clip_val and str(self.trainer.precision) != "16-mixed":
             clip = nn.utils.clip_grad_value_ if gradient_clip_algorithm == "value" else nn.utils.clip_grad_norm_
             clip(self.parameters(), gradient_clip_val)
@@ -171,7 +173,7 @@ class Method(LightningModule):
 
         Args:
             metrics: scalars by name.
-            step: `global_step` at the start of the batch; needed if the optimizers have made their steps already.
+            step: `global_step` at the start of the batch. It must be given if the optimizers have already stepped.
         """
         step = self.global_step if step is None else step
         every = 0 if self._trainer is None else self.trainer.log_every_n_steps  # type: ignore[attr-defined]

@@ -1,4 +1,4 @@
-"""Methods from their checkpoints, which contain the class path and arguments of the method."""
+"""Load methods from checkpoints, which contain the class path and the arguments of the method."""
 
 from pathlib import Path
 from typing import Any
@@ -11,7 +11,7 @@ from ssl_bench.methods.base import Method
 
 
 def build_method(config: dict[str, Any]) -> Method:
-    """The method of this class path and these arguments, as checkpoints store them; weights are not loaded."""
+    """Build a method from the class path and arguments that a checkpoint stores; weights are not loaded."""
     parser = ArgumentParser(exit_on_error=False)
     parser.add_subclass_arguments(Method, "method", required=True)
     method: Method = parser.instantiate(parser.parse_object({"method": config})).method
@@ -20,20 +20,20 @@ def build_method(config: dict[str, Any]) -> Method:
 
 
 def load_method(path: str | Path) -> Method:
-    """The method of a checkpoint, of the class that was trained, in evaluation mode on the CPU.
+    """Load the trained method of a checkpoint, in evaluation mode on the CPU.
 
     Args:
         path: a run folder or a checkpoint file.
 
     Raises:
-        UserError: there is no checkpoint, or ssl-bench did not write it.
+        UserError: there is no checkpoint, or it was not written by ssl-bench.
     """
     file = Path(path) / "checkpoints" / "last.ckpt" if Path(path).is_dir() else Path(path)
     if not file.is_file():
         raise UserError(f"no checkpoint at {file}: give a run folder or a .ckpt file that `ssl-bench fit` wrote")
     checkpoint = torch.load(file, map_location="cpu", weights_only=True)
     if not isinstance(checkpoint, dict) or not checkpoint.get("method"):
-        raise UserError(f"{file} names no method: expected a checkpoint that `ssl-bench fit` wrote")
+        raise UserError(f"{file} contains no method: expected a checkpoint that `ssl-bench fit` wrote")
     method = build_method(checkpoint["method"])
     method.load_state_dict(checkpoint["state_dict"])
     return method.eval()

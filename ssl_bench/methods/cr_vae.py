@@ -13,12 +13,12 @@ from ssl_bench.ranges import NonNegativeFloat, check_ranges
 
 @check_ranges
 class CRVAE(VAE):
-    """CR-VAE (Sinha & Dieng 2021, Eq. 5): a VAE whose posteriors of an image's views are kept close.
+    """CR-VAE (Sinha & Dieng 2021, Eq. 5): a VAE that keeps the posteriors of the views of an image close.
 
-    Minimises the negative bounds of all views plus ``gamma * sum_{j > 1} KL(q(z | x^j) || q(z | x^1))``. The first
-    view takes the place of the paper's untransformed image, since the SimVAE comparison augments all views alike. The
-    authors' release does not run (undefined names; exp(log variance) used as a standard deviation), so this follows
-    the formula with the release's gamma.
+    It minimises the negative evidence lower bounds of all views plus ``gamma * sum_{j > 1} KL(q(z | x^j) || q(z |
+    x^1))``. The first view replaces the paper's untransformed image, because the SimVAE comparison augments all views
+    alike. The authors' code does not run: it has undefined names, and uses exp(log variance) as a standard deviation.
+    This class follows the formula, with the gamma of that code.
 
     Args:
         gamma: weight of the consistency term.
@@ -33,7 +33,7 @@ class CRVAE(VAE):
         self.gamma = gamma
 
     def objective(self, q: Posteriors) -> dict[str, Tensor]:
-        """Eq. 5: terms of each image, ``(N,)``, and the scalar ``loss``, their mean over images."""
+        """Eq. 5: the terms of each image, ``(N,)``, and the scalar ``loss``, the mean over images of their sum."""
         later, first = (q.mean[1:], q.log_variance[1:]), (q.mean[:1], q.log_variance[:1])
         log_likelihood = q.log_likelihood.sum(0)
         kl = kl_to_standard_normal(q.mean, q.log_variance).sum(0)

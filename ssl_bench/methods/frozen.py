@@ -112,7 +112,7 @@ class Random(Frozen):
 
     Args:
         image_shape: shape of one image; the command line takes it from the data.
-        width: channels of the first of its four stages; 64 is ResNet-18.
+        width: channels of the first of the four stages; 64 is ResNet-18.
 
     Example:
         ``ssl-bench evaluate random --data digits``
@@ -129,7 +129,7 @@ class Random(Frozen):
             self.network = ResNetEncoder(image_shape, 0, width, stem=stem)
 
     def encode(self, x: Tensor) -> Tensor:
-        """The pooled features: ``(N, C, H, W)`` normalised to ``(N, 8 * width)``."""
+        """The pooled features: normalised ``(N, C, H, W)`` to ``(N, 8 * width)``."""
         return self.network(x)
 
 
@@ -138,8 +138,8 @@ class Timm(Frozen):
 
     Args:
         image_shape: (C, H, W) of one image; the command line takes it from the data.
-        model: its name in timm. With a tag (``resnet18.a1_in1k``) it has that tag's weights, downloaded by timm, and
-            images are resized and normalised as in its pre-training; without one it has random weights, and images
+        model: name of the model in timm. With a tag (``resnet18.a1_in1k``), timm downloads the weights of this tag, and
+            images are resized and normalised as in the pre-training. Without a tag the weights are random, and images
             keep their size unless the architecture has a fixed input size.
 
     Example:
@@ -168,7 +168,7 @@ class Timm(Frozen):
         resize = pretrained or network.pretrained_cfg.get("fixed_input_size")
         self.network = network
         self.size: tuple[int, int] | None = tuple(wanted["input_size"][1:]) if resize else None
-        self.feature_dim = network.head_hidden_size  # some widen pooled features before the classifier
+        self.feature_dim = network.head_hidden_size  # some models widen the features after pooling
         self.register_buffer("mean", torch.tensor(wanted["mean"]).view(3, 1, 1))
         self.register_buffer("std", torch.tensor(wanted["std"]).view(3, 1, 1))
 

@@ -14,15 +14,16 @@ from ssl_bench.ranges import NonNegativeFloat, PositiveInt, check_ranges
 
 @check_ranges
 class HingeGAN(Adversarial):
-    """Hinge loss (Lim & Ye 2017), rows 2 and 3 of Table 4 of the structural GAN paper (arXiv 2310.00357).
+    """GAN with the hinge loss (Lim & Ye 2017): rows 2 and 3 of Table 4 of arXiv 2310.00357 (structural GAN).
 
     Args:
         image_shape: shape of one image; the command line takes it from the data.
         generator: see `Adversarial`.
-        discriminator: see `Adversarial`; it has one output.
-        smoothness_weight: weight of the penalty on the norm of the output's gradient, which is the spectral norm of its
-            Jacobian. This is L_reg (Eq. 7) of the paper without the norm of an embedding. 0 leaves it out.
-        lipschitz: target of that norm.
+        discriminator: see `Adversarial`; it is built with one output.
+        smoothness_weight: weight of the penalty on the gradient norm of the output. The gradient norm is the spectral
+            norm of the Jacobian of this single output, and the penalty is L_reg (Eq. 7 of arXiv 2310.00357) without the
+            term on the norm of the embedding. Zero omits the penalty.
+        lipschitz: target of the gradient norm.
         lazy: evaluate the penalty on every lazy-th batch only, with lazy times its weight.
         **kwargs: see `Adversarial`.
 

@@ -39,7 +39,7 @@ class InDomainInversion(AlternatingMethod):
     It learns to distinguish reconstructions from real images, with an R1 penalty on every `r1_every`-th batch. Eq. 4 of
     "Constructive Assimilation" prints the adversarial term with the opposite sign. Minimised as printed, it would train
     the encoder to make reconstructions that D recognises as generated. The default weights and truncation are those of
-    its released code. The encoder outputs untruncated codes minus the generator's mean code.
+    that paper's released code. The encoder outputs untruncated codes minus the generator's mean code.
     `ssl_bench.generation.code_optimization.optimize_codes` optimises codes further, image by image.
 
     Args:
@@ -50,16 +50,16 @@ class InDomainInversion(AlternatingMethod):
         discriminator: given (image_shape, 1), returns the discriminator; by default the one trained with the generator.
         perceptual: perceptual distance; if None, the term is omitted.
         perceptual_weight: weight of the perceptual distance.
-        adversarial_weight: weight of the adversarial term; 0 leaves out the term and the discriminator.
+        adversarial_weight: weight of the adversarial term; zero omits the term and the discriminator.
         latent_weight: weight of the mean squared error between the codes of generated images and the encoder's
             estimates.
-        r1_weight: gamma of the R1 penalty, gamma / 2 times the mean squared norm of the gradient of D with respect to
-            real images.
+        r1_weight: gamma. The R1 penalty is gamma / 2 times the mean squared norm of the gradient of D with respect to
+            real images. Zero omits the penalty.
         r1_every: evaluate R1 on every r1_every-th batch only, with r1_every times its weight.
         truncation: factor by which codes are scaled towards the mean code, ``mean + truncation * (code - mean)``; 1
             leaves them unchanged.
-        discriminator_optimizer: optimizer of the discriminator, by default `optimizer`, which is the encoder's.
-        **kwargs: optimizer, schedule and decay_all, see `Method`; schedule and decay_all hold for both networks.
+        discriminator_optimizer: optimizer of the discriminator; by default `optimizer`, as for the encoder.
+        **kwargs: optimizer, schedule and decay_all, see `Method`; schedule and decay_all apply to both networks.
 
     Raises:
         UserError: there is no generator, or it makes images of another shape.
@@ -138,7 +138,7 @@ class InDomainInversion(AlternatingMethod):
         return Loss(loss, terms | ({"r1": self.r1} if self.r1_weight else {}))
 
     def encoder_loss(self, images: Reconstruction) -> Loss:
-        """Eq. 4: pixels, perceptual distance and adversarial term; and the codes of generated images."""
+        """Eq. 4 (pixels, perceptual distance and adversarial term) plus the error of the codes of generated images."""
         real, reconstructed = images.real, images.reconstructed
         zero = reconstructed.new_zeros(())
         terms: dict[str, Tensor] = {}
@@ -184,7 +184,7 @@ class InDomainInversion(AlternatingMethod):
         return terms
 
     def offsets(self, x: Tensor) -> Tensor:
-        """Outputs of the encoder for images ``(N, C, H, H)`` in [-1, 1]: ``(N, n_latent, style_dim)`` in float32."""
+        """Outputs ``(N, n_latent, style_dim)`` of the encoder for images ``(N, C, H, H)`` in [-1, 1], in float32."""
         return self.encoder(x).float().view(len(x), self.n_latent, self.style_dim)
 
     def truncated(self, offsets: Tensor) -> Tensor:
@@ -196,7 +196,7 @@ class InDomainInversion(AlternatingMethod):
         return self.truncated(self.offsets(x))
 
     def encode(self, x: Tensor) -> Tensor:
-        """Codes of all layers by the encoder: images ``(N, C, H, H)`` in [-1, 1] to ``(N, n_latent * style_dim)``."""
+        """Truncated codes of all layers: images ``(N, C, H, H)`` in [-1, 1] to ``(N, n_latent * style_dim)``."""
         return self.codes(x).flatten(1)
 
     def mean_code(self) -> Tensor:

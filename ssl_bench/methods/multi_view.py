@@ -27,11 +27,11 @@ class MultiView(Method):
         image_shape: shape of one view; the command line takes it from the data.
         backbone: given (image_shape, 0), returns a network without classifier, from images ``(N, C, H, W)`` to features
             ``(N, feature_dim)``.
-        projector: factory (feature_dim) -> network ``(N, feature_dim) -> (N, d)``.
+        projector: given feature_dim, returns the network ``(N, feature_dim) -> (N, d)``.
         alpha: weight of the alignment of additional positives; 0.5 in Han et al.
         joint_forward: if True, pass all views through the networks as one batch, so that BatchNorm statistics are over
-            all views (released code for CIFAR-100 and Tiny-ImageNet). If False, one view at a time (released code for
-            CIFAR-10).
+            all views (Han et al.'s code for CIFAR-100 and Tiny-ImageNet). If False, pass one view at a time (their code
+            for CIFAR-10).
         **kwargs: optimizer, schedule and decay_all, see `Method`.
     """
 
@@ -51,7 +51,7 @@ class MultiView(Method):
         self.alpha, self.joint_forward = alpha, joint_forward
 
     def encode(self, x: Tensor) -> Tensor:
-        """The backbone before the projector: ``(N, C, H, W)`` normalised to ``(N, feature_dim)``."""
+        """Features of the backbone, before the projector: normalised ``(N, C, H, W)`` to ``(N, feature_dim)``."""
         return self.backbone(x).float()
 
     def embed(self, x: Tensor) -> Tensor:
@@ -83,5 +83,5 @@ class MultiView(Method):
         super().check_inputs(inputs)
         if inputs.views + inputs.generated < 2:
             raise UserError(
-                f"{type(self).__name__}: one view of each image: give --views.num_views 2, or generated views"
+                f"{type(self).__name__} got 1 view of each image, needs 2: give --views.num_views 2, or generated views"
             )

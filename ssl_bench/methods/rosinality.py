@@ -1,4 +1,4 @@
-"""Import of StyleGAN2 weights in the layout of rosinality's stylegan2-pytorch, which many trained generators have."""
+"""Import StyleGAN2 weights in the layout of rosinality's stylegan2-pytorch, a common layout of trained generators."""
 
 import argparse
 import re
@@ -14,17 +14,18 @@ Weights = dict[str, Tensor]
 
 STYLED = {"conv.weight": "conv.weight", "conv.modulation": "conv.style", "noise.weight": "strength",
           "activate.bias": "bias", "bias": "bias"}  # fmt: skip
-"""Parameters of a styled convolution or of a to-RGB layer: prefix of their name to ours; the first match counts."""
+"""Parameters of styled convolutions and to-RGB layers: prefix of the name in the checkpoint to prefix of the name here.
+The first match is used."""
 BLOCK = {"conv1.0": "conv1", "conv1.1": "conv1", "conv2.1": "conv2", "conv2.2": "conv2", "skip.1": "skip"}
 HEADS = {"final_conv.0": "conv", "final_conv.1": "conv", "final_linear.0": "hidden", "final_linear.1": "head",
          "convs.0.0": "from_image", "convs.0.1": "from_image"}  # fmt: skip
 
 
 def read_rosinality(file: str | Path) -> dict[str, Weights]:
-    """Weights of a checkpoint under this suite's names, for each of its networks ``g_ema``, ``g`` and ``d``.
+    """Read the weights of a checkpoint, renamed as in this package, for each of its networks ``g_ema``, ``g``, ``d``.
 
     Raises:
-        UserError: no such file, or it does not have that layout.
+        UserError: the file does not exist, or does not have rosinality's layout.
     """
     try:
         # Training checkpoints contain their arguments too.
@@ -55,14 +56,14 @@ def read_rosinality(file: str | Path) -> dict[str, Weights]:
 
 
 def arranged(theirs: str, value: Tensor) -> Tensor:
-    """Weights of convolutions and biases without the dimensions of length 1 that broadcast over a batch there."""
+    """Remove the dimensions of length 1 that convolution weights and biases have in the checkpoint."""
     if theirs.endswith("conv.weight") and value.ndim == 5:
         return value.squeeze(0)
     return value.flatten() if theirs.endswith("bias") else value
 
 
 def check_filter(file: str | Path, name: str, kernel: Tensor) -> None:
-    """Refuse a low-pass filter other than that of the networks here."""
+    """Refuse a low-pass filter other than [1, 3, 3, 1], the filter of the networks of this package."""
     row = kernel.new_tensor([1.0, 3.0, 3.0, 1.0]) / 8
     if kernel.shape != (4, 4) or not torch.allclose(kernel / kernel.sum(), torch.outer(row, row)):
         raise UserError(
@@ -71,7 +72,7 @@ def check_filter(file: str | Path, name: str, kernel: Tensor) -> None:
 
 
 def generator_name(theirs: str) -> str | None:
-    """This suite's name of a generator's weight."""
+    """Return the name of a generator's weight in this package, or None for an unknown weight."""
     if match := re.fullmatch(r"style\.(\d+)\.(weight|bias)", theirs):
         return f"mapping.layers.{int(match[1]) - 1}.{match[2]}"
     if theirs == "input.input":
@@ -88,7 +89,7 @@ def generator_name(theirs: str) -> str | None:
 
 
 def discriminator_name(theirs: str) -> str | None:
-    """This suite's name of a discriminator's weight."""
+    """Return the name of a discriminator's weight in this package, or None for an unknown weight."""
     layer, _, kind = theirs.rpartition(".")
     if layer in HEADS:
         return f"{HEADS[layer]}.{kind}"
@@ -97,7 +98,7 @@ def discriminator_name(theirs: str) -> str | None:
 
 
 def sizes(weights: Weights) -> str:
-    """Description of a network's size from its weights under this suite's names."""
+    """Describe the size of a network in words, given its weights under the names of this package."""
     of = {name: tuple(value.shape) for name, value in weights.items()}
     if "synthesis.constant" in of:
         layers = [of[f"synthesis.layers.{i}.bias"][0] for i in range(99) if f"synthesis.layers.{i}.bias" in of]

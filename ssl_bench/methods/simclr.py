@@ -25,12 +25,12 @@ class SimCLR(MultiView):
         image_shape: shape of one view; the command line takes it from the data.
         backbone: see `MultiView`.
         projector: see `MultiView`.
-        loss: ``info_nce``, whose negatives are the other view's only (E-SSL, CIFAR-10), or ``nt_xent``, whose negatives
-            are all views of other images (SimCLR; SupContrast, CIFAR-100 and Tiny-ImageNet).
+        loss: ``info_nce``, whose negatives are other images in the other view (E-SSL, CIFAR-10), or ``nt_xent``, whose
+            negatives are other images in all views (SimCLR; SupContrast, CIFAR-100 and Tiny-ImageNet).
         assimilation: use of views after the second: ``a2``, or ``a2_full``, which ignores `loss` and alpha.
-        temperature: cosines are divided by it.
-        base_temperature: SupContrast multiplies the whole loss by temperature / base_temperature (0.07), which its
-            learning rates are tuned for; None leaves the loss as it is.
+        temperature: divisor of the cosine similarities.
+        base_temperature: if given, the whole loss is multiplied by temperature / base_temperature. SupContrast uses
+            0.07, and its learning rates are tuned for it. If None, the loss is not scaled.
         **kwargs: alpha and joint_forward, see `MultiView`; optimizer, schedule and decay_all, see `Method`.
 
     Example:

@@ -20,7 +20,7 @@ class SimSiam(MultiView):
         image_shape: shape of one view; the command line takes it from the data.
         backbone: see `MultiView`.
         projector: see `MultiView`.
-        predictor: factory (inputs, outputs) -> network; both are the length of a projection.
+        predictor: given (inputs, outputs), returns the network; both numbers are the length of a projection.
         **kwargs: alpha and joint_forward, see `MultiView`; optimizer, schedule and decay_all, see `Method`.
 
     Example:

@@ -33,14 +33,14 @@ class SimVAE(VAE):
     6. The experiments ``simvae-<data>-released`` reproduce the released code.
 
     Args:
-        sigma2: variance of p(z | y), 0.15 as released.
+        sigma2: variance of p(z | y); the default is that of the released code.
         prior: p(y), see `set_log_prior`. ``uniform``, as in the paper, needs at least 2 views.
-        entropy_weight: weight of the entropy; 1 is the bound.
-        **kwargs: see `VAE`; beta weights entropy and log prior together.
+        entropy_weight: weight of the entropy; 1 gives the bound.
+        **kwargs: see `VAE`; beta is the weight of the sum of entropy and log prior.
 
     Attributes:
         latent_mean: running mean of the training latents, ``(L,)``; updated only if the prior is uniform.
-        latent_covariance: their running covariance, ``(L, L)``.
+        latent_covariance: running covariance of the training latents, ``(L, L)``; updated only if the prior is uniform.
 
     Example:
         ``ssl-bench bench --method simvae --data digits``
@@ -63,7 +63,7 @@ class SimVAE(VAE):
         self.register_buffer("latent_covariance", torch.eye(self.feature_dim))
 
     def objective(self, q: Posteriors) -> dict[str, Tensor]:
-        """Minus Eq. 7: terms of each image, ``(N,)``, and the scalar ``loss``, their mean over images."""
+        """Minus Eq. 7: the terms of each image, ``(N,)``, and the scalar ``loss``, minus the mean of their sum."""
         log_likelihood = q.log_likelihood.sum(0)  # sum_j log p(x^j | z^j)
         entropy = gaussian_entropy(q.log_variance).sum(0)  # -sum_j E_q log q(z^j | x^j)
         log_prior = set_log_prior(q.mean, q.log_variance, self.sigma2, self.prior)  # E_q log p(z^1, ..., z^J)
@@ -71,7 +71,7 @@ class SimVAE(VAE):
         return {"log_likelihood": log_likelihood, "entropy": entropy, "log_prior": log_prior, "loss": loss}
 
     def training_step(self, batch: Batch, batch_idx: int) -> Tensor:
-        """The loss of a batch; then update the moments of the latents."""
+        """Return the loss of a batch, and update the moments of the latents."""
         q = self.infer(batch.images)
         terms = self.objective(q)
         self.log_metrics({name: term.detach().mean() for name, term in terms.items()})
@@ -81,7 +81,7 @@ class SimVAE(VAE):
 
     @torch.no_grad()
     def update_latent_moments(self, mean: Tensor, log_variance: Tensor) -> None:
-        """Move the running moments towards those of posteriors ``(J, N, L)``; DDP keeps the first rank's."""
+        """Update the running moments from posteriors ``(J, N, L)``; under DDP, those of the first rank are kept."""
         mean = mean.flatten(0, 1)
         centred = mean - self.latent_mean
         covariance = (centred[:, :, None] * centred[:, None]).mean(0)  # autocast would round a matrix product
@@ -90,7 +90,7 @@ class SimVAE(VAE):
         self.latent_covariance.lerp_(covariance, MOMENTUM)
 
     def prior_latents(self, noise: Tensor) -> Tensor:
-        """Latents of one view: N(0, (1 + sigma^2) I); under the uniform prior, N(latent_mean, latent_covariance)."""
+        """Latents of one view: N(0, (1 + sigma^2) I), or under the uniform prior N(latent_mean, latent_covariance)."""
         if self.prior == "uniform":
             scale: Tensor = torch.linalg.cholesky(self.latent_covariance)
             return self.latent_mean + noise @ scale.mT

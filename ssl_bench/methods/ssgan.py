@@ -29,12 +29,12 @@ class SSGAN(Adversarial):
     The discriminator minimises its adversarial loss plus beta times the cross-entropy of the rotations of real images.
     The generator minimises its adversarial loss plus alpha times the cross-entropy of the rotations of its images, as
     predicted by the discriminator. These are Eq. 3 and Eq. 2 of Raj & Samala, with the sign of the value function V
-    reversed in both: as printed, each network would optimise V in the direction of the other. Only images that are not
-    rotated enter the adversarial loss. With alpha = beta = 0 this is SNGAN (Miyato et al. 2018).
+    reversed in both: as printed, each network would optimise V in the other network's direction. Only images that are
+    not rotated enter the adversarial loss. With alpha = beta = 0 the method is SNGAN (Miyato et al. 2018).
 
-    `schedule` sets the learning-rate decay. ``exponential_step`` (EI in the paper) multiplies the rate by gamma after
-    every iteration, ``exponential_epoch`` (EE) after every epoch. ``exponential`` spreads the factor gamma of an epoch
-    evenly over its iterations. An iteration is one batch, on which the discriminator makes one step.
+    `schedule` sets the learning-rate decay. ``exponential_step`` (EI in Raj & Samala) multiplies the rate by gamma
+    after every iteration, ``exponential_epoch`` (EE) after every epoch. ``exponential`` spreads the factor gamma of an
+    epoch evenly over its iterations. An iteration is one batch, on which the discriminator makes one step.
 
     Args:
         image_shape: (C, H, H) of one image; the command line takes it from the data.
@@ -45,10 +45,10 @@ class SSGAN(Adversarial):
         orientations: ``all`` rotates every fourth image into all four orientations, as in Chen et al.; ``one`` uses
             every image in a single orientation, as in the library torch-mimicry.
         alpha: weight of the rotation task of generated images in the generator's loss.
-        alpha_schedule: a factor on alpha over the run; ``{kind: linear}`` anneals alpha to 0, which the papers suggest
-            so that the generator can converge to the distribution of the data.
+        alpha_schedule: schedule of a factor on alpha; by default alpha is constant. ``{kind: linear}`` anneals alpha to
+            0. The papers suggest this, so that the generator can converge to the distribution of the data.
         beta: weight of the rotation task of real images in the discriminator's loss.
-        penalty_weight: weight of the gradient penalty; 10 in WGAN-GP, 0 leaves it out.
+        penalty_weight: weight of the gradient penalty; 10 in WGAN-GP. Zero omits the penalty.
         layer: number of the discriminator's block whose features are scored, counted from 1; the last block by default.
         **kwargs: see `Adversarial`.
 
@@ -133,11 +133,11 @@ class SSGAN(Adversarial):
 
         Args:
             x: images ``(M, C, H, H)`` that are not rotated.
-            task: the first N of them, or none for logits only.
+            task: the first N of these images, for the rotation task. If None, only logits are computed.
 
         Returns:
-            The logits, and the scalars ``rotation`` (cross-entropy, nats) and ``rotation_accuracy``, if there is a
-            task.
+            The logits, and the scalars ``rotation`` (cross-entropy, nats) and ``rotation_accuracy`` (percent) by name;
+            there are no scalars if `task` is None.
         """
         if task is None:
             return self.logits(x), {}
@@ -168,13 +168,14 @@ class SSGAN(Adversarial):
         super().check_inputs(inputs)
         if self.beta and inputs.images < NUM_ROTATIONS * self.accumulate:
             raise UserError(
-                f"SSGAN: a batch of {inputs.images} images in {self.accumulate} parts, of each of which a quarter is "
-                f"rotated: give a --data.batch_size of {NUM_ROTATIONS * self.accumulate} or more, and as many images"
+                f"SSGAN: a batch of {inputs.images} images in {self.accumulate} parts is too small to rotate a quarter "
+                f"of each part: give a --data.batch_size of {NUM_ROTATIONS * self.accumulate} or more, and as many "
+                "images"
             )
 
 
 class RotationDiscriminator(Discriminator):
-    """A discriminator with another head for the four rotations: ``(N, C, H, H) -> (N, 1 + 4)``.
+    """A discriminator with a second head for the four rotations: ``(N, C, H, H) -> (N, 1 + 4)``.
 
     Args:
         network: given (image_shape, outputs), returns the discriminator.
@@ -192,8 +193,8 @@ class RotationDiscriminator(Discriminator):
                 f"SSGAN: discriminator {type(upright).__name__}: give one whose outputs are a head of features"
             )
         self.network = upright
-        # The head of another such network: of the same kind, and with a norm of its own. One head with five outputs
-        # would be divided by the norm of all five.
+        # The head of a second network of the same class, so that its weights are normalised separately. A single head
+        # with five outputs would be divided by the norm of all five.
         self.rotation = rotation.head
         self.feature_dim = self.network.feature_dim
 

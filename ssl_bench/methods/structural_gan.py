@@ -31,13 +31,13 @@ DISTANCES = {"jensen_shannon": jensen_shannon, "bhattacharyya": bhattacharyya}
 
 @dataclass(frozen=True)
 class RealImages:
-    """Real images and the keys by which neighbours are found, the same for both networks' losses.
+    """Real images, and the keys by which the losses of both networks find neighbours.
 
     Attributes:
         x: images ``(N, ...)``.
-        keys: features of the averaged discriminator, ``(N, feature_dim)``; empty without Eq. 6.
-        candidates: keys of the images of the batch that can be neighbours: these, or with `global_batch` those of all
-            processes.
+        keys: features of the averaged discriminator, ``(N, feature_dim)``; empty if Eq. 6 is omitted.
+        candidates: keys of the images of the batch that can be neighbours: the images of this process or, with
+            `global_batch`, those of all processes.
     """
 
     x: Tensor
@@ -64,8 +64,9 @@ class StructuralGAN(Adversarial):
     to the z of real and of generated images (Eq. 2 to 5). It maximises the similarity of real images with their nearest
     neighbours and minimises that of generated images with their nearest real images (Eq. 6). The spectral norm of its
     Jacobian is kept near a target, and the norm of e above 1 (Eq. 7). The generator minimises the distance and
-    maximises the similarity of its images with their neighbours; Eq. 7 does not depend on it. Defaults are those of the
-    released code, except for `fake_neighbours`: that code skips the nearest neighbour of a generated image.
+    maximises the similarity of its images with their neighbours; Eq. 7 does not depend on the generator. Defaults are
+    those of the released code, except for `fake_neighbours`: the released code skips the nearest neighbour of a
+    generated image.
 
     Args:
         image_shape: shape of one image; the command line takes it from the data.
@@ -74,21 +75,21 @@ class StructuralGAN(Adversarial):
         embedding_dim: p, length of z.
         distance: distance of the Gaussians: Jensen-Shannon divergence (Eq. 4) or Bhattacharyya distance (Eq. 5).
         covariance: ``full`` as in the released code, or ``diagonal`` as in the paper, see `losses.structural`.
-        ridge: added to the covariance, times 1 / p; 0 gives the paper's equations as printed.
-        global_batch: fit the Gaussians to, and find neighbours in, the batch of all processes. Otherwise each process
-            uses its own, as in the released code. BatchNorm of the generator is then global with
-            ``--trainer.sync_batchnorm true``.
-        neighbours: K, neighbours of each image. The paper does not give it; the released default is 1.
-        fake_neighbours: neighbours of a generated image: the ``nearest`` real images, or as ``released`` the 2nd to
-            (K+1)th.
-        queue_size: number of real images of earlier batches that can be neighbours too.
-        cluster_weight: lambda_c of Eq. 8, weight of Eq. 6; 0 leaves out Eq. 6 and the queue.
-        smoothness_weight: lambda_s of Eq. 8, weight of Eq. 7; 0 leaves out Eq. 7.
-        norm_weight: lambda_h of Eq. 7, weight of the norm of e.
+        ridge: ridge / p is added to the variances; zero gives the paper's equations as printed.
+        global_batch: if True, the Gaussians are fitted to the batch of all processes, and neighbours are searched in
+            it. If False, each process uses its own batch, as in the released code. The generator's BatchNorm statistics
+            are global only with ``--trainer.sync_batchnorm true``.
+        neighbours: K, number of neighbours of each image. The paper does not state it; the released default is 1.
+        fake_neighbours: neighbours of a generated image: ``nearest`` uses the K nearest real images, ``released`` the
+            2nd to (K+1)th nearest, as the released code does.
+        queue_size: number of real images of earlier batches that can also be neighbours.
+        cluster_weight: lambda_c of Eq. 8, weight of Eq. 6; zero omits Eq. 6 and the queue.
+        smoothness_weight: lambda_s of Eq. 8, weight of Eq. 7; zero omits Eq. 7.
+        norm_weight: lambda_h of Eq. 7, weight of the penalty on the norm of e.
         norm_side: norms of e that are penalised: ``below`` 1 as in the released code, ``above`` 1 as Eq. 7 is printed.
         lipschitz: Lip of Eq. 7, target of the Jacobian's spectral norm.
-        power_iterations: S, power iterations for the spectral norm. Before training one iteration finds 0.4 to 0.5 of
-            the norm, two find 0.9.
+        power_iterations: S, number of power iterations for the spectral norm. Before training, the estimate after one
+            iteration is 0.4 to 0.5 times the norm, after two 0.9 times.
         lazy: evaluate the Jacobian's term on every lazy-th batch only, with lazy times its weight.
         **kwargs: see `Adversarial`.
 
@@ -186,10 +187,10 @@ class StructuralGAN(Adversarial):
         return StructuralLoss(loss, named(determinants, "generator_"), z_real=z_real)
 
     def embed(self, x: Tensor) -> tuple[Tensor, Tensor | None]:
-        """e of images ``(M, p)``, and on lazy steps the spectral norm of the Jacobian at each ``(M,)``."""
+        """Embeddings e ``(M, p)`` of images and, on lazy steps, the spectral norm ``(M,)`` of the Jacobian at each."""
         if self.smoothness_weight and self.is_lazy_step(self.lazy):
-            # `forward`, because a compiled network can be differentiated only once. It is evaluated in float32 whatever
-            # the precision; e in lower precision would take one more pass.
+            # `forward` is not compiled: a compiled network can be differentiated only once. It is evaluated in float32
+            # at any precision, because e in lower precision would take one more pass.
             return jacobian_norm(self.discriminator.forward, x, self.power_iterations)
         return self.discriminator(x).float(), None
 
@@ -206,7 +207,7 @@ class StructuralGAN(Adversarial):
         return self.encode(x)
 
     def all_ranks(self, x: Tensor) -> Tensor:
-        """Rows of the batch that the losses compare, with gradients: of all processes or of this one."""
+        """Rows ``(N, ...)`` of all processes with `global_batch`, else those of this process; with gradients."""
         return gather(x) if self.global_batch else x
 
     def candidates(self, real: RealImages, z_real: Tensor, queue: FeatureQueue) -> tuple[Tensor, Tensor]:
@@ -227,8 +228,8 @@ class StructuralGAN(Adversarial):
     def finish(self, parts: list[RealImages], losses: list[StructuralLoss]) -> None:
         """Enqueue the real images of all processes.
 
-        Keys are those of the averages before this batch. z are those of the generator's loss, that is after the
-        discriminator's step; on batches without a step of the generator they are those of the discriminator's loss.
+        The keys are computed before the steps on this batch. z comes from the generator's loss, which is computed after
+        the discriminator's step; on batches without a generator step, z comes from the discriminator's loss.
         """
         if self.queue is not None:
             for part, loss in zip(parts, losses, strict=True):
@@ -241,7 +242,7 @@ class StructuralGAN(Adversarial):
         fitted = part * inputs.processes if self.global_batch else part
         if self.ridge == 0 and self.covariance == "full" and fitted <= dim:
             raise UserError(
-                f"StructuralGAN: {fitted} images have no determinant of a {dim} x {dim} covariance: give "
+                f"StructuralGAN: the {dim} x {dim} covariance of {fitted} images is singular: give "
                 f"--method.ridge 0.5, --method.covariance diagonal or more than {dim} images at a time"
             )
         if self.queue is None:

@@ -26,8 +26,8 @@ class StyleGAN2(Adversarial):
 
     A lazy regulariser is evaluated on every k-th batch only. There it is added to the loss with k times its weight, and
     the optimizer makes one step on the sum. In the paper the regulariser has a separate optimizer step, so k batches
-    take k + 1 steps. To compensate, it multiplies Adam's learning rate by c = k / (k + 1) and raises its betas to the
-    power c (appendix B). Here the number of steps does not change, so there is nothing to compensate.
+    take k + 1 steps. To compensate, the paper multiplies Adam's learning rate by c = k / (k + 1) and raises its betas
+    to the power c (appendix B). Here the number of steps does not change, so there is nothing to compensate.
 
     Args:
         image_shape: (C, H, H) of one image; the command line takes it from the data.
@@ -36,7 +36,7 @@ class StyleGAN2(Adversarial):
         r1_weight: gamma. The weight of R1 is half of it; zero omits R1. The paper's code suggests 0.0002 H^2 / batch
             size as a first value.
         r1_every: evaluate R1 on every r1_every-th batch only, with r1_every times its weight.
-        path_weight: weight of the squared difference of path lengths from their moving average; 0 leaves it out.
+        path_weight: weight of the squared difference of path lengths from their moving average; zero omits the penalty.
         path_every: evaluate path lengths on every path_every-th batch only, with path_every times the weight. Path
             lengths are computed for half as many synthetic images as the batch has.
         augment: augmentation of the real and generated images that the discriminator receives in both losses, such as
@@ -152,7 +152,7 @@ class StyleGAN2(Adversarial):
         return self.generator_ema.codes(z)
 
     def mean_code(self, n: int = 4096, generator: Generator | None = None) -> Tensor:
-        """Mean ``(style_dim,)`` of n codes, towards which codes are truncated; by default always the same codes."""
+        """Mean ``(style_dim,)`` of n codes, towards which codes are truncated; by default the same in every call."""
         return self.generator_ema.mean_code(n, generator)
 
     def synthesize(self, codes: Tensor) -> Tensor:

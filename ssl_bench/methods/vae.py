@@ -18,12 +18,12 @@ from ssl_bench.ranges import NonNegativeFloat, PositiveFloat, PositiveInt, check
 
 
 class Posteriors(NamedTuple):
-    """Posteriors q(z^j | x^j) of the J views of N images, and the decoder's fit at one sample of each.
+    """Posteriors q(z^j | x^j) of the J views of N images, and the log likelihood at one sample of each.
 
     Attributes:
-        mean: ``(J, N, L)``.
-        log_variance: ``(J, N, L)``.
-        log_likelihood: log p(x^j | z^j) at a sample z^j of q(z^j | x^j): ``(J, N)``, in nats.
+        mean: means ``(J, N, L)``.
+        log_variance: log variances ``(J, N, L)``.
+        log_likelihood: log p(x^j | z^j) at a sample z^j of q(z^j | x^j), ``(J, N)``, in nats.
     """
 
     mean: Tensor
@@ -35,20 +35,20 @@ class Posteriors(NamedTuple):
 class VAE(Method):
     """VAE (Kingma & Welling 2014); with beta other than 1, beta-VAE (Higgins et al. 2017).
 
-    Minimises ``-log p(x | z) + beta * KL(q(z | x) || N(0, I))`` in nats, with one sample of z and the KL in closed
-    form, summed over views and averaged over images. Each view is treated as an image. The VAE baseline released with
-    SimVAE samples the KL instead and weights its entropy by 2 pi.
+    It minimises ``-log p(x | z) + beta * KL(q(z | x) || N(0, I))`` in nats, with one sample of z and the KL in closed
+    form. Each view is treated as an image: the loss is summed over views and averaged over images. The VAE baseline in
+    SimVAE's released code estimates the KL from a sample instead, and weights the entropy in it by 2 pi.
 
     Args:
         image_shape: shape of one image; the command line takes it from the data.
-        encoder: factory (image_shape, 2 * latent_dim) -> network whose outputs are the posterior's mean and log
+        encoder: given (image_shape, 2 * latent_dim), returns the network whose outputs are the posterior's mean and log
             variance.
-        decoder: factory (latent_dim, image_shape) -> network from latents to logits of images.
+        decoder: given (latent_dim, image_shape), returns the network from latents to logits of images.
         latent_dim: length of z.
         beta: weight of the KL.
-        likelihood: p(x | z). ``gaussian`` with the decoder's sigmoid as its mean, or ``bernoulli``.
-        variance: variance of the Gaussian likelihood. A Bernoulli likelihood has none; its logarithm is divided by
-            this value (1 is the true likelihood, SimVAE's released code uses 0.01005).
+        likelihood: p(x | z): ``gaussian``, whose mean is the sigmoid of the decoder's output, or ``bernoulli``.
+        variance: variance of the Gaussian likelihood. A Bernoulli log likelihood is divided by this value: 1 gives the
+            true likelihood, and SimVAE's released code uses 0.01005.
         **kwargs: optimizer, schedule and decay_all, see `Method`.
 
     Example:
@@ -96,10 +96,10 @@ class VAE(Method):
         return Posteriors(*(term.unflatten(0, views.shape[:2]) for term in terms))
 
     def objective(self, q: Posteriors) -> dict[str, Tensor]:
-        """Negative evidence lower bound (Kingma & Welling, Eq. 10), the KL weighted by beta.
+        """Negative evidence lower bound (Kingma & Welling, Eq. 10), with the KL weighted by beta.
 
         Returns:
-            Terms of each image by name, ``(N,)``, and the scalar ``loss``, their mean over images.
+            The terms of each image, ``(N,)``, by name; and the scalar ``loss``, the mean over images of their sum.
         """
         log_likelihood = q.log_likelihood.sum(0)
         kl = kl_to_standard_normal(q.mean, q.log_variance).sum(0)
@@ -113,7 +113,7 @@ class VAE(Method):
         return terms["loss"]
 
     def sample(self, n: int, generator: Generator | None = None) -> Tensor:
-        """n images ``(n, C, H, W)`` in [0, 1] from latents of the prior."""
+        """n samples ``(n, C, H, W)`` in [0, 1], from latents of the prior."""
         return self.decode(self.latents(n, generator))
 
     def latents(self, n: int, generator: Generator | None = None) -> Tensor:
@@ -122,11 +122,11 @@ class VAE(Method):
         return torch.randn(n, self.feature_dim, generator=generator, device=device).to(self.device)
 
     def decode(self, z: Tensor) -> Tensor:
-        """Images ``(n, C, H, W)`` in [0, 1]: the decoder at the prior's latents that belong to standard normal z."""
+        """Images ``(n, C, H, W)`` in [0, 1]; `prior_latents` maps standard normal z to latents of the prior first."""
         return self.decoder(self.prior_latents(z)).float().sigmoid()
 
     def prior_latents(self, noise: Tensor) -> Tensor:
-        """Latents of the prior from standard normal noise ``(n, latent_dim)``."""
+        """Map standard normal noise ``(n, latent_dim)`` to latents of the prior, of the same shape."""
         return noise
 
     def reconstruct(self, x: Tensor) -> Tensor:

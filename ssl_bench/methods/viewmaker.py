@@ -20,8 +20,8 @@ class ViewMaker(AlternatingMethod, SimCLR):
 
     The viewmaker perturbs the last `num_learned_views` views of an image. On each batch the encoder makes a step that
     lowers SimCLR's loss. Then the viewmaker makes a step that raises the same loss, on new random perturbations. The
-    loss includes the alignment of additional positives (A2, see `MultiView`), so the viewmaker also reduces the
-    similarity of these.
+    loss includes the alignment of additional positives (A2, see `MultiView`), so the viewmaker also reduces their
+    similarity with the pair.
 
     In the code released with "Constructive Assimilation" the viewmaker increases that alignment, alpha has no effect,
     and the alignment is computed between views 1 and 2 instead of 1 and 3. Its InfoNCE uses only the first view as
@@ -35,8 +35,8 @@ class ViewMaker(AlternatingMethod, SimCLR):
         viewmaker: given image_shape, returns the network from images in [0, 1] to views of the same shape.
         num_learned_views: number of views, counted from the last, that the viewmaker perturbs. With 2 views, 2 is the
             method of Tamkin et al. and 1 is A1; with 3 views, 1 is A2.
-        viewmaker_optimizer: optimizer of the viewmaker. Default: Adam with learning rate 1e-3. The encoder's is
-            `optimizer`.
+        viewmaker_optimizer: optimizer of the viewmaker; by default Adam with learning rate 1e-3. The encoder is trained
+            with `optimizer`.
         **kwargs: other arguments of `SimCLR`, `MultiView` and `Method`; schedule and decay_all apply to both networks.
 
     Example:
@@ -80,7 +80,7 @@ class ViewMaker(AlternatingMethod, SimCLR):
         return Loss(-self.objective(self.embed_views(self.perturb(views)))["loss"])
 
     def perturb(self, views: Tensor) -> Tensor:
-        """Normalised views ``(J, N, C, H, W)``, of which the viewmaker perturbs the last `num_learned_views`."""
+        """Perturb the last `num_learned_views` of normalised views ``(J, N, C, H, W)`` by the viewmaker."""
         inputs = views[-self.num_learned_views :]
         images = inputs.flatten(0, 1)
         if isinstance(self.views, InvertibleViews):
@@ -90,7 +90,7 @@ class ViewMaker(AlternatingMethod, SimCLR):
         return torch.cat([views[: -self.num_learned_views], images.view_as(inputs)])
 
     def training_step(self, batch: Batch, batch_idx: int) -> dict[str, Tensor]:  # type: ignore[override]
-        """The encoder's step on a batch, then the viewmaker's."""
+        """Make a step of the encoder on a batch, then a step of the viewmaker."""
         self.step = self.global_step
         terms, _ = self.step_optimizer("encoder", [batch.images])
         viewmaker_terms, _ = self.step_optimizer("viewmaker", [batch.images])
@@ -100,10 +100,10 @@ class ViewMaker(AlternatingMethod, SimCLR):
         return terms
 
     def check_inputs(self, inputs: TrainingInputs) -> None:
-        """Refuse fewer views than the viewmaker is to make."""
+        """Refuse fewer views than the viewmaker perturbs."""
         super().check_inputs(inputs)
         if not inputs.generated and inputs.views < self.num_learned_views:
             raise UserError(
-                f"ViewMaker: {self.num_learned_views} views to be made of {inputs.views}: give a --views.num_views "
-                f"of {self.num_learned_views} or more, or a smaller --method.num_learned_views"
+                f"ViewMaker: num_learned_views is {self.num_learned_views}, got {inputs.views} views: give a "
+                f"--views.num_views of {self.num_learned_views} or more, or a smaller --method.num_learned_views"
             )

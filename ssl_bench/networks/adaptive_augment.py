@@ -1,4 +1,4 @@
-"""ADA: augmentation of a discriminator's inputs, the stronger the more it over-fits."""
+"""ADA: augmentation of a discriminator's inputs that becomes more frequent while the discriminator over-fits."""
 
 from typing import Annotated
 
@@ -13,22 +13,21 @@ Target = Annotated[float, Interval(-1, 1, closed="neither")]
 
 @check_ranges
 class AdaptiveAugment(Network):
-    """ADA (Karras et al. 2020, arXiv 2006.06676): augmentation whose probability rises while the discriminator
-    over-fits.
+    """ADA (Karras et al. 2020, arXiv 2006.06676): augmentation with a probability adapted to over-fitting.
 
-    The transforms are the paper's set "bgc" (Fig. 4). Each is applied to each image with probability p. Pixels and
-    geometry: flips, rotations by multiples of 90 degrees, translation by whole pixels, scaling, rotation before and
-        after anisotropic scaling, translation by fractions of a pixel. Colour: brightness, contrast, inversion of luma,
-        hue, saturation. p rises while the mean sign of the logits of real images (r_t, section 3) exceeds `target`, and
-        falls otherwise.
+    The transforms are the paper's set "bgc" (Fig. 4). Each transform is applied to each image with probability p. The
+    transforms of pixels and geometry are flips, rotations by multiples of 90 degrees, translation by whole pixels,
+    scaling, rotation before and after anisotropic scaling, and translation by fractions of a pixel. The transforms of
+    colour are brightness, contrast, inversion of luma, hue and saturation. The probability p increases while the mean
+    sign of the logits of real images (r_t, section 3) exceeds `target`, and decreases otherwise.
 
-    All geometry is one bilinear resampling with reflected borders; the paper resamples at twice the size with a
-    wavelet filter (sym6).
+    All transforms of geometry are applied by one bilinear resampling with reflected borders. The paper resamples at
+    twice the size with a wavelet filter (sym6).
 
     Args:
         target: target of the mean sign of the logits of real images.
-        images: number of real images after which p can have risen from 0 to 1; a larger number adapts more slowly.
-        every: batches between two changes of p.
+        images: number of real images in which p can increase from 0 to 1; with a larger number, p changes more slowly.
+        every: number of batches between two changes of p.
 
     Attributes:
         p: the probability, a scalar.
@@ -66,7 +65,7 @@ class AdaptiveAugment(Network):
             return y.mean(1, keepdim=True) if x.shape[1] == 1 else y
 
     def with_probability_p(self, values: Tensor, neutral: float) -> Tensor:
-        """Each image's values ``(..., n)`` with probability p, else the neutral value."""
+        """Keep each image's values ``(..., n)`` with probability p, else replace them by the neutral value."""
         return torch.where(torch.rand(values.shape[-1], device=self.p.device) < self.p, values, neutral)
 
     def geometry(self, n: int, size: int) -> Tensor:
@@ -77,7 +76,7 @@ class AdaptiveAugment(Network):
         quarter_turns = self.with_probability_p(torch.randint(0, 4, (n,), device=device) * (torch.pi / 2), 0.0)
         whole = self.with_probability_p((uniform(2, n, device=device) * size / 8).round() * (2 / size), 0.0)
         scale = self.with_probability_p(torch.exp2(0.2 * torch.randn(n, device=device)), 1.0)
-        # At least one of the two rotations takes place with probability p, as for all other transforms.
+        # The probability that at least one of the two rotations is applied is p, as for all other transforms.
         rotated = torch.rand(2, n, device=device) < 1 - (1 - self.p).sqrt()
         angles = torch.where(rotated, uniform(2, n, device=device) * torch.pi, 0.0)
         stretch = self.with_probability_p(torch.exp2(0.2 * torch.randn(n, device=device)), 1.0)

@@ -7,14 +7,14 @@ from ssl_bench.networks.interfaces import Network
 
 
 class SelfAttention(Network):
-    """Non-local block of SAGAN (Zhang et al. 2019) as in BigGAN: ``(N, C, H, W)`` to the same shape.
+    """Self-attention of SAGAN (Zhang et al. 2019) as in BigGAN: ``(N, C, H, W)`` to the same shape.
 
-    Keys and values are max-pooled by two; the output is added with a learned gain initialised to 0. Networks that use
-    it normalise its weights spectrally. The products are explicit, since fused attention kernels have no second
-    derivative, which gradient penalties need.
+    Keys and values are max-pooled by two. The output is multiplied by a learned gain, initialised to 0, and added to
+    the input. Spectral normalisation is left to the network that contains the block. The products are explicit, because
+    gradient penalties need second derivatives, which fused attention kernels do not have.
 
     Args:
-        channels: C; queries and keys have C // 8 channels, values C // 2.
+        channels: C. Queries and keys have C // 8 channels, values have C // 2.
     """
 
     def __init__(self, channels: int):
@@ -27,7 +27,7 @@ class SelfAttention(Network):
         self.gain = nn.Parameter(torch.zeros(()))
 
     def forward(self, x: Tensor) -> Tensor:
-        """``(N, C, H, W)``, H and W 2 or more, to the same shape."""
+        """``(N, C, H, W)`` to the same shape; H and W must be at least 2."""
         query, key, value = (part(x).flatten(2) for part in (self.query, self.key, self.value))
         weights = (query.transpose(1, 2) @ key).softmax(-1)  # (N, H W, H W / 4)
         attended: Tensor = self.output((value @ weights.transpose(1, 2)).unflatten(2, x.shape[2:]))

@@ -1,9 +1,9 @@
 """BigGAN's generator and discriminator (Brock et al. 2019), without classes.
 
-Every weight is spectrally normalised and initialised orthogonally; each stage has one residual block. At 32 px they
-have 4.28 M and 4.20 M parameters, the BigGAN of the structural GAN's Table 4 (4.3 M and 4.2 M). Without classes there
-is nothing to condition BatchNorm on, so the generator's is unconditional and the latent enters at the first layer only,
-as in BigGAN's CIFAR setting.
+Every weight is spectrally normalised and initialised orthogonally; each stage has one residual block. At 32 px,
+generator and discriminator have 4.28 M and 4.20 M parameters, like the BigGAN in Table 4 of the structural GAN paper
+(4.3 M and 4.2 M). Without classes, the generator's BatchNorm is unconditional, and the latent is an input of the first
+layer only, as in BigGAN's CIFAR setting.
 """
 
 import itertools
@@ -25,7 +25,7 @@ class BigGANGenerator(Network):
 
     Args:
         latent_dim: length of one latent.
-        image_shape: (C, H, H) of one image, see `arrangement`; self-attention at 64 px if that size occurs.
+        image_shape: (C, H, H) of one image, see `arrangement`. From 64 px on, self-attention follows the fourth stage.
         width: BigGAN's ``ch``; 64 for CIFAR, 96 for ImageNet.
 
     Raises:
@@ -63,8 +63,9 @@ class BigGANGenerator(Network):
 class BigGANDiscriminator(HeadedDiscriminator):
     """Images to vectors: ``(N, C, H, W) -> (N, outputs)``; images of a batch do not interact.
 
-    Up to 63 px it has the CIFAR layout: four blocks, the first two of which halve the image. Up to 127 px it has the
-    layout for 64 px with five blocks, above that the one for 128 px with six blocks and self-attention after the first.
+    Below 64 px it has the CIFAR layout of four blocks, of which the first two halve the image. From 64 px on it has the
+    64-px layout of five blocks. From 128 px on it has the 128-px layout of six blocks, with self-attention after the
+    first block.
 
     Args:
         image_shape: (C, H, W) of one image; H and W 8 or more.
@@ -72,7 +73,7 @@ class BigGANDiscriminator(HeadedDiscriminator):
         width: BigGAN's ``ch``; 64 for CIFAR, 96 for ImageNet.
 
     Raises:
-        UserError: the images are smaller, or the inputs are not images.
+        UserError: the inputs are not images, or are smaller than 8 px.
     """
 
     def __init__(self, image_shape: tuple[int, ...], outputs: PositiveInt, width: PositiveInt = 64):
@@ -115,7 +116,7 @@ class UpBlock(Network):
         """``(N, inputs, H, W) -> (N, outputs, 2 H, 2 W)``."""
         y: Tensor = self.conv1(F.interpolate(self.norm1(x).relu(), scale_factor=2))
         y = self.conv2(self.norm2(y).relu())
-        # A 1x1 convolution commutes with repeating pixels, and needs a quarter of the operations before it.
+        # A 1x1 convolution commutes with repeating pixels; before it, the convolution takes a quarter of the time.
         y = y + F.interpolate(self.shortcut(x), scale_factor=2)
         return y
 

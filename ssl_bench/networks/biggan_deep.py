@@ -13,13 +13,14 @@ from ssl_bench.ranges import PositiveInt, check_ranges
 
 
 def arrangement(image_shape: tuple[int, ...]) -> tuple[int, list[int]]:
-    """The size of the first feature map and the channels before each doubling and at the end, in units of ``ch``.
+    """Return the size of the first feature map, and the channels of every stage in units of ``ch``.
 
-    32 px is the published CIFAR layout, 64 and 128 px those of ImageNet (Brock et al. 2019, appendix B). Sizes in
-    between have the stages of the next smaller one, smaller sizes have fewer stages of the CIFAR layout.
+    The channels are those before each doubling and after the last one. The layout at 32 px is the published one for
+    CIFAR, the layouts at 64 and 128 px are those for ImageNet (Brock et al. 2019, appendix B). Sizes between these have
+    the stages of the next smaller size. Sizes below 32 px have fewer stages of the CIFAR layout.
 
     Raises:
-        UserError: an unsupported size, see `doublings`.
+        UserError: the size is not supported, see `doublings`.
     """
     bottom, stages = doublings(image_shape)
     return bottom, {4: [16, 16, 8, 4, 2], 5: [16, 16, 8, 4, 2, 1]}.get(stages, [4] * (stages + 1))
@@ -29,11 +30,11 @@ def arrangement(image_shape: tuple[int, ...]) -> tuple[int, list[int]]:
 class BigGANDeepGenerator(Network):
     """Latents to images in [-1, 1]: ``(N, latent_dim) -> (N, C, H, H)``.
 
-    As in the structural GAN's release, the conditional BatchNorms take the latent only, after a linear layer of the
-    same length, and no classes. Every weight is spectrally normalised. Each stage has two residual blocks, the second
-    of which doubles the image; from 64 px on there is self-attention at 64 px (after the fourth stage). Initialisation
-    follows the release: Kaiming-normal below 64 px, orthogonal from 64 px on. 5.03 M parameters at 32 px (the paper
-    states 4.9 M).
+    As in the structural GAN's released code, the conditional BatchNorms depend on the latent only, not on classes. The
+    latent first passes a linear layer that keeps its length. Every weight is spectrally normalised. Each stage has two
+    residual blocks, and the second block doubles the image. From 64 px on, self-attention follows the fourth stage, at
+    64 px. As in the released code, initialisation is Kaiming-normal below 64 px and orthogonal from 64 px on. At 32 px
+    there are 5.03 M parameters (the paper states 4.9 M).
 
     Args:
         latent_dim: length of one latent.
@@ -82,9 +83,9 @@ class BigGANDeepGenerator(Network):
 
 
 class BottleneckBlock(Network):
-    """1x1, 3x3, 3x3 and 1x1 convolutions, each after conditional BatchNorm and ReLU, through a quarter of the channels.
+    """Residual block of 1x1, 3x3, 3x3 and 1x1 convolutions, each after conditional BatchNorm and ReLU.
 
-    The shortcut drops surplus channels.
+    The hidden layers have a quarter of the input channels. The shortcut drops surplus channels.
     """
 
     def __init__(self, inputs: int, outputs: int, latent_dim: int, up: bool):
@@ -122,7 +123,7 @@ class ConditionalBatchNorm(Network):
         self.bias = nn.Linear(latent_dim, channels, bias=False)
 
     def forward(self, x: Tensor, z: Tensor) -> Tensor:
-        """``(N, channels, H, W)`` and ``(N, latent_dim)`` to the shape of the first."""
+        """Feature maps ``(N, channels, H, W)`` and latents ``(N, latent_dim)`` to ``(N, channels, H, W)``."""
         gain, bias = (part(z)[:, :, None, None] for part in (self.gain, self.bias))
         y: Tensor = self.norm(x) * (1 + gain) + bias
         return y

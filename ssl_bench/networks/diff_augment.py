@@ -1,4 +1,4 @@
-"""DiffAugment: differentiable augmentation of real and generated images, against over-fitting of a discriminator."""
+"""DiffAugment: differentiable augmentation of real and generated images that reduces a discriminator's over-fitting."""
 
 import torch
 from torch import Tensor
@@ -7,12 +7,12 @@ from ssl_bench.networks.interfaces import Network
 
 
 class DiffAugment(Network):
-    """DiffAugment (Zhao et al. 2020, arXiv 2006.10738): images of about [-1, 1], ``(N, C, H, W)``, differentiable.
+    """DiffAugment (Zhao et al. 2020, arXiv 2006.10738) of images ``(N, C, H, W)`` in about [-1, 1].
 
     Args:
-        color: add -0.5 to 0.5 to the brightness, scale saturation by 0 to 2 and contrast by 0.5 to 1.5.
-        translation: translate by up to an eighth of the image, with zero padding.
-        cutout: set a square of half the image's side to 0, at a random position.
+        color: if True, add -0.5 to 0.5 to the brightness, scale saturation by 0 to 2 and contrast by 0.5 to 1.5.
+        translation: if True, translate by up to an eighth of the image, with zero padding.
+        cutout: if True, set a square of half the image's side to 0, at a random position.
     """
 
     def __init__(self, color: bool = True, translation: bool = True, cutout: bool = True):

@@ -17,18 +17,20 @@ Norm = Literal["group", "spectral"]
 class GroupNormResNet(HeadedDiscriminator):
     """ResNet-18 with average pooling, GroupNorm and ELU: ``(N, C, H, W) -> (N, outputs)``.
 
-    Structural Adversarial Objectives, appendix A.1, and its release. Up to 64 px there are four stages and the last
-    three halve the image (32 -> 4, 28 -> 3, 8 -> 1). Above 64 px there are two first stages and all five stages halve
-    the image (128 -> 4). 11.49 M parameters at 32 px with 128 outputs.
+    This is the network of the structural GAN (arXiv 2310.00357, appendix A.1) and of its released code. Up to 64 px
+    there are four stages, and the last three halve the image (32 -> 4, 28 -> 3, 8 -> 1). Above 64 px the first stage
+    occurs twice, and all five stages halve the image (128 -> 4). With 128 outputs there are 11.49 M parameters at
+    32 px.
 
     Args:
         image_shape: (C, H, W) of one input; H and W 8 or more.
         outputs: length of one output.
         width: channels of the first stage; the backbone has 8 times as many features. 64 is the published network.
-        norm: ``group``, or ``spectral``: every weight spectrally normalised and no GroupNorm (the paper's ablation).
+        norm: ``group`` for GroupNorm, or ``spectral`` for spectral normalisation of every weight instead of GroupNorm
+            (the paper's ablation).
 
     Raises:
-        UserError: the images are smaller, or the inputs are not images.
+        UserError: the inputs are not images, or are too small.
     """
 
     def __init__(
@@ -67,7 +69,7 @@ class GroupNormResNet(HeadedDiscriminator):
 
 
 class PooledBlock(Network):
-    """Average pooling and two 3x3 convolutions, the second normalised; a normalised 1x1 shortcut to a new shape."""
+    """Average pooling and two 3x3 convolutions, the second normalised; a normalised 1x1 shortcut if shapes differ."""
 
     def __init__(self, inputs: int, outputs: int, stride: int, norm: Norm):
         super().__init__()
@@ -91,7 +93,7 @@ class PooledBlock(Network):
 
 
 def normalization(channels: int, norm: Norm) -> nn.Module:
-    """GroupNorm with 16 channels per group; with fewer groups where 16 does not divide the channels."""
+    """Return GroupNorm with 16 channels per group, with fewer groups if 16 does not divide the number of channels."""
     if norm == "spectral":
         return nn.Identity()
     return nn.GroupNorm(math.gcd(channels, max(1, channels // 16)), channels)

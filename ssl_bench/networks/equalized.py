@@ -1,7 +1,7 @@
-"""Layers of StyleGAN2's networks: equalised learning rates, and resampling with its low-pass filter.
+"""Layers of StyleGAN2's networks: layers with equalised learning rates, and resampling with a low-pass filter.
 
-Weights are initialised from N(0, 1) and scaled in the forward pass, so that Adam, whose steps do not depend on a
-weight's scale, changes all layers at the same relative rate (Karras et al. 2017, arXiv 1710.10196, section 4.1).
+Weights are initialised from N(0, 1) and scaled in the forward pass. Adam's steps do not depend on the scale of a
+weight, so all layers then change at the same relative rate (Karras et al. 2017, arXiv 1710.10196, section 4.1).
 """
 
 import math
@@ -30,7 +30,7 @@ class EqualizedLinear(Network):
         inputs: length of an input.
         outputs: length of an output.
         bias: initial value of the bias.
-        multiplier: of the learning rate of weight and bias.
+        multiplier: factor on the learning rate of weight and bias.
     """
 
     def __init__(self, inputs: int, outputs: int, bias: float = 0.0, multiplier: float = 1.0):
@@ -45,14 +45,14 @@ class EqualizedLinear(Network):
 
 
 class EqualizedConv2d(Network):
-    """Convolution of an odd kernel with an equalised learning rate, ``(N, inputs, H, W) -> (N, outputs, H, W)``.
+    """Convolution with an equalised learning rate, ``(N, inputs, H, W) -> (N, outputs, H, W)``.
 
     Args:
-        inputs: channels.
-        outputs: channels.
-        kernel: side of the kernel.
-        bias: add a bias.
-        down: halve the image, with the low-pass filter before it.
+        inputs: number of input channels.
+        outputs: number of output channels.
+        kernel: side of the kernel, odd.
+        bias: if True, add a bias.
+        down: if True, apply the low-pass filter and halve the image.
     """
 
     def __init__(self, inputs: int, outputs: int, kernel: int, bias: bool = True, down: bool = False):
@@ -69,15 +69,15 @@ class EqualizedConv2d(Network):
 
 
 class Blur(Network):
-    """The low-pass filter [1, 3, 3, 1] of rows and columns, normalised: ``(N, C, H, W)``, zero padding.
+    """The normalised low-pass filter [1, 3, 3, 1] on rows and columns of images ``(N, C, H, W)``, with zero padding.
 
-    On a CPU a depthwise convolution is as fast as, or faster than, separable filters, box filters, interpolation or a
-    filter merged into the adjacent convolution. Its gradient is slow with stride 2, so all pixels are filtered even
-    where every second one is needed.
+    The filter is a depthwise convolution. On a CPU this is at least as fast as separable filters, box filters,
+    interpolation or a filter merged into the adjacent convolution. The gradient is slow with stride 2, so all pixels
+    are filtered even if only every second one is needed.
 
     Args:
-        padding: on each side; the output is ``2 * padding - 3`` px larger.
-        gain: sum of the filter's coefficients; 4 where three of four pixels were filled with zeros.
+        padding: padding on each side in px; the output is ``2 * padding - 3`` px larger than the input.
+        gain: sum of the filter's coefficients; 4 if three of four pixels were filled with zeros.
     """
 
     filter: Tensor
@@ -95,7 +95,7 @@ class Blur(Network):
 
 
 class Upsample(Blur):
-    """Twice the size, each pixel spread by the low-pass filter: ``(N, C, H, W) -> (N, C, 2 H, 2 W)``."""
+    """Double the size of images with the low-pass filter: ``(N, C, H, W) -> (N, C, 2 H, 2 W)``."""
 
     def __init__(self) -> None:
         super().__init__(padding=1, gain=4.0)

@@ -1,6 +1,6 @@
-"""Typed interfaces of networks, by which methods use them, and the factories that configurations name.
+"""Typed interfaces of the networks of methods, and of the factories that build them.
 
-A network that a configuration names subclasses the interface of its role. Interfaces define no parameters.
+A network that is given in a configuration must subclass the interface of its role. Interfaces define no parameters.
 """
 
 from collections.abc import Callable
@@ -18,10 +18,10 @@ class Network(nn.Module):
 
 
 class Backbone(Network):
-    """Images ``(N, C, H, W)`` to vectors, through a backbone whose features can be scored.
+    """Images ``(N, C, H, W)`` to vectors ``(N, outputs)``, or to features ``(N, feature_dim)`` if ``outputs`` is 0.
 
     Attributes:
-        feature_dim: length of the backbone's features, which are the output if ``outputs`` is 0.
+        feature_dim: length of the features.
     """
 
     feature_dim: int
@@ -31,7 +31,7 @@ class Discriminator(Network):
     """Images ``(N, C, H, W)`` to ``(N, outputs)``.
 
     Attributes:
-        feature_dim: length of `features`.
+        feature_dim: length of the features that are scored.
     """
 
     feature_dim: int
@@ -42,10 +42,10 @@ class Discriminator(Network):
 
 
 class HeadedDiscriminator(Discriminator):
-    """A discriminator whose outputs are a head of its features.
+    """A discriminator whose outputs are computed from its features by a head.
 
     Attributes:
-        head: ``(N, feature_dim) -> (N, outputs)``.
+        head: network from features ``(N, feature_dim)`` to outputs ``(N, outputs)``.
     """
 
     head: nn.Module
@@ -75,16 +75,16 @@ class LayeredDiscriminator(HeadedDiscriminator):
 
 
 class StyleGenerator(Network):
-    """A generator whose images are synthesised from codes, one per layer.
+    """A generator that synthesises an image from codes, one code for each layer.
 
     ``generator(z)`` is ``generator.synthesis(generator.codes(z))``.
 
     Attributes:
         latent_dim: length of one latent z.
         style_dim: length of one code.
-        n_latent: codes per image.
-        mapping: latents ``(N, latent_dim)`` to codes ``(N, style_dim)``.
-        synthesis: codes ``(N, n_latent, style_dim)`` to images ``(N, C, H, W)``.
+        n_latent: number of codes of an image.
+        mapping: network from latents ``(N, latent_dim)`` to codes ``(N, style_dim)``.
+        synthesis: network from codes ``(N, n_latent, style_dim)`` to images ``(N, C, H, W)``.
     """
 
     latent_dim: int
@@ -102,7 +102,7 @@ class StyleGenerator(Network):
         raise NotImplementedError
 
 
-# Factories: how a method builds a network once it knows the shape of the images.
+# Factories: a method calls them to build its networks, when the shape of the images is known.
 EncoderFactory = Callable[[ImageShape, int], Network]
 """(image_shape, outputs) to a network ``(N, C, H, W) -> (N, outputs)``."""
 DecoderFactory = Callable[[int, ImageShape], Network]

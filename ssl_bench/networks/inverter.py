@@ -1,4 +1,4 @@
-"""Encoder of images to codes of a StyleGAN2 generator."""
+"""Encoder from images to codes of a StyleGAN2 generator."""
 
 import itertools
 
@@ -12,18 +12,19 @@ from ssl_bench.ranges import PositiveInt, check_ranges
 
 @check_ranges
 class InversionEncoder(Network):
-    """StyleGAN2's residual blocks and one layer over their 4 x 4 map: ``(N, C, H, H) -> (N, outputs)``.
+    """Encoder for inversion, with the residual blocks of StyleGAN2: ``(N, C, H, H) -> (N, outputs)``.
 
-    The inversion encoder of "Constructive Assimilation"; images of a batch do not interact.
+    One linear layer follows the 4 x 4 feature map of the blocks. This is the inversion encoder of "Constructive
+    Assimilation". Images of a batch do not interact.
 
     Args:
         image_shape: (C, H, H) of one image, H a power of two from 8 to 256.
         outputs: length of one output; for codes of a generator, n_latent * style_dim.
-        width: channels up to `plateau` px; 512 is the released network.
-        plateau: size in px up to which the channels are `width`; above it they halve with every doubling.
+        width: number of channels up to `plateau` px; 512 is the released network.
+        plateau: size in px up to which there are `width` channels; above, the number halves with every doubling.
 
     Raises:
-        UserError: an unsupported image size.
+        UserError: the image size is not supported.
     """
 
     def __init__(

@@ -11,7 +11,7 @@ from ssl_bench.ranges import PositiveFloat, PositiveInt, check_ranges
 
 
 def mlp(*widths: int, activation: type[nn.Module] = nn.ReLU) -> nn.Sequential:
-    """Linear layers of these widths with an activation between them."""
+    """Make linear layers of these widths, with an activation between them."""
     layers: list[nn.Module] = []
     for inputs, outputs in itertools.pairwise(widths):
         layers += [nn.Linear(inputs, outputs), activation()]
@@ -65,17 +65,17 @@ class MLPDecoder(Network):
 
 @check_ranges
 class MLPDiscriminator(HeadedDiscriminator):
-    """Images or points ``(N, ...)`` to vectors ``(N, outputs)``: the structural GAN's discriminator for the plane.
+    """The structural GAN's discriminator for points: images or points ``(N, ...)`` to vectors ``(N, outputs)``.
 
-    The paper does not describe the networks of its double spiral. ELU and the head follow its image discriminator;
-    weights are Kaiming-normal.
+    The paper does not describe the networks of its double spiral experiment. Here ELU and the head are those of the
+    paper's image discriminator; weights are Kaiming-normal.
 
     Args:
         image_shape: shape of one input.
         outputs: length of one output.
-        hidden: widths of the hidden layers; the last layer is the backbone's output, which is scored.
-        scale: factor on the inputs. The first layer's biases are uniform in [-1.5 * scale, 1.5 * scale], so that its
-            kinks cover data of unit variance.
+        hidden: widths of the hidden layers; the output of the last hidden layer is scored.
+        scale: factor on the inputs. The biases of the first layer are uniform in [-1.5 * scale, 1.5 * scale], so that
+            the kinks of the layer cover data of unit variance.
     """
 
     def __init__(
@@ -106,7 +106,7 @@ class MLPDiscriminator(HeadedDiscriminator):
 
 @check_ranges
 class MLPGenerator(Network):
-    """Latents ``(N, latent_dim)`` to images in [-1, 1], or to unbounded points: ``(N, *image_shape)``.
+    """Latents ``(N, latent_dim)`` to images in [-1, 1] or unbounded points, ``(N, *image_shape)``.
 
     Args:
         latent_dim: length of one latent.

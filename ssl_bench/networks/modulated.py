@@ -11,19 +11,19 @@ from ssl_bench.networks.interfaces import Network
 
 
 class ModulatedConv2d(Network):
-    """Convolution whose weights are scaled by a style, image by image, and demodulated to unit variance (Eq. 1 to 3).
+    """Convolution whose weights are scaled by a style for each image and demodulated to unit variance (Eq. 1 to 3).
 
-    The weights of single images are not formed: the inputs are scaled, convolved in one batch, and the outputs scaled.
-    This is equivalent to a convolution grouped by images, which took 1.3 to 4 times as long (one step of the layer in
-    bf16 and channels_last on a CPU; 0.9 to 5 times in float32).
+    The weights of single images are not formed. Instead, the inputs are scaled, convolved in one batch, and the outputs
+    are scaled. This is equivalent to a convolution grouped by images, which took 1.3 to 4 times as long in bf16 with
+    channels_last, and 0.9 to 5 times as long in float32 (one step of the layer on a CPU).
 
     Args:
-        inputs: channels.
-        outputs: channels.
+        inputs: number of input channels.
+        outputs: number of output channels.
         kernel: side of the kernel, odd.
         style_dim: length of a code.
-        demodulate: divide every output channel by the norm of its weights (Eq. 3).
-        up: double the image, with the low-pass filter after it.
+        demodulate: if True, divide every output channel by the norm of its weights (Eq. 3).
+        up: if True, double the image and apply the low-pass filter.
     """
 
     def __init__(
@@ -54,11 +54,11 @@ class StyledConv(Network):
     """A modulated 3x3 convolution, noise, bias and leaky ReLU; noise is fixed in evaluation mode.
 
     Args:
-        inputs: channels.
-        outputs: channels.
+        inputs: number of input channels.
+        outputs: number of output channels.
         size: height and width of the output in px.
         style_dim: length of a code.
-        up: double the image.
+        up: if True, double the image.
     """
 
     noise: Tensor

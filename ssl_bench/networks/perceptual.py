@@ -1,4 +1,4 @@
-"""Distance of images in the features of a frozen network."""
+"""Distance between images in the features of a frozen network."""
 
 from collections.abc import Iterable
 from typing import Protocol
@@ -8,7 +8,7 @@ from torch import Tensor, nn
 
 
 class PerceptualLoss(Protocol):
-    """A distance of images in [0, 1], measured in the features of a network.
+    """A distance between images in [0, 1], measured in the features of a network.
 
     Attributes:
         name: name of the distance in logs.
@@ -21,17 +21,17 @@ class PerceptualLoss(Protocol):
         ...
 
     def distance(self, images: Tensor, features: list[Tensor]) -> Tensor:
-        """Distances ``(N,)`` of images ``(N, C, H, W)`` from images with these features."""
+        """Distances ``(N,)`` of images ``(N, C, H, W)`` from the images that have these features."""
         ...
 
 
 class PerceptualDistance(nn.Module):
-    """Sum over stages of the mean absolute difference of their outputs, for each image; the network is frozen.
+    """Sum over the stages of a frozen network of the mean absolute difference of their outputs, for each image.
 
     Args:
-        stages: parts of a network, each applied to the output of the one before.
-        mean: mean of each channel in [0, 1] for the normalisation of the network's inputs.
-        std: standard deviation of each channel, likewise.
+        stages: parts of the network; each part is applied to the output of the previous part.
+        mean: mean of each channel, in [0, 1], by which the network's inputs are normalised.
+        std: standard deviation of each channel, by which the network's inputs are normalised.
     """
 
     mean: Tensor
@@ -45,7 +45,7 @@ class PerceptualDistance(nn.Module):
 
     def features(self, images: Tensor) -> list[Tensor]:
         """Outputs of every stage, each ``(N, ...)``, of images ``(N, C, H, W)`` in [0, 1]."""
-        x = (images - self.mean) / self.std  # broadcasts a greyscale image to three channels where mean has three
+        x = (images - self.mean) / self.std  # broadcasts greyscale images to three channels if mean has three
         outputs = []
         for stage in self.stages:
             x = stage(x)
@@ -53,6 +53,6 @@ class PerceptualDistance(nn.Module):
         return outputs
 
     def distance(self, images: Tensor, features: list[Tensor]) -> Tensor:
-        """Distances ``(N,)`` of images ``(N, C, H, W)`` in [0, 1] from the images with these features."""
+        """Distances ``(N,)`` of images ``(N, C, H, W)`` in [0, 1] from the images that have these features."""
         pairs = zip(self.features(images), features, strict=True)
         return torch.stack([(x - y).abs().float().flatten(1).mean(1) for x, y in pairs]).sum(0)

@@ -12,14 +12,14 @@ from ssl_bench.ranges import PositiveInt, check_ranges
 class ProjectionHead(Network):
     """Fully connected layers with ReLU between them: ``(N, inputs) -> (N, outputs)``.
 
-    The default is that of E-SSL's SimCLR, which "Constructive Assimilation" runs on CIFAR-10.
+    The default is the head of SimCLR in E-SSL, which "Constructive Assimilation" uses on CIFAR-10.
 
     Args:
         inputs: length of one feature vector.
         outputs: length of one projection.
         hidden: widths of the hidden layers.
-        norm: BatchNorm after every hidden layer, in place of its bias; False for the head of SupContrast.
-        norm_outputs: BatchNorm without scale and shift after the last layer.
+        norm: if True, every hidden layer has BatchNorm instead of a bias. False gives the head of SupContrast.
+        norm_outputs: if True, the last layer has BatchNorm without scale and shift instead of a bias.
     """
 
     def __init__(

@@ -1,4 +1,4 @@
-"""First-in-first-out queue of features of earlier batches."""
+"""First-in-first-out queue of the features of earlier batches."""
 
 import torch
 from torch import Tensor, nn
@@ -10,15 +10,15 @@ from ssl_bench.ranges import PositiveInt, check_ranges
 
 @check_ranges
 class FeatureQueue(nn.Module):
-    """The newest ``size`` rows of several aligned features, in float32.
+    """Queue of the latest `size` rows of several aligned features, in float32.
 
-    It is initialised with random unit vectors, as in the structural GAN's release and in MoCo (He et al. 2020). Content
-    and position are buffers: they are saved in checkpoints and move with the method's device. Callers gather the rows
-    of all ranks before `enqueue`, so that every rank has the same queue and its buffers need no broadcasting.
+    The queue is initialised with random unit vectors, as in the structural GAN's released code and in MoCo (He et al.
+    2020). Content and position are buffers: they are saved in checkpoints and move with the method's device. The caller
+    gathers the rows of all ranks before `enqueue`; every rank then has the same queue, and buffers are not broadcast.
 
     Args:
         size: number of rows.
-        **dims: name and length of each feature of a row, as in ``FeatureQueue(10240, keys=512, values=128)``.
+        **dims: length of each feature by name, for example ``FeatureQueue(10240, keys=512, values=128)``.
     """
 
     position: Tensor
@@ -36,13 +36,13 @@ class FeatureQueue(nn.Module):
 
     @torch.no_grad()
     def enqueue(self, **rows: Tensor) -> None:
-        """Replace the oldest rows by new ones, ``(n, dim)`` of each feature, n the same for all and at most `size`.
+        """Replace the oldest n rows by new rows ``(n, dim)`` of each feature; n is at most `size`.
 
-        The update is in place: a loss of rows that were not copied must be back-propagated before.
+        The update is in place: a loss that depends on rows of the queue must be back-propagated before it.
 
         Raises:
             UserError: n is larger than the queue.
-            TypeError: the features given are not those of the queue.
+            TypeError: the names of the features are not those of the queue.
         """
         if rows.keys() != set(self.names):
             raise TypeError(f"the queue holds {', '.join(self.names)}, not {', '.join(rows)}")

@@ -15,10 +15,10 @@ class ResNetEncoder(Backbone):
 
     Args:
         image_shape: (C, H, W) of one input.
-        outputs: length of one output; with 0 the output is the pooled features, `feature_dim` (8 * width).
+        outputs: length of one output. If zero, the output is the pooled features, of length `feature_dim` (8 * width).
         width: channels of the first stage; each later stage doubles them. 64 is the published network.
-        blocks: blocks per stage.
-        stem: ``small`` for 32-px images (3x3, stride 1, no pooling), ``imagenet`` for larger ones (7x7, stride 2,
+        blocks: number of blocks of each stage.
+        stem: ``small`` for 32-px images (3x3, stride 1, no pooling), ``imagenet`` for larger images (7x7, stride 2,
             then max pooling).
     """
 
@@ -66,9 +66,9 @@ class BottleneckResNetEncoder(ResNetEncoder):
 
     Args:
         image_shape: see `ResNetEncoder`.
-        outputs: see `ResNetEncoder`; with 0 the output is the 32 * width pooled features.
+        outputs: see `ResNetEncoder`; `feature_dim` is 32 * width.
         width: see `ResNetEncoder`.
-        blocks: blocks per stage.
+        blocks: number of blocks of each stage.
         stem: see `ResNetEncoder`.
     """
 
@@ -86,7 +86,7 @@ class BottleneckResNetEncoder(ResNetEncoder):
 
 
 def residual_block(kind: type[BasicBlock | Bottleneck], inputs: int, width: int, stride: int) -> nn.Module:
-    """A block, with a 1x1 convolution and BatchNorm on the shortcut where the shape changes."""
+    """Make a residual block, with a 1x1 convolution and BatchNorm on the shortcut if the shape changes."""
     shortcut, outputs = None, width * kind.expansion
     if stride != 1 or inputs != outputs:
         convolution = nn.Conv2d(inputs, outputs, 1, stride=stride, bias=False)

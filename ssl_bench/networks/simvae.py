@@ -1,8 +1,8 @@
 """The encoder and decoder that SimVAE's released code calls ResNet18.
 
-The released encoder has about 1 M parameters: it is a half-width network without the fourth stage and the classifier,
-not the ResNet-18 that the paper names (which is `ResNetEncoder`). The paper does not describe its decoder; this is the
-released one.
+The released encoder has about 1 M parameters. It is not the ResNet-18 that the paper mentions (`ResNetEncoder`): it has
+half the width, no fourth stage and no classifier. The paper does not describe the decoder; `TransposedDecoder` is the
+released decoder.
 """
 
 import math
@@ -23,8 +23,8 @@ class ThreeStageEncoder(Network):
     Args:
         image_shape: (C, H, W) of one input.
         outputs: length of one output.
-        width: channels of the stem; the stages have width/2, width and 2 * width. 64 is the released network.
-        stem: kernel of the unpadded stem convolution: 3 for CIFAR-10, 4 for CelebA.
+        width: channels of the stem; 64 is the released network. The stages have width / 2, width and 2 * width.
+        stem: kernel size of the stem convolution, which is not padded: 3 for CIFAR-10, 4 for CelebA.
     """
 
     def __init__(
@@ -60,7 +60,7 @@ class ThreeStageEncoder(Network):
 
 
 class TransposedBlock(Network):
-    """Two transposed 3x3 convolutions; only an upsampling block has a shortcut, as in the release."""
+    """Two transposed 3x3 convolutions; as in the released code, only an upsampling block has a shortcut."""
 
     def __init__(self, inputs: int, outputs: int, up: bool):
         super().__init__()
@@ -78,7 +78,7 @@ class TransposedBlock(Network):
             self.shortcut = nn.Sequential(projection, nn.BatchNorm2d(outputs))
 
     def forward(self, x: Tensor) -> Tensor:
-        """``(N, inputs, H, W) -> (N, outputs, H, W)``, twice the size where it upsamples."""
+        """``(N, inputs, H, W) -> (N, outputs, H, W)``, twice the size if ``up``."""
         y: Tensor = self.layers(x)
         return (y if self.shortcut is None else y + self.shortcut(x)).relu()
 
@@ -89,8 +89,8 @@ class TransposedDecoder(Network):
 
     Args:
         inputs: length of one latent.
-        image_shape: (C, H, W) of one output; height and width equal and a multiple of 16.
-        width: channels of the last stage; the first has 8 * width. 64 is the released network.
+        image_shape: (C, H, W) of one output; height and width must be equal and a multiple of 16.
+        width: channels of the last stage; the first stage has 8 * width. 64 is the released network.
 
     Raises:
         UserError: the size is not a multiple of 16.

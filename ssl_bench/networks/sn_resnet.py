@@ -11,7 +11,8 @@ Residual networks after Miyato et al. (arXiv 1802.05957, Table 4), as implemente
 | range of images | [-1, 1] | [0, 1] |
 | initialisation | Xavier-uniform, residual convolutions with gain sqrt 2 | N(0, 0.02), biases 0 |
 
-mimicry's ReLUs are in place, so that its shortcuts start after the ReLU; here, as in the paper, they start before it.
+In mimicry, ReLUs are in place, so that the shortcuts start after the first ReLU. Here, as in the paper, shortcuts start
+before the first ReLU.
 """
 
 import itertools
@@ -33,15 +34,16 @@ Norm = Literal["spectral", "weight", "none"]
 
 @check_ranges
 class SNResNetGenerator(Network):
-    """Latents to images in [-1, 1]: ``(N, latent_dim) -> (N, C, H, H)``. At 32 px 4.28 M (mimicry) or 5.85 M weights.
+    """Latents to images in [-1, 1]: ``(N, latent_dim) -> (N, C, H, H)``.
 
-    Below 64 px all blocks have `width` channels; from 64 px on the channels fall to `width` from 16 times (mimicry) or
-    8 times (compare_gan) as many. The weights are not normalised in either family.
+    Below 64 px all blocks have `width` channels. From 64 px on, the number of channels decreases from 16 * width
+    (mimicry) or 8 * width (compare_gan) to `width`. The weights are not normalised in either family. At 32 px there are
+    4.28 M (mimicry) or 5.85 M (compare_gan) weights.
 
     Args:
         latent_dim: length of one latent.
         image_shape: (C, H, H) of one image, see `doublings`.
-        width: channels of the last block; None is the published 256, from 64 px on 64.
+        width: channels of the last block; by default the published number, which is 256 below 64 px, else 64.
         family: published layout and initialisation, ``mimicry`` or ``compare_gan``; see the table in sn_resnet.py.
 
     Raises:
@@ -85,16 +87,17 @@ class SNResNetGenerator(Network):
 
 @check_ranges
 class SNResNetDiscriminator(LayeredDiscriminator):
-    """Images in [-1, 1] to vectors, ``(N, C, H, W) -> (N, outputs)``; 1.05 M or 1.48 M weights at 32 px.
+    """Images in [-1, 1] to vectors: ``(N, C, H, W) -> (N, outputs)``.
 
-    Below 64 px there are four blocks of `width` channels, the first two of which halve the image. From 64 px on there
-    are five blocks (mimicry; six at 128 px, the last without halving) or six (compare_gan), whose channels grow from
-    `width` to 16 or 8 times as many.
+    Below 64 px there are four blocks of `width` channels, and the first two blocks halve the image. From 64 px on,
+    mimicry has five blocks, whose channels increase from `width` to 16 * width; from 128 px on it has a sixth, which
+    does not halve the image. From 64 px on, compare_gan has six blocks, whose channels increase from `width` to
+    8 * width. At 32 px there are 1.05 M (mimicry) or 1.48 M (compare_gan) weights.
 
     Args:
         image_shape: (C, H, W) of one image; H and W 8 or more.
         outputs: length of one output.
-        width: channels of the first block; None is the published 128, from 64 px on 64.
+        width: channels of the first block; by default the published number, which is 128 below 64 px, else 64.
         norm: normalisation of the weights of convolutions and linear layers: ``spectral``, ``weight`` (Salimans &
             Kingma 2016) or ``none``.
         family: published layout and initialisation, ``mimicry`` or ``compare_gan``; see the table in sn_resnet.py.
@@ -103,7 +106,7 @@ class SNResNetDiscriminator(LayeredDiscriminator):
         layer_dims: length of each block's pooled features.
 
     Raises:
-        UserError: the images are smaller, or the inputs are not images.
+        UserError: the inputs are not images, or are smaller than 8 px.
     """
 
     def __init__(
@@ -164,7 +167,7 @@ class SNResNetDiscriminator(LayeredDiscriminator):
 
 
 class GeneratorBlock(Network):
-    """BatchNorm, ReLU, doubling and 3x3 convolution; BatchNorm, ReLU, 3x3 convolution; a shortcut."""
+    """Residual block: BatchNorm, ReLU, doubling, 3x3 convolution, BatchNorm, ReLU, 3x3 convolution; and a shortcut."""
 
     def __init__(self, inputs: int, outputs: int, up: bool, family: Family):
         super().__init__()
@@ -173,7 +176,7 @@ class GeneratorBlock(Network):
         if family == "mimicry":
             double = nn.Upsample(scale_factor=2, mode="bilinear") if up else nn.Identity()
             self.conv1: nn.Module = nn.Sequential(double, nn.Conv2d(inputs, outputs, 3, padding=1))
-            # A 1x1 convolution commutes with interpolation, and needs a quarter of the operations before it.
+            # A 1x1 convolution commutes with interpolation; before it, the convolution takes a quarter of the time.
             self.shortcut: nn.Module = nn.Identity()
             if up or inputs != outputs:
                 self.shortcut = nn.Sequential(nn.Conv2d(inputs, outputs, 1), double)
@@ -188,7 +191,7 @@ class GeneratorBlock(Network):
 
 
 class DiscriminatorBlock(Network):
-    """ReLU, 3x3 convolution, ReLU, 3x3 convolution and, to halve the image, average pooling; a shortcut."""
+    """Residual block: ReLU, 3x3 convolution, ReLU, 3x3 convolution, average pooling if ``down``; and a shortcut."""
 
     def __init__(self, inputs: int, outputs: int, down: bool, first: bool, family: Family):
         super().__init__()
@@ -201,7 +204,7 @@ class DiscriminatorBlock(Network):
         if not mimicry:
             self.shortcut: nn.Module = nn.Sequential(nn.Conv2d(inputs, outputs, 3, padding=1), self.pool)
         elif down or inputs != outputs:
-            # As in the generator: before pooling the 1x1 convolution would need four times the operations.
+            # The convolution follows pooling: before it, the convolution would take four times the operations.
             self.shortcut = nn.Sequential(self.pool, nn.Conv2d(inputs, outputs, 1))
         else:
             self.shortcut = nn.Identity()
@@ -214,14 +217,14 @@ class DiscriminatorBlock(Network):
 
 
 def unpooling(inputs: int, outputs: int, up: bool) -> nn.Module:
-    """A 3x3 convolution; if ``up``, of the image with zeros inserted, which is a transposed convolution."""
+    """A 3x3 convolution; if ``up``, a transposed convolution, which first inserts zeros between the pixels."""
     if up:
         return nn.ConvTranspose2d(inputs, outputs, 3, stride=2, padding=1, output_padding=1)
     return nn.Conv2d(inputs, outputs, 3, padding=1)
 
 
 def initialize(network: nn.Module, family: Family) -> None:
-    """Initialise all weights as the family does."""
+    """Initialise all weights as in the family's implementation."""
     residual = {m for b in network.modules() if isinstance(b, (GeneratorBlock, DiscriminatorBlock))
                 for part in (b.conv1, b.conv2) for m in part.modules()}  # fmt: skip
     for module in network.modules():

@@ -9,8 +9,9 @@ from torch.nn.utils.parametrize import is_parametrized
 def normalize_spectrally(network: nn.Module, eps: float = 1e-6) -> None:
     """Divide the weight of every convolution and linear layer by its largest singular value (Miyato et al. 2018).
 
-    One power iteration per forward pass in training, none in evaluation; eps as in the structural GAN's release.
-    Call it after the weights are initialised: the vectors of the iteration are initialised from them.
+    There is one power iteration per forward pass in training, and none in evaluation. The default of `eps` is that of
+    the structural GAN's released code. Call the function after the weights are initialised, because the singular
+    vectors are initialised from the weights.
     """
     for module in list(network.modules()):
         if isinstance(module, (nn.Conv2d, nn.Linear)):
@@ -21,8 +22,8 @@ def normalize_spectrally(network: nn.Module, eps: float = 1e-6) -> None:
 def converge_spectral_norm(network: nn.Module, iterations: int = 32) -> None:
     """Run the power iterations of spectrally normalised weights that were not trained, such as moving averages.
 
-    In evaluation weights are divided by the estimate of the stored vectors, which is too small if the vectors belong to
-    other weights. The network's training mode is unchanged.
+    In evaluation, weights are divided by a singular value that is estimated from the stored vectors. The estimate is
+    too small if the vectors belong to other weights. The network's training mode is unchanged.
     """
     for module in network.modules():
         if is_parametrized(module, "weight"):

@@ -1,7 +1,7 @@
 """Generator and discriminator of StyleGAN2 (Karras et al. 2020, arXiv 1912.04958) in plain PyTorch.
 
-Configuration F: a mapping network, a synthesis network of modulated convolutions that sums images of increasing size
-(Fig. 7b), and a residual discriminator (Fig. 7c). Everything can be differentiated twice.
+This is configuration F of the paper: a mapping network, a synthesis network of modulated convolutions that sums images
+of increasing size (Fig. 7b), and a residual discriminator (Fig. 7c). All networks can be differentiated twice.
 """
 
 import itertools
@@ -18,11 +18,11 @@ from ssl_bench.ranges import PositiveInt, UnitFloat, check_ranges
 
 SIZES = (8, 16, 32, 64, 128, 256)
 GROUP = 4
-"""Largest group of images whose standard deviation is an input of the discriminator's head."""
+"""Largest size of the groups of images whose standard deviation is an input of the discriminator's head."""
 
 
 def stages(network: str, image_shape: tuple[int, ...], width: int, plateau: int) -> list[int]:
-    """Channels at 4 px, 8 px, ... up to the image's size.
+    """Return the numbers of channels at 4 px, 8 px, ... up to the image's size.
 
     Raises:
         UserError: the image is not square or its size is not supported; the message names the network.
@@ -36,28 +36,28 @@ def stages(network: str, image_shape: tuple[int, ...], width: int, plateau: int)
 
 @check_ranges
 class StyleGAN2Generator(StyleGenerator):
-    """Latents to images of about [-1, 1]: ``(N, latent_dim) -> (N, C, H, H)``.
+    """Latents to images in about [-1, 1]: ``(N, latent_dim) -> (N, C, H, H)``.
 
     Args:
         latent_dim: length of one latent.
         image_shape: (C, H, H) of one image, H a power of two from 8 to 256.
-        width: channels up to `plateau` px; 512 is the published network.
-        plateau: size in px up to which the channels are `width`; above it they halve with every doubling. 64 is the
-            published network (for FFHQ, ``channel_multiplier 2``), 32 its smaller version.
+        width: number of channels up to `plateau` px; 512 is the published network.
+        plateau: size in px up to which there are `width` channels; above, the number halves with every doubling. 64 is
+            the published network for FFHQ (``channel_multiplier 2``), 32 is the smaller version.
         style_dim: length of one code.
-        mapping_layers: layers of the mapping network.
-        mixing: in training, probability that an image has codes of two latents, one below and one from a random layer
-            on (StyleGAN, section 3.1).
+        mapping_layers: number of layers of the mapping network.
+        mixing: probability of style mixing in training. The layers of a mixed image use the code of one latent before a
+            random layer, and that of a second latent from this layer on (StyleGAN, section 3.1).
 
     Attributes:
-        n_latent: codes per image, one for every convolution and one for the last image that is summed,
-            ``2 log2(H) - 2``.
+        n_latent: number of codes of an image, ``2 log2(H) - 2``: one for each convolution and one for the last image
+            of the sum.
         style_dim: length of one code.
-        mapping: ``(N, latent_dim) -> (N, style_dim)``.
-        synthesis: codes ``(N, n_latent, style_dim) -> (N, C, H, H)``.
+        mapping: network from latents ``(N, latent_dim)`` to codes ``(N, style_dim)``.
+        synthesis: network from codes ``(N, n_latent, style_dim)`` to images ``(N, C, H, H)``.
 
     Raises:
-        UserError: an unsupported image size.
+        UserError: the image size is not supported.
     """
 
     def __init__(
@@ -81,7 +81,7 @@ class StyleGAN2Generator(StyleGenerator):
         return self.synthesis(self.codes(z))
 
     def codes(self, z: Tensor) -> Tensor:
-        """``(N, latent_dim) -> (N, n_latent, style_dim)``, the same code for every layer; for training see `mixing`."""
+        """``(N, latent_dim) -> (N, n_latent, style_dim)``, one code for all layers; in training see `mixing`."""
         codes: Tensor = self.mapping(z).unsqueeze(1).expand(-1, self.n_latent, -1)
         if not self.training or not self.mixing:
             return codes
@@ -101,8 +101,8 @@ class StyleGAN2Generator(StyleGenerator):
 class Mapping(Network):
     """Latents to codes: ``(N, latent_dim) -> (N, style_dim)``, in float32 at any precision.
 
-    Latents are scaled to a root mean square of 1 (StyleGAN, arXiv 1812.04948, appendix C); the learning rate of the
-    layers is a hundredth of the optimizer's.
+    Latents are scaled to a root mean square of 1 (StyleGAN, arXiv 1812.04948, appendix C). The learning rate of the
+    layers is 0.01 times the learning rate of the optimizer.
     """
 
     def __init__(self, latent_dim: int, style_dim: int, layers: int):
@@ -122,11 +122,12 @@ class Mapping(Network):
 class Synthesis(Network):
     """Codes to images: ``(N, n_latent, style_dim) -> (N, C, H, H)``.
 
-    Each code modulates a convolution; odd codes also modulate the layer that adds to the image.
+    Each code but the last modulates a 3x3 convolution. Every second code, from the second to the last, also modulates a
+    layer that adds to the image.
 
     Args:
-        channels: at 4 px, 8 px, ...
-        outputs: channels of an image.
+        channels: numbers of channels at 4 px, 8 px, ...
+        outputs: number of channels of an image.
         style_dim: length of one code.
     """
 
@@ -161,8 +162,8 @@ class Synthesis(Network):
 class StyleGAN2Discriminator(Discriminator):
     """Images in [-1, 1] to vectors, ``(N, C, H, H) -> (N, outputs)``.
 
-    The head's input contains the standard deviation of groups of four consecutive images (4, 2 or 1, the largest that
-    divides N); the features do not depend on other images.
+    The head's input contains the standard deviation over groups of consecutive images. The size of a group is the
+    largest of 4, 2 and 1 that divides N. The features do not depend on other images.
 
     Args:
         image_shape: (C, H, H) of one image, H a power of two from 8 to 256.
@@ -171,10 +172,10 @@ class StyleGAN2Discriminator(Discriminator):
         plateau: see `StyleGAN2Generator`.
 
     Attributes:
-        feature_dim: channels at 4 px.
+        feature_dim: number of channels at 4 px.
 
     Raises:
-        UserError: an unsupported image size.
+        UserError: the image size is not supported.
     """
 
     def __init__(
@@ -190,7 +191,7 @@ class StyleGAN2Discriminator(Discriminator):
         self.head = EqualizedLinear(self.feature_dim, outputs)
 
     def maps(self, x: Tensor) -> Tensor:
-        """``(N, C, H, H) -> (N, feature_dim, 4, 4)``: the blocks' output, independent of other images."""
+        """The blocks' output, which does not depend on other images: ``(N, C, H, H) -> (N, feature_dim, 4, 4)``."""
         maps: Tensor = self.blocks(leaky(self.from_image(x)))
         return maps
 
@@ -206,7 +207,7 @@ class StyleGAN2Discriminator(Discriminator):
 
 
 class ResidualBlock(Network):
-    """Two 3x3 convolutions, the second of which halves the image, and a 1x1 shortcut; the sum keeps the variance."""
+    """Two 3x3 convolutions and a 1x1 shortcut, which halve the image; the scaled sum preserves the variance."""
 
     def __init__(self, inputs: int, outputs: int):
         super().__init__()
@@ -222,8 +223,8 @@ class ResidualBlock(Network):
 def minibatch_deviation(x: Tensor) -> Tensor:
     """Standard deviation over each group of consecutive images, averaged over all positions.
 
-    Karras et al. 2017 (arXiv 1710.10196, section 3). Groups are consecutive images, so that one process
-    and two processes with half of the batch each form the same groups.
+    Karras et al. 2017 (arXiv 1710.10196, section 3). Groups consist of consecutive images, so that one process and two
+    processes with half of the batch each form the same groups.
 
     Args:
         x: ``(N, C, H, W)``.

@@ -18,8 +18,9 @@ class TimmBackbone(Backbone):
 
     Args:
         image_shape: (C, H, W) of one input.
-        outputs: length of one output; with 0 the output is the classifier's input, `feature_dim` features.
-        model: name in timm. With a tag it has the weights of that tag, which timm downloads; else random weights.
+        outputs: length of one output. If zero, the output is the input of the classifier, `feature_dim` features.
+        model: name of the model in timm. With a tag, timm downloads the weights of this tag; without a tag, the weights
+            are random.
 
     Raises:
         UserError: timm cannot create this model for these images.
@@ -33,7 +34,7 @@ class TimmBackbone(Backbone):
             )
         except Exception as error:  # errors of timm, of the model hub and of the network have no common base
             raise UserError(f"timm/{model}: {str(error).splitlines()[0]}; see timm.list_models()") from error
-        self.network, self.feature_dim = network, int(network.head_hidden_size)  # some widen pooled features first
+        self.network, self.feature_dim = network, int(network.head_hidden_size)  # some models widen the features
 
     def forward(self, x: Tensor) -> Tensor:
         """``(N, C, H, W) -> (N, outputs)``."""

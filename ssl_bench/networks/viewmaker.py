@@ -12,19 +12,19 @@ from ssl_bench.ranges import Interval, NonNegativeInt, PositiveInt, check_ranges
 
 @check_ranges
 class ViewMakerNetwork(Network):
-    """Images in [0, 1] to images: ``x + delta`` (Tamkin et al. 2021, arXiv 2010.07432, section 3.2 and appendix A).
+    """Images x in [0, 1] to views ``x + delta`` (Tamkin et al. 2021, arXiv 2010.07432, section 3.2 and appendix A).
 
-    The network reduces images to a quarter of the size, applies residual blocks, each with one additional input channel
-    of uniform noise, and enlarges them again. The mean of ``|delta|`` over an image's pixels is `budget` at any scale
-    of the network's outputs (less where that mean is below 1e-4 before scaling).
+    The network reduces images to a quarter of their size, applies residual blocks, and enlarges the result again. Each
+    block has one additional input channel of uniform noise. The perturbation is scaled so that the mean of ``|delta|``
+    over an image is `budget`. It is smaller than `budget` if the mean before scaling is below 1e-4.
 
     Args:
-        image_shape: (C, H, W); H and W are multiples of 4 and at least 8.
+        image_shape: (C, H, W) of one image; H and W must be multiples of 4 and at least 8.
         width: channels of the first layer; later layers have two and four times as many. 32 is the published network.
-        blocks: residual blocks; 3 in the runs of "Constructive Assimilation".
+        blocks: number of residual blocks; 3 in the runs of "Constructive Assimilation".
         budget: mean absolute change of a pixel.
-        clamp: clamp the result to [0, 1], which may reduce the change below the budget. True is the default of the
-            published class; released configurations, including those of "Constructive Assimilation", use False.
+        clamp: if True, the result is clamped to [0, 1], and the change may be below the budget. True is the default of
+            the published class; released configurations, including those of "Constructive Assimilation", use False.
     """
 
     def __init__(

@@ -10,16 +10,17 @@ from ssl_bench.ranges import Decay, NonNegativeFloat, PositiveFloat, check_range
 
 @check_ranges
 class LARS(Lars):
-    """timm's LARS: SGD whose step on each tensor is a fraction of its norm (You et al. 2017, arXiv 1708.03888).
+    """timm's LARS: SGD with steps proportional to the norm of each tensor (You et al. 2017, arXiv 1708.03888).
 
-    Norms and biases without weight decay (``decay_all`` false) take plain SGD steps, as in SimCLR.
+    Parameters without weight decay take plain SGD steps, as in SimCLR. These are norms and biases if a method's
+    `decay_all` is False.
 
     Args:
-        params: parameters or groups of them.
-        lr: learning rate for the whole batch: 0.3 * batch / 256 in SimCLR.
+        params: parameters or parameter groups.
+        lr: learning rate for the whole batch; 0.3 * batch size / 256 in SimCLR.
         momentum: momentum of SGD.
         weight_decay: L2 penalty, added to the gradient before scaling.
-        trust_coeff: the fraction of the norm.
+        trust_coeff: ratio of a step to the norm of the tensor, before the factor lr.
     """
 
     def __init__(

@@ -1,4 +1,4 @@
-"""Learning-rate schedules, whose times are fractions of the run."""
+"""Learning-rate schedules, with times given as fractions of the run."""
 
 import math
 from dataclasses import dataclass
@@ -13,13 +13,14 @@ class Schedule:
     """A factor on every learning rate as a function of the progress of the run.
 
     Args:
-        kind: ``constant``; ``cosine`` and ``linear`` go from 1 to `end`; ``step`` multiplies by `gamma` at each
-            milestone; ``exponential_epoch`` and ``exponential_step`` multiply by `gamma` after each epoch or step;
-            ``exponential`` falls by the factor `gamma` per epoch, evenly over its steps.
-        warmup: fraction of the run over which the factor rises linearly from 0 to 1. ``cosine`` and ``linear`` start
-            after it; milestones and exponents count from the start of the run.
+        kind: ``constant`` keeps the factor 1. ``cosine`` and ``linear`` decrease from 1 to `end`. ``step`` multiplies
+            by `gamma` at each milestone. ``exponential_epoch`` multiplies by `gamma` after each epoch,
+            ``exponential_step`` after each step. ``exponential`` multiplies by `gamma` per epoch, evenly over the
+            steps.
+        warmup: fraction of the run over which the factor increases linearly from 0 to 1. ``cosine`` and ``linear``
+            start after the warm-up; milestones and exponents count from the start of the run.
         end: final factor of ``cosine`` and ``linear``.
-        milestones: fractions of the run at which ``step`` multiplies by gamma.
+        milestones: fractions of the run at which ``step`` multiplies by `gamma`.
         gamma: factor of ``step`` and of the exponential schedules.
     """
 

@@ -210,4 +210,4 @@ def test_a_batch_without_quarters_is_refused_before_training(
 ) -> None:
     flags = ["--data.batch_size=6", "--method.accumulate=2", "--method.generator.width=4"]
     assert main(["fit", "--method=ssgan", "--data=digits", f"--out={tmp_path}", *flags]) == 2
-    assert "a batch of 6 images in 2 parts, of each of which a quarter is rotated" in capsys.readouterr().err
+    assert "a batch of 6 images in 2 parts is too small to rotate a quarter of each part" in capsys.readouterr().err

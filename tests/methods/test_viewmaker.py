@@ -157,5 +157,5 @@ def test_invalid_settings_are_refused(tmp_path: Path) -> None:
         ViewMakerNetwork((3, 32, 32), budget=0)
     with pytest.raises(UserError, match="no checkpoint"):
         ViewMakerViews(str(tmp_path))(torch.zeros(1, 1, 8, 8), torch.zeros(1))
-    with pytest.raises(UserError, match="3 views to be made of 2"):
+    with pytest.raises(UserError, match="num_learned_views is 3, got 2 views"):
         fitted(tmp_path, "--method.num_learned_views=3")

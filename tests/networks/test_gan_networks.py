@@ -214,5 +214,5 @@ def test_unsupported_images_of_discriminators_are_refused(network: Factory, shap
 @pytest.mark.parametrize("network", [BigGANDeepGenerator, BigGANGenerator, SNResNetGenerator])
 @pytest.mark.parametrize("shape", [(2,), (3, 32, 64), (3, 30, 30), (3, 4, 4), (3, 256, 256)])
 def test_unsupported_image_sizes_of_generators_are_refused(network: Factory, shape: tuple[int, ...]) -> None:
-    with pytest.raises(UserError, match="such as 8, 28, 32, 64 and 128"):
+    with pytest.raises(UserError, match="such as 8, 28, 32, 64 or 128"):
         network(6, shape)
