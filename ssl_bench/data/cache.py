@@ -23,10 +23,10 @@ from ssl_bench.data.file_tree import FileTree
 from ssl_bench.errors import UserError
 
 Item = tuple[str, Callable[[], bytes]]
-"""An image: its name for messages, and a function that reads it."""
+"""Name of an image for messages, and a function that reads its bytes."""
 
 CHUNK = 2048  # images in memory at once
-BLOCK = 64  # images of one task of a thread: with one image each, the thread pool would cost more than the decoding
+BLOCK = 64  # images per thread task; with one image per task, the thread pool would cost more than the decoding
 ADVICE = "remove it or set --data.on_error skip"
 FORMAT = "1"  # increase when the same files would be decoded to different pixels
 
@@ -56,20 +56,20 @@ def decode_cached(
 ) -> tuple[Tensor, Tensor]:
     """Decode images in the first call and memory-map the result in every later call.
 
-    The cache is written to a temporary folder and then renamed, so it is never incomplete: an interrupted run, or two
-    runs at the same time, do not damage it.
+    The cache is written to a temporary folder that is then renamed. It is therefore never incomplete, even if a run is
+    interrupted or two runs write it at the same time.
 
     Args:
-        name: of the data set; the folder's name begins with it.
-        key: identifies the source; if it or ``decoder`` changes, a new cache is written.
+        name: name of the data set, the beginning of the name of the cache folder.
+        key: strings that identify the source; if they or `decoder` change, a new cache is written.
         count: number of images in ``items``.
         items: the images in order.
-        decoder: decodes one image.
+        decoder: decoder of one image.
         on_error: what to do with an image that cannot be decoded: ``raise`` an error or ``skip`` it.
 
     Returns:
-        uint8 ``(count, C, H, W)``, memory-mapped, and bool ``(count,)``, false for images that ``on_error="skip"`` left
-        out (their pixels are 0).
+        Images, uint8 ``(count, C, H, W)``, memory-mapped; and bool ``(count,)``, false for images that were skipped
+        (their pixels are 0).
 
     Raises:
         UserError: an image cannot be decoded, or the cache cannot be written.

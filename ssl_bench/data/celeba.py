@@ -24,7 +24,7 @@ HAIR_TARGET = Target("hair", ("black", "blond", "brown", "gray", "none"))
 
 
 def hair_colour(attributes: Tensor) -> Tensor:
-    """Hair colour as one label: the index of the attribute that is 1; 4 if none is 1, -1 if several are.
+    """Hair colour as one label: index of the attribute that is 1; 4 if no attribute is 1, -1 if several are.
 
     The released code of SimVAE (Bizeul et al. 2024) keeps the images with exactly one of these five labels.
 
@@ -44,12 +44,12 @@ class CelebA(DataModule):
 
     The central 178x178 pixels of each aligned image are resized to ``size``. Attribute ``Male`` is the target
     ``gender``. Hair colour is a target of five classes, derived from four attributes; images with several hair colours
-    have the label -1 (no label) there, in all splits.
+    have the label -1 (no label) for this target, in all splits.
 
     Args:
         size: height and width of the resized images.
-        target: ``all`` for labels ``(N, 41)``: the 40 attributes in the order of their file, then ``hair``; or the name
-            of one of them for labels ``(N,)``.
+        target: name of one target for labels ``(N,)``; or ``all`` for labels ``(N, 41)``, the 40 attributes in the
+            order of the attribute file, then ``hair``.
         **kwargs: see `DataModule`.
     """
 

@@ -44,7 +44,7 @@ def read_pickle(path: Path) -> dict[str, Any]:
 
 
 class CIFAR10(DataModule):
-    """60,000 photographs of 32x32 pixels in 10 classes (Krizhevsky 2009); 50,000 to train and 10,000 to test."""
+    """60,000 photographs of 32x32 pixels in 10 classes (Krizhevsky 2009); 50,000 for training, 10,000 for test."""
 
     name = "cifar10"
     image_shape = (3, 32, 32)
@@ -90,7 +90,7 @@ class CIFAR10(DataModule):
 
 
 class CIFAR100(CIFAR10):
-    """60,000 photographs of 32x32 pixels in 100 classes (Krizhevsky 2009); 50,000 to train and 10,000 to test."""
+    """60,000 photographs of 32x32 pixels in 100 classes (Krizhevsky 2009); 50,000 for training, 10,000 for test."""
 
     name = "cifar100"
     mean = (0.5071, 0.4865, 0.4409)

@@ -1,6 +1,6 @@
 """Colour transforms of a whole batch.
 
-New tensors are modified in place: on a CPU, allocating memory costs more than the arithmetic.
+New tensors are modified in place, because allocating memory on a CPU takes longer than the arithmetic.
 """
 
 from dataclasses import dataclass
@@ -12,11 +12,11 @@ from torch import Tensor
 from ssl_bench.data.transforms import Transform, bernoulli, per_image, uniform
 from ssl_bench.ranges import Interval, NonNegativeFloat, UnitFloat, check_ranges
 
-LUMA = (0.2989, 0.587, 0.114)  # ITU-R BT.601, with torchvision's digits
+LUMA = (0.2989, 0.587, 0.114)  # ITU-R BT.601, rounded as in torchvision
 
 
 def luma(x: Tensor) -> Tensor:
-    """Grey value of each pixel, ``(N, C, H, W)`` to ``(N, 1, H, W)``; images of one channel are returned unchanged."""
+    """Grey values ``(N, 1, H, W)`` of images ``(N, C, H, W)``; images of one channel are returned unchanged."""
     if x.shape[1] == 1:
         return x
     r, g, b = x.unbind(1)
@@ -31,13 +31,14 @@ def blend(x: Tensor, other: Tensor, factor: Tensor) -> Tensor:
 def shift_hue(x: Tensor, shift: Tensor) -> Tensor:
     """Add `shift` to the hue of HSV and leave saturation and value unchanged.
 
-    With value V = max, chroma C = max - min and hue H in [0, 1), a channel is V - C * clamp(2 - 6 d, 0, 1), where d
-    is the distance on the circle from H to the channel's opposite colour (cyan, magenta, yellow at 3/6, 5/6, 1/6):
-    the HSV to RGB conversion of Pillow and torchvision without its table of six cases.
+    Let V = max be the value, C = max - min the chroma and H in [0, 1) the hue. A channel is then
+    V - C * clamp(2 - 6 d, 0, 1), where d is the distance on the circle from H to the channel's opposite colour (cyan,
+    magenta, yellow at 3/6, 5/6, 1/6). This is the HSV to RGB conversion of Pillow and torchvision without its table of
+    six cases.
 
     Args:
         x: ``(N, 3, H, W)`` in [0, 1].
-        shift: ``(N,)`` parts of the colour circle, in [-0.5, 0.5].
+        shift: ``(N,)`` fractions of the colour circle, in [-0.5, 0.5].
     """
     r, g, b = x.unbind(1)
     value = torch.maximum(torch.maximum(r, g), b)
@@ -55,18 +56,18 @@ def shift_hue(x: Tensor, shift: Tensor) -> Tensor:
 @check_ranges
 @dataclass(frozen=True)
 class ColorJitter(Transform):
-    """Change brightness, contrast, saturation and hue, in this order, all together with probability `p`.
+    """With probability `p`, change brightness, contrast, saturation and hue in this order.
 
     The factors have the distributions of torchvision's ``ColorJitter``: uniform in [max(0, 1 - b), 1 + b] for
-    brightness, contrast and saturation, and in [-h, h] for the hue. torchvision samples the order anew for each image;
-    here it is fixed, so that a batch is one operation. Only brightness and contrast change images of one channel.
+    brightness, contrast and saturation, and in [-h, h] for the hue. torchvision samples an order for each image; here
+    the order is fixed, so that a batch is one operation. Only brightness and contrast change images of one channel.
 
     Args:
-        brightness: largest change of the factor of the brightness.
-        contrast: likewise.
-        saturation: likewise.
-        hue: largest shift of the hue, as a part of the colour circle.
-        p: probability.
+        brightness: largest change b of the brightness factor.
+        contrast: largest change b of the contrast factor.
+        saturation: largest change b of the saturation factor.
+        hue: largest shift h of the hue, as a fraction of the colour circle.
+        p: probability that an image is changed.
     """
 
     brightness: NonNegativeFloat = 0.0
@@ -76,7 +77,7 @@ class ColorJitter(Transform):
     p: UnitFloat = 1.0
 
     def sample_parameters(self, n: int, height: int, width: int, device: torch.device) -> tuple[Tensor, ...]:
-        """The four factors; an image that is not selected gets factors without effect."""
+        """The four factors; for an image that is not selected, factors without effect."""
         selected = bernoulli(n, self.p, device)
         factors = [
             torch.where(selected, uniform(n, (max(0.0, 1 - s), 1 + s), device), 1.0)

@@ -1,4 +1,4 @@
-"""Contents of a data set: its images and labels, and the rows of each split."""
+"""Contents of a data set: images, labels, and the rows of each split."""
 
 from dataclasses import dataclass
 from pathlib import Path
@@ -22,7 +22,7 @@ class LazyImages(Protocol):
 
 @dataclass(frozen=True)
 class DatasetContents:
-    """Every image of a data set once, its label, and the rows of each split.
+    """Images and labels of a data set, each image once, and the rows of each split.
 
     Attributes:
         images: uint8 ``(N, C, H, W)``, or float32 ``(N, D)`` for points; a tensor (in memory or memory-mapped) or
@@ -31,7 +31,7 @@ class DatasetContents:
         targets: name and classes of each column of ``labels``.
         train: rows of the training split, int64 ``(n,)``.
         test: rows of the test split; None to hold it out of ``train``.
-        validation: likewise.
+        validation: rows of the validation split; None to hold it out of ``train``.
     """
 
     images: Tensor | LazyImages
@@ -45,12 +45,12 @@ class DatasetContents:
         """Check shapes and labels.
 
         Args:
-            name: of the data set, for messages.
+            name: name of the data set, for messages.
             image_shape: expected shape of one image.
             root: folder of the data, for messages.
 
         Raises:
-            UserError: images and labels do not fit together, or are not of the expected shape or classes.
+            UserError: the numbers of images and labels differ, or a shape or label is not the expected one.
         """
         images, labels = self.images, self.labels
         if isinstance(images, Tensor) and len(images) != len(labels):
@@ -75,8 +75,8 @@ class ImageSet(Dataset[Batch]):
 
     Attributes:
         labels: int64 ``(N,)`` or ``(N, T)`` on the CPU, in the order of the set.
-        rows: int64 ``(N,)``, positions of its images in the whole data set.
-        device: device of its batches.
+        rows: int64 ``(N,)``, positions of the images in the whole data set.
+        device: device of the batches.
     """
 
     def __init__(self, images: Tensor | LazyImages, labels: Tensor, rows: Tensor) -> None:

@@ -1,4 +1,4 @@
-"""Crops: which part of each image is taken, and the size of the output."""
+"""Crops: the part of each image that is taken, and the size of the output."""
 
 import math
 from abc import ABC, abstractmethod
@@ -17,7 +17,7 @@ AspectRatio = Annotated[float, Interval(1e-3)]
 
 
 class Box(NamedTuple):
-    """The part of each image that is taken, in pixels, each ``(N,)``; pixels outside the image are black."""
+    """The part of each image that is taken, as ``(N,)`` numbers of pixels; pixels outside the image are black."""
 
     top: Tensor
     left: Tensor
@@ -26,7 +26,7 @@ class Box(NamedTuple):
 
 
 class Crop(ABC):
-    """One box of each image; `Resample` resizes it to the size of the output.
+    """Base class of crops: one box per image, which `Resample` resizes to the size of the output.
 
     Attributes:
         random: whether the step is random. Random steps are left out of the evaluation input.
@@ -55,7 +55,7 @@ def _positions(highest: Tensor) -> Tensor:
 
 
 def _central_start(size: int, out: int) -> int:
-    """First of the `out` central pixels of `size`; where two positions are equally central, torchvision's."""
+    """Start of the `out` central pixels of `size`; if two positions are equally central, that of torchvision."""
     return round((size - out) / 2) if out < size else -((out - size) // 2)
 
 
@@ -65,8 +65,8 @@ class RandomResizedCrop(Crop):
     """Take a box of random area and aspect ratio and resize it, with torchvision's distribution.
 
     Args:
-        scale: lowest and highest area of the box as a part of the image's area, uniform.
-        ratio: lowest and highest width / height of the box, uniform in its logarithm.
+        scale: lowest and highest area of the box as a fraction of the image's area; the distribution is uniform.
+        ratio: lowest and highest width / height of the box; the distribution of the logarithm is uniform.
         size: height and width of the output; by default those of the input.
         interpolation: ``bilinear`` or ``bicubic``, both with antialiasing.
     """
@@ -143,7 +143,7 @@ class RandomCrop(Crop):
 @check_ranges
 @dataclass(frozen=True)
 class CenterCrop(Crop):
-    """Take the central `size` x `size` pixels; black where the image is smaller."""
+    """Take the central `size` x `size` pixels; a smaller image is padded with black."""
 
     size: PositiveInt
 
@@ -169,7 +169,7 @@ class Pad(Crop):
         return height + 2 * self.padding, width + 2 * self.padding
 
     def box(self, n: int, height: int, width: int, device: torch.device) -> Box:
-        """The box of the image with its padding."""
+        """The box of the padded image."""
         return _box(n, -self.padding, -self.padding, *self.output_size(height, width), device)
 
 

@@ -29,8 +29,9 @@ class ImageError(UserError):
 class Decoder:
     """Decode an image, crop the central square and resize it (bilinear with antialiasing).
 
-    The result equals torchvision's ``Resize(short_side)`` and ``CenterCrop(size)`` on Pillow images, up to the rounding
-    of sizes. It is faster, because only the square is resized. An image that already has this size is not changed.
+    Up to the rounding of sizes, the result equals torchvision's ``Resize(short_side)`` and ``CenterCrop(size)`` on
+    Pillow images. Decoding is faster, because only the square is resized. An image that already has this size is not
+    changed.
 
     Attributes:
         channels: 1 for grey, 3 for RGB.

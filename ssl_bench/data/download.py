@@ -13,9 +13,9 @@ BLOCK = 1 << 20
 
 
 def download(url: str, path: Path, md5: str) -> None:
-    """Download a file. It gets its name only when it is complete and its checksum is right.
+    """Download a file. It gets its final name only when it is complete and the checksum is correct.
 
-    An incomplete download is kept as ``<path>.part``; the next call resumes it if the server supports that.
+    An incomplete download is kept as ``<path>.part``; the next call resumes it if the server supports ranges.
 
     Args:
         url: address of the file.
@@ -23,7 +23,7 @@ def download(url: str, path: Path, md5: str) -> None:
         md5: checksum of the complete file, hexadecimal.
 
     Raises:
-        OSError: the connection fails or is interrupted, or the checksum is wrong.
+        OSError: the connection failed or was interrupted, or the checksum is wrong.
     """
     part = path.with_name(f"{path.name}.part")
     size = part.stat().st_size if part.exists() else 0

@@ -9,7 +9,7 @@ from ssl_bench.errors import UserError
 
 
 class FileTree:
-    """Files below a folder, or below a folder of a zip archive, which does not need to be unpacked.
+    """Files below a folder, or below a folder inside a zip archive, which is read without unpacking.
 
     Args:
         path: a folder or a ``.zip`` file.
@@ -51,7 +51,7 @@ class FileTree:
         return (self.path / name).read_bytes()
 
     def fingerprint(self, names: Iterable[str]) -> Iterator[str]:
-        """Names, sizes and modification times: the fingerprint differs after any change of the files."""
+        """Names, sizes and modification times of the files, which differ after any change of the files."""
         paths = [self.path] if self._archive is not None else (self.path / name for name in names)
         yield from names
         for path in paths:

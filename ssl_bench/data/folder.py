@@ -45,7 +45,7 @@ class Listing:
 
 
 def list_classes(tree: FileTree, folders: Mapping[str, Split], classes: Sequence[str] | None = None) -> Listing:
-    """List files ``[split folder/]class folder/.../file``; without split folders all are the training split.
+    """List files ``[split folder/]class folder/.../file``; without split folders, all files are the training split.
 
     Args:
         tree: the files.
@@ -90,15 +90,16 @@ def list_classes(tree: FileTree, folders: Mapping[str, Split], classes: Sequence
 class ImageFolder(DataModule):
     """Your own images: ``<root>/<class>/*``, or ``<root>/{train,validation,test}/<class>/*``, also in a zip file.
 
-    Without a test (validation) folder, a stratified part of the training images is held out for it. Images in a class
-    folder named ``unlabelled`` are used in pretraining only. Images are cropped to their central square and resized.
+    If there is no test (validation) folder, a stratified part of the training images is held out for this split. Images
+    in a class folder called ``unlabelled`` are used in pretraining only. Images are cropped to their central square and
+    resized.
 
     Args:
         root: the folder or zip file of the images.
         size: height and width of the resized images.
         channels: 1 for grey, 3 for RGB.
-        mean: of each channel, in [0, 1]; default ImageNet's.
-        std: likewise.
+        mean: mean of each channel, in [0, 1]; default ImageNet's.
+        std: standard deviation of each channel, in [0, 1]; default ImageNet's.
         **kwargs: see `DataModule`.
     """
 
@@ -144,7 +145,7 @@ class ImageFolder(DataModule):
 def channel_statistics(
     channels: int, mean: Sequence[float] | None, std: Sequence[float] | None
 ) -> tuple[tuple[float, ...], tuple[float, ...]]:
-    """Mean and standard deviation of each channel as given; by default ImageNet's, for grey images their average."""
+    """The given mean and std; by default those of ImageNet, averaged over channels for grey images."""
     statistics = []
     for name, values, default in (("mean", mean, IMAGENET_MEAN), ("std", std, IMAGENET_STD)):
         selected = tuple(values) if values else default if channels == 3 else (sum(default) / 3,)

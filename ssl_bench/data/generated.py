@@ -13,7 +13,7 @@ from ssl_bench.errors import UserError
 
 
 class Generated(DataModule):
-    """Synthetic images without labels for pretraining; training, validation and test split are real images.
+    """Synthetic images without labels for pretraining; the training, validation and test splits are real images.
 
     The setting of Table 12 of "Constructive Assimilation": an encoder is evaluated on ImageNet, but its pretraining
     uses no image of ImageNet. Image size, statistics and targets are those of the real data.
@@ -32,7 +32,7 @@ class Generated(DataModule):
         self.image_shape, self.mean, self.std, self.licence = real.image_shape, real.mean, real.std, real.licence
 
     def read(self) -> DatasetContents:
-        """Find the synthetic images; none is read.
+        """Find the synthetic images without reading them.
 
         Raises:
             UserError: the folder has no images, is incomplete, or its images do not have the shape of the real ones.
@@ -54,7 +54,7 @@ class Generated(DataModule):
         return DatasetContents(SampledImages(shards), torch.full((len(shards),), -1), (), torch.arange(len(shards)))
 
     def setup(self, stage: str | None = None) -> None:
-        """Move the synthetic images to the training device where they fit; the real ones stay on the host."""
+        """Move the synthetic images to the training device if they fit; the real images stay on the host."""
         self.prepare_data()
         assert self._contents is not None
         contents = self._contents
@@ -65,7 +65,7 @@ class Generated(DataModule):
         self._sets["fit"] = ImageSet(self._to_training_device(contents.images), labels, contents.train)
 
     def fit_order(self) -> Tensor:
-        """The order in which they were sampled, which is random; generated views exist for the first of them."""
+        """The order of sampling, which is random; generated views of a subset are those of the first images."""
         return torch.arange(len(self._sets["fit"]))
 
     def _to_training_device(self, images: Tensor | LazyImages) -> Tensor | LazyImages:

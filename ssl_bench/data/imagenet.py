@@ -19,11 +19,11 @@ from ssl_bench.ranges import PositiveInt, check_ranges
 
 @check_ranges
 class ImageNet(DataModule):
-    """1,281,167 training photographs in 1,000 classes (Russakovsky et al. 2015); the official validation is the test.
+    """1,281,167 training photographs in 1,000 classes (Russakovsky et al. 2015); test is the official validation split.
 
     The files are ``<root>/imagenet/{train,val}/<wnid>/*.JPEG``; the images of ``val`` must be sorted into class
-    folders. Images are decoded as they are needed, by ``num_workers`` processes. The short side is resized and the
-    central square is taken, in training too: random crops are taken from that square.
+    folders. Images are decoded when they are indexed, by ``num_workers`` processes. The short side is resized and the
+    central square is taken. This is also done in training: random crops are taken from that square.
 
     Args:
         size: height and width of the central square.
@@ -73,10 +73,10 @@ class ImageNet(DataModule):
 
 
 class ImageNetSubset(ImageNet):
-    """Some classes of ImageNet, decoded once into a cache; the default is the central 128x128 of a short side of 144.
+    """Some classes of ImageNet, decoded once into a cache; by default the central 128x128 of a short side of 144.
 
     Args:
-        classes: WordNet ids in the order of their labels; the configuration file has the list.
+        classes: WordNet ids in the order of their labels; the configuration file contains them.
         size: height and width of the central square.
         short_side: length of the resized short side, >= size.
         **kwargs: see `DataModule`.

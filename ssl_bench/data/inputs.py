@@ -1,4 +1,4 @@
-"""Facts about a run's data and views that its method checks before training."""
+"""Properties of the data and views of a run, which the method checks before training."""
 
 import torch
 
@@ -12,8 +12,8 @@ def training_inputs(data: DataModule, views: Views) -> TrainingInputs:
     """The inputs of a method's training step.
 
     Args:
-        data: set up.
-        views: the views of its images.
+        data: data module, after ``setup``.
+        views: views of the images of `data`.
     """
     images = min(data.batch_size, len(data.fit_ids()) // world_size())
     black, white = (), ()

@@ -18,7 +18,7 @@ def find_files(folders: Sequence[Path], names: Sequence[Sequence[str]]) -> list[
 
     Args:
         folders: folders to search; the first that has all files is used.
-        names: for each file its possible names; the first that exists is used.
+        names: possible names of each file; the first that exists is used.
 
     Returns:
         One path for each file, or None if no folder has all of them.
@@ -43,8 +43,8 @@ def find_or_download(
     """Find files that belong together, or download them.
 
     Args:
-        name: of the data set, for messages.
-        folders: as for `find_files`; ``download`` creates the first, which is below ``root``.
+        name: name of the data set, for messages.
+        folders: as for `find_files`; ``download`` creates the first folder, which must be below ``root``.
         names: as for `find_files`.
         root: folder of all data sets.
         download: function that downloads to a folder with the same layout as ``root``.
@@ -61,7 +61,7 @@ def find_or_download(
     new = not root.exists()
     try:
         root.mkdir(parents=True, exist_ok=True)
-        # To a temporary folder first: an interrupted download leaves no files that look like data.
+        # Into a temporary folder first, so that an interrupted download leaves no files that look like data.
         with tempfile.TemporaryDirectory(dir=root, prefix=".download-") as temporary:
             download(Path(temporary))
             for path in Path(temporary).rglob("*"):

@@ -42,7 +42,7 @@ def read_idx(path: Path) -> Tensor:
 
 
 class MNIST(DataModule):
-    """70,000 handwritten digits of 28x28 pixels, grey (LeCun et al. 1998); 60,000 to train and 10,000 to test."""
+    """70,000 grey handwritten digits of 28x28 pixels (LeCun et al. 1998); 60,000 for training, 10,000 for test."""
 
     name = "mnist"
     image_shape = (1, 28, 28)
@@ -79,7 +79,7 @@ class MNIST(DataModule):
 
 
 class FashionMNIST(MNIST):
-    """70,000 articles of clothing of 28x28 pixels, grey, in 10 classes (Xiao et al. 2017); 60,000 and 10,000."""
+    """70,000 grey images of clothing, 28x28 pixels, 10 classes (Xiao et al. 2017); 60,000 training, 10,000 test."""
 
     name = "fashion_mnist"
     mean = (0.2860,)

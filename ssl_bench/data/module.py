@@ -1,4 +1,4 @@
-"""The base class of data sets: facts, three disjoint splits and data loaders."""
+"""The base class of data sets: metadata, three disjoint splits and data loaders."""
 
 from abc import ABC, abstractmethod
 from pathlib import Path
@@ -24,29 +24,29 @@ RESIDENT_SHARE = 0.25
 
 @check_ranges
 class DataModule(LightningDataModule, ABC):
-    """One data set. A subclass states its facts as class attributes and implements ``read``.
+    """Base class of data sets. A subclass sets the metadata as class attributes and implements ``read``.
 
-    Images are served as stored, uint8 and without augmentation; a batch is one gather. They are kept on the training
-    device where they fit, else in (memory-mapped) host memory. Validation images are held out of the training split,
-    stratified and with a fixed seed that no option changes.
+    Batches contain the stored uint8 images without augmentation and are gathered by one indexing operation. The images
+    are kept on the training device if they fit, else in (memory-mapped) host memory. A missing validation split is
+    held out of the training split, stratified and with a fixed seed that no option changes.
 
     Args:
         root: folder of the data; default ``$SSL_BENCH_DATA``, else ``./data``.
-        batch_size: images of one training step in one process.
+        batch_size: number of images per training step and process.
         seed: seed of the order of the training images.
-        num_workers: loader processes; useful only where images are decoded as they are needed (imagenet).
+        num_workers: number of loader processes; useful only if images are decoded when they are indexed (imagenet).
         on_error: what to do with an image that cannot be read: ``raise`` an error, or ``skip`` it and log how many
             were skipped.
-        fit_images: number of images used in pretraining, the first of `fit_order`; 0 is all. Splits and scores do not
-            depend on it.
+        fit_images: number of images used in pretraining, the first ones in `fit_order`; 0 for all. Splits and the
+            images used in evaluation do not depend on it.
 
     Attributes:
         name: name on the command line.
         image_shape: ``(C, H, W)``, or ``(D,)`` for points.
-        mean: of each channel over the training images, in [0, 1].
-        std: likewise.
-        licence: terms of use, or where they are stated.
-        targets: names and classes of the labels; known after ``setup``.
+        mean: mean of each channel over the training images, in [0, 1].
+        std: standard deviation of each channel over the training images, in [0, 1].
+        licence: terms of use, or where to find them.
+        targets: names and classes of the labels; set by ``setup``.
     """
 
     name: str
@@ -77,7 +77,7 @@ class DataModule(LightningDataModule, ABC):
 
     @abstractmethod
     def read(self) -> DatasetContents:
-        """Find the files, download or cache missing ones, and return everything in a fixed order.
+        """Find, download or cache the files, and return images, labels and splits in a fixed order.
 
         Raises:
             UserError: a file is missing, damaged or has the wrong content.
@@ -108,11 +108,11 @@ class DataModule(LightningDataModule, ABC):
         }
 
     def split(self, name: Split | Literal["fit"]) -> ImageSet:
-        """The images of one split, in a fixed order; call ``setup`` first. Split ``fit`` is used in pretraining."""
+        """The images of one split in a fixed order; call ``setup`` first. ``fit`` is the split used in pretraining."""
         return self._sets[name]
 
     def train_dataloader(self) -> DataLoader[Batch]:
-        """Shuffled batches of the training and validation images: pretraining uses both and no labels."""
+        """Shuffled batches of the training and validation images; pretraining uses both, without labels."""
         images, ids = self._sets["fit"], self.fit_ids()
         subset = None if len(ids) == len(images) else ids
         return self._loader(images, BatchSampler(images, self.batch_size, self.seed, images.device, subset=subset))
@@ -120,8 +120,8 @@ class DataModule(LightningDataModule, ABC):
     def fit_order(self) -> Tensor:
         """Ids of all images of split ``fit`` in a random order that no option changes, int64 on the CPU.
 
-        Pretraining on some of the images, and generated views of some of them, use the first of this order. A smaller
-        subset is therefore always part of a larger one.
+        Pretraining on a subset of the images, and generated views of a subset, use the first images in this order. A
+        smaller subset is therefore always part of a larger one.
         """
         return torch.randperm(len(self._sets["fit"]), generator=torch.Generator().manual_seed(SPLIT_SEED))
 
@@ -145,8 +145,8 @@ class DataModule(LightningDataModule, ABC):
 
         Args:
             split: name of the split.
-            batch_size: images of a batch, > 0.
-            shared: give each process of a group a contiguous part of the batches; by default each gets all of them.
+            batch_size: number of images per batch, > 0.
+            shared: whether each process gets only its contiguous part of the batches; by default each gets all batches.
         """
         images = self._sets[split]
         parts = torch.split(torch.arange(len(images), device=images.device), batch_size)
@@ -163,8 +163,8 @@ class DataModule(LightningDataModule, ABC):
             num_workers=workers,
             persistent_workers=workers > 0 and isinstance(indices, BatchSampler),
             pin_memory=on_host and self._training_device().type == "cuda",
-            # A loader samples a seed for its workers whenever it is iterated. With the global generator that would
-            # happen before or after an epoch's seeding, depending on whether the run was resumed.
+            # A loader samples a seed for its workers whenever it is iterated. If it used the global generator, this
+            # would happen before or after the seeding of an epoch, depending on whether the run was resumed.
             generator=torch.Generator(),
         )
 

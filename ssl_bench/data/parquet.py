@@ -35,13 +35,13 @@ class Parquet(DataModule):
         root: the folder of the parquet files; subfolders are searched too.
         size: height and width of the resized images.
         channels: 1 for grey, 3 for RGB.
-        mean: of each channel, in [0, 1]; default ImageNet's.
-        std: likewise.
+        mean: mean of each channel, in [0, 1]; default ImageNet's.
+        std: standard deviation of each channel, in [0, 1]; default ImageNet's.
         image_column: name of the column of images.
         label_column: name of the column of labels.
-        train_split: beginning of the names of the training files.
-        test_split: likewise for the test files; null to hold out a part of the training images.
-        validation_split: likewise for the validation files.
+        train_split: prefix of the names of the training files.
+        test_split: prefix of the names of the test files; null to hold out a part of the training images.
+        validation_split: prefix of the names of the validation files; null to hold out a part of the training images.
         **kwargs: see `DataModule`.
     """
 

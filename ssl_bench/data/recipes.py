@@ -81,7 +81,7 @@ def build_step(entry: object) -> Step:
             raise UserError(f"views: {name} has no parameter {key!r}: {did_you_mean(str(key), known)}")
     try:
         return STEPS[name](**parameters)
-    except UserError as error:  # its message begins with the class; a recipe's reader knows the step's name
+    except UserError as error:  # the message begins with the class name; recipes use the name of the step
         raise UserError(f"views: {name}: {str(error).partition(': ')[2]}") from error
     except TypeError as error:
         raise UserError(f"views: {name}: {error}") from error

@@ -1,8 +1,8 @@
 """Crop, resize, flip and blur a batch of images, with separate parameters for each image.
 
-All of these operations are linear and separable. Any combination of them is therefore two small matrices per image,
-one for the rows and one for the columns, and one pair of batched matrix products. Unlike an affine grid, the matrices
-clamp at the crop's edge and antialias as torchvision's crop and resize do.
+All of these operations are linear and separable. Any combination of them is therefore a product of the image with two
+small matrices, one for the rows and one for the columns, in two batched matrix products. Unlike an affine grid, the
+matrices clamp at the edge of the crop and antialias, like torchvision's crop and resize.
 """
 
 from dataclasses import dataclass
@@ -34,20 +34,20 @@ def resize_matrix(
 ) -> Tensor:
     """Matrices that take pixels [start, start + length) out of `size` pixels and resize them to `out` pixels.
 
-    Weights are those of torchvision's ``resize(crop(x), antialias=True)``: where the crop is larger than the output,
-    the kernel is widened by the scale. Pixels outside the crop are excluded before the weights are normalised, which
-    clamps at the crop's edge.
+    Weights are those of torchvision's ``resize(crop(x), antialias=True)``: if the crop is larger than the output, the
+    kernel is widened by the scale. Pixels outside the crop are excluded before the weights are normalised; this clamps
+    at the edge of the crop.
 
     Args:
         start: ``(N,)`` first pixel of the crop.
-        length: ``(N,)`` pixels in the crop.
+        length: ``(N,)`` number of pixels in the crop.
         flipped: ``(N,)`` whether the order of the output is reversed.
-        size: pixels of the input.
-        out: pixels of the output.
+        size: number of pixels of the input.
+        out: number of pixels of the output.
         interpolation: ``bilinear`` or ``bicubic``.
 
     Returns:
-        ``(N, out, size)``; rows sum to 1, or to 0 where they lie outside the image.
+        ``(N, out, size)``; each row sums to 1, or to 0 if its output pixel lies outside the image.
     """
     i = torch.arange(out, device=start.device)
     k = torch.arange(size, device=start.device)
@@ -65,8 +65,8 @@ def blur_matrix(sigma: Tensor, size: int, radius: int) -> Tensor:
 
     Args:
         sigma: ``(N,)`` standard deviation in pixels.
-        size: pixels of the input and the output.
-        radius: pixels of the kernel on either side of its centre, less than `size`.
+        size: number of pixels of the input and of the output.
+        radius: number of kernel pixels on either side of the centre, less than `size`.
 
     Returns:
         ``(N, size, size)``; rows sum to 1.
@@ -126,10 +126,10 @@ class GaussianBlur(Transform):
     """Blur with probability `p`.
 
     Args:
-        p: probability.
-        sigma: lowest and highest standard deviation in pixels, uniform.
-        kernel_size: size of the kernel in pixels, odd; by default the odd number next to a tenth of the image's
-            smaller side (23 at 224 pixels), as in SimCLR.
+        p: probability that an image is blurred.
+        sigma: lowest and highest standard deviation in pixels; the distribution is uniform.
+        kernel_size: size of the kernel in pixels, odd; by default ``2 int(s / 20) + 1``, where s is the smaller side of
+            the image (23 at 224 pixels), as in SimCLR.
         above: blur only images whose smaller side has more pixels than this.
     """
 
@@ -144,7 +144,7 @@ class GaussianBlur(Transform):
             raise UserError(f"GaussianBlur: kernel_size must be an odd integer, got {self.kernel_size}")
 
     def sample_parameters(self, n: int, height: int, width: int, device: torch.device) -> tuple[Tensor, ...]:
-        """The standard deviations; an image that is not selected gets one too small to have an effect."""
+        """The standard deviations; for an image that is not selected, a value too small to have an effect."""
         sigma = uniform(n, self.sigma, device)
         return (torch.where(bernoulli(n, self.p, device), sigma, 1e-2),)
 

@@ -1,4 +1,4 @@
-"""The training sampler: whole batches of indices, shuffled in every epoch, with one part for each process."""
+"""The training sampler: whole batches of indices, shuffled in every epoch and divided among processes."""
 
 import random
 from collections.abc import Iterator, Sized
@@ -15,7 +15,7 @@ from ssl_bench.ranges import NonNegativeInt, PositiveInt, check_ranges
 
 @check_ranges
 class BatchSampler(DistributedSampler[Tensor]):
-    """Yield tensors of indices, so that a batch is one gather without Python code per image.
+    """Sampler that yields tensors of indices, so that a batch is gathered without Python code per image.
 
     The order of an epoch depends only on ``seed`` and the epoch. Step k of W processes with batches of B has the same
     images as step k of one process with batches of W * B. The last incomplete global batch is dropped, unless it is
@@ -24,10 +24,10 @@ class BatchSampler(DistributedSampler[Tensor]):
 
     Args:
         dataset: the data set; only its length is used.
-        batch_size: images of one step in one process.
+        batch_size: number of images per step and process.
         seed: seed of the orders of all epochs.
         device: device of the index tensors; the order itself is sampled on the CPU and does not depend on it.
-        num_replicas: number of processes; by default that of ``torch.distributed``, else 1.
+        num_replicas: number of processes; by default the world size of ``torch.distributed``, else 1.
         rank: index of this process, in [0, num_replicas).
         subset: indices to sample from, int64 ``(n,)`` on the CPU; by default all.
 

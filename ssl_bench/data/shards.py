@@ -1,4 +1,4 @@
-"""Rows of tensors in many files: written shard by shard by several processes, resumed after an interruption."""
+"""Rows of tensors in many files, written shard by shard by several processes and resumed after an interruption."""
 
 import json
 from collections.abc import Callable
@@ -22,15 +22,15 @@ class Shards:
     """A folder of named tensors of ``count`` rows each, in safetensors files (shards) of ``shard_rows`` rows.
 
     ``index.json`` describes the folder. Files are written atomically, so every existing file is complete, and an
-    interrupted command resumes with the missing ones. Files are memory-mapped on first access; only the requested rows
+    interrupted command resumes with the missing files. Files are memory-mapped on first access; only the requested rows
     are loaded.
 
     Attributes:
         folder: the folder.
         key: settings and inputs that the rows were computed from; folders with different keys have different rows.
-        notes: facts found when the folder was created that are not part of the key, such as the eps1 of a search.
+        notes: values computed when the folder was created that are not part of the key, such as the eps1 of a search.
         count: total number of rows.
-        shard_rows: number of rows of each file; the last may have fewer.
+        shard_rows: number of rows of each file; the last file may have fewer.
     """
 
     def __init__(self, folder: str | Path) -> None:
@@ -63,16 +63,17 @@ class Shards:
 
         Args:
             folder: the folder.
-            key: identifies the rows; data that JSON can store.
+            key: settings and inputs that identify the rows, storable as JSON.
             count: total number of rows.
-            notes: called by all processes if the folder is new; the first process's result is stored beside the key.
-            shard_rows: rows of a file; an existing folder keeps its own.
+            notes: function that all processes call if the folder is new; the result of the first process is stored
+                beside the key.
+            shard_rows: number of rows of each file; an existing folder keeps its number.
 
         Raises:
-            UserError: the folder has rows of another key or rows without a key, or cannot be written. Every process
-                raises it.
+            UserError: the folder has rows of another key or rows without a key, or cannot be written. All processes
+                raise the error.
         """
-        barrier()  # all processes must look before the first one creates the folder
+        barrier()  # all processes must check the folder before the first one creates it
         found = (folder / "index.json").is_file()
         stray = not found and any(folder.glob("*.safetensors"))
         barrier()
@@ -108,10 +109,10 @@ class Shards:
         return [shard for shard in range(-(-self.count // self.shard_rows)) if not self._file(shard).is_file()]
 
     def assigned(self, device: torch.device) -> list[int]:
-        """The missing shards of this process, every W-th. All processes of the group call this together."""
+        """Every W-th missing shard, for this process. All processes of the group call this together."""
         missing = torch.zeros(-(-self.count // self.shard_rows), device=device)
         missing[self.missing()] = 1
-        # Another process may already have written a shard that this one lists as missing: all use one list.
+        # Another process may already have written a shard that this one lists as missing, so all agree on one list.
         agreed = all_reduce_min(missing).nonzero().squeeze(1).tolist()
         return agreed[rank() :: world_size()]
 
@@ -151,7 +152,7 @@ class Shards:
         Args:
             name: name of the tensor.
             rows: int64 ``(n,)`` on the CPU.
-            columns: int64 ``(n, J)``, for each row J indices along its first dimension; by default all of the row.
+            columns: int64 ``(n, J)``, J indices along the first dimension of each row; by default the whole rows.
 
         Returns:
             ``(n, ...)``, or ``(n, J, ...)``, on the CPU.
@@ -162,7 +163,7 @@ class Shards:
         places = [divmod(row, self.shard_rows) for row in rows.tolist()]
         if columns is None:
             return torch.stack([self._shard(shard)[name][row] for shard, row in places])
-        # Only the requested entries are copied. Measured as fast as advanced indexing shard by shard: a median of
+        # Only the requested entries are copied. This is as fast as advanced indexing shard by shard: a median of
         # 0.57 ms for 128 random rows of 50 shards.
         entries = torch.stack(
             [
@@ -174,7 +175,7 @@ class Shards:
         return entries.reshape(*columns.shape, *entries.shape[1:])
 
     def read_all(self, name: str, device: torch.device | None = None, count: int | None = None) -> Tensor:
-        """The first `count` rows of one tensor, by default all, on a device."""
+        """The first `count` rows of one tensor on a device; by default all rows."""
         count = self.count if count is None else count
         shards = range(-(-count // self.shard_rows))
         return torch.cat([self._shard(shard)[name].to(device) for shard in shards])[:count]

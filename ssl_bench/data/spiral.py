@@ -26,7 +26,8 @@ def double_spiral(points: PositiveInt, seed: int) -> tuple[Tensor, Tensor]:
         seed: random seed.
 
     Returns:
-        float32 ``(points, 2)``, divided by one constant to a variance near 1, and the arm 0 or 1, int64 ``(points,)``.
+        Points, float32 ``(points, 2)``, divided by a constant so that the variance is near 1; and arms, int64
+        ``(points,)``, 0 or 1.
     """
     roll, _ = make_swiss_roll(points, noise=NOISE, random_state=seed)
     arm = torch.arange(points) % 2
@@ -36,7 +37,7 @@ def double_spiral(points: PositiveInt, seed: int) -> tuple[Tensor, Tensor]:
 
 @check_ranges
 def distance_to_arms(points: Tensor, steps: PositiveInt = 4000) -> Tensor:
-    """Distance of points from the nearer arm without noise, in standard deviations of the noise.
+    """Distance of points from the nearer noise-free arm, in standard deviations of the noise.
 
     Args:
         points: ``(N, 2)``, in the coordinates of the data.
@@ -62,7 +63,7 @@ class DoubleSpiral(DataModule):
     licence = "generated"
 
     def read(self) -> DatasetContents:
-        """Generate the splits from fixed seeds, the same in every run."""
+        """Generate the splits from fixed seeds, so that they are the same in every run."""
         train, test = (double_spiral(points, seed) for seed, points in enumerate(POINTS.values()))
         rows = torch.arange(sum(POINTS.values()))
         return DatasetContents(

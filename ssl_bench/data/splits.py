@@ -18,12 +18,13 @@ Fraction = Annotated[float, Interval(0, 1, closed="neither")]
 def hold_out(labels: Tensor, fraction: Fraction, seed: int) -> Tensor:
     """Select a random stratified part of the labelled images.
 
-    Of every class ``fraction`` of its images is selected, rounded, and at least one if it has two or more. With several
-    targets the first that is not constant is stratified. Images without a label (-1) are never selected.
+    The fraction `fraction` of the images of every class is selected, rounded; at least one image if the class has two
+    or more. With several targets, the selection is stratified by the first target that is not constant. Images without
+    a label (-1) are never selected.
 
     Args:
         labels: int64 ``(N,)`` or ``(N, T)``.
-        fraction: the part to select, in (0, 1).
+        fraction: fraction to select, in (0, 1).
         seed: seed of the selection.
 
     Returns:

@@ -23,8 +23,8 @@ ANNOTATIONS = "val/val_annotations.txt"
 class TinyImageNet(DataModule):
     """110,000 photographs of 64x64 pixels in 200 classes (Le & Yang 2015, Stanford CS231n).
 
-    The 100,000 official training images are train and validation. The official validation images are test,
-    since the labels of the official test images were never published.
+    Train and validation are the 100,000 official training images. Test is the official validation split, since the
+    labels of the official test images are not public.
     """
 
     name = "tiny_imagenet"
@@ -34,7 +34,7 @@ class TinyImageNet(DataModule):
     licence = "ImageNet's: non-commercial research and education"
 
     def read(self) -> DatasetContents:
-        """Read ``<root>/tiny-imagenet-200[.zip]``, or download it, and decode it into a cache."""
+        """Read or download ``<root>/tiny-imagenet-200[.zip]``, and decode the images into a cache."""
         names = [(FOLDER, f"{FOLDER}.zip")]
         (path,) = find_or_download(self.name, [self.root], names, self.root, self._download)
         tree = FileTree(path, archive_folder=FOLDER)
@@ -65,5 +65,5 @@ class TinyImageNet(DataModule):
         )
 
     def _download(self, _: Path) -> None:
-        # To its final folder, so that an interrupted download can be resumed.
+        # Into the final folder, so that an interrupted download can be resumed.
         download(URL, self.root / f"{FOLDER}.zip", MD5)

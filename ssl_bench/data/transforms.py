@@ -118,11 +118,11 @@ class Threshold(Transform):
 @check_ranges
 @dataclass(frozen=True)
 class Normalize(Transform):
-    """Subtract the mean of each channel and divide by its standard deviation.
+    """Subtract the mean of each channel and divide by the standard deviation of the channel.
 
     Args:
         mean: one number for all channels or one for each; by default those of the data set.
-        std: likewise.
+        std: one number for all channels or one for each; by default those of the data set.
     """
 
     mean: FiniteFloat | tuple[FiniteFloat, ...] | None = None
@@ -154,5 +154,5 @@ class Normalize(Transform):
         if value is None:
             raise ValueError("mean or std is missing: with_statistics() takes it from the data set")
         numbers = [value] if isinstance(value, int | float) else value
-        # Filled on the device: a copy from the host would make a GPU wait at every batch.
+        # Filled on the device, because a copy from the host would make a GPU wait at every batch.
         return torch.stack([torch.full((1, 1), number, device=x.device) for number in numbers])

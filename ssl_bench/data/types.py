@@ -15,7 +15,7 @@ class Batch(NamedTuple):
         images: uint8 ``(N, C, H, W)`` as the data set stores them (float32 ``(N, D)`` for points); in
             ``Method.training_step`` float ``(J, N, C, H, W)``, the J views of each image.
         labels: int64 ``(N,)``, or ``(N, T)`` for T targets; -1 for no label.
-        ids: int64 ``(N,)``, position of each image in its split.
+        ids: int64 ``(N,)``, position of each image in the split.
     """
 
     images: Tensor
@@ -33,15 +33,15 @@ class Target:
 
 @dataclass(frozen=True)
 class TrainingInputs:
-    """What a training step receives; a method checks it before training.
+    """Properties of the input of a training step, which a method checks before training.
 
     Attributes:
-        images: images of one step in one process; each of the recipe's views counts, generated views do not.
+        images: number of views per step and process, over all images, without generated views.
         processes: number of processes.
-        views: views of each image that the recipe makes.
-        generated: whether generated views follow them.
+        views: number of views that the recipe makes of each image.
+        generated: whether generated views are appended to the views of the recipe.
         black: value of a black pixel in each channel of a view, ``(C,)``; empty for points.
-        white: value of a white pixel, likewise.
+        white: value of a white pixel in each channel of a view, ``(C,)``; empty for points.
     """
 
     images: int

@@ -1,4 +1,4 @@
-"""Random views of images, many at a time and on the images' device."""
+"""Random views of images, computed in batches on the device of the images."""
 
 import math
 from collections.abc import Callable
@@ -17,13 +17,14 @@ CHUNK_BYTES = 2**19
 
 
 class ViewSource(Protocol):
-    """A source of additional views: a generator, a cache, your own files.
+    """Interface of a source of additional views, such as a generator, a cache or your own files.
 
-    If it has a method ``attach(method, data)``, that is called once before training, with the method on its device and
-    the data module set up. It may raise a UserError for unsuitable data, and keep a reference to the encoder.
+    If the source has a method ``attach(method, data)``, it is called once before training, after the method was moved
+    to its device and the data module was set up. ``attach`` may raise a UserError for unsuitable data, and may keep a
+    reference to the encoder.
     """
 
-    # Any, not Tensor: jsonargparse would take the class of a source for a factory of tensors and refuse it.
+    # Any instead of Tensor: jsonargparse would mistake the class of a source for a factory of tensors and refuse it.
     def __call__(self, images: Tensor, ids: Tensor) -> Any:
         """Views ``(J, N, C, H, W)``, uint8 or float in [0, 1], of images ``(N, C, H, W)`` with ids ``(N,)``."""
         ...
@@ -33,10 +34,10 @@ class ViewSource(Protocol):
 class Views:
     """J random views of each image; each view of each image has its own random parameters.
 
-    Views are computed in batches on the images' device, with random numbers of that device's default generator. If a
-    source of views is given, such as a cache of synthetic images or a diffusion model, its views are appended after
-    those of the recipe. The schemes of "Constructive Assimilation" (Han et al.) are A1, one view of the recipe and one
-    of the source, and A2, two of the recipe and one of the source.
+    Views are computed in batches on the device of the images, with the default random generator of that device. If a
+    source of views is given, such as a cache of synthetic images or a diffusion model, the views of the source are
+    appended to those of the recipe. "Constructive Assimilation" (Han et al.) has two schemes: A1 has one view of the
+    recipe and one of the source; A2 has two views of the recipe and one of the source.
     """
 
     def __init__(
@@ -56,13 +57,13 @@ class Views:
         Args:
             recipe: a name under configs/views, the path of a YAML file, or the list of steps itself.
             num_views: number of views that the recipe makes of each image.
-            compile: compile the recipe with torch.compile. The first batch takes some seconds; later batches take about
-                half as long as without it. On a CPU it needs a C++ compiler.
+            compile: whether to compile the recipe with torch.compile. The first batch then takes some seconds; later
+                batches take about half as long as without compilation. Compilation on a CPU needs a C++ compiler.
             generated: source of additional views, called with the images and their ids; see `ViewSource`.
-            generated_recipe: recipe that is applied to views of the source; by default the recipe's normalisation.
+            generated_recipe: recipe that is applied to the views of the source; default the normalisation of `recipe`.
             image_shape: ``(C, H, W)`` of the images, or ``(D,)`` of points.
             mean: mean of each channel over the data set, for images in [0, 1].
-            std: of each channel of the data set.
+            std: standard deviation of each channel over the data set, for images in [0, 1].
 
         Raises:
             UserError: unknown recipe, step or parameter, or a recipe that does not fit the images.
@@ -116,7 +117,7 @@ class Views:
 
         Args:
             images: uint8 ``(N, C, H, W)``, float ``(N, C, H, W)`` in [0, 1], or float ``(N, D)`` points.
-            ids: positions of the images in their split, ``(N,)``. Without them the source of views is not called.
+            ids: positions of the images in their split, ``(N,)``. If None, the source of views is not called.
 
         Returns:
             float32 ``(J, N, C, h, w)`` or ``(J, N, D)``; views of the source come last.
@@ -151,7 +152,7 @@ class Views:
         return self._run(images, self._deterministic, _apply)
 
     def to_image(self, x: Tensor) -> Tensor:
-        """Images ``(..., C, h, w)`` in [0, 1] from views or evaluation inputs: normalisation is undone."""
+        """Undo the normalisation of views or evaluation inputs: images ``(..., C, h, w)`` in [0, 1]."""
         if len(self.image_shape) != 3:
             return x
         for transform in reversed(self._deterministic):
