@@ -13,8 +13,8 @@ def contingency(clusters: Tensor, labels: Tensor, num_clusters: int, num_classes
     Args:
         clusters: int64 ``(N, R)`` in ``[0, num_clusters)``, cluster of each image in R clusterings.
         labels: int64 ``(N, T)`` in ``[0, num_classes)``, class of each image for T targets.
-        num_clusters: K.
-        num_classes: C.
+        num_clusters: number of clusters, K.
+        num_classes: number of classes, C.
 
     Returns:
         int64 ``(T, R, K, C)``.
@@ -27,21 +27,23 @@ def contingency(clusters: Tensor, labels: Tensor, num_clusters: int, num_classes
 
 
 def clustering_metrics(table: Tensor) -> dict[str, Tensor]:
-    """Metrics of clusterings in percent. All are 100 if the clusters equal the classes.
+    """Metrics of clusterings in percent. All metrics are 100 if the clusters equal the classes.
 
-    - ``accuracy``: images whose cluster is matched with their class, under the one-to-one matching of clusters with
-      classes that maximises it (Yang et al. 2010, Eq. 17). If K differs from C, images of unmatched clusters are wrong.
-    - ``nmi``: mutual information divided by the arithmetic mean of the entropies (scikit-learn's default). 0 if the
-      mutual information is 0; 100 for one cluster and one class.
-    - ``ari``: Rand index adjusted for chance (Hubert & Arabie 1985, Eq. 5). About 0 for a random clustering; the only
-      metric that can be negative.
-    - ``purity``: images that belong to the most frequent class of their cluster. It grows with the number of clusters.
+    - ``accuracy``: percentage of images whose cluster is matched with their class, under the one-to-one matching of
+      clusters with classes that maximises the accuracy (Yang et al. 2010, Eq. 17). If K differs from C, images of
+      unmatched clusters or classes are counted as wrong.
+    - ``nmi``: mutual information divided by the arithmetic mean of the entropies (scikit-learn's default). It is 0 if
+      the mutual information is 0, and 100 for one cluster and one class.
+    - ``ari``: Rand index adjusted for chance (Hubert & Arabie 1985, Eq. 5). It is about 0 for a random clustering, and
+      the only metric that can be negative.
+    - ``purity``: percentage of images that belong to the most frequent class of their cluster. It grows with the number
+      of clusters.
 
     Args:
         table: counts ``(..., K, C)`` as returned by :func:`contingency`, of at least one image.
 
     Returns:
-        float64 ``(...)`` by name.
+        Metrics, float64 ``(...)``, by name.
     """
     counts = table.double()
     n = counts.sum((-2, -1))
@@ -74,5 +76,6 @@ def _adjusted_rand_index(counts: Tensor, clusters: Tensor, classes: Tensor, n: T
     same_both, same_cluster, same_class = pairs(counts.flatten(-2)), pairs(clusters), pairs(classes)
     expected = same_cluster * same_class / pairs(n.unsqueeze(-1)).clamp_min(1)
     largest = (same_cluster + same_class) / 2
-    # 0/0 occurs for one cluster and one class, and if every image is its own cluster and class: equal clusterings.
+    # 0/0 occurs for one cluster and one class, and if every image is its own cluster and class. Both mean that clusters
+    # and classes are equal.
     return torch.where(largest > expected, (same_both - expected) / (largest - expected), 1.0)

@@ -14,21 +14,22 @@ from ssl_bench.evaluation.features import Features
 
 @dataclass(frozen=True)
 class EvaluatedEncoder:
-    """The encoder under evaluation. Only its features are always available; features from a file have nothing else.
+    """The encoder under evaluation. Only its features are always available; a feature file provides nothing else.
 
     Attributes:
         features: features of the three splits, the same in every process.
         device: device of the computations.
         folder: the run folder, the same in every process; plots and caches are written to it.
-        data: data set and image size, in the names of caches: ``cifar10-32x32x3``.
+        data: data set and image size for the names of caches, such as ``cifar10-32x32x3``.
         images: iterates over the un-augmented images of a split in batches, float ``(n, C, H, W)`` in [0, 1] on the
-            device, with their ids. Each process gets its own share, in order; shares follow one another in rank order.
+            device, with their ids. Each process gets a contiguous share of the split, in rank order.
         image_shape: shape of an image (C, H, W), or (D,) for points; empty if there are no images.
-        encode: maps images in [0, 1] to features as in `features`, float32 ``(n, d)``.
-        sample: of a generative method, samples n images ``(n, C, H, W)`` in [0, 1] with a generator on the device.
-        reconstruct: of a method with a decoder, maps images in [0, 1] to reconstructions in [0, 1].
-        augmented: features of augmented images, one per augmented pass, in the order of `features`.
-        layers: features of each layer of the encoder, first layer first; empty if it has fewer than two.
+        encode: function that maps images in [0, 1] to features as in `features`, float32 ``(n, d)``.
+        sample: function that samples n images ``(n, C, H, W)`` in [0, 1] with a generator on the device; None if the
+            method is not generative.
+        reconstruct: function that maps images in [0, 1] to reconstructions in [0, 1]; None without a decoder.
+        augmented: features of the augmented images of each augmented pass, in the order of `features`.
+        layers: features of each layer of the encoder, first layer first; empty if there are fewer than two layers.
     """
 
     features: Features
@@ -48,13 +49,13 @@ class LabelFreeProtocol(Protocol):
     """Interface of protocols that need no labels: a frozen dataclass of settings that maps an encoder to metrics."""
 
     def runs_by_default(self, encoder: EvaluatedEncoder) -> bool:
-        """Whether the protocol runs on this encoder if the user names no protocols."""
+        """Whether the protocol runs on this encoder if the user does not select protocols."""
         ...
 
     def __call__(self, encoder: EvaluatedEncoder) -> dict[str, float]:
         """Metrics by name, the same in every process.
 
         Raises:
-            UserError: they cannot be computed for this encoder; the message gives the reason in one line.
+            UserError: the metrics cannot be computed for this encoder; the message gives the reason in one line.
         """
         ...

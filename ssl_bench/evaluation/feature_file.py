@@ -19,14 +19,16 @@ SUFFIXES = (".safetensors", ".npz", ".npy")
 
 
 def read_features(path: Path, labels: Path | None = None) -> Features:
-    """Features ``(N, d)`` and labels ``(N,)`` of a file.
+    """Read features ``(N, d)`` and labels ``(N,)`` from a file.
+
+    A ``.safetensors`` or ``.npz`` file contains ``train_features``, ``train_labels``, ``test_features``,
+    ``test_labels`` and optionally ``validation_features`` and ``validation_labels``; or only ``features`` and
+    ``labels``. A ``.npy`` file contains only the features. Float32 splits of a ``.safetensors`` file are memory-mapped;
+    splits that are held out are copied.
 
     Args:
-        path: ``.safetensors`` or ``.npz`` with ``train_features``, ``train_labels``, ``test_features``, ``test_labels``
-            and, if there is a validation split, ``validation_features`` and ``validation_labels``; or with
-            ``features`` and ``labels`` alone; or ``.npy`` with the features alone. Splits of a ``.safetensors`` in
-            float32 are memory-mapped; splits that are held out are copied.
-        labels: ``.npy`` with the labels of a ``.npy`` of features.
+        path: path of the file.
+        labels: path of a ``.npy`` file with the labels; only for features in a ``.npy`` file.
 
     Returns:
         Three splits. Missing splits are held out, stratified by label with a fixed seed: a fifth for test, then
@@ -76,7 +78,7 @@ def _arrays(path: Path) -> dict[str, "Tensor | np.ndarray"]:
 def _pair(
     path: Path, arrays: dict[str, "Tensor | np.ndarray"], split: str, names: dict[str, int]
 ) -> tuple[Tensor, Tensor]:
-    """Features and labels of one split; classes not yet in `names` are added to it, numbered in order."""
+    """Features and labels of one split; new classes are added to `names` and numbered in order."""
     missing = [name for name in (f"{split}features", f"{split}labels") if name not in arrays]
     if missing:
         known = ", ".join(sorted(arrays))

@@ -34,7 +34,7 @@ class FeatureSplit(NamedTuple):
 
 
 class Features(NamedTuple):
-    """Features of three splits and the targets that their labels belong to, the input of every protocol."""
+    """Features and labels of the three splits, and the targets of the labels; the input of every protocol."""
 
     train: FeatureSplit
     validation: FeatureSplit
@@ -71,17 +71,18 @@ def extract(
 ) -> Features:
     """Encode the three splits, or read the features from `folder` if they were written with the same key.
 
-    Each process encodes its share of the batches. All processes write to the same file of each split; the row of a
-    feature vector is the id of its image. If a sampler repeats images (padding), each image still has a single row.
-    Rows are in the order of the data set.
+    Each process encodes its share of the batches. All processes write to one file per split, in which the row of a
+    feature vector is the id of its image. Rows are therefore in the order of the data set, and an image that a sampler
+    repeats (padding) still has a single row.
 
     Args:
-        encode: normalised images ``(N, C, H, W)`` to features ``(N, d)``; the encoder must be in evaluation mode.
+        encode: function of normalised images ``(N, C, H, W)`` that returns features ``(N, d)``; the encoder must be in
+            evaluation mode.
         data: data module, after ``setup()``.
         transform: function of the stored images and their ids that returns normalised float images on the device.
         folder: folder of ``<split>.safetensors`` and ``manifest.json``, the same for all processes; created if missing.
         key: hash of encoder and data. Features with another key are replaced.
-        device: device of the encoder; batches are moved there.
+        device: device of the encoder, to which batches are moved.
         autocast: dtype of autocast during encoding; None disables it. Features are always stored in float32.
 
     Returns:
@@ -90,7 +91,7 @@ def extract(
     Raises:
         UserError: features are not finite or not ``(N, d)``, or an image was not encoded; no manifest is written.
     """
-    digest = hashlib.sha256(key.encode())  # with the labels, so that a change of the data is noticed
+    digest = hashlib.sha256(key.encode())  # includes the labels, so that a change of the data is detected
     for split in SPLITS:
         digest.update(data.labels(split).cpu().contiguous().numpy().tobytes())
     key = digest.hexdigest()
@@ -117,7 +118,7 @@ def extract(
         labels = data.labels(split).cpu()
         if not len(labels):
             raise UserError(f"{split} split: no images to encode; give a data set with images in all three splits")
-        # Every process must know the number of features, also one that has no batch of a small split.
+        # Every process must know the number of features, even if it has no batch of a small split.
         dim = features_of(next(iter(data.batches(split, 2)))).shape[1]
         shapes[split] = [len(labels), dim]
         _encode_split(features_of, data.batches(split, BATCH_SIZE, shared=True), labels, dim, folder, split, device)
@@ -132,7 +133,7 @@ def extract(
 
 
 def by_columns(features: Features, widths: Sequence[int]) -> tuple[Features, ...]:
-    """Split features that were encoded side by side into features of these widths, which share the memory."""
+    """Split concatenated features into features of these widths; they share the memory."""
     train, validation, test = (
         [FeatureSplit(part, labels) for part in x.split(list(widths), 1)] for x, labels in features[:3]
     )
@@ -162,11 +163,11 @@ def _encode_split(
         if diverged := int(all_reduce_sum(bad.to(device))):
             raise UserError(
                 f"{split} split: features of {diverged} of {n} images are not finite; "
-                "the encoder has diverged or its precision is too low: try a checkpoint before that, or float32"
+                "the encoder has diverged or its precision is too low: try an earlier checkpoint, or float32"
             )
         if missing:
             raise UserError(
-                f"{split} split: {missing} of {n} images are in no batch; the data set's batches leave them out"
+                f"{split} split: {missing} of {n} images are in no batch; the batches must contain every image"
             )
 
 

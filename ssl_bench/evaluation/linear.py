@@ -13,11 +13,11 @@ from ssl_bench.evaluation.solver import HISTORY, minimise
 from ssl_bench.evaluation.task import Task
 
 Loss = Callable[[Tensor, Tensor, Tensor], tuple[Tensor, Tensor]]
-"""Maps outputs ``(p, K, n)``, labels ``(n, T)`` and the numbers of the problems ``(p,)`` to losses ``(p, n)`` and their
-derivatives with respect to the outputs ``(p, K, n)``. It may overwrite the outputs."""
+"""Function of outputs ``(p, K, n)``, labels ``(n, T)`` and problem indices ``(p,)`` that returns losses ``(p, n)`` and
+their derivatives with respect to the outputs, ``(p, K, n)``. It may overwrite the outputs."""
 
 MEMORY = 2**28
-"""Bytes of the problems that are solved together; more problems are solved in groups."""
+"""Maximum size in bytes of the problems that are solved together; more problems are solved in groups."""
 TIGHT = 1e-8
 """Tolerance of solutions that are scored on test."""
 
@@ -26,10 +26,11 @@ class Standardised(NamedTuple):
     """Standardisation of features by the train split, and the principal axes of the standardised features.
 
     Attributes:
-        mean: float32 ``(d,)``.
-        scale: float32 ``(d,)``, 1 / standard deviation; 0 if a feature is constant, so that its weight is 0.
-        variances: float64 ``(d,)`` of the standardised features along their principal axes.
-        axes: float64 ``(d, d)``, one axis per column.
+        mean: means of the features, float32 ``(d,)``.
+        scale: 1 / standard deviation of the features, float32 ``(d,)``; 0 if a feature is constant, so that its weight
+            is 0.
+        variances: variances of the standardised features along the principal axes, float64 ``(d,)``.
+        axes: principal axes, float64 ``(d, d)``, one per column.
     """
 
     mean: Tensor
@@ -43,7 +44,7 @@ class Standardised(NamedTuple):
 
         def compute() -> Standardised:
             mean, deviation, correlation = task.moments()
-            varies = correlation.diagonal() > 0.5  # it is 1, or rounding error if a feature is constant
+            varies = correlation.diagonal() > 0.5  # 1, or rounding error if a feature is constant
             variances, axes = torch.linalg.eigh(correlation * varies * varies[:, None])
             # Smaller variances are rounding error of the float32 sums.
             variances = variances.clamp_min(1e-6 * variances[-1].item())
@@ -56,7 +57,7 @@ class Standardised(NamedTuple):
         return (x - self.mean).mul_(self.scale)
 
     def to_axes(self, weights: Tensor) -> Tensor:
-        """Weights ``(..., d + 1)`` of standardised features, intercept last, as weights of principal components."""
+        """Convert weights ``(..., d + 1)`` of standardised features, intercept last, to weights of principal axes."""
         return torch.cat([weights[..., :-1] @ self.axes, weights[..., -1:]], -1)
 
     def from_axes(self, weights: Tensor) -> Tensor:
@@ -76,26 +77,27 @@ def fit(
     tolerance: float,
     max_iter: int,
 ) -> Tensor:
-    """Minimise ``mean_i loss(W z_i + b) + l2 / 2 ||W||^2`` over W and b for P problems; z is x standardised by train.
+    """Minimise ``mean_i loss(W z_i + b) + l2 / 2 ||W||^2`` over W and b for P problems.
 
-    One pass over the rows gives the objective and gradient of every problem that has not converged. Sums over blocks
-    are kept in integer multiples of a power of two, which float64 adds exactly, so solutions are identical to the last
-    bit on any number of processes.
+    z are the features standardised by train. One pass over the rows gives the objective and gradient of every problem
+    that has not converged. Sums over blocks are integer multiples of a power of two, which float64 adds exactly.
+    Solutions are therefore identical to the last bit on any number of processes.
 
     Args:
-        task: its train split gives the standardisation.
+        task: task whose train split gives the standardisation.
         splits: splits to fit on.
-        loss: convex and non-negative.
-        start: float64 ``(P, K, d + 1)``: for each of K outputs the weights of standardised features, then b.
-        l2: float64 ``(P,)``, positive.
-        intercept_penalised: whether ``l2 / 2 ||b||^2`` is added.
-        curvature: approximate second derivative of the loss with respect to one output. The solver's coordinates make
-            ``curvature * (second moment) + l2`` the identity. It affects the speed, not the result.
+        loss: convex and non-negative loss.
+        start: initial W and b, float64 ``(P, K, d + 1)``: for each of K outputs the weights of standardised features,
+            then b.
+        l2: penalty of each problem, float64 ``(P,)``, positive.
+        intercept_penalised: whether ``l2 / 2 ||b||^2`` is added to the objective.
+        curvature: approximate second derivative of the loss with respect to one output. In the coordinates of the
+            solver, ``curvature * (second moment) + l2`` is the identity. It affects the speed, not the result.
         tolerance: see :func:`.solver.minimise`.
         max_iter: maximum number of passes over the rows.
 
     Returns:
-        float64 ``(P, K, d + 1)``.
+        The minimising W and b, float64 ``(P, K, d + 1)``.
     """
     standardised = Standardised.of(task)
     outputs, dim = start.shape[1], task.train.dim
@@ -120,7 +122,7 @@ def fit(
                     losses, slopes = loss(margins.view(len(which), outputs, -1), y, which)
                     slopes = slopes.flatten(0, 1)
                     value += losses.sum(1, dtype=value.dtype).mul_(resolution).round_()
-                    # The product with a power of two is exact in float32, and numbers too large to round are integers.
+                    # The product with a power of two is exact in float32. Numbers too large to round are integers.
                     gradient[:, :dim] += (slopes @ z).mul_(resolution).round_()
                     gradient[:, dim] += slopes.sum(1, dtype=value.dtype).mul_(resolution).round_()
             total = all_reduce_sum(torch.cat([value, gradient.flatten()])) / (resolution * count)

@@ -13,10 +13,10 @@ from ssl_bench.errors import UserError
 from ssl_bench.evaluation.rows import Rows
 
 FEW = 0.1
-"""Share of points that change cluster below which index_add is faster than a matrix product on a CPU."""
+"""Fraction of points that change cluster below which index_add is faster than a matrix product on a CPU."""
 
 ToPoints = Callable[[Tensor], Tensor]
-"""Maps the features of a block ``(n, D)`` to the points ``(n, d)``, float32, that are clustered."""
+"""Function of the features of a block ``(n, D)`` that returns the points to cluster, float32 ``(n, d)``."""
 
 
 def nearest_centres(x: Tensor, centres: Tensor) -> tuple[Tensor, Tensor]:
@@ -26,10 +26,10 @@ def nearest_centres(x: Tensor, centres: Tensor) -> tuple[Tensor, Tensor]:
 
     Args:
         x: points ``(n, d)``.
-        centres: ``(R, K, d)``.
+        centres: centres of the R clusterings, ``(R, K, d)``.
 
     Returns:
-        Scores and clusters, both ``(n, R)``.
+        Scores and cluster indices, both ``(n, R)``.
     """
     flat = centres.flatten(0, 1)
     best, cluster = torch.addmm(flat.square().sum(1), x, flat.T, beta=-0.5).view(len(x), *centres.shape[:2]).max(2)
@@ -37,7 +37,7 @@ def nearest_centres(x: Tensor, centres: Tensor) -> tuple[Tensor, Tensor]:
 
 
 def assign_clusters(x: Tensor, centres: Tensor) -> tuple[Tensor, Tensor]:
-    """Squared distance of points ``(n, d)`` to the nearest of centres ``(R, K, d)``, and its index: both ``(n, R)``."""
+    """Nearest of centres ``(R, K, d)`` to points ``(n, d)``: squared distances and indices, both ``(n, R)``."""
     best, cluster = nearest_centres(x, centres)
     return (x.square().sum(1, keepdim=True) - 2 * best).clamp_min(0), cluster
 
@@ -52,7 +52,7 @@ def _change_of_sums(x: Tensor, cluster: Tensor, before: Tensor | None, k: int) -
     Args:
         x: points ``(n, d)``.
         cluster: cluster of each point in R clusterings, ``(n, R)``.
-        before: clusters in the previous iteration; None in the first, where the change is the sum itself.
+        before: clusters in the previous iteration; None in the first iteration, which returns the sums themselves.
         k: number of clusters.
     """
     number = cluster + k * torch.arange(cluster.shape[1], device=x.device)
@@ -71,7 +71,7 @@ def _change_of_sums(x: Tensor, cluster: Tensor, before: Tensor | None, k: int) -
 def kmeans_plus_plus(rows: Rows, points: ToPoints, k: int, restarts: int, seed: int) -> Tensor:
     """Initial centres by greedy k-means++ (Arthur & Vassilvitskii 2007).
 
-    Each centre is the best of ``2 + ln k`` candidates, as in scikit-learn. Every process holds all distances
+    Each centre is the best of ``2 + ln k`` candidates, as in scikit-learn. Every process stores all distances
     (``N x restarts x (2 + ln k)`` numbers), so that all processes choose the same candidates.
 
     Returns:

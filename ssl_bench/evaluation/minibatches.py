@@ -14,7 +14,7 @@ def minibatches(parts: Sequence[Rows], size: int, generator: Generator) -> Itera
     Args:
         parts: splits with labels of the same targets.
         size: rows per minibatch; the last may be smaller.
-        generator: generator of the order, on the CPU so that it is the same on every device.
+        generator: random generator of the order, on the CPU so that the order is the same on every device.
 
     Yields:
         Features ``(B, d)`` and labels ``(B, T)``; rows of the first part come first.

@@ -13,16 +13,16 @@ from ssl_bench.evaluation.lloyd import assign_clusters
 from ssl_bench.evaluation.rows import Rows
 
 CHUNK = 256
-"""Rows whose products of coordinates are in memory at a time: 4 MB for 64 dimensions."""
+"""Number of rows whose products of coordinates are in memory at a time: 4 MB for 64 dimensions."""
 
 
 class Mixture(NamedTuple):
     """R mixtures of K Gaussians each, float64.
 
     Attributes:
-        weights: ``(R, K)``, summing to 1 over components.
-        means: ``(R, K, m)``.
-        covariances: ``(R, K, m, m)`` if full, ``(R, K, m)`` if diagonal.
+        weights: weights of the components ``(R, K)``, summing to 1 over K.
+        means: means of the components ``(R, K, m)``.
+        covariances: covariances ``(R, K, m, m)``, or variances ``(R, K, m)`` if covariances are diagonal.
     """
 
     weights: Tensor
@@ -38,13 +38,14 @@ class Family(NamedTuple):
     """Gaussians as an exponential family: ``log N(z) = theta . phi(z)``.
 
     phi consists of 1, z and products of two coordinates. Both steps of EM are then one matrix product of all components
-    of all mixtures with phi. It is computed in float64: the products' sums cancel, and float32 rounding would lose a
-    component as narrow as the ridge.
+    of all mixtures with phi. The product is computed in float64, because its terms cancel, and float32 rounding would
+    lose components that are as narrow as the ridge.
 
     Attributes:
-        i: int64 ``(P,)``, first factor of each product.
-        j: int64 ``(P,)``, second factor: every pair ``i <= j`` for full covariances, ``i = j`` for diagonal ones.
-        full: whether covariances are full.
+        i: coordinate that is the first factor of each product, int64 ``(P,)``.
+        j: coordinate that is the second factor, int64 ``(P,)``: all pairs ``i <= j`` for full covariances, pairs
+            ``i = j`` for diagonal covariances.
+        full: whether covariances are full; if False, they are diagonal.
     """
 
     i: Tensor
@@ -63,7 +64,7 @@ class Family(NamedTuple):
         return torch.cat([torch.ones_like(z[:1]), z, z[self.i] * z[self.j]])
 
     def theta(self, mixture: Mixture) -> Tensor:
-        """Coefficients on phi ``(R K, 1 + m + P)`` of the logarithms of weight times density.
+        """Coefficients theta of ``log(weight * density) = theta . phi``, ``(R K, 1 + m + P)``.
 
         Raises:
             UserError: a covariance is not positive definite.
@@ -92,7 +93,7 @@ class Family(NamedTuple):
 
         Args:
             statistics: sums over points of responsibility times phi, ``(R, K, 1 + m + P)``.
-            ridge: added to every variance.
+            ridge: number that is added to every variance.
         """
         # An empty component keeps a weight near 0 but not 0, so that its logarithm is finite.
         sizes = statistics[..., 0] + 10 * torch.finfo(statistics.dtype).eps
@@ -113,7 +114,7 @@ class Family(NamedTuple):
 
 
 ToPoints = Callable[[Tensor], Tensor]
-"""Maps the features of a block ``(n, D)`` to the points ``(n, m)``, float64, that the mixture models."""
+"""Function of the features of a block ``(n, D)`` that returns the points to fit, float64 ``(n, m)``."""
 
 
 def from_centres(rows: Rows, points: ToPoints, family: Family, centres: Tensor, scale: Tensor, ridge: float) -> Mixture:
@@ -124,8 +125,8 @@ def from_centres(rows: Rows, points: ToPoints, family: Family, centres: Tensor, 
         points: maps features to points.
         family: kind of covariance.
         centres: float32 ``(R, K, m)``, in the coordinates ``points * scale``.
-        scale: ``(m,)``.
-        ridge: added to every variance.
+        scale: scale of each coordinate in k-means, ``(m,)``.
+        ridge: number that is added to every variance.
     """
     runs, k, dim = centres.shape
     total = torch.zeros(runs * k, 1 + dim + len(family.i), dtype=torch.float64, device=rows.device)
@@ -149,13 +150,13 @@ def em(
         points: maps features to points.
         family: kind of covariance.
         start: R initial mixtures.
-        ridge: added to every variance in every iteration.
+        ridge: number that is added to every variance in every iteration.
         max_iter: maximum number of iterations.
         tol: tolerance in nats per point.
 
     Returns:
-        The mixtures, and the mean log-likelihoods ``(R,)`` before the last M step (no higher than after it, apart from
-        the ridge).
+        The mixtures, and the mean log-likelihoods ``(R,)`` before the last M step. Apart from the effect of the
+        ridge, this step does not decrease them.
 
     Raises:
         UserError: a covariance is not positive definite.

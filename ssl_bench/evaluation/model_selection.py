@@ -1,4 +1,4 @@
-"""Choose the regularisation of a linear classifier on validation, refit on train + validation, score on test."""
+"""Choose the regularisation of a linear classifier on validation, refit it on train + validation, score it on test."""
 
 from collections.abc import Callable, Sequence
 
@@ -11,19 +11,19 @@ from ssl_bench.evaluation.rows import Rows
 from ssl_bench.evaluation.task import Task
 
 Fit = Callable[[Sequence[Rows], Tensor, Tensor | None, float], Tensor]
-"""Maps splits to fit on, regularisation ``(G, T)``, initial weights ``(G, T, C, d + 1)`` (or None) and tolerance to
-weights ``(G, T, C, d + 1)``."""
+"""Function of splits to fit on, regularisation ``(G, T)``, initial weights ``(G, T, C, d + 1)`` (or None) and tolerance
+that returns weights ``(G, T, C, d + 1)``."""
 
 LOOSE = 1e-5
 """Tolerance of solutions that are only compared on validation."""
 
 
 def choose_and_score(task: Task, grid: Sequence[float], fit: Fit) -> list[tuple[float, float]]:
-    """Fit every regularisation of the grid on train, choose on validation, refit and score on test.
+    """Fit all regularisations of the grid on train, choose one on validation, refit, and score on test.
 
     Args:
-        task: T targets.
-        grid: regularisations, strongest first; of equal validation accuracies the first is chosen.
+        task: task with T targets.
+        grid: regularisations, strongest first; if validation accuracies are equal, the first is chosen.
         fit: see :data:`Fit`.
 
     Returns:
@@ -51,13 +51,13 @@ def accuracy(task: Task, rows: Rows, weights: Tensor, allowed: Tensor) -> Tensor
     """Percentage of rows whose class has the largest output.
 
     Args:
-        task: its train split gives the standardisation.
+        task: task whose train split gives the standardisation.
         rows: rows to classify.
         weights: ``(G, T, C, d + 1)``, as returned by :func:`.linear.fit`.
         allowed: bool ``(T, C)``, classes that may be predicted.
 
     Returns:
-        float64 ``(G, T)``.
+        Percentages, float64 ``(G, T)``.
     """
     standardised = Standardised.of(task)
     grid, targets, classes, _ = weights.shape

@@ -1,4 +1,4 @@
-"""Exact k-nearest-neighbour search, shared by all processes, in a bank that may be larger than memory."""
+"""Exact k-nearest-neighbour search by all processes, in a bank that may be larger than memory."""
 
 from collections.abc import Iterator
 from typing import Literal, NamedTuple
@@ -13,19 +13,20 @@ from ssl_bench.evaluation.rows import Rows
 Distance = Literal["cosine", "euclidean"]
 
 TILE = 2**16
-"""Rows of the bank in memory at a time. A bank in a file is read once."""
+"""Number of bank rows in memory at a time. A bank in a file is read once."""
 SCORES = {"cpu": 5 * 2**22, "cuda": 2**28}
-"""Scores in memory at a time: 80 MiB, and 1 GiB on a GPU."""
+"""Number of scores in memory at a time: 80 MiB, and 1 GiB on a GPU."""
 GROUP = 32
 """Columns per group; the maxima of the groups are compared first."""
 
 
 class Neighbours(NamedTuple):
-    """The k rows of a bank that are nearest to each of Q queries, nearest first; ties in order of row numbers.
+    """The k rows of a bank that are nearest to each of Q queries, nearest first; ties are in the order of rows.
 
     Attributes:
-        score: float32 ``(Q, k)``, higher is nearer: |q| times the cosine similarity, or half of |q|^2 - |q - b|^2.
-        row: int32 ``(Q, k)``, row numbers in the bank.
+        score: scores, float32 ``(Q, k)``, higher for nearer rows: |q| times the cosine similarity, or half of
+            |q|^2 - |q - b|^2.
+        row: row indices in the bank, int32 ``(Q, k)``.
     """
 
     score: Tensor
@@ -33,10 +34,10 @@ class Neighbours(NamedTuple):
 
 
 def largest(scores: Tensor, k: int) -> tuple[Tensor, Tensor]:
-    """``topk`` of a wide matrix: the k largest values of each row and their columns, ``(Q, k)`` each, decreasing.
+    """``topk`` of a wide matrix: the k largest values of each row, decreasing, and their columns, ``(Q, k)`` each.
 
-    The k largest values lie in the k groups of columns with the largest maxima, and computing a maximum takes a
-    tenth of the time of selecting.
+    The k largest values lie in the k groups of columns with the largest maxima. Computing the maxima takes a tenth of
+    the time of ``topk``.
     """
     rows, width = scores.shape
     size = GROUP if width >= 2 * GROUP * k else GROUP // 4
@@ -51,7 +52,7 @@ def largest(scores: Tensor, k: int) -> tuple[Tensor, Tensor]:
 
 
 def exactly_largest(scores: Tensor, k: int) -> tuple[Tensor, Tensor]:
-    """As :func:`largest`, but of values equal to the k-th largest the first columns are chosen; in any order."""
+    """As :func:`largest`, but unordered, and of values equal to the k-th largest the first columns are chosen."""
     values, columns = largest(scores, min(k + 1, scores.shape[1]))
     kth = values[:, k - 1 : k]
     tied = (values[:, k:] == kth).any(1).nonzero().squeeze(1)
@@ -66,14 +67,14 @@ def exactly_largest(scores: Tensor, k: int) -> tuple[Tensor, Tensor]:
 
 
 def top_neighbours(score: Tensor, row: Tensor, k: int) -> Neighbours:
-    """The k of n candidates ``(Q, n)`` with the highest scores; ties in order of row numbers."""
+    """The k of n candidates ``(Q, n)`` with the highest scores; ties are in the order of rows."""
     row, order = row.sort(1)
     score, order = score.gather(1, order).sort(stable=True, dim=1, descending=True)
     return Neighbours(score[:, :k], row.gather(1, order[:, :k]))
 
 
 def tiles(bank: tuple[Rows, ...]) -> Iterator[list[tuple[int, Tensor]]]:
-    """This process's blocks of the bank, each with the number of its first row, in lists of up to `TILE` rows."""
+    """This process's blocks of the bank, each with the index of its first row, in lists of up to `TILE` rows."""
     tile: list[tuple[int, Tensor]] = []
     start = 0
     for part in bank:
@@ -88,7 +89,7 @@ def tiles(bank: tuple[Rows, ...]) -> Iterator[list[tuple[int, Tensor]]]:
 
 
 def affine(x: Tensor, distance: Distance) -> tuple[Tensor, Tensor]:
-    """Scale and shift ``(n,)`` that turn products with bank rows ``(n, d)`` into scores; a zero row has score 0."""
+    """Scale and shift ``(n,)`` that map products with bank rows ``(n, d)`` to scores; a zero row has score 0."""
     norm = x.norm(dim=1)
     if distance == "cosine":
         return 1 / norm.clamp_min(1e-12), torch.zeros_like(norm)
@@ -121,23 +122,23 @@ class Tile:
 def search(
     bank: tuple[Rows, ...], queries: Rows, k: int, distances: tuple[Distance, ...]
 ) -> dict[Distance, Neighbours]:
-    """Exact nearest neighbours; every process searches its own blocks of the bank.
+    """Search exact nearest neighbours; every process searches its own blocks of the bank.
 
-    All distances use the same product of the raw features: ranking by q.b / |b| is ranking by cosine similarity, and
-    ranking by q.b - |b|^2 / 2 is ranking by Euclidean distance. The product is in float32, so squared distances are
-    accurate to about 1e-7 (|q|^2 + |b|^2); rows whose distances differ by less may be swapped.
+    All distances use the same product q.b of the raw features. The score q.b / |b| ranks rows by cosine similarity, and
+    the score q.b - |b|^2 / 2 ranks them by Euclidean distance. The product is in float32, so squared distances are
+    accurate to about 1e-7 (|q|^2 + |b|^2). Rows whose distances differ by less may be swapped.
 
     Args:
-        bank: parts with features ``(N_i, d)``, rows numbered from 0 through all parts; N in total.
-        queries: features ``(Q, d)``.
+        bank: parts of the bank with features ``(N_i, d)``; rows are numbered from 0 to N - 1 through all parts.
+        queries: queries with features ``(Q, d)``.
         k: number of neighbours of each query, at most N.
         distances: ``cosine``, ``euclidean`` or both.
 
     Returns:
-        Neighbours of all queries by distance, the same in every process.
+        For each distance the neighbours of all queries, the same in every process.
     """
     size, device = sum(map(len, bank)), queries.device
-    # Every process multiplies the same blocks by the same number of queries: products are identical to the last bit.
+    # Products are identical to the last bit, because every process multiplies the same blocks by as many queries.
     step = max(1, SCORES[device.type] // min(size, TILE) // len(distances))
     step -= step % 64 if step > 64 else 0  # products with other numbers of rows are a fifth slower
     chunks = [slice(i, min(i + step, len(queries))) for i in range(0, len(queries), step)]

@@ -12,7 +12,7 @@ from ssl_bench.evaluation.encoder import EvaluatedEncoder
 
 WINDOW, SIGMA = 11, 1.5
 MIN_MSE = 1e-10
-"""Lower bound of an image's MSE in its PSNR: a perfect reconstruction counts 100 dB and the mean stays finite."""
+"""Lower bound of the MSE in the PSNR, so that a perfect reconstruction has 100 dB and the mean is finite."""
 
 
 def mean_errors(pairs: Iterable[tuple[Tensor, Tensor]], encoder: EvaluatedEncoder) -> dict[str, float]:
@@ -20,7 +20,7 @@ def mean_errors(pairs: Iterable[tuple[Tensor, Tensor]], encoder: EvaluatedEncode
 
     Args:
         pairs: this process's batches of images ``(n, *shape)`` and their reconstructions.
-        encoder: the encoder under evaluation; gives the shape of the images and the device.
+        encoder: the encoder under evaluation, for the shape of the images and the device.
 
     Raises:
         UserError: reconstructions have another shape or are not finite.
@@ -54,7 +54,7 @@ def image_errors(images: Tensor, reconstructed: Tensor) -> dict[str, Tensor]:
         reconstructed: their reconstructions, of the same shape.
 
     Returns:
-        ``(n,)`` by name; only ``mse`` for points.
+        Errors ``(n,)`` by name; only ``mse`` for points.
     """
     mse = (reconstructed - images).square().flatten(1).mean(1)
     values = {"mse": mse}
@@ -68,15 +68,15 @@ def image_errors(images: Tensor, reconstructed: Tensor) -> dict[str, Tensor]:
 def ssim(x: Tensor, y: Tensor) -> Tensor:
     """Structural similarity (Wang et al. 2004, Eq. 13, K = (0.01, 0.03)).
 
-    The window is an 11 x 11 Gaussian with sigma 1.5. The mean is over channels and the positions where the window lies
-    inside the image; torchmetrics also counts a border of reflected pixels.
+    The window is an 11 x 11 Gaussian with sigma 1.5. The mean is over channels and over the positions at which the
+    window lies inside the image; torchmetrics also includes positions with reflected pixels at the border.
 
     Args:
         x: images ``(N, C, H, W)`` in [0, 1], at least 11 x 11.
         y: images of the same shape.
 
     Returns:
-        ``(N,)``.
+        Similarities ``(N,)``.
     """
     taps = torch.exp(-(torch.arange(WINDOW, device=x.device) - WINDOW // 2).square() / (2 * SIGMA**2))
     taps = taps / taps.sum()

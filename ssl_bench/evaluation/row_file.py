@@ -17,13 +17,13 @@ DTYPES = {torch.float32: "F32", torch.int64: "I64"}
 class RowFile:
     """Context manager that creates the file at its full size and lets every process write its rows.
 
-    Rows are written by position rather than through a shared memory map: on a network file system two machines that map
-    the same page would overwrite each other's rows. Until the context exits without an error the file has the suffix
-    ``.partial``; on an error it is removed.
+    Rows are written by position rather than through a shared memory map: on a network file system, two machines that
+    map the same page would overwrite each other's rows. The file has the suffix ``.partial`` until the context exits.
+    After an error it is removed.
 
     Args:
-        path: the file; replaced if it exists.
-        tensors: by name, the type and shape of a tensor to fill row by row, or a whole tensor to write at once.
+        path: path of the file, which is replaced if it exists.
+        tensors: for each name, the type and shape of a tensor to fill row by row, or a whole tensor to write at once.
     """
 
     def __init__(self, path: Path, tensors: dict[str, tuple[torch.dtype, tuple[int, ...]] | Tensor]) -> None:
@@ -49,7 +49,7 @@ class RowFile:
                 self.write(name, torch.arange(len(tensor)), tensor)
 
     def write(self, name: str, ids: Tensor, rows: Tensor) -> None:
-        """Write rows ``(n, ...)`` to positions ``ids`` ``(n,)``; of rows with the same id one is kept.
+        """Write rows ``(n, ...)`` to positions ``ids`` ``(n,)``; if ids repeat, one of their rows is kept.
 
         Raises:
             OSError: a row was not written completely.

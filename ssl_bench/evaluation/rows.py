@@ -1,4 +1,4 @@
-"""Rows of features in fixed blocks, shared between processes, so that metrics are the same on any number of them."""
+"""Rows of features in fixed blocks, so that metrics are the same on any number of processes."""
 
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
@@ -17,15 +17,15 @@ BLOCKS, MIN_ROWS, MAX_ROWS = 64, 1024, 8192
 class Rows:
     """Features and labels of one split, processed one block at a time.
 
-    Every process can read all rows. The blocks depend only on the number of rows, and each is processed by exactly one
-    process. A sum over blocks in float64, all-reduced, is therefore the same on any number of processes up to the last
-    bits of float64. Only one block needs to be in memory.
+    Every process can read all rows. The blocks depend only on the number of rows, and each block is processed by one
+    process. An all-reduced float64 sum over blocks is therefore the same on any number of processes, up to the last
+    bits. Only one block needs to be in memory.
 
     Attributes:
         features: float32 ``(M, d)``, in memory, memory-mapped from a file, or on the evaluation device.
-        y: int64 ``(N, T)`` on the device, labels of T targets; every row has all T labels.
-        device: where blocks are processed.
-        index: int64 ``(N,)``, rows of `features` to use; None for all rows in order.
+        y: labels of T targets, int64 ``(N, T)``, on the device.
+        device: device on which blocks are processed.
+        index: rows of `features` to use, int64 ``(N,)``; None for all rows in order.
     """
 
     features: Tensor
@@ -66,7 +66,7 @@ class Rows:
         return [slices[i] for i in share(len(slices))]
 
     def blocks(self) -> Iterator[tuple[Tensor, Tensor]]:
-        """Features ``(n, d)`` and labels ``(n, T)`` of each of this process's blocks. Do not modify them in place."""
+        """Features ``(n, d)`` and labels ``(n, T)`` of this process's blocks. They must not be modified in place."""
         for rows in self.local_slices():
             yield self.take(rows), self.y[rows]
 
@@ -74,12 +74,12 @@ class Rows:
         """Apply a function to the features of every block and gather the results in every process.
 
         Args:
-            function: features ``(n, d)`` to results ``(n, *shape)``.
+            function: function of features ``(n, d)`` that returns results ``(n, *shape)``.
             *shape: shape of one row's result.
             dtype: type of the results.
 
         Returns:
-            ``(N, *shape)``.
+            Results of all rows ``(N, *shape)``.
         """
         empty = torch.empty(0, *shape, dtype=dtype, device=self.device)
         return gather_rows(torch.cat([empty, *(function(x) for x, _ in self.blocks())]))

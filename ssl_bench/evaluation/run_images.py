@@ -21,10 +21,10 @@ def images_of_run(run: Run, config: dict[str, Any], folder: Path, device: torch.
     """The run's images and, if its method is generative, its samples. Features are empty, ``(N, 0)``.
 
     Args:
-        run: method, data and views; the data are set up.
+        run: method, data and views; the data must be set up.
         config: resolved configuration of the run folder.
         folder: the run folder.
-        device: device of the returned images. The method stays on its device and in its mode.
+        device: device of the returned images. Device and mode of the method are not changed.
     """
     method, data = run.method, run.data
 
@@ -33,7 +33,7 @@ def images_of_run(run: Run, config: dict[str, Any], folder: Path, device: torch.
             pictures = run.views.to_image(run.views.evaluation_input(batch.images.to(device, non_blocking=True)))
             yield Batch(pictures, batch.labels.to(device), batch.ids.to(device))
 
-    @torch.no_grad()  # not inference_mode: training could not continue with its tensors
+    @torch.no_grad()  # not inference_mode, whose tensors cannot be used in training
     def sample(n: int, generator: Generator) -> Tensor:
         assert isinstance(method, Generative)
         return method.sample(n, generator).float().to(device)

@@ -6,11 +6,11 @@ import torch
 from torch import Tensor
 
 Function = Callable[[Tensor, Tensor], tuple[Tensor, Tensor]]
-"""Maps points ``(p, n)`` and the numbers of their problems ``(p,)`` to values ``(p,)`` and gradients ``(p, n)``."""
+"""Function of points ``(p, n)`` and indices of their problems ``(p,)`` that returns values ``(p,)`` and gradients."""
 
 HISTORY = 10
 MIN_VALUE = 0.1
-"""Lower bound of the value that `tolerance` is relative to: losses of separable classes go to 0 slowly."""
+"""Lower bound of the value that `tolerance` is relative to, because losses of separable classes go to 0 slowly."""
 MIN_STEP = 2.0**-20
 """If a step must be shorter than this to decrease the function, rounding error dominates and the problem stops."""
 
@@ -18,20 +18,20 @@ MIN_STEP = 2.0**-20
 def minimise(function: Function, start: Tensor, *, tolerance: float, max_passes: int) -> Tensor:
     """Minimise P independent functions of n variables, evaluating all of them in each call of ``function``.
 
-    Each problem has its own curvature estimate, step length and end, so it takes the same steps as if it were solved
-    alone; a problem that has converged is not passed to ``function`` any more. The coordinates should be such that the
-    Hessians are near the identity. Then an initial step of length 1 is right, nearly every step is accepted, and the
+    Each problem has its own curvature estimate, step length and end. It therefore takes the same steps as if it were
+    solved alone. A problem that has converged is no longer passed to ``function``. Choose coordinates in which the
+    Hessians are near the identity: then an initial step of length 1 is right, nearly every step is accepted, and the
     number of calls is about the number of iterations.
 
     Args:
-        function: smooth, convex and bounded below by 0.
-        start: float64 ``(P, n)``.
+        function: smooth, convex function, bounded below by 0.
+        start: initial points, float64 ``(P, n)``.
         tolerance: a problem stops when half its Newton decrement (the approximate Hessian's estimate of ``f - min f``)
             is at most this fraction of f, or of :data:`MIN_VALUE` if f is smaller.
         max_passes: maximum number of calls of ``function``.
 
     Returns:
-        float64 ``(P, n)``, the last accepted point of each problem.
+        The last accepted point of each problem, float64 ``(P, n)``.
     """
     result = start.clone()
     problems = torch.arange(len(start), device=start.device)

@@ -37,13 +37,13 @@ class Result(NamedTuple):
     """Metrics of one encoder.
 
     Attributes:
-        metrics: metrics by name. With one target ``<protocol>/<metric>``; with several ``<protocol>/<metric>_<target>``
-            for each target, and ``<protocol>/accuracy`` for the mean over targets with two classes.
-        sources: protocol and hash of its settings, for each metric: ``knn 1a2b3c4d``.
+        metrics: metrics by name. With one target, names are ``<protocol>/<metric>``. With several targets, they are
+            ``<protocol>/<metric>_<target>``, and ``<protocol>/accuracy`` for the mean over targets with two classes.
+        sources: for each metric, the protocol and the hash of its settings, such as ``knn 1a2b3c4d``.
         seconds: wall time of each protocol, over all targets.
-        failed: reason in one line for each protocol that failed; such a protocol has no metrics.
-        skipped_targets: targets that are in no metric, because fewer than two classes occur in train or in test, or no
-            validation image has a label.
+        failed: for each protocol that failed, the reason in one line; failed protocols have no metrics.
+        skipped_targets: targets without metrics, because fewer than two of their classes occur in train or in test, or
+            no validation image has a label.
     """
 
     metrics: dict[str, float]
@@ -62,21 +62,23 @@ class Evaluation:
     errors are recorded; any other error ends the run.
 
     Args:
-        protocols: names of the protocols to run. By default those that apply to the encoder and need not be listed.
-        passes: number of times that all images are encoded with augmentation, for the metric ``rank/alignment``. It is
-            raised to the number that `linear_probe_sgd` needs if that protocol runs.
+        protocols: names of the protocols to run; default all that apply to the encoder, except those that run only if
+            listed.
+        passes: number of augmented passes, in which all images are encoded with augmentation, for the metric
+            ``rank/alignment``. If `linear_probe_sgd` runs and needs more passes, its number is used.
         augmentation: recipe of the augmented passes.
         linear_probe: settings of the linear probe, also used by `layer_probe`.
         linear_probe_sgd: settings of the linear probe trained by SGD for a fixed number of epochs, as is usual in
-            papers. Runs only if listed in `protocols`.
+            papers. The protocol runs only if listed in `protocols`.
         svm: settings of the support vector machine.
         mlp_probe: settings of the MLP probe.
         knn: settings of the nearest-neighbour classifier.
         kmeans: settings of k-means.
         gmm: settings of the Gaussian mixture.
-        posthoc_reconstruction: settings of the decoder trained on frozen features; runs only if named.
-        generation: settings of FID, KID and inception score, for generative methods. On a CPU it runs only if listed in
+        posthoc_reconstruction: settings of the decoder trained on frozen features. The protocol runs only if listed in
             `protocols`.
+        generation: settings of FID, KID and inception score, for generative methods. On a CPU the protocol runs only if
+            listed in `protocols`.
         memorisation: settings of the distances from samples to training images.
         maps: settings of the plots.
     """
@@ -127,8 +129,8 @@ class Evaluation:
         """Run the protocols on all targets. All processes of a group call it and get the same result."""
         groups, skipped = task_groups(encoder)
         result = Result({}, {}, {}, {}, skipped)
-        # An error in one process only, such as running out of memory, must end that process: the others wait for its
-        # part of a sum.
+        # With several processes, an error in one of them, such as running out of memory, must end that process, because
+        # the others wait for its part of a sum.
         recorded = UserError if world_size() > 1 else Exception
         for name in self.chosen(encoder):
             start = time.perf_counter()
@@ -167,7 +169,7 @@ def _check_not_collapsed(features: Features) -> None:
 
 
 def _join_targets(by_target: dict[Target, dict[str, float]]) -> dict[str, float]:
-    """Metrics of every target under ``<metric>_<target>``, and mean accuracies over the targets with two classes."""
+    """Metrics of every target as ``<metric>_<target>``, and mean accuracies over the targets with two classes."""
     metrics = {f"{key}_{target.name}": value for target, one in by_target.items() for key, value in one.items()}
     binary = [one for target, one in by_target.items() if len(target.classes) == 2]
     means = {

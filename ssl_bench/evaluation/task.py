@@ -17,9 +17,9 @@ class Moments(NamedTuple):
     """Moments of the train split's features, float64, the same in every process.
 
     Attributes:
-        mean: ``(d,)``.
-        deviation: ``(d,)``, standard deviations; 1 if a feature is constant, so that division is possible.
-        correlation: ``(d, d)``, second moment of the standardised features.
+        mean: means ``(d,)``.
+        deviation: standard deviations ``(d,)``; 1 if a feature is constant, so that division is possible.
+        correlation: second moments of the standardised features ``(d, d)``.
     """
 
     mean: Tensor
@@ -29,20 +29,20 @@ class Moments(NamedTuple):
 
 @dataclass(frozen=True)
 class Task:
-    """T targets with C classes each, on the images that have a label for all of them.
+    """T targets with C classes each, restricted to the images that have a label for all T targets.
 
-    Targets are scored together because this takes one pass over the features; the score of each is independent of the
-    others.
+    Targets are scored together because this takes one pass over the features. The score of a target does not depend on
+    the other targets.
 
     Attributes:
         train: features ``(N, d)`` and labels ``(N, T)`` in ``[0, C)``.
-        validation: the same for validation.
-        test: the same for test.
-        num_classes: C, including classes that do not occur.
+        validation: features and labels of the validation split.
+        test: features and labels of the test split.
+        num_classes: number of classes C, including classes that do not occur.
         shared: cache of :meth:`once`.
-        augmented: train and validation rows of each augmented pass, with the images and labels of ``train`` and
-            ``validation`` in the same order.
-        layers: the same task on the features of each layer of the encoder, first layer first.
+        augmented: for each augmented pass, the features of the images in ``train`` and in ``validation``, with the same
+            labels and order.
+        layers: for each layer of the encoder, the same task on the features of this layer, first layer first.
     """
 
     train: Rows
@@ -60,7 +60,7 @@ class Task:
 
     @property
     def fitting(self) -> tuple[Rows, Rows]:
-        """Splits to refit a classifier on once its settings are chosen: train, then validation."""
+        """The train and validation splits, on which a classifier is refitted after its settings are chosen."""
         return self.train, self.validation
 
     @property
@@ -103,7 +103,8 @@ class Task:
 class LabelledProtocol(Protocol):
     """Interface of protocols that need labels: a frozen dataclass of settings that maps a task to metrics.
 
-    It runs by default, unless it has a method `runs_by_default` like label-free protocols, which then decides.
+    The protocol runs by default. If it has a method `runs_by_default` like label-free protocols, it runs only if this
+    method returns true or the protocol is listed by the user.
     """
 
     def __call__(self, task: Task) -> list[dict[str, float]]:

@@ -13,11 +13,11 @@ from ssl_bench.evaluation.rows import Rows
 from ssl_bench.evaluation.task import Task
 
 RESIDENT_SHARE = 0.5
-"""Fraction of a GPU's free memory up to which features are moved to it; larger ones are read from their file."""
+"""Features are moved to a GPU if they need at most this fraction of its free memory, else read from their file."""
 
 
 class TaskGroup(NamedTuple):
-    """Targets that are scored together, and their task; the columns of its labels are these targets."""
+    """Targets that are scored together, and their task, whose label columns are these targets."""
 
     targets: list[Target]
     task: Task
@@ -33,8 +33,8 @@ def task_groups(encoder: EvaluatedEncoder) -> tuple[list[TaskGroup], tuple[str, 
     """Group targets with the same number of classes and the same labelled images.
 
     Returns:
-        The groups, and the names of targets that cannot be scored: fewer than two classes occur in train or in test, or
-        no validation image has a label.
+        The groups, and the names of targets that cannot be scored because fewer than two of their classes occur in
+        train or in test, or no validation image has a label.
     """
     features, device = encoder.features, encoder.device
     groups: list[_Group] = []
@@ -56,7 +56,7 @@ def task_groups(encoder: EvaluatedEncoder) -> tuple[list[TaskGroup], tuple[str, 
         group.labels.append(labels)
     splits, *others = (_on_device(one, device) for one in (features, *encoder.augmented, *encoder.layers))
     augmented, layers = others[: len(encoder.augmented)], others[len(encoder.augmented) :]
-    shared: dict[str, dict[str, object]] = {}  # by labelled images: groups with the same images share their moments
+    shared: dict[str, dict[str, object]] = {}  # by labelled images; groups with the same images share moments
     result = []
     for labelled, targets, columns in groups:
         y = [torch.stack(part, 1).to(device) for part in zip(*columns, strict=True)]

@@ -12,12 +12,12 @@ MAX_SIDE = 96
 
 
 def fetch_thumbnails(encoder: EvaluatedEncoder, split: Split, ids: Tensor) -> dict[int, Tensor]:
-    """Thumbnails of a split's images by id, the same in every process.
+    """Thumbnails of the images of a split, by id; the same in every process.
 
     Args:
-        encoder: the encoder under evaluation; gives the images.
+        encoder: the encoder under evaluation, for its images.
         split: split of the images.
-        ids: int64, ids of the wanted images.
+        ids: ids of the images, int64.
 
     Returns:
         Images ``(C, H, W)`` on the CPU; empty if the data are points or there are no images.

@@ -1,4 +1,4 @@
-"""Frechet distance (FID), kernel distance (KID) and inception score, from features and logits of images."""
+"""Frechet distance (FID), kernel distance (KID) and inception score, computed from features and logits of images."""
 
 from typing import NamedTuple
 
@@ -14,8 +14,8 @@ class Statistics(NamedTuple):
 
     Attributes:
         number: number of features, N.
-        mean: ``(d,)``.
-        covariance: ``(d, d)``, divided by N - 1.
+        mean: mean ``(d,)``.
+        covariance: unbiased covariance ``(d, d)``, with divisor N - 1.
     """
 
     number: int
@@ -24,7 +24,7 @@ class Statistics(NamedTuple):
 
 
 class Sums:
-    """Sums that give mean and covariance, accumulated block by block in each process.
+    """Sums for mean and covariance, accumulated block by block in each process.
 
     Args:
         dim: number of features per image.
@@ -53,7 +53,7 @@ class Sums:
 def frechet_distance(a: Statistics, b: Statistics) -> float:
     """Squared Frechet distance of two Gaussians, ``|m - m'|^2 + tr(C + C' - 2 (C C')^(1/2))``.
 
-    It is FID (Heusel et al. 2017, arXiv 1706.08500, Eq. 6) if the features are those of InceptionV3.
+    With features of InceptionV3 this is FID (Heusel et al. 2017, arXiv 1706.08500, Eq. 6).
     """
     root = _trace_of_root(a.covariance, b.covariance)
     return float((a.mean - b.mean).square().sum() + a.covariance.trace() + b.covariance.trace() - 2 * root)
@@ -62,9 +62,10 @@ def frechet_distance(a: Statistics, b: Statistics) -> float:
 def _trace_of_root(a: Tensor, b: Tensor) -> Tensor:
     """``tr (A B)^(1/2)`` of two covariances.
 
-    With A = R R' and B = S S', A B has the eigenvalues of the symmetric R' B R, which are the squared singular values
-    of R' S. Eigenvalues are twice as fast to compute as singular values. If some are zero, as with fewer images than
-    dimensions, the square roots of their rounding errors would add up, so singular values are used.
+    With A = R R' and B = S S', A B has the same eigenvalues as the symmetric matrix R' B R. These are the squared
+    singular values of R' S. Eigenvalues are twice as fast to compute as singular values. If some eigenvalues are zero,
+    as with fewer images than dimensions, the square roots of their rounding errors would add up; then singular values
+    are used.
     """
     (lower, failed_a), (_, failed_b) = torch.linalg.cholesky_ex(a), torch.linalg.cholesky_ex(b)
     if not (failed_a or failed_b):
@@ -85,13 +86,13 @@ def kernel_distance(
 ) -> tuple[float, float]:
     """Unbiased squared maximum mean discrepancy under the kernel ``(x.y / d + 1)^3``.
 
-    It is KID (Binkowski et al. 2018, arXiv 1801.01401, section 3 and Eq. 4) if the features are those of InceptionV3.
+    With features of InceptionV3 this is KID (Binkowski et al. 2018, arXiv 1801.01401, section 3 and Eq. 4).
 
     Args:
         a: features ``(N, d)``, the same in every process.
         b: features ``(M, d)``, the same in every process.
-        subsets: number of random subsets of a and b that are compared; processes share them.
-        size: features per subset, chosen without replacement; all features if a or b has fewer.
+        subsets: number of random subsets of a and b that are compared; they are distributed among the processes.
+        size: number of features per subset, chosen without replacement; all features if a or b has fewer.
         seed: seed of the subsets.
 
     Returns:
@@ -122,7 +123,7 @@ def inception_score(logits: Tensor, splits: int = 10) -> tuple[float, float]:
         splits: number of consecutive parts, each scored separately.
 
     Returns:
-        Mean and standard deviation over parts; from 1 (no diversity) to C.
+        Mean and standard deviation over parts. Scores range from 1 (no diversity) to C.
     """
     scores = []
     for part in logits.double().tensor_split(splits):

@@ -1,4 +1,4 @@
-"""Networks whose features measure FID: InceptionV3 and EfficientNet-Lite0.
+"""Networks that compute the features for FID and similar metrics: InceptionV3 and EfficientNet-Lite0.
 
 `EXTRACTORS` maps the value of ``--evaluation.generation.extractor`` to a function that loads the network.
 """
@@ -20,9 +20,9 @@ from ssl_bench.files import replacing
 
 WEIGHTS = "https://github.com/toshas/torch-fidelity/releases/download/v0.2.0/weights-inception-2015-12-05-6726825d.pth"
 SHA256 = "6726825d0af5f729cebd5821db510b11b1cfad8faad88a03f1befd49fb9129b2"
-"""Hash of the InceptionV3 that defines FID; torch-fidelity and pytorch-fid distribute the same file."""
+"""SHA-256 of the InceptionV3 weights that define FID; torch-fidelity and pytorch-fid distribute the same file."""
 TIMEOUT = 10
-"""Seconds without an answer after which the network is considered unavailable."""
+"""Timeout of the download in seconds."""
 STAND_IN = "use the substitute: --evaluation.generation.extractor efficientnet_lite0"
 
 
@@ -31,13 +31,14 @@ class Extractor:
     """A fixed network and the names of the metrics that are computed with it.
 
     Attributes:
-        name: name of the network, in names of cache files.
+        name: name of the network, used in names of cache files.
         frechet: name of the Frechet distance of its features.
         kernel: name of the kernel distance of its features.
         score: name of the inception score of its logits.
         dim: number of features per image.
         classes: number of logits.
-        network: uint8 images ``(n, 3, H, W)`` to features ``(n, dim)`` and logits ``(n, classes)``.
+        network: function of uint8 images ``(n, 3, H, W)`` that returns features ``(n, dim)`` and logits
+            ``(n, classes)``.
     """
 
     name: str
@@ -51,7 +52,7 @@ class Extractor:
     def __call__(self, images: Tensor) -> tuple[Tensor, Tensor]:
         """Features ``(n, dim)`` and logits ``(n, classes)``, float32, of images ``(n, C, H, W)`` in [0, 1].
 
-        Images are rounded to 8 bits, as in image files; a single grey channel is repeated to three.
+        Images are rounded to 8 bits, as in image files. Grey images are repeated to three channels.
         """
         with torch.no_grad():
             features, logits = self.network((images * 255).round().byte().expand(-1, 3, -1, -1))
@@ -61,15 +62,15 @@ class Extractor:
 def inception(weights: Path | None, device: torch.device) -> Extractor:
     """InceptionV3 of torch-fidelity, the network that defines FID (Heusel et al. 2017, arXiv 1706.08500).
 
-    Images are resized to 299 x 299 without antialiasing, as in the TensorFlow original. Features are those after the
-    last pooling; logits are those of 1,008 classes without bias, as in the original inception score.
+    Images are resized to 299 x 299 without antialiasing, as in the original TensorFlow code. Features are the outputs
+    of the last pooling layer. Logits are those of 1,008 classes without bias, as in the original inception score.
 
     Args:
-        weights: path of torch-fidelity's weights; None for the cache of torch.hub, downloaded if missing.
-        device: where to compute.
+        weights: path of torch-fidelity's weights; None for the file in the cache of torch.hub, downloaded if missing.
+        device: device of the network.
 
     Raises:
-        UserError: torch-fidelity is not installed, its weights cannot be downloaded, or the file is another one.
+        UserError: torch-fidelity is not installed, its weights cannot be downloaded, or the file has another hash.
     """
     try:
         from torch_fidelity.feature_extractor_inceptionv3 import FeatureExtractorInceptionV3
@@ -80,7 +81,7 @@ def inception(weights: Path | None, device: torch.device) -> Extractor:
     path = _fetched(device) if weights is None else weights
     reason = _unfit(path)
     if not all_reduce_min(torch.tensor(float(not reason), device=device)):
-        raise UserError(reason or f"{path} is not FID's InceptionV3 on another machine; put {WEIGHTS} there")
+        raise UserError(reason or f"{path} is missing or wrong on another machine; copy {WEIGHTS} to it there")
     network = FeatureExtractorInceptionV3("inception", ["2048", "logits_unbiased"], str(path)).to(device)
     return Extractor("inception", "fid", "kid", "inception_score", 2048, 1008, network)
 
@@ -124,12 +125,12 @@ def _fetched(device: torch.device) -> Path:
 def efficientnet_lite0(weights: Path | None, device: torch.device) -> Extractor:
     """EfficientNet-Lite0 trained on ImageNet (Tan & Le 2019, arXiv 1905.11946), from a package with its weights.
 
-    A substitute for InceptionV3 without a download from GitHub. Its metrics are on another scale and have other names;
+    A substitute for InceptionV3 that needs no download from GitHub. Its metrics have another scale and other names;
     they are comparable only with each other. Images are resized to 224 x 224 (bilinear, antialiased).
 
     Args:
-        weights: must be None; the weights are in the package.
-        device: where to compute.
+        weights: must be None, because the weights are in the package.
+        device: device of the network.
 
     Raises:
         UserError: the packages are not installed, or weights are given.
@@ -150,12 +151,13 @@ def efficientnet_lite0(weights: Path | None, device: torch.device) -> Extractor:
 
     def pooled(images: Tensor) -> Tensor:
         x = interpolate(images.float(), (224, 224), mode="bilinear", antialias=True)
-        x = ((x - 127) / 128).contiguous(memory_format=torch.channels_last)  # 127 and 128 are those of its training
+        x = ((x - 127) / 128).contiguous(memory_format=torch.channels_last)  # as in the training of the network
         features: Tensor = model.extract_features(x)
         return features.mean((2, 3))
 
     def network(images: Tensor) -> tuple[Tensor, Tensor]:
-        # Small batches fit the cache of a CPU: with channels last, three times as fast as batches of 100 without.
+        # Small batches fit into the cache of a CPU: with channels last, they are three times as fast as batches of 100
+        # without.
         features = torch.cat([pooled(some) for some in images.split(10 if device.type == "cpu" else len(images))])
         return features, classifier(features)
 

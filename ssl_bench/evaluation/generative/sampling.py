@@ -1,4 +1,4 @@
-"""Samples of the encoder's method in batches, the same images on any number of processes."""
+"""Sampling of images in batches, with the same result on any number of processes."""
 
 import hashlib
 from collections.abc import Iterator
@@ -11,25 +11,25 @@ from ssl_bench.errors import UserError
 from ssl_bench.evaluation.encoder import EvaluatedEncoder
 
 TOLERANCE = 1e-3
-"""How far outside [0, 1] rounding error may put a sample."""
+"""Values of samples may lie outside [0, 1] by at most this rounding error."""
 
 
 def sample_images(encoder: EvaluatedEncoder, number: int, batch_size: int, seed: int) -> Iterator[tuple[int, Tensor]]:
-    """This process's share of the batches of samples, in order; shares follow one another in rank order.
+    """Sample this process's contiguous share of the batches; shares are in rank order.
 
     Args:
         encoder: an encoder whose method samples images.
-        number: number of samples of all processes.
-        batch_size: images per batch. Each batch has its own seed, so that the samples do not depend on the number of
-            processes.
+        number: total number of samples of all processes.
+        batch_size: number of images per batch. Each batch has its own seed, so that the samples do not depend on the
+            number of processes.
         seed: seed of all samples.
 
     Yields:
-        The number of the batch, from 0, and its images ``(n, C, H, W)`` in [0, 1].
+        Index of the batch, from 0, and its images ``(n, C, H, W)`` in [0, 1].
 
     Raises:
-        UserError: in every process after the last batch, if any process sampled images of another shape, or not in
-            [0, 1].
+        UserError: a process sampled images of another shape or with values outside [0, 1]. All processes raise the
+            error after the last batch.
     """
     assert encoder.sample is not None
     valid = torch.ones((), device=encoder.device)
@@ -45,7 +45,7 @@ def sample_images(encoder: EvaluatedEncoder, number: int, batch_size: int, seed:
     if not all_reduce_min(valid):
         raise UserError(
             f"sample(n) must give n images of shape {encoder.image_shape}, finite and in [0, 1], and did not; "
-            "the method has diverged, or its sample is wrong"
+            "the method has diverged, or its function sample is wrong"
         )
 
 

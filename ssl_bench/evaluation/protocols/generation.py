@@ -22,28 +22,29 @@ from ssl_bench.files import replacing
 from ssl_bench.ranges import Interval, PositiveInt, check_ranges
 
 KEPT = 10_000
-"""Real images, chosen at random, whose features are kept for the kernel distance, which uses random subsets of them."""
+"""Number of randomly chosen real images whose features are kept for the random subsets of the kernel distance."""
 
 
 @check_ranges
 @dataclass(frozen=True)
 class Generation:
-    """Samples compared with real images by the features of a fixed network; sampled and encoded once for all metrics.
+    """Comparison of samples with real images by the features of a fixed network, encoded once for all metrics.
 
-    The default, 10,000 samples against all test images, is that of compare_gan and of the self-supervised GAN's paper
-    (10,000 test images of CIFAR-10). FID decreases with the number of images, so only scores with the same numbers are
-    comparable: one SSGAN on CIFAR-10 has FID 17.6 with 10,000 of each and 14.7 with 50,000 of each. Images are rounded
-    to 8 bits and grey images are repeated to three channels. Real images are un-augmented, at the method's image size.
+    By default, 10,000 samples are compared with all test images, as in compare_gan and in the paper on self-supervised
+    GANs (10,000 test images of CIFAR-10). FID decreases with the number of images, so only scores with the same numbers
+    of images are comparable: the same SSGAN on CIFAR-10 has FID 17.6 with 10,000 samples and real images, and 14.7 with
+    50,000 of each. Images are rounded to 8 bits, and grey images are repeated to three channels. Real images are not
+    augmented and have the image size of the method.
 
-    Runs by default only on a GPU: on a CPU the 20,000 forward passes take half an hour.
+    By default the protocol runs only on a GPU, because 20,000 forward passes on a CPU take half an hour.
 
     Args:
         extractor: network whose features are compared; see :mod:`ssl_bench.evaluation.generative.inception`.
-        weights: path of torch-fidelity's InceptionV3 weights; None downloads them.
+        weights: path of torch-fidelity's InceptionV3 weights; if None, they are downloaded.
         images: number of samples; at least 10.
-        reals: ``test`` for the test images, ``train`` for those of train and validation together.
-        batch_size: images sampled and encoded at a time. Each batch has its own seed, so that the samples do not
-            depend on the number of processes.
+        reals: the real images, ``test`` for test or ``train`` for train and validation together.
+        batch_size: number of images sampled and encoded at a time. Each batch has its own seed, so that the samples do
+            not depend on the number of processes.
         seed: seed of the samples and of the subsets of the kernel distance.
     """
 
@@ -55,18 +56,18 @@ class Generation:
     seed: int = 0
 
     def runs_by_default(self, encoder: EvaluatedEncoder) -> bool:
-        """Whether the method samples images and the device is a GPU."""
+        """Whether the method can sample images and the device is a GPU."""
         return encoder.sample is not None and len(encoder.image_shape) == 3 and encoder.device.type == "cuda"
 
     def __call__(self, encoder: EvaluatedEncoder) -> dict[str, float]:
         """``fid``, ``kid``, ``kid_sd``, ``inception_score`` and ``inception_score_sd``.
 
-        The standard deviation of KID is over 100 random subsets of 1,000 images (of all images if there are fewer),
-        that of the inception score over 10 parts of the samples. With another extractor than InceptionV3 the names
-        contain its name: ``fd_efficientnet_lite0``, ``kd_efficientnet_lite0``, ...
+        The standard deviation of KID is over 100 random subsets of 1,000 images (of all images if there are fewer). The
+        standard deviation of the inception score is over 10 parts of the samples. With an extractor other than
+        InceptionV3, metric names contain the extractor: ``fd_efficientnet_lite0``, ``kd_efficientnet_lite0``, ...
 
         Raises:
-            UserError: the method does not sample images in [0, 1], the data are not images of 1 or 3 channels, or the
+            UserError: the method cannot sample images in [0, 1], the data are not images of 1 or 3 channels, or the
                 extractor is not available.
         """
         return self.scores(encoder, self.extractor_for(encoder))
@@ -78,16 +79,16 @@ class Generation:
             UserError: there are no samples, the data are not images, or the extractor is not available.
         """
         if encoder.sample is None or encoder.images is None:
-            raise UserError("generation needs samples and real images, and the encoder comes without them")
+            raise UserError("generation needs samples and real images; give a run of a generative method")
         if len(encoder.image_shape) != 3 or encoder.image_shape[0] not in (1, 3):
             raise UserError(f"data of shape {encoder.image_shape} are not images (C, H, W) of 1 or 3 channels")
         return EXTRACTORS[self.extractor](Path(self.weights) if self.weights else None, encoder.device)
 
     def scores(self, encoder: EvaluatedEncoder, extractor: Extractor, *, kernel: bool = True) -> dict[str, float]:
-        """Metrics by name, with an extractor that is already loaded.
+        """Metrics by name, computed with an extractor that is already loaded.
 
         Args:
-            encoder: an encoder whose method samples images; of its features only the labels are used.
+            encoder: an encoder whose method can sample images; only the labels of its features are used.
             extractor: extractor from `extractor_for`.
             kernel: whether to compute the kernel distance, which takes as long as encoding 1,000 images.
 
@@ -155,7 +156,7 @@ class Generation:
 
 
 def _read(path: Path, device: torch.device) -> tuple[Statistics, Tensor] | None:
-    """Statistics and features cached in the file; None if it is missing or damaged."""
+    """Statistics and features cached in a file; None if the file is missing or damaged."""
     try:
         tensors = {name: tensor.to(device) for name, tensor in load_file(path).items()}
         statistics = Statistics(int(tensors["number"]), tensors["mean"], tensors["covariance"])

@@ -1,4 +1,4 @@
-"""Gaussian mixture fitted by EM, components matched with the classes (Bizeul et al. 2024, arXiv 2402.01399)."""
+"""Gaussian mixture fitted by EM, components matched with classes (Bizeul et al. 2024, arXiv 2402.01399)."""
 
 from dataclasses import dataclass
 from typing import Literal
@@ -16,11 +16,11 @@ from ssl_bench.evaluation.task import Task
 from ssl_bench.ranges import NonNegativeFloat, PositiveInt, check_ranges
 
 MAX_GIB = 0.25
-"""GiB of the parameters of all mixtures; more is an error, so that the user decides."""
+"""Maximum size in GiB of the parameters of all mixtures; larger mixtures are a usage error."""
 
 
 def subsample(rows: Rows, count: int) -> Rows:
-    """`count` evenly spaced rows; all rows if there are no more than that."""
+    """`count` evenly spaced rows; all rows if there are at most `count`."""
     if len(rows) <= count:
         return rows
     every = torch.arange(count) * len(rows) // count
@@ -33,23 +33,23 @@ def subsample(rows: Rows, count: int) -> Rows:
 class GMM:
     """Gaussian mixture with one component per class, fitted on the train features without labels.
 
-    Test images are assigned to their most probable component; components are matched one to one with classes so that
-    accuracy is highest. EM runs from `inits` different k-means clusterings, and the mixture with the highest likelihood
-    on train is kept, as in scikit-learn. With more than ``max(5000, 200 * components)`` training images, k-means and EM
-    first run on a subset of that many evenly spaced images. The best mixture of the subset is then the start of EM on
-    all images.
+    Test images are assigned to their most probable component. Components are matched one to one with classes so that
+    the accuracy is highest. EM runs from `inits` different k-means clusterings, and the mixture with the highest
+    likelihood on train is kept, as in scikit-learn. If there are more than ``max(5000, 200 * components)`` training
+    images, k-means and EM first run on a subset of that many evenly spaced images. EM on all images then starts from
+    the best mixture of the subset.
 
     With full covariances, features are projected on at most `max_dim` principal components (centred, not scaled),
     because the time grows with the square of the dimension. With diagonal covariances, all features are used. Principal
-    components, or features, of zero variance up to rounding error are dropped.
+    components or features whose variance is zero up to rounding error are dropped.
 
     Args:
-        covariance: ``full`` or ``diagonal``.
+        covariance: kind of covariances, ``full`` or ``diagonal``.
         inits: number of initialisations.
         max_iter: maximum number of EM iterations.
         tol: EM stops when the mean log-likelihood per image changes by less than `tol` nats.
-        ridge: added to the variances of every component, as a fraction of the variance of the train features in each
-            principal direction (full) or of each feature (diagonal). scikit-learn adds 1e-6 at any scale.
+        ridge: number added to the variances of every component, as a fraction of the variance of the train features in
+            each principal direction (full) or of each feature (diagonal). scikit-learn adds 1e-6 at any scale.
         max_dim: maximum dimension of full covariances.
         seed: random seed of k-means++.
     """
@@ -63,10 +63,10 @@ class GMM:
     seed: int = 0
 
     def __call__(self, task: Task) -> list[dict[str, float]]:
-        """``gmm/accuracy``, ``gmm/nmi`` and ``gmm/ari`` in percent, and ``gmm/log_likelihood``, of each target.
+        """``gmm/accuracy``, ``gmm/nmi`` and ``gmm/ari`` in percent, and ``gmm/log_likelihood``, for each target.
 
-        The log-likelihood is in nats per test image, of the density of the features (or their projection) in their
-        original units.
+        The log-likelihood is the mean over test images in nats. The density is that of the features, or of their
+        projection, in the original units.
 
         Raises:
             UserError: fewer training images than components, constant features, or a singular covariance.
@@ -112,15 +112,15 @@ class GMM:
         ]
 
     def _coordinates(self, task: Task) -> tuple[ToPoints, Tensor]:
-        """Map from features to points with variance 1 in each coordinate, and the deviations ``(m,)`` before that."""
+        """Map of features to points with variance 1 in each coordinate, and the deviations ``(m,)`` before scaling."""
         mean, deviation, correlation = task.moments()
         if self.covariance == "diagonal":
-            kept = correlation.diagonal() > 0.5  # it is 1, or rounding error if a feature is constant
+            kept = correlation.diagonal() > 0.5  # 1, or rounding error if a feature is constant
             scale = deviation[kept]
             axes = None
         else:
             values, vectors = torch.linalg.eigh(correlation * torch.outer(deviation, deviation))
-            # In float32 a variance of 0 becomes about this fraction of the variances of the features in the direction.
+            # Rounding to float32 turns a variance of 0 into about 1e-6 of the features' variances in the direction.
             rounding = 1e-6 * vectors.square().T @ (correlation.diagonal() * deviation.square())
             kept = (values > rounding).nonzero().flatten()[-self.max_dim :].flip(0)
             scale = values[kept].sqrt()

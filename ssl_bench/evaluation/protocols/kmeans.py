@@ -1,4 +1,4 @@
-"""K-means clusters of the test features, matched with the classes (Zhang & Maire 2023, arXiv 2310.00357)."""
+"""K-means clusters of the test features, matched with classes (Zhang & Maire 2023, arXiv 2310.00357)."""
 
 from dataclasses import dataclass
 from typing import Literal
@@ -21,12 +21,12 @@ from ssl_bench.ranges import NonNegativeFloat, PositiveInt, check_ranges
 class KMeans:
     """K-means on the test features without labels, with as many clusters as classes.
 
-    The clusters are fitted on the test split itself, as in the structural GAN paper ("mean over 20 runs"). Each metric
-    of :func:`~ssl_bench.evaluation.clustering_metrics.clustering_metrics` is reported as mean over restarts, standard
-    deviation over restarts, and value of the restart with the lowest inertia, the only one that can be chosen without
-    labels.
+    The clusters are fitted on the test split itself, as in the structural GAN paper ("mean over 20 runs"). For each
+    metric of :func:`~ssl_bench.evaluation.clustering_metrics.clustering_metrics`, three values are reported: the mean
+    over restarts, the standard deviation over restarts, and the value of the restart with the lowest inertia, which can
+    be chosen without labels.
 
-    Spherical k-means (Dhillon & Modha 2001) scales features and centres to length 1; a feature of length 0 is an error.
+    Spherical k-means (Dhillon & Modha 2001) scales features and centres to length 1. A feature of length 0 is an error.
     Euclidean k-means uses the features as they are.
 
     Args:
@@ -35,7 +35,7 @@ class KMeans:
         max_iter: maximum number of Lloyd iterations.
         tol: a restart stops when the squared movements of its centres sum to at most this multiple of the mean variance
             within clusters.
-        seed: seed of the seeding.
+        seed: random seed of k-means++.
     """
 
     distances: tuple[Literal["spherical", "euclidean"], ...] = ("spherical",)
@@ -49,14 +49,14 @@ class KMeans:
             raise UserError("kmeans: distances must be one or both of 'spherical', 'euclidean', got none")
 
     def __call__(self, task: Task) -> list[dict[str, float]]:
-        """``kmeans/<metric>``, ``kmeans_sd/<metric>`` and ``kmeans_best/<metric>`` in percent, of each target.
+        """``kmeans/<metric>``, ``kmeans_sd/<metric>`` and ``kmeans_best/<metric>`` in percent, for each target.
 
-        Metrics are accuracy, nmi, ari and purity; those of the Euclidean distance begin with ``kmeans_euclidean``.
-        ``kmeans_best/inertia`` is the sum of squared distances to the centres; in the spherical case the squared
-        distance is ``2 (1 - cosine)``.
+        Metrics are accuracy, nmi, ari and purity. Metric names of the Euclidean distance begin with
+        ``kmeans_euclidean``. ``kmeans_best/inertia`` is the sum of squared distances to the centres; in the spherical
+        case the squared distance is ``2 (1 - cosine)``.
 
         Raises:
-            UserError: fewer (distinct) test images than classes, or a feature of length 0.
+            UserError: there are fewer (distinct) test images than classes, or a feature has length 0.
         """
         if len(task.test) < task.num_classes:
             raise UserError(f"kmeans: {len(task.test)} test images for {task.num_classes} clusters; give more images")
@@ -71,7 +71,7 @@ class KMeans:
         rows, k = task.test, task.num_classes
         if spherical:
             _check_lengths(rows)
-        origin = rows.take(slice(1))[0]  # subtracted, as float32 loses the distances of features far from 0
+        origin = rows.take(slice(1))[0]  # subtracted, because float32 loses the distances of features far from 0
 
         def points(x: Tensor) -> Tensor:
             return F.normalize(x) if spherical else x - origin

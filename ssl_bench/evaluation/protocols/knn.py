@@ -14,22 +14,22 @@ from ssl_bench.ranges import PositiveFloat, PositiveInt, check_ranges
 Weights = Literal["uniform", "exponential"]
 
 VOTES = 2**20
-"""Votes in memory at a time: 8 MiB."""
+"""Number of votes in memory at a time: 8 MiB."""
 
 
 def vote(labels: Tensor, num_classes: int, weights: Tensor | None = None) -> Tensor:
     """Class with the most votes among the neighbours; ties go to the class with the nearest member.
 
-    In scikit-learn ties go to the smaller class number.
+    In scikit-learn, ties go to the smaller class number.
 
     Args:
         labels: labels of the neighbours, nearest first, int64 ``(Q, k, T)`` in [0, C) for T targets.
-        num_classes: C.
-        weights: ``(Q, k)`` in [0, 1], rounded to multiples of 2^-40 so that sums do not depend on their order; None for
-            one vote per neighbour.
+        num_classes: number of classes, C.
+        weights: weights of the votes ``(Q, k)`` in [0, 1], rounded to multiples of 2^-40 so that sums do not depend on
+            their order; None for one vote per neighbour.
 
     Returns:
-        int64 ``(Q, T)``.
+        Classes, int64 ``(Q, T)``.
     """
     votes = torch.ones_like(labels)
     if weights is not None:
@@ -44,15 +44,16 @@ def vote(labels: Tensor, num_classes: int, weights: Tensor | None = None) -> Ten
 class KNN:
     """k-nearest-neighbour classifier of the test images, with the train and validation images as neighbours.
 
-    Features are used as they are, not centred. Ties go to the class with the nearest member; among equally near images,
-    train images come before validation images, each in their order in the split. All values of k are reported; none is
-    selected on validation.
+    Features are used as they are, without centring. Ties go to the class with the nearest member. Among equally near
+    images, train images come before validation images, each in the order of the split. All values of k are reported;
+    none is selected on validation.
 
     Args:
-        k: numbers of neighbours. Each gives a metric ``knn_<k>``; all use the same neighbour search.
-        distances: ``cosine``, ``euclidean`` or both.
-        weights: ``uniform``, one vote per neighbour; ``exponential``, votes weighted by exp(cosine similarity /
-            temperature), computed for cosine only, since no single temperature fits all scales of Euclidean distances.
+        k: numbers of neighbours, each with its own metric ``knn_<k>``. All use the same neighbour search.
+        distances: one or both of ``cosine`` and ``euclidean``.
+        weights: one or both of ``uniform``, one vote per neighbour, and ``exponential``, votes weighted by exp(cosine
+            similarity / temperature). Exponential weights are computed for cosine similarity only, since no single
+            temperature fits all scales of Euclidean distances.
         temperature: temperature of exponential weights.
     """
 
@@ -69,10 +70,10 @@ class KNN:
             raise UserError("knn: exponential weights need cosine similarity; add cosine to the distances")
 
     def __call__(self, task: Task) -> list[dict[str, float]]:
-        """``knn_<k>[_euclidean][_exponential]/accuracy`` in percent on test, of each target.
+        """``knn_<k>[_euclidean][_exponential]/accuracy`` in percent on test, for each target.
 
         Raises:
-            UserError: some k is larger than the number of train and validation images.
+            UserError: a value of k is larger than the number of train and validation images.
         """
         size = sum(map(len, task.fitting))
         if max(self.k) > size:

@@ -1,4 +1,4 @@
-"""Linear probe on each layer of the encoder, as published for SSGAN (Chen et al. 2019, arXiv 1811.11212)."""
+"""Linear probe on each layer of the encoder, as in the SSGAN paper (Chen et al. 2019, arXiv 1811.11212)."""
 
 from dataclasses import dataclass, field
 
@@ -10,14 +10,15 @@ from ssl_bench.evaluation.task import Task
 
 @dataclass(frozen=True)
 class LayerProbe:
-    """The linear probe on the features of each layer separately; the last block of a discriminator is not always best.
+    """The linear probe on the features of each layer separately.
 
-    Layers are those of `ssl_bench.methods.base.Layered`, for a discriminator the pooled features of its residual
-    blocks. L2 is chosen on validation for each layer.
+    The last block of a discriminator is not always the best one. Layers are those of `ssl_bench.methods.base.Layered`;
+    the layers of a discriminator are the pooled features of its residual blocks. L2 is chosen on validation for each
+    layer.
 
     Args:
-        probe: the probe; :class:`~ssl_bench.evaluation.suite.Evaluation` passes that of `linear_probe`, so that scores
-            are comparable.
+        probe: settings of the probe. :class:`~ssl_bench.evaluation.suite.Evaluation` passes the settings of
+            `linear_probe`, so that scores are comparable.
     """
 
     probe: LinearProbe = field(default_factory=LinearProbe)
@@ -27,7 +28,7 @@ class LayerProbe:
         return bool(encoder.layers)
 
     def __call__(self, task: Task) -> list[dict[str, float]]:
-        """``layer_probe_<l>/accuracy`` in percent on test for layers l = 1, 2, ..., of each target.
+        """``layer_probe_<l>/accuracy`` in percent on test for layers l = 1, 2, ..., for each target.
 
         Raises:
             UserError: the encoder has no layers.

@@ -22,22 +22,22 @@ def fit(
     tolerance: float = linear.TIGHT,
     max_iter: int = 300,
 ) -> Tensor:
-    """Minimise ``mean_i CE(W z_i + b, y_i) + l2 / 2 ||W||^2``, z being the features standardised by train.
+    """Minimise ``mean_i CE(W z_i + b, y_i) + l2 / 2 ||W||^2``, where z are the features standardised by train.
 
-    The intercept b is not penalised. The objective is that of scikit-learn's LogisticRegression, ``C sum_i CE_i +
-    1/2 ||W||^2`` with ``C = 1 / (l2 N)``, divided by N C; the minimiser is the same. Two classes have one row of W
-    each; scikit-learn's single row is their difference, with ``C = 2 / (l2 N)``.
+    The intercept b is not penalised. This is the objective of scikit-learn's LogisticRegression, ``C sum_i CE_i +
+    1/2 ||W||^2`` with ``C = 1 / (l2 N)``, divided by N C, so the minimiser is the same. With two classes, W has one row
+    for each class; scikit-learn has a single row, the difference of the two, and ``C = 2 / (l2 N)``.
 
     Args:
-        task: T targets of C classes.
+        task: task with T targets of C classes.
         splits: splits to fit on.
-        l2: float64 ``(G, T)``, positive: G penalties for each target.
-        start: initial weights, float64 ``(G, T, C, d + 1)``; None for 0, with intercepts from the class frequencies.
+        l2: G penalties for each target, float64 ``(G, T)``, positive.
+        start: initial weights, float64 ``(G, T, C, d + 1)``; if None, W is 0 and b follows from the class frequencies.
         tolerance: see :func:`.solver.minimise`.
         max_iter: maximum number of passes over the rows.
 
     Returns:
-        float64 ``(G, T, C, d + 1)``: for each class its row of W, then b.
+        Weights, float64 ``(G, T, C, d + 1)``: for each class the row of W, then b.
     """
     (grid, targets), classes, dim = l2.shape, task.num_classes, task.train.dim
     target = torch.arange(targets, device=task.device).repeat(grid)
@@ -52,7 +52,7 @@ def fit(
     if start is None:
         start = torch.zeros(grid, targets, classes, dim + 1, dtype=l2.dtype, device=task.device)
         frequency = class_counts(splits, classes) / sum(map(len, splits))
-        # The minimiser for W = 0, which is minus infinity for a class without images.
+        # The minimiser for W = 0. For a class without images it would be minus infinity.
         start[..., dim] = frequency.clamp_min(1e-6).log()
     return linear.fit(
         task,
@@ -72,13 +72,14 @@ def fit(
 class LinearProbe:
     """Logistic regression on features standardised by the train split, solved to convergence.
 
-    The objective is that of :func:`fit`. Every L2 is fitted on train, for all targets at once: this needs fewer passes
-    over the features than a warm-started path (16 against 62 passes and 3.0 against 3.7 s for 10 classes and 45,000
-    features of length 512 on two cores). The L2 with the best validation accuracy (of equals the strongest) is refitted
-    on train + validation and scored on test. A class without images in the fitted splits is never predicted.
+    The objective is that of :func:`fit`. All values of L2 are fitted on train for all targets at once. This needs fewer
+    passes over the features than a warm-started path (16 instead of 62 passes and 3.0 instead of 3.7 s for 10 classes
+    and 45,000 features of length 512 on two cores). The classifier is refitted on train + validation with the L2 of the
+    best validation accuracy (the strongest L2 if there are ties) and scored on test. A class without images in the
+    fitted splits is never predicted.
 
     Args:
-        l2: penalties to choose from; ``l2 = 1 / (C N)`` in terms of scikit-learn's C and N images.
+        l2: penalties to choose from. With N images, scikit-learn's C is ``1 / (l2 N)``.
         max_iter: maximum number of passes over the features for all penalties, and for the refit.
     """
 
@@ -90,7 +91,7 @@ class LinearProbe:
             raise UserError("linear_probe: l2 must be one or more numbers above 0, got none")
 
     def __call__(self, task: Task) -> list[dict[str, float]]:
-        """``linear_probe/accuracy`` in percent on test and the chosen ``linear_probe/l2``, of each target."""
+        """``linear_probe/accuracy`` in percent on test and the chosen ``linear_probe/l2``, for each target."""
         found = choose_and_score(
             task,
             sorted(self.l2, reverse=True),

@@ -1,4 +1,4 @@
-"""Linear probe trained by SGD or Adam for fixed epochs, as in papers (Han et al. 2023, arXiv 2304.00601)."""
+"""Linear probe trained by SGD or Adam for a fixed number of epochs (Han et al. 2023, arXiv 2304.00601)."""
 
 from bisect import bisect_right
 from dataclasses import dataclass
@@ -21,30 +21,34 @@ from ssl_bench.ranges import Decay, NonNegativeInt, PositiveFloat, PositiveInt, 
 class LinearProbeSGD:
     """Softmax regression on the features as they are, trained for a fixed number of epochs on train + validation.
 
-    Nothing is chosen, so nothing is held out; the weights after the last epoch are scored. Settings of papers:
+    No hyper-parameter is chosen, so no images are held out. The weights after the last epoch are scored. Settings of
+    papers:
 
-    - Constructive Assimilation (Han et al. 2023, arXiv 2304.00601) on CIFAR-10: the defaults. The code it is based on
-      augments the training images (``passes``), resizes and crops the test images, drops the last, smaller batch of an
-      epoch, and reports a mean of accuracies per batch.
-    - The same paper on CIFAR-100 and TinyImageNet: ``learning_rate`` 0.1, ``schedule`` step; the best epoch on test.
+
+    - Constructive Assimilation (Han et al. 2023, arXiv 2304.00601) on CIFAR-10: the defaults. The code on which the
+      released code is based augments the training images (``passes``), resizes and crops the test images, drops the
+      last, smaller batch of an epoch, and reports the mean of the accuracies of batches.
+    - Constructive Assimilation on CIFAR-100 and TinyImageNet: ``learning_rate`` 0.1, ``schedule`` step. The paper
+      reports the best epoch on test.
     - SimVAE (Bizeul et al. 2024, arXiv 2402.01399): ``optimizer`` adam, ``learning_rate`` 3e-4, ``schedule`` constant,
-      ``epochs`` 200, ``batch_size`` 64; the best epoch on test. Its loss is a sum, not a mean, which has almost no
-      effect with Adam.
+      ``epochs`` 200, ``batch_size`` 64. The paper reports the best epoch on test. The loss is a sum instead of a mean;
+      with Adam this has almost no effect.
 
-    None of them uses weight decay or standardises features, so scores depend on the scale of the features, unlike those
-    of `linear_probe`. Runs only if named in `protocols`.
+    Neither paper uses weight decay or standardises features. Unlike the scores of `linear_probe`, these scores
+    therefore depend on the scale of the features. The protocol runs only if it is listed in `protocols`.
 
     Args:
-        optimizer: ``sgd`` with momentum, or ``adam``.
+        optimizer: ``sgd`` (with momentum) or ``adam``.
         learning_rate: initial learning rate.
         momentum: momentum of SGD.
-        schedule: ``cosine``, to 0, updated at every step; ``step``, multiplied by ``decay`` at each of the
-            ``milestones``; or ``constant``.
-        milestones: epochs, increasing.
+        schedule: schedule of the learning rate: ``cosine``, to 0, updated at every step; ``step``, multiplied by
+            ``decay`` at each of the ``milestones``; or ``constant``.
+        milestones: epochs of the step schedule, increasing.
         decay: factor of the step schedule.
         epochs: number of epochs.
-        batch_size: images per step; the last batch of an epoch may be smaller.
-        passes: augmented passes over the training images, used in turn, one per epoch; 0 for un-augmented images.
+        batch_size: number of images per step; the last batch of an epoch may be smaller.
+        passes: number of augmented passes over the training images. Epochs use them in turn; 0 for images without
+            augmentation.
         seed: seed of the initial weights and the order of images; the global random state is not changed.
     """
 
@@ -64,11 +68,11 @@ class LinearProbeSGD:
             raise UserError(f"linear_probe_sgd: milestones must be increasing, got {self.milestones}")
 
     def runs_by_default(self, encoder: EvaluatedEncoder) -> bool:
-        """False: it follows the convention of single papers, and is slow."""
+        """False, because the protocol follows the conventions of single papers and is slow."""
         return False
 
     def __call__(self, task: Task) -> list[dict[str, float]]:
-        """``linear_probe_sgd/accuracy`` in percent on test, of each target.
+        """``linear_probe_sgd/accuracy`` in percent on test, for each target.
 
         Raises:
             UserError: there are fewer augmented passes than `passes`, or the weights are not finite.
@@ -76,7 +80,7 @@ class LinearProbeSGD:
         if self.passes > len(task.augmented):
             raise UserError(
                 f"linear_probe_sgd: passes = {self.passes}, but there are {len(task.augmented)} augmented passes of "
-                "these features; more need the encoder and its images, so give passes = 0 for features in a file"
+                "these features; give a smaller number of passes (0 for features in a file)"
             )
         # One process does all the work: the steps are sequential.
         [(weight, bias)] = share_out([lambda: self.fit(task)])

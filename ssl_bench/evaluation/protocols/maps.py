@@ -23,7 +23,7 @@ from ssl_bench.ranges import Interval, check_ranges
 
 QUERIES, NEAREST, VOTERS = 8, 8, 20
 CHUNK = 1024
-"""Rows of the bank that are compared with all queries at a time."""
+"""Number of bank rows that are compared with all queries at a time."""
 
 
 @check_ranges
@@ -34,15 +34,16 @@ class Maps:
     - ``map.png``: the first two principal components beside t-SNE (van der Maaten & Hinton 2008; needs openTSNE) or
       UMAP (McInnes et al. 2018, arXiv 1802.03426).
     - ``confusion.png``: spherical k-means clusters of the test features, matched one to one with the classes.
-    - ``classes.png``: accuracy of each class under a vote of the 20 nearest training images by cosine similarity.
+    - ``classes.png``: accuracy of each class, predicted by a vote of the 20 nearest training images by cosine
+      similarity.
     - ``neighbours.png``: test images of different classes with their nearest training images.
 
     All plots use the target with the most classes and, if the test split is larger than `images`, a random subset.
 
     Args:
-        method: projection beside PCA: ``tsne``, ``umap`` (needs umap-learn) or ``pca`` for none.
+        method: projection beside PCA, ``tsne`` or ``umap`` (needs umap-learn); ``pca`` for PCA alone.
         images: maximum number of test images in a plot.
-        seed: seed of the subset, of t-SNE, UMAP and k-means.
+        seed: random seed of the subset, t-SNE, UMAP and k-means.
     """
 
     method: Projection = "tsne"
@@ -58,10 +59,10 @@ class Maps:
         return encoder.features.test.features.shape[1] >= 2
 
     def __call__(self, encoder: EvaluatedEncoder) -> dict[str, float]:
-        """Write the plots. The first process plots; the others send it the images it needs.
+        """Write the plots in the first process; the other processes send the images that it needs.
 
         Returns:
-            No metrics.
+            An empty dict.
 
         Raises:
             UserError: features have one dimension, or a plot could not be written.
@@ -84,7 +85,7 @@ class Maps:
         return torch.randperm(len(features.test.features), generator=generator)[: self.images]
 
     def neighbours(self, encoder: EvaluatedEncoder) -> Tensor:
-        """Test rows, of as many classes as possible, each followed by its k nearest training rows: ``(Q, 1 + k)``."""
+        """Test rows of as many classes as possible, each with its k nearest training rows: ``(Q, 1 + k)``."""
         rows, (_, _, labels) = self.rows(encoder.features), plotted_target(encoder.features)
         one_hot = F.one_hot(labels[rows] + 1)
         which = one_hot.cumsum(0).gather(1, labels[rows].unsqueeze(1) + 1).squeeze(1)  # first, second, ... of its class
@@ -97,7 +98,7 @@ class Maps:
         return torch.cat([queries.unsqueeze(1), near], 1)
 
     def plot(self, encoder: EvaluatedEncoder, grid: Tensor, queries: dict[int, Tensor], near: dict[int, Tensor]) -> str:
-        """Write all plots whose data exist.
+        """Write all plots that the data allow.
 
         Args:
             encoder: the encoder under evaluation.
@@ -106,7 +107,7 @@ class Maps:
             near: images of the training rows, by row.
 
         Returns:
-            The reason of the first failure in one line, empty if there is none.
+            The reason of the first failure in one line; empty if all plots were written.
         """
         target, train_labels, labels = plotted_target(encoder.features)
         rows = self.rows(encoder.features)
@@ -137,7 +138,7 @@ class Maps:
         return ""
 
     def confusion(self, x: Tensor, y: Tensor, target: Target) -> Figure:
-        """Classes against k-means clusters of features, with as many clusters as classes that occur."""
+        """Plot classes against k-means clusters of the features; there are as many clusters as classes that occur."""
         from sklearn.cluster import KMeans
 
         occurring, y = y.unique(return_inverse=True)
@@ -152,23 +153,23 @@ class Maps:
 
 
 def plotted_target(features: Features) -> tuple[Target, Tensor, Tensor]:
-    """The (first) target with the most classes, and its labels ``(N,)`` in train and in test."""
+    """The first target with the most classes, and its labels ``(N,)`` in train and in test."""
     column = max(range(len(features.targets)), key=lambda i: len(features.targets[i].classes))
     train, test = (part.labels.reshape(len(part.labels), -1)[:, column] for part in (features.train, features.test))
     return features.targets[column], train, test
 
 
 def nearest_by_cosine(queries: Tensor, bank: FeatureSplit, k: int, device: torch.device) -> Tensor:
-    """Rows of the bank with the highest cosine similarity to each query, without a search shared by all processes.
+    """Rows of the bank with the highest cosine similarity to each query, computed in this process alone.
 
     Args:
-        queries: ``(n, d)``.
-        bank: features ``(N, d)``.
+        queries: features ``(n, d)``.
+        bank: split with features ``(N, d)``.
         k: number of neighbours; fewer are returned if the bank is smaller.
-        device: where to compute.
+        device: device of the computation.
 
     Returns:
-        int64 ``(n, k)`` on the CPU, nearest first.
+        Row indices, int64 ``(n, k)``, on the CPU, nearest first.
     """
     unit = F.normalize(queries.to(device))
     best = torch.empty(len(unit), 0, device=device)
@@ -185,9 +186,9 @@ def nearest_by_cosine(queries: Tensor, bank: FeatureSplit, k: int, device: torch
 def _class_accuracies(x: Tensor, y: Tensor, encoder: EvaluatedEncoder, train_labels: Tensor, target: Target) -> Figure:
     votes = train_labels[nearest_by_cosine(x, encoder.features.train, VOTERS, encoder.device)]
     ballots = torch.zeros(len(x), len(target.classes) + 1).scatter_add_(1, votes + 1, torch.ones(votes.shape))
-    right = (ballots[:, 1:].argmax(1) == y).double()  # column 0 counts neighbours without a label, which do not vote
+    right = (ballots[:, 1:].argmax(1) == y).double()  # column 0: neighbours without a label, which do not vote
     occurring = y.unique()
     accuracy = torch.stack([100 * right[y == label].mean() for label in occurring])
     names = [target.classes[label] for label in occurring.tolist()]
-    title = f"{VOTERS} nearest training images, by {target.name}"
+    title = f"accuracy by {target.name}, vote of the {VOTERS} nearest training images"
     return primitives.bars(accuracy, names, 100 * right.mean().item(), title)

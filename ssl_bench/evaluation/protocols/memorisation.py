@@ -22,18 +22,18 @@ from ssl_bench.ranges import Interval, check_ranges
 SHOWN, NEAREST = 8, 4
 BATCH_SIZE = 100
 MIN_DISTANCE = 1e-3
-"""Smaller distances are rounding error: that of a feature to itself is up to the root of float32's precision."""
+"""Smaller distances are rounding errors, which reach the square root of float32 precision at distance 0."""
 
 
 @check_ranges
 @dataclass(frozen=True)
 class Memorisation:
-    """Distances of samples to the nearest training image, compared with those of test images.
+    """Distances of samples to the nearest training image, compared with the distances of test images.
 
-    Samples of a method that has learned the distribution are as far from the training images as test images are.
-    Copies are nearer; so are samples that are merely typical (few modes, or blurred), so look at the plot. Distances
-    are between features of the method's own encoder, scaled to unit length. Training images are those of train and
-    validation, since pretraining uses both.
+    If a method has learned the distribution, its samples are as far from the training images as test images are. Copies
+    of training images are nearer. Typical samples (few modes, or blurred) are also nearer without being copies, so the
+    plot should be inspected. Distances are between features of the method's own encoder, scaled to unit length.
+    Training images are those of train and validation, since pretraining uses both.
 
     ``memorisation.png`` shows samples, each with its nearest training images by pixels (Euclidean) and by features.
 
@@ -46,21 +46,22 @@ class Memorisation:
     seed: int = 0
 
     def runs_by_default(self, encoder: EvaluatedEncoder) -> bool:
-        """Whether the method samples images, the samples can be encoded, and there are real images."""
+        """Whether the method can sample images, the samples can be encoded, and there are real images."""
         available = None not in (encoder.sample, encoder.encode, encoder.images)
         return available and len(encoder.image_shape) == 3
 
     def __call__(self, encoder: EvaluatedEncoder) -> dict[str, float]:
         """``memorisation/distance_ratio`` and ``memorisation/mann_whitney_z``.
 
-        ``distance_ratio`` is the median distance of samples divided by that of test images: about 1, and much less for
-        copies. ``mann_whitney_z`` is the paper's test statistic Z_U (its C_T with the whole space as one cell): about
-        standard normal if both sets of distances have the same distribution, below -3 if samples are nearer.
+        ``distance_ratio`` is the median distance of samples divided by the median distance of test images. It is about
+        1, and much smaller for copies. ``mann_whitney_z`` is the paper's test statistic Z_U (C_T with the whole space
+        as one cell). It is about standard normal if both sets of distances have the same distribution, and below -3 if
+        samples are nearer.
 
         Raises:
-            UserError: there are no samples, encoder or real images; samples or their features are not finite or of
-                another shape; half of the test images have the features of a training image; or the plot could not be
-                written.
+            UserError: there are no samples, no encoder or no real images; samples or their features are not finite or
+                have another shape; half of the test images have the features of a training image; or the plot cannot
+                be written.
         """
         if not self.runs_by_default(encoder):
             raise UserError("memorisation needs samples, their encoder and real images (C, H, W)")
@@ -73,7 +74,7 @@ class Memorisation:
         unlabelled = FeatureSplit(queries, torch.zeros(len(queries)).long())
         found = search(bank, Rows.of(unlabelled, encoder.device), k, ("cosine",))
         similarity = found["cosine"].score[:, 0] / queries.norm(dim=1).clamp_min(1e-12)
-        distances = (2 - 2 * similarity.double()).clamp_min(0).sqrt()  # of vectors of unit length
+        distances = (2 - 2 * similarity.double()).clamp_min(0).sqrt()  # distances of unit vectors
         self._plot(encoder, shown, _nearest_by_pixels(encoder, shown, k), found["cosine"].row[: len(shown)])
         of_samples, of_test = distances.split([len(sampled), len(chosen)])
         if of_test.median() < MIN_DISTANCE:
@@ -84,7 +85,7 @@ class Memorisation:
         }
 
     def _samples(self, encoder: EvaluatedEncoder) -> tuple[Tensor, Tensor]:
-        """Samples to show ``(s, C, H, W)`` and the features ``(n, d)`` of all samples, the same in every process."""
+        """Samples to plot ``(s, C, H, W)`` and the features ``(n, d)`` of all samples, the same in every process."""
         assert encoder.encode is not None
         train = encoder.features.train.features
         shown = [torch.empty(0, *encoder.image_shape, device=encoder.device)]
@@ -98,7 +99,7 @@ class Memorisation:
         return gather_rows(torch.cat(shown)), result
 
     def _plot(self, encoder: EvaluatedEncoder, shown: Tensor, by_pixels: Tensor, by_features: Tensor) -> None:
-        """Write the plot in the first process; rows ``(s, k)`` number the images of train, then of validation."""
+        """Write the plot in the first process; rows ``(s, k)`` are indices into train, followed by validation."""
         rows, size = torch.stack([by_pixels, by_features]).cpu().long(), len(encoder.features.train.features)
         images = fetch_thumbnails(encoder, "train", rows[rows < size])
         validation = fetch_thumbnails(encoder, "validation", rows[rows >= size] - size)
@@ -127,7 +128,8 @@ class Memorisation:
 def mann_whitney_z(x: Tensor, y: Tensor) -> float:
     """Standardised Mann-Whitney U statistic of values ``(m,)`` against values ``(n,)`` (2004.05675, section 3.1).
 
-    About standard normal if both have the same distribution; negative if x tends to be smaller. Ties count half.
+    It is about standard normal if both have the same distribution, and negative if x tends to be smaller. A tie adds
+    one half to U.
     """
     m, n = len(x), len(y)
     u = sum(float((part > y).sum() + (part == y).sum() / 2) for part in x.unsqueeze(1).split(1024))
@@ -135,7 +137,7 @@ def mann_whitney_z(x: Tensor, y: Tensor) -> float:
 
 
 def _nearest_by_pixels(encoder: EvaluatedEncoder, images: Tensor, k: int) -> Tensor:
-    """The k nearest images of train and validation by Euclidean distance of pixels, as rows ``(s, k)`` of both."""
+    """Indices ``(s, k)``, into train followed by validation, of the nearest images by Euclidean distance of pixels."""
     assert encoder.images is not None
     q = images.flatten(1)
     sizes: dict[Split, int] = {
@@ -150,7 +152,7 @@ def _nearest_by_pixels(encoder: EvaluatedEncoder, images: Tensor, k: int) -> Ten
     for split, size in sizes.items():
         for batch in encoder.images(split):
             x = batch.images.flatten(1)
-            score, column = (q @ x.T - x.square().sum(1) / 2).topk(min(k, len(x)))  # falls as |q - x|^2 rises
+            score, column = (q @ x.T - x.square().sum(1) / 2).topk(min(k, len(x)))  # decreases with |q - x|^2
             row = start + batch.ids.to(q.device)[column]
             best = top_neighbours(torch.cat([best.score, score], 1), torch.cat([best.row, row], 1), k)
         start += size

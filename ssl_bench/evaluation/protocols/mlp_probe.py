@@ -1,4 +1,4 @@
-"""MLP with one hidden layer, epoch and weight decay chosen on validation (after SimVAE, arXiv 2402.01399)."""
+"""MLP with one hidden layer, epochs and weight decay chosen on validation (after SimVAE, arXiv 2402.01399)."""
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
@@ -20,19 +20,21 @@ from ssl_bench.ranges import NonNegativeFloat, PositiveFloat, PositiveInt, check
 
 
 class Networks:
-    """Linear-ReLU-Linear networks, one per target, in one set of tensors; each is trained independently.
+    """Independently trained Linear-ReLU-Linear networks, one per target, stored in one set of tensors.
 
-    All networks have the same initial weights, those of PyTorch's nn.Linear: uniform within ``1 / sqrt(fan_in)``.
+    All networks have the same initial weights, distributed as in PyTorch's nn.Linear: uniform within
+    ``1 / sqrt(fan_in)``.
 
     Args:
-        mean: ``(d,)``, subtracted from the features.
-        deviation: ``(d,)``, divides the centred features, one minibatch at a time, so that no split is copied.
+        mean: mean ``(d,)`` that is subtracted from the features.
+        deviation: deviation ``(d,)`` by which the centred features are divided, one minibatch at a time, so that no
+            split is copied.
         targets: columns of the labels, one per network.
         hidden: number of hidden units.
-        num_classes: C.
+        num_classes: number of classes, C.
         learning_rate: learning rate of Adam.
         weight_decay: decoupled weight decay of the weights, not the biases.
-        generator: generator of the initial weights, on the CPU so that they are the same on every device.
+        generator: random generator of the initial weights, on the CPU so that they are the same on every device.
     """
 
     def __init__(
@@ -65,20 +67,20 @@ class Networks:
         """Logits ``(T, C, N)`` of features ``(N, d)``."""
         x = (x - self.mean) * self.scale
         # The first layer is one matrix product for all networks, since they have the same input. Images are columns, so
-        # that the few classes are rows in the products of the backward pass; the other way round is slow.
+        # that classes are rows in the products of the backward pass; with classes as columns these would be slow.
         hidden = torch.addmm(self.bias_1.flatten(0, 1), self.weight_1.flatten(0, 1), x.T).relu()
         return torch.baddbmm(self.bias_2, self.weight_2, hidden.unflatten(0, (len(self.targets), -1)))
 
     def step(self, x: Tensor, y: Tensor) -> None:
         """One step of Adam on features ``(B, d)`` and labels ``(B, number of all targets)``."""
-        # Sum over networks of their mean losses: each network has the gradient of its own loss.
+        # Sum of the mean losses of all networks, so that each network has the gradient of its own loss.
         loss = len(self.targets) * F.cross_entropy(self(x), y[:, self.targets].T)
         self.adam.zero_grad()
         loss.backward()
         self.adam.step()
 
     def keep(self, which: Tensor) -> None:
-        """Drop all networks but those where ``which``, bool ``(T,)``, is true."""
+        """Drop the networks for which ``which``, bool ``(T,)``, is false."""
         self.targets = self.targets[which]
         for group in self.adam.param_groups:
             for parameter in group["params"]:
@@ -100,7 +102,7 @@ class Networks:
 
 
 class Choice(NamedTuple):
-    """Best validation score of one target and its settings; compared by accuracy, then by log-likelihood."""
+    """Best validation score of one target, with its settings; compared by accuracy, then by log-likelihood."""
 
     accuracy: float
     log_likelihood: float
@@ -111,18 +113,20 @@ class Choice(NamedTuple):
 @check_ranges
 @dataclass(frozen=True)
 class MLPProbe:
-    """Linear-ReLU-Linear on features standardised by train, trained by Adam at a constant learning rate.
+    """Linear-ReLU-Linear network on features standardised by train, trained by Adam at a constant learning rate.
 
-    For every weight decay (decoupled, weights only) a network is trained on train until it has not improved for
-    ``patience`` epochs. The weight decay and number of epochs with the best validation accuracy (then the lowest
-    validation cross-entropy) are used to train a new network on train + validation, which is scored on test. SimVAE
-    (arXiv 2402.01399, section 6) uses Adam at 3e-4 in batches of 64 for 200 epochs and reports the best epoch on test.
+    For every weight decay (decoupled, weights only), a network is trained on train until it has not improved for
+    ``patience`` epochs. The weight decay and number of epochs with the best validation accuracy (in ties, the lowest
+    validation cross-entropy) are chosen. With these, a new network is trained on train + validation and scored on test.
+    SimVAE (arXiv 2402.01399, section 6) uses Adam at 3e-4 in batches of 64 for 200 epochs and reports the best epoch on
+    test.
 
     Args:
         hidden: number of hidden units; None for the number of features.
         weight_decay: values to choose from, each in ``[0, 1 / learning_rate)``.
         learning_rate: learning rate of Adam.
-        batch_size: images per step; reduced on small data so that an epoch has 100 steps, but not below 32.
+        batch_size: number of images per step; on small data it is reduced so that an epoch has 100 steps, but not below
+            32.
         max_epochs: maximum number of epochs.
         patience: epochs without improvement after which a network stops.
         seed: seed of the initial weights and the order of images; the global random state is not changed.
@@ -144,7 +148,7 @@ class MLPProbe:
             )
 
     def __call__(self, task: Task) -> list[dict[str, float]]:
-        """``mlp_probe/accuracy`` in percent on test, and the chosen ``weight_decay`` and ``epochs``, of each target."""
+        """``mlp_probe/accuracy`` in percent on test and the chosen ``weight_decay`` and ``epochs``, for each target."""
         task.moments()  # a sum over all processes, so it is computed before they work on different jobs
         # A job is all networks of one weight decay; one process does it.
         found = share_out([partial(self._search, task, decay) for decay in self.weight_decay])
@@ -162,7 +166,7 @@ class MLPProbe:
         ]
 
     def _search(self, task: Task, weight_decay: float) -> list[Choice]:
-        """Best epoch of each target at one weight decay, on validation."""
+        """Best epoch on validation of each target at one weight decay."""
         best = [Choice(-1.0, 0.0, weight_decay, 0)] * task.num_targets
         training = self._train(task, (task.train,), list(range(task.num_targets)), weight_decay)
         for epoch, networks in enumerate(islice(training, self.max_epochs), start=1):
@@ -213,7 +217,7 @@ class MLPProbe:
 
 
 def _keep(networks: Networks, which: Sequence[bool]) -> bool:
-    """Drop the networks that are not to be trained further; return whether any is left."""
+    """Drop the networks whose training has ended; return whether any is left."""
     if not all(which) and any(which):
         networks.keep(torch.tensor(which, device=networks.targets.device))
     return any(which)

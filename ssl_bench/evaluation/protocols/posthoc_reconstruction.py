@@ -21,21 +21,23 @@ from ssl_bench.ranges import Interval, PositiveFloat, PositiveInt, check_ranges
 @check_ranges
 @dataclass(frozen=True)
 class PosthocReconstruction:
-    """Reconstruction of images from frozen features by a decoder trained for it.
+    """Reconstruction of images from frozen features by a decoder that is trained for this purpose.
 
-    It measures how much of an image the features retain. The decoder is that of the VAEs, preceded by a standardisation
-    of the features, so that their scale does not matter. It is trained by Adam on the mean squared error of training
-    images; the learning rate falls to 0 along a cosine. The paper gives the architecture and the loss; epochs, batch
-    size and learning rate are ours. One process trains, the others wait.
+    The errors measure how much of an image the features retain. The decoder has the architecture of the VAEs' decoders,
+    preceded by a standardisation of the features, so that their scale does not matter. It is trained by Adam on the
+    mean squared error of training images, with a cosine schedule of the learning rate to 0. The paper gives the
+    architecture and the loss; the number of epochs, batch size and learning rate are our choices. One process trains
+    while the others wait.
 
-    Runs only if named in `protocols`, since it takes as long as training a VAE. Metrics are those of `reconstruction`.
+    The protocol runs only if it is listed in `protocols`, since it takes as long as training a VAE. Metrics are those
+    of `reconstruction`.
 
     Args:
-        decoder: ``transposed`` convolutions, for square images whose side is a multiple of 16, or ``mlp``. None uses
-            transposed convolutions where they fit.
-        images: maximum number of training images, a random choice. Every process holds them, 8 bits per value.
+        decoder: ``transposed`` convolutions, for square images whose side is a multiple of 16, or ``mlp``. If None,
+            transposed convolutions are used where possible, else the MLP.
+        images: maximum number of training images, randomly chosen. Every process stores them with 8 bits per value.
         epochs: number of epochs.
-        batch_size: images per step; at least 2, for BatchNorm.
+        batch_size: number of images per step; at least 2, because of BatchNorm.
         learning_rate: initial learning rate of Adam.
         seed: seed of the choice of images, the decoder's weights and the order of images.
     """
@@ -48,7 +50,7 @@ class PosthocReconstruction:
     seed: int = 0
 
     def runs_by_default(self, encoder: EvaluatedEncoder) -> bool:
-        """False: it runs only if named."""
+        """False, because the protocol runs only if it is listed in `protocols`."""
         return False
 
     def __call__(self, encoder: EvaluatedEncoder) -> dict[str, float]:
@@ -59,7 +61,7 @@ class PosthocReconstruction:
         """
         if encoder.images is None or len(encoder.image_shape) != 3:
             raise UserError(f"posthoc_reconstruction needs images (C, H, W); the data have shape {encoder.image_shape}")
-        with torch.random.fork_rng(devices=[]):  # weights are initialised on the CPU: the same on every device
+        with torch.random.fork_rng(devices=[]):  # on the CPU, so that initial weights are the same on every device
             torch.default_generator.manual_seed(self.seed)
             network = self._network(encoder.features.train.features.shape[1], encoder.image_shape)
         images, ids = self._training_images(encoder)
@@ -102,7 +104,7 @@ class PosthocReconstruction:
         mean, variance = _moments(features, ids)
         network[0].load_state_dict({"running_mean": mean, "running_var": variance}, strict=False)
         network.to(device)[1].train()
-        network[0].eval()  # standardises by the moments of the whole split, not of a batch
+        network[0].eval()  # standardise by the moments of the whole split, not of a batch
         optimizer = torch.optim.Adam(network.parameters(), lr=self.learning_rate)
         batch_size = min(self.batch_size, len(ids))
         steps = len(ids) // batch_size

@@ -22,7 +22,7 @@ def rankme(x: Rows) -> float:
         x: features ``(N, d)``, not all zero.
 
     Returns:
-        From 1, if all features lie on one line, to min(N, d), if all directions have equal weight.
+        Effective rank, from 1, if all features lie on one line, to min(N, d), if all directions have equal weight.
     """
     moment = torch.zeros(x.dim, x.dim, dtype=torch.float64, device=x.device)
     for block, _ in x.blocks():
@@ -41,14 +41,14 @@ def uniformity(x: Rows, t: float = 2) -> float:
     """Logarithm of the mean of exp(-t |x_i - x_j|^2) over all pairs i != j of unit features (2005.10242, section 4).
 
     Args:
-        x: features ``(N, d)``, N at least 2; normalised here.
+        x: features ``(N, d)`` of N >= 2 images; they are normalised to length 1 here.
         t: factor of the squared distances.
 
     Returns:
-        At most 0, if all features are equal; lower if they are spread more evenly over the sphere.
+        Uniformity; 0 if all features are equal, and lower if they are spread more evenly over the sphere.
     """
     if len(x) < 2:
-        raise UserError(f"rank: uniformity needs 2 or more test images and there is {len(x)}; leave rank out")
+        raise UserError(f"rank: uniformity needs 2 or more test images, got {len(x)}; remove rank from the protocols")
     total = torch.zeros((), dtype=torch.float64, device=x.device)
     every = x.slices()
     for i in share(len(every)):
@@ -67,11 +67,11 @@ def alignment(x: Rows, y: Rows) -> float:
     """Mean squared distance between unit features of two views of the same images (2005.10242, alpha = 2).
 
     Args:
-        x: features ``(N, d)`` of one view; normalised here.
+        x: features ``(N, d)`` of one view; they are normalised to length 1 here.
         y: features ``(N, d)`` of the other view, in the same order.
 
     Returns:
-        From 0, if features do not depend on the view, to 4.
+        Alignment, from 0, if features do not depend on the view, to 4.
     """
     total = torch.zeros((), dtype=torch.float64, device=x.device)
     for rows in x.local_slices():
@@ -90,7 +90,8 @@ class Rank:
     def __call__(self, encoder: EvaluatedEncoder) -> dict[str, float]:
         """``rank/rankme``, ``rank/uniformity`` and, if there are augmented passes, ``rank/alignment``.
 
-        Alignment is between the first two augmented passes; with one pass, between it and the un-augmented features.
+        Alignment compares the first two augmented passes. If there is only one pass, it is compared with the features
+        of the images without augmentation.
         """
         test = Rows.of(encoder.features.test, encoder.device)
         metrics = {"rank/rankme": rankme(test), "rank/uniformity": uniformity(test)}

@@ -9,11 +9,11 @@ from ssl_bench.evaluation.reconstruction_errors import mean_errors
 
 @dataclass(frozen=True)
 class Reconstruction:
-    """Errors of a decoder's reconstructions of all test images, un-augmented, in [0, 1].
+    """Errors of a decoder's reconstructions of all test images in [0, 1], without augmentation.
 
-    Metrics are means over images of errors computed for each image: `mse` over channels and pixels, `psnr` in dB
-    (``-10 log10`` of the image's MSE, so not the PSNR of the mean MSE) and `ssim` (Wang et al. 2004), which is not
-    reported for images smaller than its window of 11 x 11. Points have only `mse`.
+    Errors are computed for each image and averaged over images: `mse` over channels and pixels; `psnr` in dB, which is
+    ``-10 log10`` of the MSE of each image, not of the mean MSE; and `ssim` (Wang et al. 2004), which is omitted for
+    images smaller than its window of 11 x 11. Points have only `mse`.
     """
 
     def runs_by_default(self, encoder: EvaluatedEncoder) -> bool:
@@ -27,6 +27,6 @@ class Reconstruction:
             UserError: there is no decoder, or its reconstructions have another shape or are not finite.
         """
         if encoder.reconstruct is None or encoder.images is None:
-            raise UserError("there is no decoder to reconstruct images with; posthoc_reconstruction trains one")
+            raise UserError("reconstruction needs a method with a decoder; posthoc_reconstruction trains a decoder")
         pairs = ((batch.images, encoder.reconstruct(batch.images)) for batch in encoder.images("test"))
         return {f"reconstruction/{name}": value for name, value in mean_errors(pairs, encoder).items()}

@@ -24,23 +24,23 @@ def fit(
 ) -> Tensor:
     """Minimise ``1/2 (||w||^2 + b^2) + c sum_i max(0, 1 - s_i (w z_i + b))^2`` for each class against the rest.
 
-    z are the features standardised by train; s_i is 1 for images of the class and -1 for others. This is the objective
-    of LIBLINEAR's L2-loss primal SVM, scikit-learn's ``LinearSVC(C=c, intercept_scaling=1)``, which penalises the
-    intercept as the weight of a constant feature.
+    Here z are the features standardised by train, and s_i is 1 for images of the class and -1 for others. This is the
+    objective of LIBLINEAR's L2-loss primal SVM, scikit-learn's ``LinearSVC(C=c, intercept_scaling=1)``. The intercept
+    is penalised like the weight of a constant feature.
 
     Args:
-        task: T targets of C classes.
+        task: task with T targets of C classes.
         splits: splits to fit on.
-        c: float64 ``(G, T)``, positive: G values for each target.
+        c: G values of C for each target, float64 ``(G, T)``, positive.
         start: initial weights, float64 ``(G, T, C, d + 1)``; None for 0.
         tolerance: see :func:`.solver.minimise`.
         max_iter: maximum number of passes over the rows.
 
     Returns:
-        float64 ``(G, T, C, d + 1)``: for each class w, then b.
+        Weights, float64 ``(G, T, C, d + 1)``: for each class w, then b.
     """
     (grid, targets), classes = c.shape, task.num_classes
-    # With two classes the problem of the first is that of the second with opposite signs.
+    # With two classes, the problem of the first class is that of the second class with opposite signs.
     positive = torch.arange(classes == 2, classes, device=task.device)
     column = torch.arange(targets * len(positive), device=task.device).repeat(grid)
 
@@ -56,10 +56,10 @@ def fit(
         splits,
         squared_hinge,
         start[:, :, positive].flatten(0, 2)[:, None],
-        # The objective divided by c N.
+        # L2 penalty of the objective divided by c N.
         (1 / (c * sum(map(len, splits))))[..., None].expand(-1, -1, len(positive)).flatten(),
         intercept_penalised=True,
-        curvature=1.0,  # 2 for images inside the margin, 0 for others
+        curvature=1.0,  # it is 2 for images inside the margin and 0 for others
         tolerance=tolerance,
         max_iter=max_iter,
     ).view(grid, targets, len(positive), -1)
@@ -71,13 +71,15 @@ def fit(
 class SVM:
     """Linear SVM with squared hinge loss on features standardised by the train split, solved to convergence.
 
-    The objective is that of :func:`fit`. Every C is fitted on train, for all classes and targets at once. The C with
-    the best validation accuracy (of equals the smallest) is refitted on train + validation; test images are assigned to
-    the class with the largest margin. A class without images in the fitted splits is never predicted.
+    The objective is that of :func:`fit`. All values of C are fitted on train for all classes and targets at once. The
+    classifier is refitted on train + validation with the C of the best validation accuracy (the smallest C if there are
+    ties). Test images are assigned to the class with the largest margin. A class without images in the fitted splits is
+    never predicted.
 
     The weight of the loss relative to the penalty is C times the number of images. With the default values it is 1e-3
-    to 1e3 for a thousand images and 1 to 1e6 for a million. At the lower end only the directions of the class means
-    matter, at the upper end the penalty has almost no effect; the largest value is scikit-learn's default.
+    to 1e3 for a thousand images and 1 to 1e6 for a million. At the lower end, only the directions of the class means
+    matter; at the upper end, the penalty has almost no effect. The largest default value is the default of
+    scikit-learn.
 
     Args:
         c: values of C to choose from, as in scikit-learn.
@@ -92,7 +94,7 @@ class SVM:
             raise UserError("svm: c must be one or more numbers above 0, got none")
 
     def __call__(self, task: Task) -> list[dict[str, float]]:
-        """``svm/accuracy`` in percent on test and the chosen ``svm/c``, of each target."""
+        """``svm/accuracy`` in percent on test and the chosen ``svm/c``, for each target."""
         found = choose_and_score(
             task,
             sorted(self.c),
