@@ -13,12 +13,12 @@ def config_root() -> Path:
 
 
 def config_path(kind: str, name: str) -> Path:
-    """Path of the file of a name, whether it exists or not."""
+    """Path of the file with a name. The file may be missing."""
     return config_root() / kind / f"{name}.yaml"
 
 
 def config_names(kind: str) -> dict[str, str]:
-    """Names of the files of one kind, each with its description, the file's first comment line.
+    """Names of the files of one kind, each with its description, which is the first comment line of the file.
 
     Args:
         kind: a folder of ``configs``: ``data``, ``method``, ``encoder``, ``experiment``, ``table`` or ``views``.
@@ -28,7 +28,7 @@ def config_names(kind: str) -> dict[str, str]:
 
 
 def config_file(kind: str, name: str) -> Path:
-    """Path of the file of a name.
+    """Path of an existing file with a name.
 
     Raises:
         UserError: there is no such file; the message names the nearest ones.

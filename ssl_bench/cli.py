@@ -1,7 +1,7 @@
 """The `ssl-bench` command.
 
-Importing torch and Lightning takes seconds. Each command imports what it needs after its arguments have been checked,
-so that `--help`, `list`, `table` and most usage errors answer at once.
+Importing torch and Lightning takes seconds. Each command therefore imports modules only after its arguments have been
+checked, so that `--help`, `list`, `table` and most usage errors take no noticeable time.
 """
 
 import argparse
@@ -41,9 +41,9 @@ def run(options: argparse.Namespace, rest: list[str]) -> int:
 
 
 def requested_help(flags: list[str]) -> tuple[str, list[str]]:
-    """Key of a flag ``--KEY.help``, empty where there is none, and the other flags.
+    """Key of a flag ``--KEY.help``, empty if there is no such flag, and the other flags.
 
-    A class after the flag is the one that the help is about: ``--method.encoder.help PACKAGE.MODULE.CLASS``.
+    The flag may be followed by the class to describe: ``--method.encoder.help PACKAGE.MODULE.CLASS``.
     """
     for place, flag in enumerate(flags):
         if found := re.fullmatch(r"--([\w.]+)\.help(?:=(.+))?", flag):
@@ -129,7 +129,8 @@ def check_flags(options: argparse.Namespace, path: Path) -> None:
     """Check the flags that are given with a run folder or a file of features.
 
     Raises:
-        UserError: a flag does not go with it, or it is neither and looks like the name of an encoder.
+        UserError: a flag cannot be used with the folder or file, or the path does not exist and looks like the name of
+            an encoder.
     """
     encoders, is_file = config_names("encoder"), path.suffix in FEATURE_SUFFIXES
     if options.data and not path.exists() and not is_file:
@@ -143,7 +144,7 @@ def check_flags(options: argparse.Namespace, path: Path) -> None:
 
 
 def any_configuration(method: str | None = None, data: str | None = None) -> list[str]:
-    """Arguments of a configuration for help on its settings; a method or data set that is not given can be any."""
+    """Arguments of a configuration for help on its settings; a missing method or data set is replaced by a default."""
     return [*choose("data", data or "digits"), *choose("method", method or "ssl_bench.methods.frozen.Pixels")]
 
 
@@ -155,9 +156,9 @@ def print_help(key: str, arguments: list[str]) -> None:
 
 
 def main(argv: list[str] | None = None) -> int:
-    """Run the command line; the exit code is 0 if it is done, 2 after a usage error, 1 after any other."""
+    """Run the command line; returns the exit code, 0 if it is done, 2 for a usage error, 1 for any other error."""
     if "" not in sys.path:
-        sys.path.insert(0, "")  # as `python -m` does: a class in a file of the working directory is importable
+        sys.path.insert(0, "")  # like `python -m`, so that classes in files of the working directory are importable
     parser = command_line()
     options, rest = parser.parse_known_args(argv)
     if rest and options.command in ("list", "table"):

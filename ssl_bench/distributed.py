@@ -1,4 +1,4 @@
-"""All collectives of the package. In a single process each is the identity."""
+"""All collectives of the package. In a single process they do not communicate."""
 
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
@@ -42,7 +42,7 @@ def barrier() -> None:
 
 
 def all_reduce_min(x: Tensor) -> Tensor:
-    """The elementwise minimum over ranks, a new tensor, the same on every rank, without gradient."""
+    """The elementwise minimum over ranks, as a new tensor without gradient, the same on every rank."""
     smallest = x.detach().clone(
         memory_format=torch.contiguous_format
     )  # NCCL refuses the strides that a plain clone keeps
@@ -52,7 +52,7 @@ def all_reduce_min(x: Tensor) -> Tensor:
 
 
 def all_reduce_sum(x: Tensor) -> Tensor:
-    """The elementwise sum over ranks, a new tensor, the same on every rank, without gradient."""
+    """The elementwise sum over ranks, as a new tensor without gradient, the same on every rank."""
     total = x.detach().clone(memory_format=torch.contiguous_format)
     if running():
         dist.all_reduce(total)
@@ -60,7 +60,7 @@ def all_reduce_sum(x: Tensor) -> Tensor:
 
 
 def all_gather(x: Tensor) -> Tensor:
-    """Tensors of one shape from every rank, stacked: ``(W, ...)``, the same on every rank, without gradient."""
+    """Stack tensors of equal shape from all W ranks: ``(W, ...)``, the same on every rank, without gradient."""
     x = x.detach().contiguous()
     if not running():
         return x.unsqueeze(0)
@@ -70,7 +70,7 @@ def all_gather(x: Tensor) -> Tensor:
 
 
 def gather_rows(x: Tensor) -> Tensor:
-    """Rows ``(n_r, ...)`` of all ranks, concatenated in order of rank: ``(sum of n_r, ...)``, without gradient.
+    """Concatenate the rows ``(n_r, ...)`` of all ranks in rank order: ``(sum of n_r, ...)``, without gradient.
 
     Ranks may have different numbers of rows, including none.
     """
@@ -96,16 +96,16 @@ class _Gather(torch.autograd.Function):
 def gather(x: Tensor) -> Tensor:
     """Concatenate the rows ``(n, ...)`` of all W ranks in order of rank, ``(W n, ...)``; differentiable.
 
-    In the backward pass, the gradients that the losses of all ranks give to a row are summed. If every rank computes
-    the same loss from the gathered rows, and parameter gradients are then averaged over ranks (by
-    DistributedDataParallel or `average_gradients`), the result equals the gradient of that loss in a single process; no
-    factor of W is needed. Every rank must have the same number of rows.
+    In the backward pass, the gradients of a row from the losses of all ranks are summed. If every rank computes the
+    same loss from the gathered rows, and parameter gradients are then averaged over ranks (by DistributedDataParallel
+    or `average_gradients`), the result equals the gradient of that loss in a single process, without a factor of W.
+    Every rank must have the same number of rows.
     """
     return _Gather.apply(x) if running() else x
 
 
 def average_gradients(parameters: Iterable[Tensor]) -> None:
-    """Replace gradients by their mean over ranks; the same parameters must lack gradients on every rank."""
+    """Replace gradients by their mean over ranks; all ranks must have gradients for the same parameters."""
     gradients = [p.grad for p in parameters if p.grad is not None]
     if not running() or not gradients:
         return
@@ -117,10 +117,10 @@ def average_gradients(parameters: Iterable[Tensor]) -> None:
 
 
 def share_out(jobs: Sequence[Callable[[], T]]) -> list[T]:
-    """Results of all jobs on every rank: rank r runs the jobs i with i mod W = r.
+    """Distribute jobs and return all results on every rank: rank r runs the jobs i with i mod W = r.
 
-    For computations whose result would change if their sums were split: each job runs in one process, so that its
-    result does not depend on the number of processes. Results are pickled.
+    This function is for computations whose results would change if their sums were split. Each job runs in one process,
+    so that its result does not depend on the number of processes. Results are pickled.
 
     Raises:
         UserError: the error of the first job that raised one, on every rank.
@@ -143,16 +143,17 @@ def share_out(jobs: Sequence[Callable[[], T]]) -> list[T]:
 
 @contextmanager
 def stopping_together(folder: Path) -> Iterator[None]:
-    """End all processes with the reason if one of them raises an exception.
+    """Context manager that ends all processes with the same reason if one of them raises an exception.
 
-    When a process exits, the next collective of the others fails (launchers end those that NCCL keeps waiting), and
-    they read the reason from a file. A `UserError`, which usually all processes raise, is raised unchanged.
+    When a process exits, the next collective of the other processes fails, and they read the reason from a file. (With
+    NCCL they may wait instead, until the launcher ends them.) A `UserError`, which is usually raised by all processes,
+    is raised unchanged.
 
     Args:
-        folder: the same for all processes; the reason is written to ``stopped.txt``.
+        folder: folder of the file ``stopped.txt`` with the reason, the same for all processes.
 
     Raises:
-        RunError: in the other processes; one line with the rank and error of the first one.
+        RunError: raised in the other processes, in one line with the rank and error of the first process that failed.
     """
     note = folder / "stopped.txt"
     if rank() == 0:

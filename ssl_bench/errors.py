@@ -16,7 +16,7 @@ class RunError(Exception):
 
 
 def did_you_mean(name: str, known: Iterable[str]) -> str:
-    """End of an error message: the known names that are most similar to a name, or else all of them."""
+    """End of an error message: the known names that are most similar to a name, or else all known names."""
     names = sorted(known)
     close = difflib.get_close_matches(name, names, n=3, cutoff=0.5)
     return f"did you mean {' or '.join(close)}?" if close else f"known: {', '.join(names)}"

@@ -1,4 +1,4 @@
-"""Numeric precision of a trainer and of autocast."""
+"""Conversion of the trainer's precision to a dtype for autocast."""
 
 import torch
 
@@ -6,9 +6,9 @@ _AUTOCAST = {"bf16-mixed": torch.bfloat16, "16-mixed": torch.float16}
 
 
 def autocast_dtype(precision: object) -> torch.dtype | None:
-    """The dtype for ``torch.autocast`` under Lightning's `precision`; None without autocast.
+    """The dtype for ``torch.autocast`` at Lightning's `precision`; None if the precision does not use autocast.
 
     Args:
-        precision: Lightning's name or number, such as ``bf16-mixed`` or ``32-true``.
+        precision: Lightning's name or number of the precision, such as ``bf16-mixed`` or ``32-true``.
     """
     return _AUTOCAST.get(str(precision))

@@ -24,9 +24,10 @@ class Interval:
     """An interval of numbers.
 
     Args:
-        low: lower bound; none by default.
-        high: upper bound; none by default.
-        closed: the included bounds, ``both``, ``left``, ``right`` or ``neither``; infinity is excluded.
+        low: lower bound; default no bound.
+        high: upper bound; default no bound.
+        closed: the bounds that belong to the interval, ``both``, ``left``, ``right`` or ``neither``; infinity never
+            belongs to it.
     """
 
     low: float = -math.inf
@@ -49,7 +50,7 @@ class Interval:
     __repr__ = __str__
 
     def outside(self) -> Iterator[float]:
-        """Numbers just outside the interval: below it, and above it where it has an upper bound."""
+        """Numbers just outside the interval, below the lower bound and above the upper bound if there is one."""
         step = 1 if float(self.low).is_integer() else 1e-3
         yield self.low - step if self.closed in ("both", "left") else self.low
         if not math.isinf(self.high):
@@ -66,7 +67,7 @@ Decay = Annotated[float, Interval(0, 1, closed="left")]
 
 
 def range_of(hint: Any) -> tuple[Any, Interval] | None:
-    """Type and interval of an annotation ``Annotated[type, Interval]``; None where it declares no range."""
+    """Type and interval of an annotation ``Annotated[type, Interval]``; None if it declares no range."""
     if get_origin(hint) is Annotated:
         kind, *metadata = get_args(hint)
         for item in metadata:
@@ -78,7 +79,7 @@ def range_of(hint: Any) -> tuple[Any, Interval] | None:
 def problem(value: Any, hint: Any) -> str | None:
     """Describe the allowed values if the annotation does not allow `value`; None if it does.
 
-    Unions are searched for the one alternative that declares something, tuples and lists are checked item by item.
+    In a union, the alternative that declares a range or options is used. Tuples and lists are checked item by item.
     """
     if found := range_of(hint):
         kind, interval = found
@@ -105,7 +106,7 @@ def problem(value: Any, hint: Any) -> str | None:
 
 
 def declares(hint: Any) -> bool:
-    """Whether an annotation declares a range or options, of itself or of its items or alternatives."""
+    """Whether an annotation, one of its items or one of its alternatives declares a range or options."""
     return bool(range_of(hint)) or get_origin(hint) is Literal or any(declares(one) for one in get_args(hint))
 
 
@@ -116,9 +117,9 @@ def check_ranges(target: T) -> T:
     must be decorated too.
 
     Raises:
-        UserError: an argument is out of range. The message names the first one, for example ``ssgan: n_dis must be an
-            integer of at least 1, got 0``. It begins with the name of the class or function; for methods and protocols
-            with that of their module, by which users select them.
+        UserError: an argument is out of range. The message gives the first such argument, for example ``ssgan: n_dis
+            must be an integer of at least 1, got 0``. It begins with the name of the class or function. For methods and
+            protocols it begins with the name of the module, by which users select them.
 
     Example:
         >>> @check_ranges

@@ -18,7 +18,7 @@ def config_hash(config: dict[str, Any], *, seed: bool = True) -> str:
     """Hash of the settings that determine a run's result.
 
     The keys ``out``, ``names`` and ``reference`` are excluded. The root of a data set is included as an absolute path.
-    ``curve``, ``data.fit_images`` and ``views.generated`` are included only if they are set.
+    The keys ``curve``, ``data.fit_images`` and ``views.generated`` are included only if they are set.
 
     Args:
         config: a resolved configuration, see `ssl_bench.config.resolve.to_dict`.
@@ -39,12 +39,12 @@ def config_hash(config: dict[str, Any], *, seed: bool = True) -> str:
 
 
 def data_hash(config: dict[str, Any]) -> str:
-    """Hash of the images that are encoded without augmentation: the data set, its root and the recipe of the views."""
+    """Hash of what determines the images in evaluation: the data set, its root and the recipe of the views."""
     return digest([config["data"], config["views"]["recipe"]])
 
 
 def encoder_hash(method: nn.Module, config: dict[str, Any]) -> str:
-    """SHA-256 of the weights, the data, the views and the precision: equal hashes mean equal features."""
+    """SHA-256 of weights, data, views and precision. Encoders with equal hashes have equal features."""
     sha = hashlib.sha256(json.dumps([config["data"], config["views"], config["trainer"]["precision"]]).encode())
     for name, tensor in method.state_dict().items():
         sha.update(name.encode() + tensor.detach().cpu().contiguous().flatten().view(torch.uint8).numpy().tobytes())
@@ -52,12 +52,12 @@ def encoder_hash(method: nn.Module, config: dict[str, Any]) -> str:
 
 
 def settings_hash(protocol: object) -> str:
-    """Hash of a protocol's settings, by its ``repr``."""
+    """Hash of the settings of a protocol, computed from its ``repr``."""
     return hashlib.sha256(repr(protocol).encode()).hexdigest()[:8]
 
 
 def names(config: dict[str, Any]) -> tuple[str, str]:
-    """Names of method (with its variant) and data set in the run's folder, in tables and in wandb."""
+    """Names of the method (with its variant) and of the data set, as in the run folder, in tables and in wandb."""
     method, data = (
         config["names"][kind] or config[kind]["class_path"].rpartition(".")[2] for kind in ("method", "data")
     )
@@ -65,5 +65,5 @@ def names(config: dict[str, Any]) -> tuple[str, str]:
 
 
 def run_folder(config: dict[str, Any]) -> Path:
-    """Folder of a run, ``OUT/<method>-<data>-s<seed>-<hash>``: one folder per configuration."""
+    """Folder of a run, ``OUT/<method>-<data>-s<seed>-<hash>``. Each configuration has its own folder."""
     return Path(config["out"]) / f"{'-'.join(names(config))}-s{config['seed']}-{config_hash(config)}"

@@ -10,7 +10,7 @@ from ssl_bench.errors import did_you_mean
 
 
 def one_line(message: str, parser: ArgumentParser) -> str:
-    """The message of a parse error on one line: the key, the value that was given and what was expected.
+    """Shorten the message of a parse error to one line with the key, the given value and the expected type.
 
     Args:
         message: jsonargparse's own message, which lists every class and type that was tried.

@@ -1,4 +1,4 @@
-"""Files and flags to a resolved configuration, and a resolved configuration to its objects."""
+"""Resolve files and flags to a configuration, and build the objects of a configuration."""
 
 from typing import Any
 
@@ -15,7 +15,7 @@ def resolve(arguments: list[str]) -> Namespace:
     """Parse a stack of files and flags.
 
     Raises:
-        UserError: a key or value does not fit the schema; one line with the nearest valid names.
+        UserError: a key or value does not fit the schema. The message is one line with the nearest valid names.
     """
     parser = make_parser()
     try:
@@ -29,7 +29,7 @@ def resolve(arguments: list[str]) -> Namespace:
 def to_dict(config: Namespace) -> dict[str, Any]:
     """A configuration as dicts, lists and scalars, for YAML and JSON.
 
-    Named recipes are replaced by their steps. Values that are linked to others are left out.
+    Names of recipes are replaced by the steps. Values that are linked to other values are omitted.
     """
     text = make_parser().dump(config, skip_link_targets=True, skip_unset=False, skip_validation=True)
     resolved: dict[str, Any] = yaml.safe_load(text)

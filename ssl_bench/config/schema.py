@@ -1,8 +1,8 @@
-"""The schema of a run: its keys, their types and the objects they make.
+"""The schema of a run's configuration: keys, types and the objects that are built.
 
-jsonargparse parses a run: type hints are the schema, docstrings the help. Files are stacked and flags come last. A
-parameter whose type is a class never has a default here, because jsonargparse would pass the default's arguments on to
-the class that a file chooses.
+The configuration is parsed by jsonargparse: type hints are the schema, and docstrings are the help. Files are stacked,
+and flags come last. A parameter whose type is a class never has a default here, because jsonargparse would pass the
+arguments of the default to the class that a file chooses.
 """
 
 from dataclasses import dataclass, field
@@ -27,16 +27,16 @@ EXCLUDED_TRAINER_ARGUMENTS = {
     "val_check_interval", "check_val_every_n_epoch", "fast_dev_run", "overfit_batches", "inference_mode",
     "model_registry", "enable_autolog_hparams",
 }  # fmt: skip
-"""Trainer arguments that are no keys: the suite sets them, or they have no effect without a validation loop."""
+"""Trainer arguments that are not keys, because ssl_bench sets them or they have no effect without validation loop."""
 
 
 @dataclass(frozen=True)
 class Names:
-    """Names of a run in its folder's name, in tables and in wandb. Default: the names of the classes.
+    """Names of a run in its folder, in tables and in wandb. By default the names of the classes are used.
 
     Args:
-        method: the method, followed by the experiment's variant where there is one.
-        data: the data set.
+        method: name of the method, followed by the variant of the experiment if there is one.
+        data: name of the data set.
     """
 
     method: str = ""
@@ -61,12 +61,12 @@ class Reference:
 class Curve:
     """Frechet distance and inception score of a generative method's samples during training.
 
-    Both are measured before the first step and after every ``every`` epochs, by the network of
-    ``evaluation.generation``. The distance falls with the number of samples: compare it only with distances of as
-    many. With 2,000 it is above the run's final score with 10,000.
+    Both metrics are computed before the first step and after every ``every`` epochs, with the network of
+    ``evaluation.generation``. The distance decreases with the number of samples, so only distances with the same number
+    are comparable. With 2,000 samples it is higher than the final score of the run with 10,000.
 
     Args:
-        every: epochs between two measurements; the last epoch is always measured. 0 measures nothing.
+        every: number of epochs between two measurements; the last epoch is always measured. Zero disables them.
         images: number of samples of one measurement. All real images of ``evaluation.generation`` are used; they are
             encoded once.
     """
@@ -81,7 +81,7 @@ def make_parser() -> ArgumentParser:
     parser.add_argument("--config", action="config", help="configuration file; may be given several times")
     parser.add_argument("--names", type=Names, default=Names())
     parser.add_argument("--seed", type=int, default=0, help="seed of initialisation, order of images and views")
-    parser.add_argument("--out", type=str, default="runs", help="folder in which run folders are made")
+    parser.add_argument("--out", type=str, default="runs", help="folder of the run folders")
     parser.add_argument("--channels_last", type=bool, default=False, help="channels-last memory layout of convolutions")
     parser.add_subclass_arguments(DataModule, "data", required=True)
     parser.add_class_arguments(Views, "views")

@@ -1,4 +1,4 @@
-"""Names of methods, data sets and experiments to the stack of files that configures a run."""
+"""The stack of files that configures a run, from the names of method, data set and experiment."""
 
 import importlib
 from importlib.metadata import entry_points
@@ -9,7 +9,7 @@ from ssl_bench.config.tables import read_row, row_names
 from ssl_bench.errors import UserError, did_you_mean
 
 NO_REFERENCE = ["--reference.source=", "--reference.metrics={}"]
-"""Arguments that remove the reference of the files before them: a paper's results belong to one experiment."""
+"""Arguments that remove the reference of earlier files, because a paper's results belong to one experiment."""
 
 
 def experiment_names() -> dict[str, str]:
@@ -24,13 +24,13 @@ def stack(method: str | None, data: str | None, experiment: str | None) -> list[
     table. Later settings replace earlier ones. A reference is not inherited.
 
     Args:
-        method: a name, or the import path of a class.
-        data: a name, or the import path of a class.
-        experiment: a file of ``configs/experiment`` or a row of a table, ``TABLE/ROW``. It determines method and
-            data. Default: ``<method>-<data>`` where this file exists.
+        method: name of a method, or import path of a class.
+        data: name of a data set, or import path of a class.
+        experiment: name of a file of ``configs/experiment`` or of a row of a table, ``TABLE/ROW``. It determines method
+            and data. By default ``<method>-<data>`` is used if this file exists.
 
     Raises:
-        UserError: a name does not exist, only one of method and data is given, or the experiment is one of another
+        UserError: a name does not exist, only one of method and data is given, or the experiment belongs to another
             method or data set.
     """
     row = read_row(experiment) if experiment and "/" in experiment else None
@@ -59,10 +59,10 @@ def stack(method: str | None, data: str | None, experiment: str | None) -> list[
 
 
 def inherited_files(experiment: str) -> list[Path]:
-    """Files of an experiment from its base to itself.
+    """Files of an experiment, from its base experiment to the experiment itself.
 
-    ``simvae-mnist-released`` inherits from ``simvae-mnist``; ``a-b-c-d`` from ``a-b`` and ``a-b-c``. Files that do not
-    exist are left out.
+    The experiment ``simvae-mnist-released`` inherits from ``simvae-mnist``, and ``a-b-c-d`` from ``a-b`` and ``a-b-c``.
+    Files that do not exist are omitted.
     """
     parts = experiment.split("-")
     paths = [config_path("experiment", "-".join(parts[:count])) for count in range(2, len(parts) + 1)]
@@ -70,7 +70,7 @@ def inherited_files(experiment: str) -> list[Path]:
 
 
 def _split(experiment: str) -> tuple[str, str, str]:
-    """Method, data set and variant, which may be empty, of a file of ``configs/experiment``."""
+    """Method, data set and (possibly empty) variant of a file of ``configs/experiment``."""
     if not config_path("experiment", experiment).is_file():
         raise UserError(f"no experiment named {experiment!r}: {did_you_mean(experiment, experiment_names())}")
     method, data, *variant = experiment.split("-", 2)
@@ -82,10 +82,10 @@ def choose(kind: str, name: str) -> list[str]:
 
     Args:
         kind: ``data``, ``method`` or ``encoder``.
-        name: a name of `ssl-bench list`, one that an installed package declares, or ``PACKAGE.MODULE.CLASS``.
+        name: a name from `ssl-bench list`, a name that an installed package declares, or ``PACKAGE.MODULE.CLASS``.
 
     Raises:
-        UserError: there is no such name, or nothing at the import path.
+        UserError: the name is unknown, or the import path does not exist.
     """
     known = config_names(kind)
     if name in known:

@@ -19,10 +19,10 @@ class Row:
 
     Args:
         name: the row's name in its file.
-        label: what distinguishes the row from the others of its table.
-        experiment: the experiment on which the row is stacked, a file of ``configs/experiment``.
-        overrides: settings that differ from the experiment's, by their flags: ``method.alpha``.
-        reference: the paper's results, ``source`` and ``metrics``; the table's source where the row has none.
+        label: difference of the row from the other rows of the table.
+        experiment: name of the experiment on which the row is stacked, a file of ``configs/experiment``.
+        overrides: settings that differ from the experiment, by their flags, such as ``method.alpha``.
+        reference: ``source`` and ``metrics`` of the paper's results; the source of the table if the row gives none.
     """
 
     name: str
@@ -39,7 +39,7 @@ class Row:
 
 
 def read_table(name: str) -> dict[str, Row]:
-    """Rows of a table by their names."""
+    """Read the rows of a table, by name."""
     table = yaml.safe_load(config_file("table", name).read_text(encoding="utf-8"))
     rows = {}
     for key, row in table["rows"].items():
@@ -49,7 +49,7 @@ def read_table(name: str) -> dict[str, Row]:
 
 
 def read_row(name: str) -> Row:
-    """The row of a name ``TABLE/ROW``.
+    """Read the row with the name ``TABLE/ROW``.
 
     Raises:
         UserError: there is no such table or row; the message names the nearest ones.

@@ -1,4 +1,4 @@
-"""Figure of a GAN on points of the plane, after Figure 2 of the structural GAN paper (arXiv 2310.00357)."""
+"""Figure of a GAN on points in the plane, after Figure 2 of the structural GAN paper (arXiv 2310.00357)."""
 
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -21,11 +21,11 @@ if TYPE_CHECKING:
 
 NUM_POINTS = 2000
 GRID_SIZE = 25
-"""Arrows of the gradient field in each direction."""
+"""Number of arrows of the gradient field in each direction."""
 
 
 def is_planar(run: "Run") -> bool:
-    """Whether a run has this figure: its data are points ``(2,)`` and its method is `Adversarial`."""
+    """Whether the data of a run are points ``(2,)`` and its method is `Adversarial`, so that it has this figure."""
     return tuple(run.data.image_shape) == (2,) and isinstance(run.method, Adversarial)
 
 
@@ -53,12 +53,12 @@ def fixed_samples(method: Adversarial, points: Tensor) -> Iterator[None]:
 
 
 def descent_direction(method: Adversarial, points: Tensor, real: Tensor) -> Tensor:
-    """Negative gradient of the generator's loss with respect to samples, ``-dL/dx``: ``(N, 2)``.
+    """Negative gradient of the generator's loss with respect to samples, ``-dL/dx``, ``(N, 2)``.
 
     Args:
         method: the method.
         points: samples ``(N, 2)``.
-        real: points of the data ``(N, 2)``, at least as many as the method needs as neighbours.
+        real: points of the data ``(N, 2)``, at least as many as the method needs for its neighbours.
     """
     with torch.enable_grad(), fixed_samples(method, points := points.detach().requires_grad_()):
         loss = method.generator_loss(method.prepare(real)).value
@@ -66,23 +66,26 @@ def descent_direction(method: Adversarial, points: Tensor, real: Tensor) -> Tens
 
 
 def position_colours(points: Tensor) -> Tensor:
-    """Colours of points by their position: ``(N, 2)`` to red, green and blue in [0, 1], ``(N, 3)``.
+    """Colours ``(N, 3)`` of points ``(N, 2)`` by their position, as red, green and blue in [0, 1].
 
-    They depend on the ranks of the coordinates, so that dense regions have distinct colours too.
+    Colours depend on the ranks of the coordinates, so that points in dense regions have distinct colours too.
     """
     u, v = (points.argsort(0).argsort(0) / max(1, len(points) - 1)).T
     return torch.stack([u, v, (1 - u + 1 - v) / 2], 1)
 
 
 def scatter_points(ax: Axes, points: Tensor, title: str, colours: Any) -> None:
-    """Plot points of the plane without ticks."""
+    """Plot points in the plane without ticks."""
     x, y = points.unbind(1)
     ax.scatter(x.numpy(), y.numpy(), c=colours, s=3, linewidths=0, rasterized=True)
     ax.set(title=title, xticks=[], yticks=[])
 
 
 def vector_field(ax: Axes, places: Tensor, arrows: Tensor) -> None:
-    """Plot arrows of equal length at places, both ``(N, 2)``; darker arrows are longer, up to the 90th percentile."""
+    """Plot vectors ``(N, 2)`` at places ``(N, 2)`` as arrows of equal length.
+
+    Vectors with a larger norm, up to the 90th percentile, have a darker arrow.
+    """
     length = arrows.norm(dim=1)
     shade = (length / length.quantile(0.9).clamp_min(1e-30)).clamp(0.15, 1)
     colours = torch.cat([torch.zeros(len(shade), 3), shade.unsqueeze(1)], 1)
@@ -97,15 +100,15 @@ def vector_field(ax: Axes, places: Tensor, arrows: Tensor) -> None:
 
 
 def plot_plane(run: "Run", device: torch.device) -> Figure:
-    """Plot data, samples, gradient field and features of a GAN on points of the plane.
+    """Plot data, samples, gradient field and features of a GAN on points in the plane.
 
-    First row: test points by class; samples over the test points (grey); the negative gradient of the generator's
-    loss on a grid, darker where it is larger. Then one row for each of PCA and t-SNE (if openTSNE is installed):
-    features of the test points coloured by class; by their position in the projection; and the test points in these
-    colours.
+    The first row shows the test points by class; samples over the test points (grey); and the negative gradient of the
+    generator's loss on a grid, darker where the gradient is larger. A second row for PCA and, if openTSNE is installed,
+    a third row for t-SNE show the features of the test points coloured by class; the same features coloured by their
+    position in the projection; and the test points in the latter colours.
 
     Args:
-        run: a run for which `is_planar` holds.
+        run: a run for which `is_planar` returns True.
         device: device of the method.
     """
     method = run.method

@@ -1,4 +1,4 @@
-"""Figures of tensors and their files, without a display and without the global state of pyplot."""
+"""Plot tensors and write the figures to files, without a display and without the global state of pyplot."""
 
 from collections.abc import Sequence
 from pathlib import Path
@@ -14,13 +14,13 @@ from torch import Tensor
 from ssl_bench.files import replacing
 
 MAX_NUMBERED, MAX_NAMED = 12, 30
-"""Number of classes up to which a figure of all classes shows numbers, and names."""
+"""Maximum number of classes for which a figure of all classes shows numbers, and for which it shows names."""
 SAME_CLASS, OTHER_CLASS, NO_LABEL = (0.10, 0.62, 0.35), (0.84, 0.19, 0.15), (0.6, 0.6, 0.6)
-"""Colours of the frames of neighbours: of the class of the query, of another class, without a label."""
+"""Frame colours of neighbours: same class as the query, another class, no label."""
 
 
 def canvas(width: float, height: float) -> Figure:
-    """An empty figure, its size in inches."""
+    """An empty figure with a size in inches."""
     return Figure(figsize=(width, height), layout="constrained")
 
 
@@ -52,12 +52,12 @@ def show_grid(images: Tensor, ax: Axes) -> None:
 
 
 def scatter(maps: dict[str, Tensor], labels: Tensor, classes: Sequence[str], title: str) -> Figure:
-    """Plot points of the plane, coloured by class.
+    """Plot points in the plane, coloured by class.
 
     Args:
         maps: projections ``(N, 2)`` of the same rows, by name.
         labels: int64 ``(N,)``; -1 for no label, plotted in grey.
-        classes: names by label. Up to 20 classes have a legend.
+        classes: class names in the order of the labels. Up to 20 classes have a legend.
         title: title of the figure.
     """
     count = len(classes)
@@ -69,7 +69,7 @@ def scatter(maps: dict[str, Tensor], labels: Tensor, classes: Sequence[str], tit
     axes = figure.subplots(1, len(maps), squeeze=False)[0]
     size = min(12.0, max(2.0, 12_000 / len(labels)))
     for (name, points), ax in zip(maps.items(), axes, strict=True):
-        # One call, in the order of the rows: class after class, the last would cover the first.
+        # One call for all classes, in the order of the rows: with one call per class, the last would cover the others.
         ax.scatter(*points.T, c=labels, cmap=shades, norm=norm, s=size, linewidths=0, alpha=0.8, rasterized=True)
         ax.set(title=name, xticks=[], yticks=[])
     if count <= 20:
@@ -111,7 +111,7 @@ def confusion(counts: Tensor, classes: Sequence[str], title: str) -> Figure:
 
 
 def bars(accuracy: Tensor, classes: Sequence[str], overall: float, title: str) -> Figure:
-    """Plot the accuracy of each class; of many classes, of those with the lowest and the highest.
+    """Plot the accuracy of each class; if there are many classes, only of the lowest and the highest.
 
     Args:
         accuracy: ``(C,)``, in percent.
@@ -129,7 +129,7 @@ def bars(accuracy: Tensor, classes: Sequence[str], overall: float, title: str) -
     ax = figure.subplots()
     marks = ax.barh(range(len(shown)), values, color="#4c78a8")
     for text in ax.bar_label(marks, fmt="%.1f", padding=3, fontsize=8, zorder=3):
-        text.set_bbox({"facecolor": "white", "edgecolor": "none", "pad": 0.6})  # over the line
+        text.set_bbox({"facecolor": "white", "edgecolor": "none", "pad": 0.6})  # covers the line
     ax.axvline(overall, color="#d62728", linewidth=1)
     ax.text(overall, -0.8, f"all classes {overall:.1f}", color="#d62728", fontsize=8, ha="center", va="bottom")
     ax.set_yticks(range(len(shown)), [classes[label] for label in shown], fontsize=8)
@@ -140,12 +140,12 @@ def bars(accuracy: Tensor, classes: Sequence[str], overall: float, title: str) -
 
 
 def neighbour_grid(images: Sequence[Sequence[Tensor]], labels: Tensor, classes: Sequence[str], title: str) -> Figure:
-    """Plot queries with their nearest images; the colour of a frame shows whether the class is that of the query.
+    """Plot queries with their nearest images; frame colours show whether a neighbour has the class of the query.
 
     Args:
-        images: Q rows of 1 + k images ``(C, H, W)`` in [0, 1]: a query, then its neighbours, the nearest first.
+        images: Q rows of 1 + k images ``(C, H, W)`` in [0, 1]: a query, then its neighbours, nearest first.
         labels: int64 ``(Q, 1 + k)``; -1 for no label.
-        classes: names by label.
+        classes: class names in the order of the labels.
         title: title of the figure.
     """
     count, across = labels.shape

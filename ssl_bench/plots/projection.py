@@ -9,15 +9,15 @@ from torch import Tensor
 
 Projection = Literal["tsne", "umap", "pca"]
 COMPONENTS = 50
-"""Principal components that t-SNE and UMAP start from."""
+"""Number of principal components that are the input of t-SNE and UMAP."""
 
 
 def project(x: Tensor, method: Projection = "tsne", seed: int = 0) -> dict[str, Tensor]:
-    """Project features ``(N, d)`` to two dimensions: ``(N, 2)`` by the name of each projection, PCA first.
+    """Project features ``(N, d)`` to two dimensions; returns ``(N, 2)`` for each name of a projection, PCA first.
 
     Args:
         x: features on the CPU.
-        method: ``tsne`` (by openTSNE, if it is installed) or ``umap`` beside PCA, or ``pca`` alone.
+        method: projection beside PCA, ``tsne`` (if openTSNE is installed) or ``umap``; ``pca`` for PCA alone.
         seed: seed of random initialisations.
     """
     from sklearn.decomposition import PCA  # takes seconds to import

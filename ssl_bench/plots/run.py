@@ -1,4 +1,4 @@
-"""Figures of a run: losses, views, reconstructions, samples; those of features are in evaluation/protocols/maps.py."""
+"""Figures of a run: losses, views, reconstructions, samples. For features, see evaluation/protocols/maps.py."""
 
 import csv
 from math import pi
@@ -17,15 +17,15 @@ if TYPE_CHECKING:
     from ssl_bench.config.schema import Run
 
 GRID_SIZE = 8
-"""Rows and columns of a grid of images."""
+"""Number of rows and of columns of a grid of images."""
 FRECHET_PREFIXES = ("fid", "fd_")
 """Prefixes of the names of Frechet distances."""
 
 
 def plot_run(folder: Path, run: "Run", device: torch.device) -> list[Path]:
-    """Plot every figure that applies, as PNG under ``figures/``, and return their paths.
+    """Plot all figures that apply to a run as PNG files under ``figures/``, and return their paths.
 
-    Random number states are restored, so that figures change no result.
+    The states of random generators are restored, so that plotting does not change results.
     """
     (folder / "figures").mkdir(exist_ok=True)
     with torch.random.fork_rng(), torch.no_grad():
@@ -75,14 +75,14 @@ def generation_curve(logs: Path) -> Figure | None:
 
 
 def distance_label(metric: str) -> str:
-    """Label of a Frechet distance; only ``fid`` is FID, ``fd_pixels`` names its own extractor."""
+    """Label of a Frechet distance: ``FID`` for ``fid``, else with the name of the extractor."""
     return "FID" if metric == "fid" else f"Frechet distance ({metric.removeprefix('fd_')})"
 
 
 def read_log(logs: Path, prefix: str) -> dict[str, list[tuple[int, float]]]:
-    """Steps and values of every logged metric with a prefix, by its name without the prefix.
+    """Steps and values of every logged metric with a prefix, by the name without the prefix.
 
-    A resumed run has one log per session; rows after the checkpoint that the next session resumes from are dropped.
+    A resumed run has one log per session. Rows after the checkpoint from which the next session resumed are dropped.
     """
     rows: list[dict[str, str]] = []
     for file in sorted(logs.glob("*/metrics.csv"), key=lambda file: int(file.parent.name.removeprefix("version_"))):
@@ -116,10 +116,11 @@ def image_figures(run: "Run", device: torch.device) -> dict[str, Figure | None]:
 
 
 def slerp(start: Tensor, end: Tensor, steps: int) -> Tensor:
-    """Interpolate between standard normal latents, ends included: ``(n, L)`` twice to ``(n, steps, L)``.
+    """Interpolate between standard normal latents ``(n, L)`` and ``(n, L)``; returns ``(n, steps, L)`` with both ends.
 
-    Spherical interpolation (White 2016, arXiv 1609.04468) at an angle of 90 degrees, which independent latents of many
-    dimensions have: every step is standard normal, whereas steps on a straight line have a smaller norm.
+    This is spherical interpolation (White 2016, arXiv 1609.04468) at an angle of 90 degrees, which is the angle between
+    independent latents of many dimensions. Every step is standard normal, whereas steps on a straight line have a
+    smaller norm.
     """
     angle = torch.linspace(0, pi / 2, steps, device=start.device).unsqueeze(1)
     return angle.cos() * start.unsqueeze(1) + angle.sin() * end.unsqueeze(1)

@@ -17,19 +17,19 @@ from ssl_bench.results.table import Cell, DataTable, Row, make_tables
 GAP = 2
 COUNTS = ("epochs", "seeds")
 PIPED_WIDTH = 140
-"""Width of the output, in characters, where there is no terminal."""
+"""Width of the output in characters if there is no terminal."""
 
 
 def print_table(
     records: Iterable[Record], format: str = "terminal", metrics: Sequence[str] = (), console: Console | None = None
 ) -> None:
-    """Print one table per data set: settings and the values of papers in rows, metrics in columns.
+    """Print one table per data set, with settings and values of papers in rows and metrics in columns.
 
     Args:
         records: records of runs on any data.
         format: a name in `FORMATS`.
         metrics: patterns of the metrics to show, such as ``kmeans/*``; empty for the default columns.
-        console: where to print; default the standard output.
+        console: console to print to; default standard output.
 
     Raises:
         UserError: no record has a metric that matches.
@@ -39,7 +39,7 @@ def print_table(
 
 
 def terminal(tables: Sequence[DataTable], console: Console) -> None:
-    """Tables for a terminal; a table that is too wide is split into several, so that no number is cut."""
+    """Tables for a terminal; a table that is too wide is split into several tables, so that no number is cut."""
     for table in tables:
         for columns in _column_groups(table, console.width):
             console.print(_rich_table(table, columns))
@@ -61,7 +61,7 @@ def markdown(tables: Sequence[DataTable], console: Console) -> None:
 
 
 def latex(tables: Sequence[DataTable], console: Console) -> None:
-    """One ``tabular`` per data set, for the package booktabs; notes are comments."""
+    """One LaTeX ``tabular`` per data set, for the package booktabs; notes are comments."""
     for table in tables:
         labels = _labels(table)
         stacked = [r" \\ ".join(map(_escape_latex, _heads(name))) for name in table.columns]
@@ -78,7 +78,7 @@ def latex(tables: Sequence[DataTable], console: Console) -> None:
 
 
 def comma_separated(tables: Sequence[DataTable], console: Console) -> None:
-    """One line per row in full precision, with all data sets in one table; notes go to the error stream."""
+    """CSV with all data sets in one table, in full precision; notes are printed to the standard error stream."""
     columns = list(dict.fromkeys(column for table in tables for column in table.columns))
     text = io.StringIO()
     writer = csv.writer(text, lineterminator="\n")
@@ -116,7 +116,7 @@ def _labels(table: DataTable) -> list[str]:
 
 
 def _labels_of(row: Row, table: DataTable) -> list[str]:
-    """Texts of a row under these headings."""
+    """Texts of a row in the columns of `_labels`."""
     counts = ["" if count is None else str(count) for count in (row.epochs, row.seeds)]
     return [row.method, *counts, *[row.target or "mean"] * table.has_targets]
 
@@ -157,7 +157,7 @@ def _heads(column: str) -> list[str]:
 
 
 def _column_groups(table: DataTable, width: int) -> list[list[str]]:
-    """Split the columns into groups that fit into the width beside the labels, at least one column each."""
+    """Split the columns into groups that fit into the width beside the labels, with at least one column each."""
     labels = [_labels(table), *(_labels_of(row, table) for row in table.rows)]
     widest = [max(map(len, texts)) for texts in zip(*labels, strict=True)]
     taken = sum(min(wide, width // 4) + GAP for wide in widest) + GAP  # longer labels are folded

@@ -26,22 +26,22 @@ class Record:
         seed: seed of the run.
         epochs: epochs of training.
         config_hash: hash of the configuration, as in the name of the run folder.
-        setting_hash: the same without the seed; runs with equal ones are averaged.
+        setting_hash: hash of the configuration without the seed; runs with equal setting hashes are averaged.
         commit: commit of the checkout at the start, with ``-dirty`` if it had changes; None outside a checkout.
         command: the command line.
         device: name of the GPU, or ``cpu``.
         schema: version of this format.
-        date: day of the run, ISO 8601.
+        date: date of the run, ISO 8601.
         versions: versions of packages.
         seconds: wall time of training (``fit``), encoding (``extract``) and each protocol.
         peak_memory_mb: peak memory of the GPU, or of the process on a CPU, in MiB.
         metrics: metrics by name; accuracies in percent.
-        failed: one-line reason of each protocol that failed.
-        scored: of each metric, the protocol, the hash of its settings and the commit.
-        targets: names of all targets of the data. The name of a metric of one target ends with that of the target:
-            ``gmm/accuracy_hair``, but not ``gmm/log_likelihood``.
+        failed: for each protocol that failed, the reason in one line.
+        scored: for each metric, the protocol, the hash of its settings and the commit.
+        targets: names of all targets of the data. If a metric belongs to one target, its name ends with the name of the
+            target, such as ``gmm/accuracy_hair``.
         skipped_targets: targets without metrics, see `Result`.
-        reference: what a paper reports, see `Reference`.
+        reference: results that a paper reports, see `Reference`.
         evaluations: command lines of later `ssl-bench evaluate` commands.
     """
 
@@ -77,7 +77,7 @@ class Record:
         """Read the record of a run folder.
 
         Raises:
-            FileNotFoundError: the folder has none.
+            FileNotFoundError: the folder has no record.
         """
         known = json.loads((folder / "metrics.json").read_text(encoding="utf-8"))
         return cls(**{name: known[name] for name in cls.__dataclass_fields__ if name in known})

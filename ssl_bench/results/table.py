@@ -13,7 +13,7 @@ from ssl_bench.errors import UserError
 from ssl_bench.results.record import Record
 
 DEFAULT = ("*/accuracy", "fid", "fd_*")
-"""Patterns of the default columns; metrics of a paper's reference are shown too."""
+"""Patterns of the default columns. Metrics for which a paper reports a value are shown too."""
 VARIANTS = ("*_sd/*", "*_best/*", "knn_*_*/*")
 """Patterns of metrics that are not default columns: spread and best of restarts, variants of kNN."""
 HIGHER_IS_BETTER = {
@@ -22,8 +22,8 @@ HIGHER_IS_BETTER = {
 }  # fmt: skip
 """Whether higher is better, by the name of a metric or its prefix (``fd`` of ``fd_efficientnet_lite0``).
 
-Other metrics have no best: chosen settings such as ``l2``, and metrics that are not comparable between encoders, such
-as log-likelihood and inertia, which depend on the scale of the features.
+No best value is marked for other metrics: chosen settings such as ``l2``, and metrics that are not comparable between
+encoders because they depend on the scale of the features, such as log-likelihood and inertia.
 """
 
 
@@ -33,9 +33,10 @@ class Cell:
 
     Attributes:
         mean: mean over seeds.
-        se: standard error of the mean, the sample standard deviation over the square root of n; None for one seed.
+        se: standard error of the mean, the sample standard deviation divided by the square root of n; None for one
+        seed.
         n: number of seeds that have the metric.
-        best: whether no other setting has a better mean for this target, in the digits shown.
+        best: whether no other setting has a better mean for this target, after rounding to the digits shown.
     """
 
     mean: float
@@ -46,10 +47,10 @@ class Cell:
 
 @dataclass(frozen=True)
 class Row:
-    """One setting, or the values of a paper (without epochs and seeds), on one target.
+    """Metrics of one setting on one target, or the values of a paper (without epochs and seeds).
 
     Attributes:
-        target: name of the target; empty for a single target and for the mean over targets.
+        target: name of the target; empty if there is only one target, and for the mean over targets.
         cells: cells by column; metrics that were not computed are missing.
     """
 
@@ -65,10 +66,10 @@ class DataTable:
     """All settings on one data set.
 
     Attributes:
-        columns: names of the metrics, each with the format of its numbers, such as ``.1f``.
+        columns: names of the metrics, each with a number format such as ``.1f``.
         rows: recorded settings, then the values of papers.
         has_targets: whether there are rows of several targets.
-        notes: failures, targets that are left out, sources of papers.
+        notes: failed protocols, skipped targets, sources of papers.
     """
 
     data: str
@@ -94,7 +95,7 @@ def read_records(paths: Iterable[Path]) -> list[Record]:
 
 
 def known_targets(records: Iterable[Record]) -> list[str]:
-    """Names of targets, longest first; older records hold them only in names of metrics, after ``/accuracy_``."""
+    """Names of targets, longest first; older records contain them only in names of metrics, after ``/accuracy_``."""
     names: set[str] = set()
     for record in records:
         names.update(record.targets)
@@ -115,7 +116,7 @@ def split_name(metric: str, targets: Sequence[str]) -> tuple[str, str]:
 
 
 def higher_is_better(column: str) -> bool | None:
-    """Whether higher is better; None if neither is."""
+    """Whether higher values are better (True) or lower values (False); None if neither is."""
     protocol, _, metric = column.rpartition("/")
     if protocol.endswith("_sd") or metric.endswith("_sd"):
         return None
@@ -131,7 +132,7 @@ def average(values: Sequence[float]) -> Cell:
 
 
 def number_format(values: Iterable[float]) -> str:
-    """Format of a column: three digits of its largest number and at least one decimal; scientific below 1e-4."""
+    """Number format of a column: three digits of the largest number, at least one decimal; scientific below 1e-4."""
     sizes = [abs(value) for value in values if value and math.isfinite(value)]
     if sizes and min(sizes) < 1e-4:
         return ".3g"
@@ -185,7 +186,7 @@ def _data_table(data: str, records: list[Record], patterns: Sequence[str]) -> Da
                 rows.append(Row(f"{method} (paper)", None, None, target, cells))
     notes += [f"{record.method}: {name} failed: {why}" for record in records for name, why in record.failed.items()]
     if skipped_targets := sorted({name for record in records for name in record.skipped_targets}):
-        notes.append(f"constant targets, left out of every mean: {', '.join(skipped_targets)}")
+        notes.append(f"skipped targets, excluded from all means: {', '.join(skipped_targets)}")
     notes += [
         f"paper: {source}" for source in sorted({r.reference["source"] for r in records if r.reference.get("metrics")})
     ]
@@ -193,14 +194,14 @@ def _data_table(data: str, records: list[Record], patterns: Sequence[str]) -> Da
 
 
 def _our_rows(records: list[Record], columns: list[str], targets: list[str]) -> tuple[list[Row], list[str]]:
-    """Rows of each setting, averaged over its seeds alone, and notes."""
+    """Rows of all settings, each averaged over its seeds, and notes."""
     settings: dict[tuple[str, int, str, str, str], dict[int, Record]] = defaultdict(dict)
     notes = []
     for record in records:
-        # Settings of protocols and commits of the metrics: `evaluate` may have added some later.
+        # Settings of protocols and commits of the metrics. `evaluate` may have added metrics later.
         scored = " ".join(sorted(set(record.scored.values())))
         seeds = settings[record.method, record.epochs, record.setting_hash, record.commit or "", scored]
-        if record.seed in seeds:  # the same run twice is not two samples
+        if record.seed in seeds:  # a repeated run is not another sample
             notes.append(f"{record.method}: seed {record.seed} is recorded more than once and counted once")
         seeds[record.seed] = record
     alike = Counter((method, epochs) for method, epochs, *_ in settings)
@@ -222,7 +223,7 @@ def _our_rows(records: list[Record], columns: list[str], targets: list[str]) -> 
 
 
 def _mark_best(rows: list[Row], formats: dict[str, str]) -> list[Row]:
-    """Mark the best of each column and target if there are several rows; equal digits are equally best."""
+    """Mark the best of each column and target if there are several rows; numbers with equal digits are all marked."""
     best: dict[tuple[str, str], str] = {}
     for column, spec in formats.items():
         if (higher := higher_is_better(column)) is None:

@@ -28,18 +28,18 @@ SCORING = """ENCODER is a run, a baseline, a timm model or a file of features:
   ssl-bench evaluate FILE                          features
 
 FILE is .safetensors or .npz with train_features, train_labels, test_features
-and test_labels (and validation_features, validation_labels), or with features
-and labels, of which validation and test parts are held out. Or FILE is .npy,
-with --labels FILE.
+and test_labels (optionally validation_features and validation_labels), or with
+features and labels alone. Missing splits are held out. FILE may also be .npy
+with features alone; then give --labels FILE.npy.
 
 settings of the evaluation are flags, such as --evaluation.knn.k=[1,5]:
   ssl-bench evaluate --evaluation.help             all of them
   ssl-bench evaluate --evaluation.knn.help         those of one protocol
-Baselines and timm models take every key of the configuration, as bench does."""
+For baselines and timm models, every key of the configuration is a flag."""
 
 
 def command_line() -> argparse.ArgumentParser:
-    """The commands and their own arguments; all other flags are left to the parser of the configuration."""
+    """The parser of the commands and their arguments; other flags are parsed with the configuration."""
     parser = argparse.ArgumentParser(
         prog="ssl-bench", description="Train self-supervised methods and score their encoders by the same protocols."
     )
@@ -72,8 +72,8 @@ def command_line() -> argparse.ArgumentParser:
         )
         command.add_argument("--devices", dest="trainer.devices", metavar="N", help="devices per node, or auto")
     command = add("evaluate", "Score an encoder or features without training", epilog=SCORING, allow_abbrev=False)
-    command.add_argument("encoder", nargs="?", metavar="ENCODER", help="what to score; see below")
-    command.add_argument("--data", help="data set to score the encoder on; of a FILE, the name of its data set")
+    command.add_argument("encoder", nargs="?", metavar="ENCODER", help="encoder or features to score; see below")
+    command.add_argument("--data", help="data set to score the encoder on; for a FILE, the name of the data set")
     command.add_argument("--labels", type=Path, metavar="FILE", help="labels of the features in a .npy file")
     command.add_argument("--seed", metavar="N", help="seed of an untrained encoder; default 0")
     command.add_argument("--out", metavar="FOLDER", help="folder of the run folders; default runs")

@@ -12,7 +12,7 @@ def check_devices(devices: str) -> None:
     """Check a number of devices.
 
     Raises:
-        UserError: it is neither ``auto`` nor an integer of at least 1.
+        UserError: `devices` is neither ``auto`` nor an integer of at least 1.
     """
     if devices != "auto" and not (devices.isdecimal() and int(devices)):
         raise UserError(f"--devices must be an integer of at least 1 or auto, got {devices!r}")
@@ -22,7 +22,7 @@ def check_run_folder(folder: Path, flags: list[str]) -> None:
     """Check a run folder and the flags that it is scored with.
 
     Raises:
-        UserError: it holds no configuration, or a flag is not one of the evaluation.
+        UserError: the folder has no configuration, or a flag is not a setting of the evaluation.
     """
     if not (folder / "config.yaml").is_file():
         raise UserError(
@@ -36,10 +36,10 @@ def check_run_folder(folder: Path, flags: list[str]) -> None:
 
 
 def check_feature_file(path: Path) -> None:
-    """Check that a file of features is there.
+    """Check that a file of features exists.
 
     Raises:
-        UserError: it is not.
+        UserError: the file does not exist.
     """
     if not path.is_file():
         raise UserError(f"no file {path}: give features in {', '.join(FEATURE_SUFFIXES)}")

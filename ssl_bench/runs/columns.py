@@ -11,13 +11,13 @@ def two_columns(
 ) -> list[str]:
     """Lines of text with names on the left and descriptions on the right.
 
-    A name is never cut: the description of a long one starts on the next line.
+    Names are never cut. The description of a long name starts on the next line.
 
     Args:
         rows: names with their descriptions.
-        width: columns of the terminal; None for one line per name, whatever its length.
-        shorten: whether a description is cut after one line; else it is wrapped.
-        left: columns of the longest name that keeps its description on the same line.
+        width: number of columns of the terminal; None for one line of any length per name.
+        shorten: whether descriptions are cut after one line; if False, they are wrapped.
+        left: maximum number of columns of a name that has its description on the same line.
     """
     rows = list(rows)
     fitting = [len(name) for name, _ in rows if width is None or len(name) <= left]

@@ -67,7 +67,7 @@ def score_encoder(config: Namespace, recorded: dict[str, Any], folder: Path, dev
 
     Args:
         config: the configuration to score by.
-        recorded: the configuration of the run folder; only settings of the evaluation differ.
+        recorded: the configuration of the run folder, which differs only in settings of the evaluation.
         folder: the run folder.
         devices: number of processes, or ``auto``.
     """
@@ -88,7 +88,7 @@ def score_encoder(config: Namespace, recorded: dict[str, Any], folder: Path, dev
 
 
 def training_images(run: Run, on: device) -> Iterator[Tensor]:
-    """This process's share of the training images, as the encoder takes them."""
+    """This process's share of the training images, as inputs of the encoder."""
     for batch in run.data.batches("train", BATCH_SIZE, shared=True):
         yield run.views.evaluation_input(batch.images.to(on, non_blocking=True))
 
@@ -97,8 +97,8 @@ def evaluate_file(path: Path, labels: Path | None, data: str | None, out: str, d
     """Score features in a file.
 
     Args:
-        path: the file, see `read_features`.
-        labels: labels of features in a ``.npy`` file.
+        path: path of the file, see `read_features`.
+        labels: path of the labels of features in a ``.npy`` file.
         data: name of the data set in the table; by default the name of the file.
         out: folder of the run folders.
         devices: number of processes, or ``auto``.

@@ -12,7 +12,7 @@ def launch(devices: str, cpu: bool = False) -> Fabric:
     """Start one process for each device; each continues after this call.
 
     Args:
-        devices: a number; or ``auto``, for all GPUs, or as many processes as a launcher has started.
+        devices: number of processes; ``auto`` for all GPUs, or for the processes that a launcher has started.
         cpu: whether to use the CPU even if there is a GPU.
 
     Raises:

@@ -31,12 +31,12 @@ def listing(word: str | None, width: int | None) -> list[str]:
     """Lines of text: sections with their names and descriptions.
 
     Args:
-        word: a section, which is listed whole, or part of a name or description in any case; None for all sections,
-            of which a terminal shows a screen each: descriptions of one line, summaries of experiments and tables.
-        width: columns of the terminal; None for one line per name.
+        word: name of a section, which is listed in full, or part of a name or description, in upper or lower case. None
+            for all sections; a terminal then shows one-line descriptions and summaries of experiments and tables.
+        width: number of columns of the terminal; None for one line per name.
 
     Raises:
-        UserError: nothing matches the word; the message holds the nearest names.
+        UserError: nothing matches the word; the message gives the nearest names.
     """
     everything = sections()
     if word is None:
@@ -88,19 +88,19 @@ def first_line(protocol: str) -> str:
 
 
 def matching(names: dict[str, str], word: str) -> dict[str, str]:
-    """Names that contain a word, themselves or in their descriptions; upper and lower case are the same."""
+    """Entries whose name or description contains a word, in upper or lower case."""
     return {name: text for name, text in names.items() if word.lower() in f"{name} {text}".lower()}
 
 
 def by_table(rows: dict[str, str]) -> tuple[str, list[tuple[str, str]]]:
-    """Heading and lines of the tables of papers, with the number of their rows."""
+    """Heading and lines of the section of tables, with the number of rows of each table."""
     counts = Counter(name.partition("/")[0] for name in rows)
     described = config_names("table")
     return "--experiment TABLE/ROW runs a row", [(t, f"{n} rows. {described[t]}") for t, n in counts.items()]
 
 
 def by_method(experiments: dict[str, str]) -> tuple[str, list[tuple[str, str]]]:
-    """Heading and lines of methods with their data sets and, if there are several, the number of experiments."""
+    """Heading and lines of methods with their data sets; several experiments on a data set are counted."""
     counts = Counter(tuple(name.split("-")[:2]) for name in experiments)
     data = {method: [(d, n) for (m, d), n in counts.items() if m == method] for method, _ in counts}
     lines = [(method, ", ".join(f"{d} ({n})" if n > 1 else d for d, n in found)) for method, found in data.items()]

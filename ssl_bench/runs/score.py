@@ -30,13 +30,13 @@ BATCH_SIZE = 256
 
 
 def evaluated_encoder(run: Run, config: dict[str, Any], folder: Path, device: torch.device) -> EvaluatedEncoder:
-    """The encoder of a run: its features, encoded or read, and the functions of images that protocols use.
+    """The encoder of a run, with features (encoded or read from disk) and the functions that protocols use.
 
     Args:
-        run: the objects; the data are set up.
+        run: objects of the run; the data must be set up.
         config: the resolved configuration of the run folder.
         folder: the run folder.
-        device: where to encode and score.
+        device: device of encoding and scoring.
     """
     method = run.method.eval().float().to(device)
     autocast = autocast_dtype(config["trainer"]["precision"])
@@ -48,7 +48,7 @@ def evaluated_encoder(run: Run, config: dict[str, Any], folder: Path, device: to
 
     def augmented(images: Tensor, ids: Tensor, number: int) -> Tensor:
         with torch.random.fork_rng([device] if device.type == "cuda" else []):
-            # A seed of the pass and the images: the same augmentation in whichever process.
+            # The seed depends on the pass and the images, so that the augmentation is the same in any process.
             torch.manual_seed(hash((config["seed"], number, int(ids[0]))))
             return run.views.evaluation_input(augment.to_image(augment(images)[0]))
 
@@ -105,15 +105,15 @@ def layers_of(
 
 
 def score(run: Run, config: dict[str, Any], folder: Path, device: torch.device) -> None:
-    """Score a run by the protocols of `run.evaluation`; write its record, plot its figures, log the record to wandb.
+    """Score a run with the protocols of `run.evaluation`, write its record, plot figures and log the record to wandb.
 
     All processes must call this function; only rank 0 writes files.
 
     Args:
-        run: the objects; the data are set up.
+        run: objects of the run; the data must be set up.
         config: the resolved configuration of the run folder.
-        folder: run folder. If it has a record already, new metrics are added and recomputed ones are replaced.
-        device: where to encode and score.
+        folder: the run folder. If it has a record already, new metrics are added and recomputed metrics are replaced.
+        device: device of encoding and scoring.
     """
     seconds, epochs = training_progress(folder)
     start = time.perf_counter()
@@ -137,21 +137,21 @@ def score(run: Run, config: dict[str, Any], folder: Path, device: torch.device) 
         record = write_record(record, result, encoder, seconds)
         try:
             plot_run(folder, run, device)
-        except Exception as error:  # of an external method, for example; the scores are already written
+        except Exception as error:  # for example of an external method; the scores are already written
             print(f"figures: {type(error).__name__}: {error}", file=sys.stderr)
         tracking.log_record(record, folder, config)
     barrier()
 
 
 def write_record(record: Record, result: Result, encoder: EvaluatedEncoder, seconds: dict[str, float]) -> Record:
-    """Add the result of an evaluation to the record of the run folder, or to a new one; write and return it."""
+    """Add the result of an evaluation to the existing or a new record; write and return the record."""
     folder = encoder.folder
     if (folder / "metrics.json").is_file():
         record = Record.read(folder)
         record.evaluations.append(command())
     known = (
         seconds | record.seconds | result.seconds
-    )  # a run that is scored again reads its features: the first time counts
+    )  # a run that is scored again reads its features, so the first time is kept
     record.seconds = {name: round(value, 3) for name, value in known.items()}
     on_gpu = encoder.device.type == "cuda"
     peak = torch.cuda.max_memory_allocated(encoder.device) / 2**20 if on_gpu else peak_memory_mb()
@@ -176,7 +176,7 @@ def device_name(device: torch.device) -> str:
 
 
 def training_progress(folder: Path) -> tuple[dict[str, float], int]:
-    """Seconds and epochs of training by the last checkpoint of a run; empty and 0 without a checkpoint."""
+    """Seconds and epochs of training in the last checkpoint of a run; empty and 0 without a checkpoint."""
     file = folder / "checkpoints" / "last.ckpt"
     if not file.is_file():
         return {}, 0

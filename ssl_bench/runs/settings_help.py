@@ -50,7 +50,7 @@ def print_settings(key: str, arguments: list[str]) -> None:
 
 
 def find(key: str, config: dict[str, Any]) -> tuple[Any, dict[str, Any] | None]:
-    """Class and values of a part of a resolved configuration; None for the values of a part that is null."""
+    """Class and values of a part of a resolved configuration; if the part is null, the values are None."""
     first, *rest = key.split(".")
     kind, node = PARTS.get(first), config.get(first)
     if first not in PARTS and not chosen_class(node):
@@ -74,7 +74,7 @@ def settings_help(key: str, kind: Any, values: dict[str, Any] | None, width: int
         key: key of the part.
         kind: class of the part.
         values: values of the settings; None for the defaults of the class.
-        width: columns of the terminal.
+        width: number of columns of the terminal.
     """
     hints, texts = hints_of(kind), descriptions(kind)
     rows, nested = [], ""
@@ -108,7 +108,7 @@ def chosen_class(node: Any) -> Any:
 
 
 def part_class(hint: Any, value: Any) -> Any:
-    """The class of a setting that has settings of its own; None for numbers, text and other plain values."""
+    """The class of a setting that has its own settings; None for numbers, text and other plain values."""
     if kind := chosen_class(value):
         return kind
     return next((one for one in (hint, *get_args(hint)) if isinstance(one, type) and is_dataclass(one)), None)
@@ -123,7 +123,7 @@ def values_of(node: Any) -> dict[str, Any] | None:
 
 
 def hints_of(kind: Any) -> dict[str, Any]:
-    """Annotations of the arguments of a class and, through ``**kwargs``, of its parents."""
+    """Annotations of the arguments of a class and of the parents to which it passes ``**kwargs``."""
     found: dict[str, Any] = {}
     for base in reversed(inspect.getmro(kind)[:-1]):
         if "__init__" not in vars(base):
@@ -136,7 +136,7 @@ def hints_of(kind: Any) -> dict[str, Any]:
 
 
 def defaults(kind: Any, values: dict[str, Any] | None) -> dict[str, Any]:
-    """The given values of the settings of a class, or else its defaults, in the order of its arguments."""
+    """The given values of the settings of a class, or else the defaults, in the order of the arguments."""
     if values is not None:
         return values
     if is_dataclass(kind):
@@ -146,7 +146,7 @@ def defaults(kind: Any, values: dict[str, Any] | None) -> dict[str, Any]:
 
 
 def descriptions(kind: Any) -> dict[str, str]:
-    """First sentences on the arguments in the docstrings of a class and its parents."""
+    """First sentence about each argument in the docstrings of a class and its parents."""
     found: dict[str, str] = {}
     for base in reversed(inspect.getmro(kind)[:-1]):
         for doc in (base.__doc__, vars(base)["__init__"].__doc__ if "__init__" in vars(base) else None):
@@ -191,7 +191,7 @@ def ranges(hint: Any) -> list[str]:
 
 
 def shown(value: Any) -> str:
-    """A value as on the command line; a class by its name."""
+    """Text of a value as on the command line; the name of a class."""
     if isinstance(value, dict) and "class_path" in value:
         return str(value["class_path"]).rpartition(".")[2]
     if callable(value) or is_dataclass(value):

@@ -1,4 +1,4 @@
-"""Logging to wandb: the configuration of a run, and the metrics of its record under the same names."""
+"""Logging to wandb: the configuration of a run, and the metrics of its record with the same names."""
 
 import importlib.util
 import os
@@ -14,8 +14,8 @@ def init_arguments(folder: Path, group: str, config: dict[str, Any]) -> dict[str
     Without an account the run is logged offline, to the run folder.
 
     Args:
-        folder: the run folder; its name is the id of the wandb run, which a later session resumes.
-        group: the data set, so that a group corresponds to a table.
+        folder: the run folder. Its name is the id of the wandb run, so that a later session resumes the wandb run.
+        group: name of the data set, so that a group corresponds to a table.
         config: the resolved configuration.
     """
     if importlib.util.find_spec("wandb") is None or os.environ.get("WANDB_MODE") == "disabled":
@@ -37,9 +37,9 @@ def init_arguments(folder: Path, group: str, config: dict[str, Any]) -> dict[str
 
 
 def log_record(record: Record, folder: Path, config: dict[str, Any]) -> None:
-    """Log the metrics of a record as the summary of its wandb run, and the figures of its folder; finish the run.
+    """Log the metrics of a record as the summary of its wandb run, log the figures, and finish the wandb run.
 
-    After training the wandb run is still open; else it is resumed.
+    If the wandb run is not open, as it is after training, it is resumed.
     """
     arguments = init_arguments(folder, record.data, config)
     if arguments is None:

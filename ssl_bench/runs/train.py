@@ -60,7 +60,7 @@ def bench(arguments: list[str], fit_only: bool = False) -> None:
 
     Args:
         arguments: configuration files and flags, in the order in which they are stacked.
-        fit_only: whether to train only, and print the run folder.
+        fit_only: whether to train without scoring; the run folder is then printed instead of the table.
     """
     config = resolve(arguments)
     resolved = to_dict(config)
@@ -77,7 +77,7 @@ def bench(arguments: list[str], fit_only: bool = False) -> None:
         trainer = fit(run, config, folder)
         first = trainer.is_global_zero
         if not fit_only:
-            # The checkpoint is scored: after the last step BatchNorm statistics differ between processes.
+            # The checkpoint is scored, because BatchNorm statistics differ between processes after the last step.
             run.method = load_method(folder)
             with stopping_together(folder):
                 score(run, resolved, folder, scoring_device(trainer.strategy.root_device))
@@ -102,10 +102,10 @@ def make_folder(folder: Path, config: dict[str, Any]) -> None:
 
 
 def fit(run: Run, config: Namespace, folder: Path) -> Trainer:
-    """Train, from the last checkpoint if there is one, and write the checkpoint of the last epoch.
+    """Train from scratch or from the last checkpoint, and write the checkpoint of the last epoch.
 
     Raises:
-        UserError: the trainer is set to clip or accumulate gradients of a method with manual optimization.
+        UserError: the method has manual optimization, and the trainer is set to clip or accumulate gradients.
     """
     if not run.method.automatic_optimization:
         for key, usual in {"gradient_clip_val": None, "accumulate_grad_batches": 1}.items():
@@ -157,8 +157,8 @@ def print_result(folder: Path, full: bool = False) -> None:
     """Print the table of the data set of a run, and its folder.
 
     Args:
-        folder: the run folder; the other runs are in the same folder.
-        full: whether to print all metrics of the run before.
+        folder: the run folder. The other runs of the table are those beside it.
+        full: whether to print all metrics of the run before the table.
     """
     record = Record.read(folder)
     if full and record.metrics:

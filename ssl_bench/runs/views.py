@@ -18,14 +18,14 @@ from ssl_bench.generation.commands.arguments import COMMANDS
 from ssl_bench.ranges import range_of
 
 EPILOG = """`ssl-bench views COMMAND --help` lists the arguments of a command.
-An interrupted command resumes. Its last line is the path of what it made."""
+An interrupted command resumes. The last line of its output is the path of the result."""
 
 
 class Parser(argparse.ArgumentParser):
     """A parser whose errors are `UserError`."""
 
     def error(self, message: str) -> NoReturn:
-        """Raise the error with a hint at the help."""
+        """Raise the error with a reference to the help."""
         raise UserError(f"{message}; see `{self.prog} --help`")
 
 
@@ -34,8 +34,8 @@ class Argument:
 
     Args:
         field: the field.
-        hint: its annotation.
-        text: its description.
+        hint: annotation of the field.
+        text: description of the field.
     """
 
     def __init__(self, field: Field[Any], hint: Any, text: str):
@@ -71,7 +71,7 @@ class Argument:
         """Convert the text of the command line.
 
         Raises:
-            argparse.ArgumentTypeError: it is not of the type.
+            argparse.ArgumentTypeError: the text does not have the type of the argument.
         """
         if self.kind is bool:
             if text not in ("true", "false"):
@@ -175,7 +175,7 @@ def read_arguments(name: str, words: list[str]) -> tuple[Any, str]:
 
 
 def print_help() -> None:
-    """Print the commands with one line each."""
+    """Print all commands, one per line."""
     parser = argparse.ArgumentParser(
         prog="ssl-bench views",
         usage="ssl-bench views COMMAND [ARGUMENTS]",
@@ -192,10 +192,10 @@ def print_help() -> None:
 
 
 def views(words: list[str]) -> None:
-    """Carry out `ssl-bench views COMMAND ARGUMENTS` and print the path of what it made.
+    """Carry out `ssl-bench views COMMAND ARGUMENTS` and print the path of the result.
 
     Raises:
-        UserError: a usage error, found before torch is imported where possible; or what the command raises.
+        UserError: a usage error, found before torch is imported if possible, or an error of the command itself.
     """
     if words and words[0] in ("-h", "--help"):
         print_help()
