@@ -77,7 +77,7 @@ class Method(LightningModule):
     step is a `ssl_bench.data.types.Batch` whose images are views, float ``(J, N, C, H, W)`` on the device.
 
     Args:
-        optimizer: given the parameters, returns the optimizer; by default Adam with learning rate 1e-3. With small
+        optimizer: given the parameters, returns the optimizer; None is Adam with learning rate 1e-3. With small
             networks, a fused optimizer makes the whole training step 1.6 times as fast.
         schedule: learning-rate schedule; constant by default.
         decay_all: if True, weight decay also applies to norms and biases, which are all parameters of fewer than 2
