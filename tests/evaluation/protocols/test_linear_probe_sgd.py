@@ -86,7 +86,7 @@ def test_augmented_passes_are_used_in_turn(digits: Task) -> None:
 
 
 def test_missing_passes_are_refused(digits: Task) -> None:
-    with pytest.raises(UserError, match=r"passes = 2, but there are 0 augmented passes .* need the encoder"):
+    with pytest.raises(UserError, match=r"passes = 2, but there are 0 augmented passes .* give a smaller number"):
         LinearProbeSGD(passes=2)(digits)
 
 

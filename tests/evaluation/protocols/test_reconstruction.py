@@ -62,7 +62,7 @@ def test_it_runs_by_default_if_there_is_a_decoder(tmp_path: Path) -> None:
     assert Reconstruction().runs_by_default(encoder)
     without = replace(encoder, reconstruct=None)
     assert not Reconstruction().runs_by_default(without)
-    with pytest.raises(UserError, match="no decoder"):
+    with pytest.raises(UserError, match="needs a method with a decoder"):
         Reconstruction()(without)
 
 
