@@ -17,7 +17,7 @@ CHECK_INTERVAL = 50
 
 
 def perceptual_weight(settings: InvertSettings, method: InDomainInversion | StyleGAN2) -> float:
-    """Return the weight of the perceptual distance: by default that of the method's training, 0 if it has none."""
+    """Return the weight of the perceptual distance, by default that of the method's training (0 without the term)."""
     if settings.perceptual_weight is not None:
         return settings.perceptual_weight
     return method.perceptual_weight if isinstance(method, InDomainInversion) and method.perceptual else 0.0
@@ -29,8 +29,8 @@ class OptimizedCodes(NamedTuple):
     Attributes:
         codes: truncated codes ``(B, n_latent, style_dim)``, float32; `synthesize` maps them to the reconstructions.
         images: the reconstructions ``(B, C, H, H)`` in [0, 1].
-        metrics: per image ``(B,)``: `mse`, `psnr` and, for images of at least 11 px, `ssim` of the reconstructions;
-            ``start_mse`` and so on are those of the initial codes' reconstructions.
+        metrics: metrics by name, ``(B,)`` each: ``mse``, ``psnr`` and, for images of at least 11 px, ``ssim`` of the
+            reconstructions; ``start_mse`` and so on for the reconstructions from the initial codes.
     """
 
     codes: Tensor
@@ -47,18 +47,19 @@ def optimize_codes(
 ) -> OptimizedCodes:
     """Optimise, for each image, the code from which the generator reconstructs it, starting from the encoder's code.
 
-    The variables are codes before truncation. The loss of an image is the mean squared error of pixels in [-1, 1], the
-    perceptual distance times its weight, and `latent_weight` times the mean squared error between the encoder's codes
-    of the reconstruction and its codes of the image ("Constructive Assimilation") or the optimised codes (Zhu et al.
-    2020, Eq. 5, which keeps reconstructions in the encoder's domain). Adam is elementwise and the loss is a sum over
-    images, so that a result does not depend on the other images of the batch. The last iterate is returned.
-    Appendix C of "Constructive Assimilation" says that the loss is the encoder's, adversarial term included; its code
-    has no adversarial term.
+    The variables are codes before truncation. The loss of an image is the sum of three terms: the mean squared error of
+    pixels in [-1, 1], the weighted perceptual distance, and the weighted latent term. The latent term is a mean squared
+    error of the encoder's codes of the reconstruction. They are compared with the encoder's codes of the image
+    ("Constructive Assimilation"), or with the optimised codes (Zhu et al. 2020, Eq. 5), which keeps reconstructions in
+    the encoder's domain. Adam is elementwise and the loss is summed over images, so that a result does not depend on
+    the other images of the batch. The codes after the last step are returned. According to appendix C of "Constructive
+    Assimilation", the loss is that of the encoder, including the adversarial term; the paper's released code has no
+    adversarial term.
 
     Args:
-        method: an inversion method; or a StyleGAN2 without an encoder: then each image starts from the mean code, codes
+        method: an inversion method, or StyleGAN2. StyleGAN2 has no encoder: each image starts from the mean code, codes
             are not truncated and there is no latent term.
-        images: float ``(B, C, H, H)`` in [0, 1], on the method's device.
+        images: images, float ``(B, C, H, H)`` in [0, 1], on the method's device.
         settings: see `InvertSettings`.
         perceptual: the perceptual distance; by default that of an inversion method.
         autocast: precision of the networks, float32 by default; codes are float32.
@@ -103,7 +104,7 @@ def refuse_non_finite(codes: Tensor, steps: int, lr: float) -> None:
     """Check that codes ``(B, n_latent, style_dim)`` are finite.
 
     Raises:
-        UserError: they are not.
+        UserError: a code is not finite.
     """
     if not codes.isfinite().all():
         raise UserError(f"inversion: codes are not finite after {steps} steps of {lr}: give a lower learning rate")

@@ -19,8 +19,8 @@ def fingerprint(images: Callable[[Tensor], Tensor], labels: Tensor | None, count
     """Hash the number of images, the pixels of 64 of them, evenly spaced, and all labels.
 
     Args:
-        images: row numbers int64 ``(n,)`` to images ``(n, C, H, W)``.
-        labels: ``(count, ...)`` in the order of the rows, if any.
+        images: given row numbers int64 ``(n,)``, returns images ``(n, C, H, W)``.
+        labels: labels ``(count, ...)`` in the order of the rows; None if there are no labels.
         count: number of rows.
     """
     hashed = torch.linspace(0, count - 1, min(HASHED_IMAGES, count), dtype=torch.float64).round().long()
@@ -34,8 +34,8 @@ def fingerprint(images: Callable[[Tensor], Tensor], labels: Tensor | None, count
 def identify_fit_images(data: DataModule, count: int) -> dict[str, Any]:
     """Return the identity of rows made for training images: row r belongs to image r of `DataModule.fit_order`.
 
-    Fewer images are the first of more, so that a folder serves training on a subset. Labels are included because data
-    sets can share their images.
+    Smaller subsets of the training images are contained in larger ones, so that a folder can be used for training on a
+    subset. Labels are included because data sets can share their images.
 
     Args:
         data: data module, set up.
@@ -54,7 +54,7 @@ def identify_fit_images(data: DataModule, count: int) -> dict[str, Any]:
 
 
 def identify_code_images(codes: Shards) -> dict[str, Any]:
-    """Return the identity of the images of a folder of codes: those inverted, or the samples of `views sample`."""
+    """Return the identity of the images of a folder of codes: inverted images, or the samples of `views sample`."""
     if codes.key["kind"] != "sample":
         identity: dict[str, Any] = codes.key["data"]
         return identity
@@ -63,11 +63,11 @@ def identify_code_images(codes: Shards) -> dict[str, Any]:
 
 
 def match_rows(folder: Shards, identity: dict[str, Any], data: DataModule) -> Tensor:
-    """Return the row of each image of split ``fit`` by its id, int64 ``(N,)`` on the CPU; -1 if it has none.
+    """Return the row of each image of split ``fit`` by its id, int64 ``(N,)`` on the CPU; -1 for images without a row.
 
     Args:
-        folder: the rows.
-        identity: identity of their images.
+        folder: the folder of rows.
+        identity: identity of the images of the rows.
         data: data module, set up; only the images of `DataModule.fit_ids` must have rows.
 
     Raises:

@@ -31,14 +31,15 @@ class Critic(nn.Module):
     """The critic T(x, y): one trunk for x and y, then Linear-ReLU-Linear on their concatenated features.
 
     Args:
-        trunk: from x or y ``(N, ...)`` to features ``(N, d)``.
-        feature_dim: d.
+        trunk: network from x or y ``(N, ...)`` to features ``(N, d)``.
+        feature_dim: length d of the features.
         hidden: width of the hidden layer.
-        marginal: samples of the product of the marginals. ``all_pairs``: each x with each y of the batch, its own
-            included; the bound is then at most the logarithm of the batch size and, for samples that the critic was
-            not trained on, on average at most the mutual information, see `donsker_varadhan`. ``shuffle``: each x with
-            a y sampled from the batch with replacement, as released; in a batch where no x meets its own y the bound
-            is unlimited (with a permutation without fixed points, such as a roll, it grows without limit on images).
+        marginal: pairs that represent the product of the marginals. With ``all_pairs``, each x is paired with each y of
+            the batch, including its own. The bound is then at most the logarithm of the batch size. For samples that
+            the critic was not trained on, it is on average at most the mutual information, see `donsker_varadhan`. With
+            ``shuffle``, each x is paired with a y that is sampled from the batch with replacement, as in the released
+            code. The bound has no upper limit in a batch where no x is paired with its own y. With a permutation
+            without fixed points, such as a roll, it increases without limit on images.
     """
 
     def __init__(
@@ -52,7 +53,7 @@ class Critic(nn.Module):
     def forward(self, x: Tensor, y: Tensor) -> tuple[Tensor, Tensor]:
         """Return joint scores ``(N,)`` and marginal scores, ``(N, N)`` or, for shuffle, ``(N,)``, of ``(N, ...)``."""
         features = self.trunk(torch.cat([x, y]))
-        # A linear layer of a concatenation is a sum of two linear layers: all pairs cost no more than N of them.
+        # A linear layer of a concatenation is a sum of two linear layers, each evaluated for N rows, not for N^2 pairs.
         weight_x, weight_y = self.hidden.weight.chunk(2, 1)
         a, b = features.chunk(2)
         a, b = F.linear(a, weight_x, self.hidden.bias), F.linear(b, weight_y)
@@ -72,16 +73,16 @@ def train_critic(
 ) -> float:
     """Train the critic by Adam and return the estimated mutual information in nats.
 
-    As in "Constructive Assimilation", the estimate is computed on the samples that the critic was trained on. If they
-    are few and the critic has memorised them, it may exceed the mutual information, up to ``log(batch_size)``.
+    As in "Constructive Assimilation", the estimate is computed on the samples that the critic was trained on. If there
+    are few samples and the critic has memorised them, the estimate may exceed the mutual information.
 
     Args:
-        pairs: the samples; called once for each batch, so that random views are sampled anew.
+        pairs: given indices, returns the samples. It is called once for each batch, so that random views are new.
         count: number of samples.
         critic: the critic, trained in place.
-        settings: see `MineSettings`. After the epochs of training one more, in evaluation mode, gives the estimate: the
-            mean of the batches' bounds. A last batch of fewer samples is dropped. The seed determines the order of the
-            samples and random views; torch's generators are restored afterwards.
+        settings: see `MineSettings`. After the training epochs, one epoch in evaluation mode gives the estimate, which
+            is the mean of the bounds of the batches. A last batch of fewer samples is dropped. The seed determines the
+            order of the samples and random views; torch's generators are restored afterwards.
         device: device of the critic.
 
     Raises:
@@ -134,13 +135,13 @@ def mutual_information(
 ) -> float:
     """Estimate the mutual information, in nats, of two kinds of views of the same images, by a ResNet-18 from scratch.
 
-    The estimate is at most ``log(batch_size)``; a value close to it means that there may be more. It is computed on the
-    images that the critic was trained on, as in Table 4 of "Constructive Assimilation", and so may exceed the mutual
-    information.
+    With ``all_pairs``, the estimate is at most ``log(batch_size)``. If it is close to this limit, the mutual
+    information may be greater. As in Table 4 of "Constructive Assimilation", the estimate is computed on the images
+    that the critic was trained on; it may therefore exceed the mutual information.
 
     Args:
         first: makes one view of each image.
-        second: likewise.
+        second: makes one view of each image, of the second kind.
         images: the images; their ids are their positions in the set.
         settings: see `MineSettings`; the seed also determines the initial weights of the critic.
         marginal: see `Critic`.

@@ -15,7 +15,7 @@ from ssl_bench.networks.perceptual import PerceptualDistance
 CUTS = (0, 2, 7, 12, 21, 30)
 """Layers at which VGG19 is cut into stages that end with the first ReLU of each resolution (Johnson et al. 2016)."""
 IMAGENET = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
-"""Mean and standard deviation."""
+"""Means and standard deviations of the channels of ImageNet."""
 
 
 class PretrainedPerceptual:
@@ -23,10 +23,11 @@ class PretrainedPerceptual:
 
     Args:
         weights: ``vgg19``, whose weights torchvision downloads; a file of these weights; or the run folder of a method
-            with a residual network as its backbone (simclr, simsiam), which compares the outputs of all residual
-            blocks. It replaces VGG19 where its weights are not available, and is logged as ``stand_in``.
-        normalize: whether VGG19 is given inputs normalised as in its training, or as released, see `vgg19_distance`.
-            The encoder of a run is given inputs normalised as in its training.
+            with a residual backbone (simclr, simsiam). The backbone of a run replaces VGG19 if the weights of VGG19 are
+            not available: the outputs of all its residual blocks are compared, and the distance is logged as
+            ``stand_in``.
+        normalize: if True, inputs of VGG19 are normalised as in its training; if False, as in the released code, see
+            `vgg19_distance`. Inputs of a run's backbone are always normalised as in its training.
     """
 
     def __init__(self, weights: str = "vgg19", normalize: bool = True):
@@ -38,7 +39,7 @@ class PretrainedPerceptual:
         """Return the network on a device.
 
         Raises:
-            UserError: its weights are not available.
+            UserError: the weights of the network are not available.
         """
         if self.network is None:
             if Path(self.weights).is_dir():
@@ -61,9 +62,9 @@ def vgg19_distance(weights: Path | None = None, normalize: bool = True) -> Perce
     """Return the distance in VGG19's features (Simonyan & Zisserman 2015) at layers relu1_1, relu2_1, ..., relu5_1.
 
     Args:
-        weights: file of torchvision's VGG19 trained on ImageNet; None downloads it.
-        normalize: if true, inputs are normalised as in the network's training, by ImageNet's mean and standard
-            deviation; else to [-1, 1], as released with "Constructive Assimilation".
+        weights: file of torchvision's weights of VGG19 trained on ImageNet; if None, the weights are downloaded.
+        normalize: if True, inputs are normalised as in the network's training, by ImageNet's mean and standard
+            deviation; if False, to [-1, 1], as in the released code of "Constructive Assimilation".
 
     Raises:
         UserError: the weights are not available, or are not VGG19's.
@@ -96,7 +97,7 @@ def vgg19_distance(weights: Path | None = None, normalize: bool = True) -> Perce
 def run_distance(folder: Path) -> PerceptualDistance:
     """Return the distance in the outputs of all residual blocks of a run's backbone.
 
-    Inputs are normalised as by the recipe of the run.
+    Inputs are normalised as in the recipe of the run.
 
     Raises:
         UserError: the method of the run has no residual backbone.

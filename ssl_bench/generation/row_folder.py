@@ -30,10 +30,10 @@ def number_of_rows(job: Job, available: int, source: object) -> int:
     Args:
         job: see `Job`; `Job.images` rows, by default all available.
         available: number of images available.
-        source: where they are from, for the message.
+        source: origin of the images, for the message.
 
     Raises:
-        UserError: fewer are available than `Job.images`.
+        UserError: fewer images are available than `Job.images`.
     """
     if (job.images or 0) > available:
         raise UserError(f"--images {job.images}: there are {available} in {source}")
@@ -52,10 +52,10 @@ def make_folder(job: Job, key: dict[str, Any], data: str, count: int, notes: Cal
 
     Args:
         job: see `Job`.
-        key: what identifies the rows; the precision is added.
+        key: values that identify the rows; the precision is added to them.
         data: name of the data in the default name of the folder.
         count: number of rows.
-        notes: computed if the folder is new, see `Shards.create`.
+        notes: returns the notes of a new folder, see `Shards.create`; not called for an existing folder.
     """
     key = {**key, "precision": job.precision}
     folder = job.out or Path("views") / f"{key['kind']}-{data}-{digest([key, count])}"
@@ -93,13 +93,14 @@ class Progress:
 def fill(shards: Shards, device: torch.device, batch_size: int, make: Callable[[Tensor], dict[str, Tensor]]) -> Path:
     """Make the missing shards; each process makes its share.
 
-    `commands.search` writes its shards itself, since its rows end in any order.
+    The command `commands.search` writes its shards itself, because its rows are finished in any order.
 
     Args:
         shards: the folder.
         device: device of the process group.
-        batch_size: rows at a time.
-        make: row numbers int64 ``(n,)`` to tensors ``(n, ...)`` by name; the time of each row is added as ``seconds``.
+        batch_size: number of rows that are made at a time.
+        make: given row numbers int64 ``(n,)``, returns tensors ``(n, ...)`` by name. The time of each row is added as
+            ``seconds``.
 
     Returns:
         The folder.

@@ -1,4 +1,4 @@
-"""The anchors that are searched at a time: rows are added and removed, each with its own state of Adam."""
+"""State of the anchors of a search batch: rows can be added and removed, and each has its own state of Adam."""
 
 from typing import NamedTuple
 
@@ -13,12 +13,12 @@ class SearchState(NamedTuple):
     """State of the anchors that are being searched.
 
     Attributes:
-        ids: int64 ``(N,)``.
-        codes: codes of their views ``(N, n, L, D)``.
-        target: projections of the anchors ``(N, d)``.
-        first: Adam's mean of gradients, of the codes' shape.
-        second: Adam's mean of squared gradients, of the codes' shape.
-        steps: number of steps taken ``(N,)``.
+        ids: ids of the anchors, int64 ``(N,)``.
+        codes: codes of the views of each anchor, ``(N, n, L, D)``.
+        target: projections of the anchors, ``(N, d)``.
+        first: Adam's running mean of gradients, in the shape of the codes.
+        second: Adam's running mean of squared gradients, in the shape of the codes.
+        steps: number of steps taken for each anchor, ``(N,)``.
     """
 
     ids: Tensor
@@ -37,9 +37,9 @@ class SearchState(NamedTuple):
         return SearchState(*(torch.cat(pair) for pair in zip(self, others, strict=True)))
 
     def adam_step(self, gradient: Tensor, lr: float) -> "SearchState":
-        """Take a step of Adam in place, with the bias correction of each anchor's own number of steps.
+        """Take a step of Adam in place; the bias correction of an anchor depends on its own number of steps.
 
-        torch.optim.Adam has one step count for a whole tensor, and cannot add or remove rows.
+        The class torch.optim.Adam has one step count for a whole tensor, and cannot add or remove rows.
         """
         steps = self.steps + 1
         first = self.first.lerp_(gradient, 1 - BETAS[0])

@@ -15,7 +15,7 @@ from ssl_bench.ranges import (
 )
 
 Distance = Annotated[float, Interval(0, 2)]
-"""Euclidean distance of two L2-normalised projections."""
+"""Euclidean distance between two L2-normalised projections."""
 
 
 @check_ranges
@@ -46,13 +46,16 @@ class SearchSettings:
     Args:
         views: number of views of each anchor (n).
         eps1: distance of a view from its anchor; by default the mean distance of expert views, for this encoder.
-        eps2: mean distance of a view from the other views below which it is pushed away; by default eps1 + 0.2.
-        uniformity: weight of that push (lambda).
-        target: image that views keep their distance from: the reconstruction, as released, or the image, as printed.
-        noise: standard deviation of the initial noise on the codes. The gradient vanishes at the anchor itself.
-            Released: 1e-3 (CIFAR-10) and 5e-3; there the first view had no noise, so that its search did not end.
-        truncation: truncation of codes towards the mean code; by default that of the codes, at which they reproduce
-            their images.
+        eps2: minimum of the mean distance of a view from the other views; smaller distances are penalised. By default
+            eps1 + 0.2.
+        uniformity: weight of the penalty on distances below eps2 (lambda).
+        target: image from which the distance of views is measured: the reconstruction, as in the released code, or the
+            image, as in the paper.
+        noise: standard deviation of the initial noise on the codes, which is needed because the gradient vanishes at
+            the anchor itself. The released code uses 1e-3 (CIFAR-10) and 5e-3, and no noise on the first view, so that
+            the search of this view does not end.
+        truncation: truncation of codes towards the mean code; by default the one at which the codes reproduce their
+            images.
         lr: learning rate of Adam.
         steps: maximum number of steps of Adam.
         tolerance: loss of an anchor at which its search ends.
@@ -79,11 +82,11 @@ class PerturbSettings:
 
     Args:
         views: number of views of each image.
-        sigma: standard deviation of the noise on the code of every layer, before truncation. The paper's N(0, sigma I)
-            reads as a variance; the released code uses the standard deviation. The generator receives noise of standard
-            deviation truncation * sigma.
-        truncation: truncation of codes towards the mean code; by default that of the codes, at which they reproduce
-            their images.
+        sigma: standard deviation of the noise on the code of every layer, before truncation. In the paper's N(0, sigma
+            I), sigma is a variance; the released code uses it as the standard deviation. The generator receives noise
+            of standard deviation truncation * sigma.
+        truncation: truncation of codes towards the mean code; by default the one at which the codes reproduce their
+            images.
         seed: seed of the noise, which is sampled for each image separately.
     """
 
@@ -114,11 +117,11 @@ class Job:
 
     Args:
         out: folder to make; by default views/KIND-DATA-HASH.
-        images: number of rows, the first in the data's fixed order; by default all.
-        batch_size: images, or anchors, at a time.
+        images: number of rows, made for the first images in the data's fixed order; by default all images.
+        batch_size: number of images or anchors that are processed at a time.
         precision: precision of the networks; bf16 uses channels-last convolutions.
-        shard_rows: rows of a file. A process that is killed loses its unfinished file; a search loses all its files
-            with unfinished anchors.
+        shard_rows: number of rows of a file. A process that is killed loses its unfinished file; a search loses all
+            files with unfinished anchors.
     """
 
     out: Path | None = None

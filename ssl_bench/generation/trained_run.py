@@ -35,9 +35,9 @@ class TrainedRun(NamedTuple):
     """A finished run.
 
     Attributes:
-        data: its data module, set up.
-        views: its views.
-        method: its trained method, frozen, in evaluation mode.
+        data: data module of the run, set up.
+        views: views of the run.
+        method: trained method, frozen and in evaluation mode.
         weights_hash: hash of the method's weights.
         data_name: name of the data set in the run's folder name.
     """
@@ -50,9 +50,9 @@ class TrainedRun(NamedTuple):
 
 
 def load_run(folder: Path, device: torch.device) -> TrainedRun:
-    """Load a run folder.
+    """Load the data, the views and the trained method of a run folder.
 
-    The method is built from its checkpoint: a run of inversion does not need the run of its generator.
+    The method is built from its checkpoint, so that a run of inversion does not need the run of its generator.
 
     Raises:
         UserError: the folder is not a run folder, or has no checkpoint.

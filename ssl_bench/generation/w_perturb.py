@@ -1,4 +1,4 @@
-"""W-perturb: views of an image by noise on its code."""
+"""W-perturb: views of an image, made by adding noise to its code."""
 
 import hashlib
 
@@ -15,11 +15,11 @@ def perturb(codes: Tensor, noise: Tensor, mean_code: Tensor, sigma: float, trunc
     """Add noise to codes, then truncate: ``mean + truncation * (codes + sigma * noise - mean)``.
 
     Args:
-        codes: ``(..., L, D)``.
-        noise: standard normal noise, of a shape that broadcasts with the codes'.
-        mean_code: ``(D,)``.
-        sigma: standard deviation.
-        truncation: in [0, 1].
+        codes: codes ``(..., L, D)`` before truncation.
+        noise: standard normal noise; its shape must broadcast with that of the codes.
+        mean_code: the generator's mean code ``(D,)``.
+        sigma: standard deviation of the noise before truncation.
+        truncation: factor of the truncation, in [0, 1].
     """
     return truncate(codes + sigma * noise, mean_code, truncation)
 
@@ -28,7 +28,7 @@ def noise(ids: Tensor, seed: int, *shape: int, use: str = "views") -> Tensor:
     """Sample standard normal noise ``(N, *shape)`` on the CPU; each row depends on its id, `seed` and `use` only.
 
     Args:
-        ids: int64 ``(N,)``.
+        ids: ids of the rows, int64 ``(N,)``.
         seed: the seed.
         *shape: shape of one row.
         use: purpose of the noise; different purposes give different noise for the same seed.
@@ -43,7 +43,8 @@ def noise(ids: Tensor, seed: int, *shape: int, use: str = "views") -> Tensor:
 def first_seed(seed: int, use: str) -> int:
     """Return the seed of row 0; row i has this seed plus i.
 
-    The offset is a hash of `seed` and `use`, of 32 bits as torch's CPU generator takes them. Rows of one `seed` and
-    `use` have distinct seeds. Two sets of a million rows each overlap with a probability of about 1 in 2,000.
+    The seed of row 0 is a hash of `seed` and `use`. It has 32 bits, the size that torch's CPU generator uses. Rows with
+    the same `seed` and `use` have distinct seeds. Two sets of a million rows each share seeds with a probability of
+    about 1 in 2,000.
     """
     return int.from_bytes(hashlib.sha256(f"{use} {seed}".encode()).digest()[:4])

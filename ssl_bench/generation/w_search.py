@@ -17,9 +17,9 @@ class Anchors(NamedTuple):
     """Images that views are searched for.
 
     Attributes:
-        ids: int64 ``(N,)``; the initial noise depends on them.
-        codes: ``(N, L, D)``.
-        images: uint8 ``(N, C, H, W)``; views keep their distance from the projections of these.
+        ids: ids of the images, int64 ``(N,)``, on which the initial noise depends.
+        codes: codes of the images, ``(N, L, D)``.
+        images: the images, uint8 ``(N, C, H, W)``; the distance of views is measured from their projections.
     """
 
     ids: Tensor
@@ -31,10 +31,10 @@ class SearchResult(NamedTuple):
     """Anchors whose search has ended.
 
     Attributes:
-        ids: int64 ``(m,)``.
-        views: uint8 ``(m, n, C, H, W)``.
-        metrics: float32 ``(m,)`` each: ``loss``; ``boundary``, the mean of |d - eps1| over the views; ``spread``,
-            the mean distance between views; ``steps`` of Adam.
+        ids: ids of the anchors, int64 ``(m,)``.
+        views: views of the anchors, uint8 ``(m, n, C, H, W)``.
+        metrics: metrics by name, float32 ``(m,)`` each: ``loss``; ``boundary``, the mean of |d - eps1| over the views;
+            ``spread``, the mean distance between views; ``steps``, the number of steps of Adam.
     """
 
     ids: Tensor
@@ -59,9 +59,9 @@ def distances(views: Tensor, target: Tensor) -> tuple[Tensor, Tensor]:
 def search_loss(views: Tensor, target: Tensor, eps1: float, eps2: float, uniformity: float) -> Tensor:
     """Boundary and uniformity loss of each anchor's views ("Constructive Assimilation", Eq. 2, as released).
 
-    ``mean_k (d_k - eps1)^2 + uniformity * mean_k max(0, eps2 - dbar_k)``, with d_k the distance of view k from the
-    anchor and dbar_k its mean distance from the other views. The paper's delta is 0 for all distances up to eps1; this
-    is the released form, which is 0 at a distance of eps1 only.
+    The loss is ``mean_k (d_k - eps1)^2 + uniformity * mean_k max(0, eps2 - dbar_k)``, where d_k is the distance of view
+    k from the anchor and dbar_k is its mean distance from the other views. In the paper, the first term (delta) is 0
+    for all distances up to eps1. Here, as in the released code, it is 0 at a distance of eps1 only.
 
     Args:
         views: projections ``(B, n, d)``, L2-normalised.
@@ -99,16 +99,16 @@ def search(
 
     Args:
         synthesize: maps codes ``(N, L, D)`` to images ``(N, C, H, W)``, which are then clamped to [0, 1].
-        project: images ``(N, C, H, W)`` in [0, 1] to projections ``(N, d)``, L2-normalised.
-        mean_code: ``(D,)``, on the device of the search.
+        project: maps images ``(N, C, H, W)`` in [0, 1] to L2-normalised projections ``(N, d)``.
+        mean_code: the generator's mean code ``(D,)``, on the device of the search.
         anchors: the anchors, in batches of any size.
         settings: see `SearchSettings`. Its eps1, eps2 and truncation are ignored: the arguments below are used.
         eps1: see `search_loss`.
         eps2: see `search_loss`.
         truncation: see `SearchSettings`.
-        batch_size: anchors at a time, of `settings.views` views each.
-        autocast: a lower precision for both networks; loss and Adam keep float32.
-        compile: compile both networks, the loss and its gradient by torch.compile.
+        batch_size: number of anchors that are searched at a time, with `settings.views` views each.
+        autocast: lower precision for both networks; None is float32. Loss and Adam are always in float32.
+        compile: if True, compile both networks, the loss and its gradient by torch.compile.
 
     Yields:
         Results of the anchors whose searches have just ended, in any order.

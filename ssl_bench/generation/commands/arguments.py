@@ -25,7 +25,8 @@ class InvertCommand:
     """Invert a generator: codes of the images of a data set, optimised from the codes of an encoder.
 
     Args:
-        run: run folder of METHOD=inversion, whose data are inverted. A run of stylegan2 starts from the mean code.
+        run: run folder of METHOD=inversion; the data of the run are inverted. For a run of stylegan2, optimisation
+            starts from the mean code.
         settings: see `InvertSettings`.
         job: see `Job`.
     """
@@ -56,7 +57,7 @@ class SampleCommand:
 
 @dataclass(frozen=True)
 class PerturbCommand:
-    """W-perturb: views of images by noise on their codes.
+    """W-perturb: views of images, made by adding noise to their codes.
 
     Args:
         codes: folder made by `views invert` or `views sample`.
@@ -71,14 +72,14 @@ class PerturbCommand:
 
 @dataclass(frozen=True)
 class SearchCommand:
-    """W-search: views as far from their image, for an encoder, as its expert views are, and apart from each other.
+    """W-search: views at a given distance from their image in an encoder's projections, and apart from each other.
 
     Args:
         codes: folder made by `views invert` or `views sample`.
-        encoder: run folder of a contrastive method: its projections are compared, its recipe makes the expert views.
+        encoder: run folder of a contrastive method; its projections are compared, and its recipe makes expert views.
         settings: see `SearchSettings`.
         job: see `Job`.
-        compile: compile generator, encoder and gradients by torch.compile: takes minutes at first, then is faster.
+        compile: if true, compile generator, encoder and gradients by torch.compile; this takes minutes at the start.
     """
 
     codes: Path
@@ -109,8 +110,8 @@ class InformationCommand:
     """Estimate the mutual information, in nats, of images, their expert views and their generated views (MINE).
 
     Args:
-        folder: folder of views; or of codes, for views by W-perturb.
-        encoder: run folder of a contrastive method: its data and its recipe of expert views are used.
+        folder: folder of views, or of codes, from which W-perturb makes the views.
+        encoder: run folder of a contrastive method; its data and its recipe of expert views are used.
         settings: see `MineSettings`.
     """
 
@@ -124,8 +125,8 @@ class Command(NamedTuple):
 
     Attributes:
         arguments: dataclass of its arguments.
-        function: import path of the function that carries it out, given the arguments and a device.
-        distributed: whether it runs in one process per device.
+        function: import path of the function that runs the command, given the arguments and a device.
+        distributed: if True, the command runs in one process per device; if False, in a single process.
     """
 
     arguments: type

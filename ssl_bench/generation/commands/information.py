@@ -22,12 +22,12 @@ from ssl_bench.generation.trained_run import load_run
 
 
 def measure_information(command: InformationCommand, device: torch.device) -> Path:
-    """Estimate the mutual information of each pair of kinds of views; print it and write ``information.json``.
+    """Estimate the mutual information of each pair of kinds of views, print it and write ``information.json``.
 
-    Each critic is trained by one process; processes share the pairs.
+    The pairs are distributed over the processes. Each critic is trained by one process.
 
     Returns:
-        The file.
+        The path of the file.
     """
     run, folder, settings = load_run(command.encoder, device), command.folder, command.settings
     shards, fit = Shards(folder), run.data.split("fit")

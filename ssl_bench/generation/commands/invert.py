@@ -17,7 +17,7 @@ from ssl_bench.methods.inversion import InDomainInversion
 def invert_images(command: InvertCommand, device: torch.device) -> Path:
     """Make a folder with the code, the reconstruction and the errors of each training image.
 
-    Codes are stored before truncation: they reproduce their image once truncated by the run's truncation.
+    Codes are stored before truncation. With the run's truncation, they reproduce their images.
 
     Returns:
         The folder.

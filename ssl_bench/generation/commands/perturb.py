@@ -17,7 +17,7 @@ from ssl_bench.generation.w_perturb import noise, perturb
 
 
 def perturb_codes(command: PerturbCommand, device: torch.device) -> Path:
-    """Make a folder of views at codes with noise on them.
+    """Make a folder of W-perturb views: the generator's images at codes with added noise.
 
     Returns:
         The folder.

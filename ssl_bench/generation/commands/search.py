@@ -114,10 +114,10 @@ def search_views(command: SearchCommand, device: torch.device) -> Path:
 def refuse_unsuitable_encoder(
     command: SearchCommand, run: TrainedRun, generator: CodeGenerator, identity: dict[str, Any]
 ) -> None:
-    """Check that an encoder's run goes with a generator and its codes.
+    """Check that an encoder is suitable for a generator and its codes.
 
     Raises:
-        UserError: it takes images of another size, or was trained on other images.
+        UserError: the encoder takes images of another size, or was trained on other images.
     """
     if run.views.output_shape != generator.image_shape:
         raise UserError(
@@ -135,7 +135,7 @@ def refuse_non_finite_codes(codes: Shards, rows: list[int]) -> None:
     """Check that the codes of these rows are finite.
 
     Raises:
-        UserError: one is not; the message has its row.
+        UserError: a code is not finite; the message contains its row.
     """
     for part in torch.tensor(rows, dtype=torch.int64).split(codes.shard_rows):
         finite = codes.read("codes", part).flatten(1).isfinite().all(1)
@@ -144,9 +144,10 @@ def refuse_non_finite_codes(codes: Shards, rows: list[int]) -> None:
 
 
 def write_results(shards: Shards, results: Iterator[SearchResult]) -> None:
-    """Sort results, which come in any order, into their shards, and write each shard once it is complete.
+    """Sort results, which arrive in any order, into their shards, and write each shard when it is complete.
 
-    The rows have the metrics of the search and ``seconds``, whose sum is the wall time of the process.
+    Besides the views, each row has the metrics of the search and ``seconds``. The sum of ``seconds`` over the rows is
+    the wall time of the process.
     """
     progress, last = Progress(shards), time.perf_counter()
     open_shards: dict[int, dict[str, Tensor]] = {}
@@ -183,11 +184,11 @@ def expert_distance(
     Each batch has its own seed, so that the result does not depend on the number of processes.
 
     Args:
-        project: normalised images ``(N, C, H, W)`` to projections ``(N, d)``.
-        expert: the expert views.
-        originals: row numbers int64 ``(n,)`` to images ``(n, C, H, W)``.
-        count: number of images, the first ones.
-        batch_size: images at a time.
+        project: maps normalised images ``(N, C, H, W)`` to projections ``(N, d)``.
+        expert: makes the expert views.
+        originals: given row numbers int64 ``(n,)``, returns images ``(n, C, H, W)``.
+        count: number of images; the first `count` images are used.
+        batch_size: number of images that are projected at a time.
         device: device of the projections.
     """
     parts = torch.arange(count).split(batch_size)

@@ -35,7 +35,7 @@ def show_folder(command: ShowCommand, device: torch.device) -> Path:
 
 
 def metrics(shards: Shards) -> dict[str, str]:
-    """Return the metrics of the rows that exist, formatted, by label."""
+    """Return the formatted metrics of the existing rows, by label."""
     key, settings = shards.key, shards.key["settings"]
     missing = set(shards.missing())
     existing = [shard for shard in range(-(-shards.count // shards.shard_rows)) if shard not in missing]

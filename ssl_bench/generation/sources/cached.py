@@ -1,4 +1,4 @@
-"""Views from a cache that a `views` command has made."""
+"""Views from a cache made by a `views` command."""
 
 import math
 from typing import Any
@@ -16,14 +16,14 @@ from ssl_bench.ranges import PositiveInt, check_ranges
 
 @check_ranges
 class CachedViews:
-    """Views cached by `ssl-bench views search` or `views perturb`, some of each image chosen at random in every step.
+    """Views cached by `ssl-bench views search` or `views perturb`, chosen at random in every step.
 
     Args:
         folder: the cache.
-        views: number of views of each image, chosen uniformly without replacement; the paper takes 1 of 8.
-        settings: settings that the cache must have been made with, such as ``{kind: search, eps1: 0.3}``; settings not
-            given here are not compared. Beside the settings of the command these are ``kind`` (search or perturb) and
-            the hashes ``generator`` and ``encoder`` of index.json; eps1 and eps2 are the distances searched at.
+        views: number of views of each image, chosen uniformly without replacement; the paper uses 1 of 8.
+        settings: expected settings of the cache, such as ``{kind: search, eps1: 0.3}``; other settings are not
+            compared. Besides the settings of the command, these can be ``kind`` (search or perturb) and the hashes
+            ``generator`` and ``encoder`` in index.json. The values of eps1 and eps2 are those used in the search.
     """
 
     def __init__(self, folder: str, views: PositiveInt = 1, settings: dict[str, Any] | None = None):
@@ -34,8 +34,8 @@ class CachedViews:
         """Open the cache before training.
 
         Raises:
-            UserError: the cache is not complete, is of other images or settings, has fewer views, or is not the one
-                that a resumed run was started with.
+            UserError: the cache is incomplete, is of other images or settings, has fewer views, or differs from the
+                cache with which a resumed run was started.
         """
         self.open(data, method.device)
         assert self.rows is not None

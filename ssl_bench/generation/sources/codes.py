@@ -20,7 +20,7 @@ class CodeSource:
         folder: codes made by `ssl-bench views invert` or `views sample`.
         data: data module, set up.
         device: device of the codes and the generator.
-        autocast: a lower precision for the generator; None is float32.
+        autocast: lower precision for the generator; None is float32.
 
     Attributes:
         by_id: codes ``(N, L, D)`` before truncation, by image id.
@@ -28,7 +28,7 @@ class CodeSource:
         truncation: the truncation at which the codes reproduce their images.
 
     Raises:
-        UserError: codes are missing or of other images, or their generator is not available.
+        UserError: codes are missing or belong to other images, or their generator is not available.
     """
 
     def __init__(self, folder: str | Path, data: DataModule, device: torch.device, autocast: torch.dtype | None = None):

@@ -20,17 +20,17 @@ from ssl_bench.ranges import Interval, PositiveFloat, check_ranges
 
 @check_ranges
 class OnlineSearch:
-    """One signed gradient step (FGSM) away from the image, one view of each.
+    """One view of each image, made by one signed gradient step (FGSM) of its code away from the image.
 
-    Codes move by `step` along the sign of minus the gradient of ``max(0, cos(f(g(w)), f(x)) - boundary)``, with f the
-    encoder in evaluation mode. "Constructive Assimilation" (Han et al.) reports it as a negative result: worse than
-    training without generated views.
+    Codes move by `step` along the sign of minus the gradient of ``max(0, cos(f(g(w)), f(x)) - boundary)``, where f is
+    the encoder in evaluation mode. "Constructive Assimilation" (Han et al.) reports a negative result: this is worse
+    than training without generated views.
 
     Args:
         codes: folder of codes made by `ssl-bench views invert` or `views sample`.
         step: change of every coordinate of the code.
-        boundary: cosine similarity of view and image below which the code is not moved; the default corresponds to a
-            distance of 0.3.
+        boundary: cosine similarity of view and image; a code with a lower similarity is not moved. The default
+            corresponds to a distance of 0.3.
     """
 
     def __init__(self, codes: str, step: PositiveFloat = 0.1, boundary: Annotated[float, Interval(-1, 1)] = 0.955):

@@ -19,17 +19,18 @@ from ssl_bench.generation.image_identity import match_rows
 class RowsById:
     """One tensor of a folder, indexed by the ids of the training images (split ``fit``).
 
-    The rows are kept on the GPU if they take at most `RESIDENT_SHARE` of its free memory, else they are read from disk.
+    The rows are kept on the GPU if they take at most `RESIDENT_SHARE` of its free memory. Otherwise, they are read from
+    disk.
 
     Args:
-        folder: the rows.
+        folder: the folder of rows.
         name: name of the tensor.
         identity: images of the rows, see `ssl_bench.generation.image_identity`.
         data: data module, set up.
         device: device of the returned rows.
 
     Raises:
-        UserError: the rows are of other images, or training images have no row.
+        UserError: the rows belong to other images, or training images have no row.
     """
 
     def __init__(self, folder: Shards, name: str, identity: dict[str, Any], data: DataModule, device: torch.device):
@@ -44,7 +45,7 @@ class RowsById:
 
         Args:
             ids: int64 ``(N,)``.
-            columns: int64 ``(N, J)``; if given, entries of each row along its first dimension: ``(N, J, ...)``.
+            columns: int64 ``(N, J)``; if given, only these entries of each row are returned, ``(N, J, ...)``.
         """
         rows = self.rows[ids.to(self.rows.device)]
         if self.resident is not None:
@@ -57,7 +58,7 @@ def pin_rows(folder: Shards, trainer: Any) -> None:
     """Record in the run folder which rows a run is trained with, and refuse other rows when the run resumes.
 
     Args:
-        folder: the rows.
+        folder: the folder of rows.
         trainer: Lightning's trainer; nothing is recorded if it has no run folder.
 
     Raises:

@@ -1,4 +1,4 @@
-"""Views by the trained network of a viewmaker run."""
+"""Views made by the trained viewmaker of a viewmaker run."""
 
 from pathlib import Path
 
@@ -15,7 +15,7 @@ from ssl_bench.ranges import PositiveInt, check_ranges
 
 @check_ranges
 class ViewMakerViews:
-    """Views by the frozen viewmaker of a run of METHOD=viewmaker.
+    """Views made by the frozen viewmaker of a run of METHOD=viewmaker.
 
     Args:
         run: the run folder or a checkpoint file.
