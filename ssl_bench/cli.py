@@ -157,8 +157,8 @@ def print_help(key: str, arguments: list[str]) -> None:
 
 def main(argv: list[str] | None = None) -> int:
     """Run the command line; returns the exit code, 0 if it is done, 2 for a usage error, 1 for any other error."""
-    if "" not in sys.path:
-        sys.path.insert(0, "")  # like `python -m`, so that classes in files of the working directory are importable
+    if str(Path.cwd()) not in sys.path:  # makes classes in files of the working directory importable; the whole path,
+        sys.path.insert(0, str(Path.cwd()))  # since jsonargparse parses a --config in the folder of that file
     parser = command_line()
     options, rest = parser.parse_known_args(argv)
     if rest and options.command in ("list", "table"):
