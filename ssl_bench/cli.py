@@ -14,7 +14,7 @@ from ssl_bench.catalogue import config_names
 from ssl_bench.config.stack import choose, stack
 from ssl_bench.errors import RunError, UserError, did_you_mean
 from ssl_bench.runs.arguments import command_line
-from ssl_bench.runs.checks import FEATURE_SUFFIXES, check_devices, check_feature_file, check_run_folder
+from ssl_bench.runs.checks import FEATURE_SUFFIXES, check_devices, check_epochs, check_feature_file, check_run_folder
 
 
 def run(options: argparse.Namespace, rest: list[str]) -> int:
@@ -65,6 +65,7 @@ def train(options: argparse.Namespace, rest: list[str], fit_only: bool) -> None:
     if not files and not recorded:
         raise UserError("nothing to run: give --method and --data (see `ssl-bench list`), or --config FILE")
     given = vars(options)
+    check_epochs(given["trainer.max_epochs"])
     named = ("seed", "out", "trainer.max_epochs", "trainer.devices")
     arguments = [*files, *(f"--{name}={given[name]}" for name in named if given[name] is not None), *rest]
     if key:

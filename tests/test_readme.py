@@ -191,9 +191,15 @@ def test_a_method_outside_the_package_is_shown_under_its_own_name(
     assert re.search(r"^ *Denoiser +1 +1 ", capsys.readouterr().out, re.MULTILINE)
     (record,) = workplace.glob("runs/Denoiser-digits-*/metrics.json")
     assert json.loads(record.read_text())["metrics"]["knn_5/accuracy"] > 50
-    again = [sys.executable, "-m", "ssl_bench.cli", "evaluate", str(record.parent), "--evaluation.protocols=[knn]"]
-    done = subprocess.run(again, capture_output=True, text=True, check=False, env=ENVIRONMENT)
-    assert done.returncode == 0, done.stderr  # in another process, which has not imported my_method
+    again = (
+        ["evaluate", str(record.parent), "--evaluation.protocols=[knn]"],
+        ["bench", "--config", str(record.parent / "config.yaml"), "--print_config"],
+    )
+    script = "import sys; from ssl_bench.cli import main; sys.exit(main())"  # as the installed command `ssl-bench`
+    for arguments in again:  # in another process, which has not imported my_method
+        words = [sys.executable, "-c", script, *arguments]
+        done = subprocess.run(words, capture_output=True, text=True, check=False, env=ENVIRONMENT)
+        assert done.returncode == 0, done.stderr
 
 
 @of_kind("two processes")

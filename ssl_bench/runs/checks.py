@@ -18,6 +18,16 @@ def check_devices(devices: str) -> None:
         raise UserError(f"--devices must be an integer of at least 1 or auto, got {devices!r}")
 
 
+def check_epochs(epochs: str | None) -> None:
+    """Check a number of epochs; None is the default of the configuration.
+
+    Raises:
+        UserError: `epochs` is not an integer of at least 0. Lightning takes -1 as training without end.
+    """
+    if epochs is not None and not epochs.isdecimal():
+        raise UserError(f"--epochs must be an integer of at least 0, got {epochs!r}")
+
+
 def check_run_folder(folder: Path, flags: list[str]) -> None:
     """Check a run folder and the flags that it is scored with.
 
