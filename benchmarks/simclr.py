@@ -11,13 +11,11 @@ from torch import Tensor, nn
 from torch.utils.data import DataLoader, Dataset
 
 from benchmarks.structural_gan import Clock
-from ssl_bench.callbacks.check_inputs import CheckInputs
 from ssl_bench.config.resolve import build, resolve
 from ssl_bench.config.schema import Run
 from ssl_bench.config.stack import stack
 from ssl_bench.data.module import DataModule
 from ssl_bench.data.types import Batch
-from ssl_bench.data.views import Views
 from ssl_bench.methods.simclr import SimCLR
 
 OUTPUTS, WORKERS = 128, 2
@@ -60,11 +58,10 @@ class Ours:
 
     def fit(self, loader: DataLoader[Batch] | None = None, batches: int | None = None, epochs: int = 1) -> float:
         """Train on the data, or on a loader; returns seconds per step, without the first step of the last epoch."""
-        clock, views = Clock(), self.method.views
-        checks = [CheckInputs(self.data, views)] if isinstance(views, Views) else []
+        clock = Clock()
         trainer = Trainer(
             accelerator="cpu", devices=1, precision=self.precision,  # type: ignore[arg-type]
-            max_epochs=epochs, limit_train_batches=batches, callbacks=[clock, *checks], logger=False,
+            max_epochs=epochs, limit_train_batches=batches, callbacks=[clock], logger=False,
             enable_checkpointing=False, enable_progress_bar=False, enable_model_summary=False,
             use_distributed_sampler=False,
         )  # fmt: skip

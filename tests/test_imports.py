@@ -1,6 +1,7 @@
 """Packages import downwards only: the order of the layers, read from every import statement."""
 
 import ast
+import re
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -12,8 +13,7 @@ LAYERS = (
     ("files", "precision", "ranges"),
     ("catalogue", "distributed"),
     ("results", "optim", "networks"),
-    ("data",),
-    ("losses",),
+    ("losses", "data"),
     ("methods",),
     ("config",),
     ("plots",),
@@ -23,16 +23,22 @@ LAYERS = (
     ("cli",),
 )  # fmt: skip
 """Lowest first. A module imports its own package and those of lower layers."""
+NAMED_BY_PATH = {("config", "evaluation")}
+"""The schema of a run names the evaluator by its import path, as configurations name methods and data sets."""
 LEVEL = {name: level for level, layer in enumerate(LAYERS) for name in layer}
 
 
 def imported(source: str) -> Iterator[str]:
-    """Top-level members of ssl_bench that a file imports, inside functions and under TYPE_CHECKING too."""
+    """Top-level members of ssl_bench that a file imports or names by import path, inside functions too."""
     for node in ast.walk(ast.parse(source)):
         names = [alias.name for alias in node.names] if isinstance(node, ast.Import) else []
         if isinstance(node, ast.ImportFrom):
             assert not node.level, "relative import"
             names = [f"{node.module}.{alias.name}" for alias in node.names]
+        if isinstance(node, ast.Constant) and re.fullmatch(r"ssl_bench[\w.]+:\w+", str(node.value)):
+            names = [str(node.value)]  # an object by its import path, for `pkgutil.resolve_name`
+        if isinstance(node, ast.Call) and ast.unparse(node.func).endswith("import_module"):
+            names = [str(one.value) for one in node.args if isinstance(one, ast.Constant)]
         for name in names:
             first, _, rest = name.partition(".")
             if first == "ssl_bench" and rest:
@@ -41,7 +47,8 @@ def imported(source: str) -> Iterator[str]:
 
 def upward(member: str, source: str) -> list[str]:
     """What a file of that member of the package imports and must not."""
-    return [name for name in imported(source) if name != member and LEVEL[name] >= LEVEL[member]]
+    found = [name for name in imported(source) if name != member]
+    return [name for name in found if LEVEL[name] >= LEVEL[member] and (member, name) not in NAMED_BY_PATH]
 
 
 FILES = {str(path.relative_to(PACKAGE)): path for path in sorted(PACKAGE.rglob("*.py")) if path.parent != PACKAGE}
@@ -64,10 +71,19 @@ def test_a_file_imports_only_its_own_package_and_lower_layers(file: str) -> None
             "from typing import TYPE_CHECKING\nif TYPE_CHECKING:\n    from ssl_bench.runs.train import bench",
         ),
         ("callbacks", "from ssl_bench.generation.sources import CachedViews"),
+        ("losses", "from ssl_bench.data.module import DataModule"),
+        ("data", "importlib.import_module('ssl_bench.runs.train')"),
     ],
 )
 def test_an_upward_import_is_found_wherever_it_stands(member: str, statement: str) -> None:
     assert len(upward(member, statement)) == 1
+
+
+@pytest.mark.parametrize("package", ["losses", "networks"])
+def test_losses_and_networks_know_no_files_data_or_configurations(package: str) -> None:
+    known = {"errors", "ranges", "distributed", package}
+    for path in (PACKAGE / package).rglob("*.py"):
+        assert set(imported(path.read_text(encoding="utf-8"))) <= known, path
 
 
 def test_losses_and_networks_import_neither_lightning_nor_configurations() -> None:

@@ -92,6 +92,13 @@ def test_a_value_outside_its_range_is_refused_by_name(target: Callable[..., Any]
     assert "\n" not in str(refused.value)
 
 
+@pytest.mark.parametrize("target", list(decorated()), ids=label)
+def test_defaults_lie_in_their_ranges(target: Callable[..., Any]) -> None:
+    hints, parameters = signature_hints(target), inspect.signature(target).parameters
+    given = {name: one.default for name, one in parameters.items() if one.default is not one.empty and name in hints}
+    assert {name: value for name, value in given.items() if problem(value, hints[name])} == {}
+
+
 def test_the_message_says_what_was_expected_and_what_was_given() -> None:
     @check_ranges
     def pool(size: PositiveInt, share: UnitFloat | None = None, mode: Literal["max", "mean"] = "max") -> int:

@@ -1,6 +1,9 @@
-"""Properties of the data and views of a run, which the method checks before training."""
+"""Checks of data and views before training, which every method attaches to its trainer."""
+
+from typing import Any
 
 import torch
+from lightning import Callback, LightningModule
 
 from ssl_bench.data.module import DataModule
 from ssl_bench.data.types import TrainingInputs
@@ -28,3 +31,23 @@ def training_inputs(data: DataModule, views: Views) -> TrainingInputs:
         black=black,
         white=white,
     )
+
+
+class CheckInputs(Callback):
+    """Attach the source of generated views to the method, then run the method's checks of its inputs.
+
+    `Method.configure_callbacks` returns it, so that the checks run under any Trainer. Views and data of other classes
+    than `Views` and `DataModule` are not checked.
+    """
+
+    def on_fit_start(self, trainer: Any, pl_module: LightningModule) -> None:
+        """Run the checks; the data are set up and the method is on its device.
+
+        Raises:
+            UserError: the data, the views or their source do not suit the method.
+        """
+        method: Any = pl_module
+        data = getattr(trainer, "datamodule", None)
+        if isinstance(data, DataModule) and isinstance(method.views, Views):
+            method.views.attach(method, data)
+            method.check_inputs(training_inputs(data, method.views))

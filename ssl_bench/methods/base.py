@@ -6,12 +6,13 @@ from functools import partial
 from typing import Any, Protocol, runtime_checkable
 
 import torch
-from lightning import LightningModule
+from lightning import Callback, LightningModule
 from lightning.pytorch.utilities.types import OptimizerLRScheduler
 from torch import Generator, Tensor, nn
 from torch.optim import Optimizer
 from torch.optim.lr_scheduler import LambdaLR
 
+from ssl_bench.data.inputs import CheckInputs
 from ssl_bench.data.types import Batch, TrainingInputs
 from ssl_bench.errors import UserError
 from ssl_bench.optim.schedule import Schedule
@@ -134,6 +135,10 @@ class Method(LightningModule):
             {"params": [p for p in parameters if p.ndim <= 1], "weight_decay": 0.0},
         ]
         return [group for group in groups if group["params"]]
+
+    def configure_callbacks(self) -> list[Callback]:
+        """The checks of data and views before training, see `check_inputs`; under any Trainer."""
+        return [CheckInputs()]
 
     def configure_optimizers(self) -> OptimizerLRScheduler:
         """One optimizer of all parameters, with its learning-rate schedule, which advances every step."""

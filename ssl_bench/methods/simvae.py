@@ -1,7 +1,7 @@
 """SimVAE: generative self-supervised learning."""
 
 import math
-from typing import Any
+from typing import Annotated, Any
 
 import torch
 from torch import Tensor
@@ -10,7 +10,7 @@ from ssl_bench.data.types import Batch, TrainingInputs
 from ssl_bench.errors import UserError
 from ssl_bench.losses.variational import Prior, gaussian_entropy, set_log_prior
 from ssl_bench.methods.vae import VAE, Posteriors
-from ssl_bench.ranges import NonNegativeFloat, PositiveFloat, check_ranges
+from ssl_bench.ranges import Interval, PositiveFloat, check_ranges
 
 MOMENTUM = 0.01
 """Weight of one batch in the running mean and covariance of the latents, which cover about the last hundred steps."""
@@ -53,7 +53,7 @@ class SimVAE(VAE):
         self,
         sigma2: PositiveFloat = 0.15,
         prior: Prior = "uniform",
-        entropy_weight: NonNegativeFloat = 1.0,
+        entropy_weight: Annotated[float, Interval()] = 1.0,
         **kwargs: Any,
     ):
         super().__init__(**kwargs)

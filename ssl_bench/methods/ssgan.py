@@ -190,7 +190,8 @@ class RotationDiscriminator(Discriminator):
         upright, rotation = network(image_shape, 1), network(image_shape, NUM_ROTATIONS)
         if not isinstance(upright, HeadedDiscriminator) or not isinstance(rotation, HeadedDiscriminator):
             raise UserError(
-                f"SSGAN: discriminator {type(upright).__name__}: give one whose outputs are a head of features"
+                f"SSGAN: discriminator {type(upright).__name__}: give a subclass of HeadedDiscriminator "
+                "(ssl_bench.networks.interfaces)"
             )
         self.network = upright
         # The head of a second network of the same class, so that its weights are normalised separately. A single head

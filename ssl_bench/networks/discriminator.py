@@ -68,6 +68,7 @@ class GroupNormResNet(HeadedDiscriminator):
         return features
 
 
+@check_ranges
 class PooledBlock(Network):
     """Average pooling and two 3x3 convolutions, the second normalised; a normalised 1x1 shortcut if shapes differ."""
 

@@ -166,6 +166,7 @@ class SNResNetDiscriminator(LayeredDiscriminator):
         return x.relu().sum((2, 3)) if self.family == "mimicry" else x.relu().mean((2, 3))
 
 
+@check_ranges
 class GeneratorBlock(Network):
     """Residual block: BatchNorm, ReLU, doubling, 3x3 convolution, BatchNorm, ReLU, 3x3 convolution; and a shortcut."""
 
@@ -190,6 +191,7 @@ class GeneratorBlock(Network):
         return y
 
 
+@check_ranges
 class DiscriminatorBlock(Network):
     """Residual block: ReLU, 3x3 convolution, ReLU, 3x3 convolution, average pooling if ``down``; and a shortcut."""
 

@@ -15,7 +15,6 @@ from lightning.pytorch.callbacks import Callback, ModelCheckpoint, RichProgressB
 from lightning.pytorch.loggers import CSVLogger, Logger, WandbLogger
 from lightning.pytorch.utilities import rank_zero_only
 
-from ssl_bench.callbacks.check_inputs import CheckInputs
 from ssl_bench.callbacks.finite import StopOnNonFinite
 from ssl_bench.callbacks.generation_curve import GenerationCurve
 from ssl_bench.callbacks.progress import EpochLine
@@ -128,7 +127,6 @@ def fit(run: Run, config: Namespace, folder: Path) -> Trainer:
         logger=loggers(config, folder),
         callbacks=[
             Stopwatch(),
-            CheckInputs(run.data, run.views),
             EpochSeed(config.seed),
             StopOnNonFinite(),
             *callbacks,

@@ -1,9 +1,15 @@
 """The facts about data and views that a method checks before training."""
 
+from pathlib import Path
+
+import pytest
+from lightning import Trainer
+
 from ssl_bench.config.resolve import build, resolve
 from ssl_bench.config.stack import stack
 from ssl_bench.data.inputs import training_inputs
 from ssl_bench.data.types import TrainingInputs
+from ssl_bench.errors import UserError
 
 
 def inputs(*flags: str) -> TrainingInputs:
@@ -29,3 +35,12 @@ def test_the_range_of_pixels_is_that_of_the_normalisation() -> None:
 
 def test_generated_views_are_reported() -> None:
     assert inputs("--views.generated=ssl_bench.generation.sources.original_images").generated
+
+
+@pytest.mark.parametrize("method", ["simvae", "cr_vae", "simclr"])
+def test_inputs_are_checked_under_a_trainer_of_the_users_own(method: str, tmp_path: Path) -> None:
+    run = build(resolve([*stack(method, "digits", None), "--views.num_views=1"]))
+    run.method.views = run.views
+    trainer = Trainer(accelerator="cpu", max_epochs=1, logger=False, default_root_dir=tmp_path, barebones=True)
+    with pytest.raises(UserError, match=r"--views\.num_views 2"):
+        trainer.fit(run.method, datamodule=run.data)
