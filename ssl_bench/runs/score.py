@@ -34,7 +34,7 @@ def evaluated_encoder(run: Run, config: dict[str, Any], folder: Path, device: to
 
     Args:
         run: objects of the run; the data must be set up.
-        config: the resolved configuration of the run folder.
+        config: resolved configuration of the run.
         folder: the run folder.
         device: device of encoding and scoring.
     """
@@ -111,7 +111,7 @@ def score(run: Run, config: dict[str, Any], folder: Path, device: torch.device) 
 
     Args:
         run: objects of the run; the data must be set up.
-        config: the resolved configuration of the run folder.
+        config: resolved configuration of the run.
         folder: the run folder. If it has a record already, new metrics are added and recomputed metrics are replaced.
         device: device of encoding and scoring.
     """
