@@ -57,16 +57,16 @@ Curve = list[tuple[int, float]]
 """Steps and distances."""
 
 
-def run(experiment: str, decay: Decay, seed: int, settings: list[str]) -> Path:
+def run(experiment: str, decay: Decay, seed: int, settings: list[str], out: Path) -> Path:
     """Train with a decay, unless that run exists, and return the run folder."""
     method, _, *variant = experiment.split("-")
     arguments = [
         f"--names.method={'-'.join([method, *variant, decay.name])}", f"--method.schedule.kind={decay.kind}",
         f"--seed={seed}", "--reference.source=", "--reference.metrics={}", *settings,
     ]  # fmt: skip
-    if ssl_bench(["bench", "--experiment", experiment, *arguments]) != 0:
+    if ssl_bench(["bench", "--experiment", experiment, *arguments, f"--out={out}"]) != 0:
         raise SystemExit("the run ended with an error")
-    return run_folder(to_dict(resolve([*stack(None, None, experiment), *arguments])))
+    return run_folder(to_dict(resolve([*stack(None, None, experiment), *arguments])), out)
 
 
 def curve(folder: Path) -> tuple[str, Curve]:
@@ -123,18 +123,17 @@ def main() -> None:
     parser.add_argument("--gamma", type=float, default=0.99)
     parser.add_argument("--seeds", type=int, default=1)
     parser.add_argument("--same_total", action="store_true", help="add decay per step with the total decay of EE")
-    parser.add_argument("--out", default="runs", help="folder of the run folders")
+    parser.add_argument("--out", type=Path, default=Path("runs"), help="folder of the run folders")
     parser.add_argument("--write", action="store_true")
     options, flags = parser.parse_known_args()
     if options.seeds < 1:
         parser.error(f"--seeds {options.seeds}: give 1 or more")
     settings = [
-        f"--method.schedule.gamma={options.gamma}", f"--out={options.out}", "--curve.every=1",
-        "--evaluation.protocols=[knn]", *flags,
+        f"--method.schedule.gamma={options.gamma}", "--curve.every=1", "--evaluation.protocols=[knn]", *flags,
     ]  # fmt: skip
     chosen = {name: decay for name, decay in DECAYS.items() if options.same_total or decay.kind != "exponential"}
     folders = {
-        name: [run(options.experiment, d, seed, settings) for seed in range(options.seeds)]
+        name: [run(options.experiment, d, seed, settings, options.out) for seed in range(options.seeds)]
         for name, d in chosen.items()
     }
     curves = {name: [curve(folder)[1] for folder in seeds] for name, seeds in folders.items()}

@@ -13,7 +13,7 @@ from pathlib import Path
 from ssl_bench.catalogue import config_names
 from ssl_bench.config.stack import choose, stack
 from ssl_bench.errors import RunError, UserError, did_you_mean
-from ssl_bench.runs.arguments import command_line
+from ssl_bench.runs.arguments import command_line, output_folder
 from ssl_bench.runs.checks import FEATURE_SUFFIXES, check_devices, check_epochs, check_feature_file, check_run_folder
 
 
@@ -66,14 +66,14 @@ def train(options: argparse.Namespace, rest: list[str], fit_only: bool) -> None:
         raise UserError("nothing to run: give --method and --data (see `ssl-bench list`), or --config FILE")
     given = vars(options)
     check_epochs(given["trainer.max_epochs"])
-    named = ("seed", "out", "trainer.max_epochs", "trainer.devices")
+    named = ("seed", "trainer.max_epochs", "trainer.devices")
     arguments = [*files, *(f"--{name}={given[name]}" for name in named if given[name] is not None), *rest]
     if key:
         print_help(key, arguments)
     else:
         from ssl_bench.runs.train import bench
 
-        bench(arguments, fit_only=fit_only)
+        bench(arguments, output_folder(options.out, rest), fit_only=fit_only)
 
 
 def evaluate(options: argparse.Namespace, rest: list[str]) -> None:
@@ -92,7 +92,7 @@ def evaluate(options: argparse.Namespace, rest: list[str]) -> None:
 
         from ssl_bench.runs.evaluate import evaluate_encoder
 
-        return evaluate_encoder(arguments, options.devices)
+        return evaluate_encoder(arguments, output_folder(options.out, rest), options.devices)
     check_flags(options, path)
     if path.suffix in FEATURE_SUFFIXES:
         check_feature_file(path)
@@ -101,7 +101,9 @@ def evaluate(options: argparse.Namespace, rest: list[str]) -> None:
 
         from ssl_bench.runs.evaluate import evaluate_file
 
-        return evaluate_file(path, options.labels, options.data, options.out or "runs", options.devices, rest)
+        return evaluate_file(
+            path, options.labels, options.data, output_folder(options.out, rest), options.devices, rest
+        )
     check_run_folder(path, rest)
     if key:
         return print_help(key, ["--config", str(path / "config.yaml"), *rest])
@@ -121,7 +123,7 @@ def encoder_arguments(options: argparse.Namespace) -> list[str]:
     if (encoder == "timm") != bool(model):
         raise UserError(f"no encoder named {options.encoder!r}: give timm/NAME with one of timm's names, or pixels")
     names = {"names.method": options.encoder.replace("/", "-"), "names.data": options.data.rpartition(".")[2]}
-    settings = names | {"out": options.out, "seed": options.seed, "method.model": model}
+    settings = names | {"seed": options.seed, "method.model": model}
     flags = [f"--{key}={value}" for key, value in settings.items() if value]
     return [*choose("data", options.data), *choose("encoder", encoder), *flags]
 

@@ -127,7 +127,7 @@ def test_command_scores_an_external_encoder(
 def test_command_resolves_to_a_configuration(command: str) -> None:
     options, rest = command_line().parse_known_args(as_ssl_bench(command))
     given = vars(options)
-    named = ("seed", "out", "trainer.max_epochs", "trainer.devices")
+    named = ("seed", "trainer.max_epochs", "trainer.devices")
     flags = [f"--{name}={given[name]}" for name in named if given[name] is not None]
     resolve([*stack(options.method, options.data, options.experiment), *flags, *rest])
 

@@ -17,14 +17,14 @@ def digest(value: object) -> str:
 def config_hash(config: dict[str, Any], *, seed: bool = True) -> str:
     """Hash of the settings that determine a run's result.
 
-    The keys ``out``, ``names`` and ``reference`` are excluded. The root of a data set is included as an absolute path.
+    The keys ``names`` and ``reference`` are excluded. The root of a data set is included as an absolute path.
     The keys ``curve``, ``data.fit_images`` and ``views.generated`` are included only if they are set.
 
     Args:
         config: a resolved configuration, see `ssl_bench.config.resolve.to_dict`.
         seed: whether to include the seed.
     """
-    left_out = {"out", "reference", "names"} | (set() if seed else {"seed"})
+    left_out = {"reference", "names"} | (set() if seed else {"seed"})
     left_out |= set() if config.get("curve", {}).get("every") else {"curve"}
     counted = {key: value for key, value in config.items() if key not in left_out}
     counted["views"] = {key: value for key, value in config["views"].items() if value or "generated" not in key}
@@ -64,6 +64,6 @@ def names(config: dict[str, Any]) -> tuple[str, str]:
     return method, data
 
 
-def run_folder(config: dict[str, Any]) -> Path:
+def run_folder(config: dict[str, Any], out: Path) -> Path:
     """Folder of a run, ``OUT/<method>-<data>-s<seed>-<hash>``. Each configuration has its own folder."""
-    return Path(config["out"]) / f"{'-'.join(names(config))}-s{config['seed']}-{config_hash(config)}"
+    return out / f"{'-'.join(names(config))}-s{config['seed']}-{config_hash(config)}"

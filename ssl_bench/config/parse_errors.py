@@ -21,7 +21,8 @@ def one_line(message: str, parser: ArgumentParser) -> str:
         name = (unknown[1] or unknown[2]).replace("init_args.", "")
         inner = re.match(r"\. Got value: Namespace\(class_path='([^']+)'", message[unknown.end() :])
         found = inner or re.search(r"class_path '([^']+)'", message)
-        known = _parameters(found[1]) if found else [a.dest for a in parser._actions if a.dest != "help"]
+        keys_of_all = [a.dest for a in parser._actions if a.dest != "help" and ("." in name or "." not in a.dest)]
+        known = _parameters(found[1]) if found else keys_of_all
         where = f"{keys}.{name}" if keys else name
         return f"no key {where!r}: {did_you_mean(name, dict.fromkeys(known))}"
     expected = re.findall(r"Expected a (.+?)(?:\. Got value.*)?$", message, re.MULTILINE)

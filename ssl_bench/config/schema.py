@@ -81,7 +81,6 @@ def make_parser() -> ArgumentParser:
     parser.add_argument("--config", action="config", help="configuration file; may be given several times")
     parser.add_argument("--names", type=Names, default=Names())
     parser.add_argument("--seed", type=int, default=0, help="seed of initialisation, order of images and views")
-    parser.add_argument("--out", type=str, default="runs", help="folder of the run folders")
     parser.add_argument("--channels_last", type=bool, default=False, help="channels-last memory layout of convolutions")
     parser.add_subclass_arguments(DataModule, "data", required=True)
     parser.add_class_arguments(Views, "views")

@@ -1,6 +1,7 @@
 """The commands of `ssl-bench` with their arguments and help texts."""
 
 import argparse
+import re
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
@@ -38,6 +39,31 @@ settings of the evaluation are flags, such as --evaluation.knn.k=[1,5]:
 For baselines and timm models, every key of the configuration is a flag."""
 
 
+RUN_FOLDER = re.compile(r"[^/]+-s-?\d+-[0-9a-f]{8}")
+"""Names of run folders, see `ssl_bench.config.identity.run_folder`."""
+
+
+def output_folder(out: Path | None, flags: list[str]) -> Path:
+    """Folder of the run folders: ``out``, else the folder that contains the run of ``--config RUN/config.yaml``.
+
+    Without both it is ``runs``. A recorded run is thus found from any working directory, also after it was moved.
+
+    Args:
+        out: value of ``--out``.
+        flags: the other flags; the last ``--config`` decides.
+    """
+    files = [
+        after if flag == "--config" else flag.removeprefix("--config=")
+        for flag, after in zip(flags, [*flags[1:], ""], strict=False)
+        if flag.partition("=")[0] == "--config"
+    ]
+    if out is None and files:
+        file = Path(files[-1]).resolve()
+        if file.name == "config.yaml" and RUN_FOLDER.fullmatch(file.parent.name):
+            return file.parent.parent
+    return out or Path("runs")
+
+
 def command_line() -> argparse.ArgumentParser:
     """The parser of the commands and their arguments; other flags are parsed with the configuration."""
     parser = argparse.ArgumentParser(
@@ -66,7 +92,12 @@ def command_line() -> argparse.ArgumentParser:
             "default METHOD-DATA if it exists",
         )
         command.add_argument("--seed", metavar="N", help="seed of initialisation, data order and views; default 0")
-        command.add_argument("--out", metavar="FOLDER", help="folder of the run folders; default runs")
+        command.add_argument(
+            "--out",
+            type=Path,
+            metavar="FOLDER",
+            help="folder of the run folders; default runs; for --config RUN/config.yaml, the folder that contains RUN",
+        )
         command.add_argument(
             "--epochs", dest="trainer.max_epochs", metavar="N", help="number of epochs; 0 scores the untrained encoder"
         )
@@ -76,7 +107,7 @@ def command_line() -> argparse.ArgumentParser:
     command.add_argument("--data", help="data set to score the encoder on; for a FILE, the name of the data set")
     command.add_argument("--labels", type=Path, metavar="FILE", help="labels of the features in a .npy file")
     command.add_argument("--seed", metavar="N", help="seed of an untrained encoder; default 0")
-    command.add_argument("--out", metavar="FOLDER", help="folder of the run folders; default runs")
+    command.add_argument("--out", type=Path, metavar="FOLDER", help="folder of the run folders; default runs")
     command.add_argument("--devices", metavar="N", default="auto", help="processes, one per device; default auto")
     text = "Make and inspect generated views; an interrupted command resumes"
     command = commands.add_parser("views", help=text, add_help=False)  # runs/views.py parses the other arguments

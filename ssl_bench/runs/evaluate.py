@@ -42,21 +42,22 @@ def evaluate_run(folder: Path, devices: str, flags: list[str]) -> None:
     config = yaml.safe_load((folder / "config.yaml").read_text(encoding="utf-8"))
     if "features" in config:
         labels = Path(config["labels"]) if config["labels"] else None
-        return evaluate_file(Path(config["features"]), labels, config["data"], str(folder.parent), devices, flags)
+        return evaluate_file(Path(config["features"]), labels, config["data"], folder.parent, devices, flags)
     recorded = ["--config", str(folder / "config.yaml")]
     score_encoder(resolve([*recorded, *flags]), to_dict(resolve(recorded)), folder, devices)
 
 
-def evaluate_encoder(arguments: list[str], devices: str) -> None:
+def evaluate_encoder(arguments: list[str], out: Path, devices: str) -> None:
     """Score a baseline or an external encoder.
 
     Args:
         arguments: configuration files and flags, in the order in which they are stacked.
+        out: folder of the run folders.
         devices: number of processes, or ``auto``.
     """
     config = resolve(arguments)
     resolved = to_dict(config)
-    folder = run_folder(resolved)
+    folder = run_folder(resolved, out)
     if getattr(rank_zero_only, "rank", 0) == 0:
         make_folder(folder, resolved)
     score_encoder(config, resolved, folder, devices)
@@ -93,7 +94,7 @@ def training_images(run: Run, on: device) -> Iterator[Tensor]:
         yield run.views.evaluation_input(batch.images.to(on, non_blocking=True))
 
 
-def evaluate_file(path: Path, labels: Path | None, data: str | None, out: str, devices: str, flags: list[str]) -> None:
+def evaluate_file(path: Path, labels: Path | None, data: str | None, out: Path, devices: str, flags: list[str]) -> None:
     """Score features in a file.
 
     Args:
@@ -122,7 +123,7 @@ def evaluate_file(path: Path, labels: Path | None, data: str | None, out: str, d
     }
     stamp = [(file.stat().st_size, file.stat().st_mtime_ns) for file in (path, labels) if file]
     hashed = digest([recorded["features"], recorded["labels"], stamp])
-    folder = Path(out) / f"{path.stem}-{recorded['data']}-{hashed}"
+    folder = out / f"{path.stem}-{recorded['data']}-{hashed}"
     if fabric.is_global_zero and not (folder / "config.yaml").is_file():
         make_folder(folder, recorded)
     fabric.barrier()

@@ -52,18 +52,19 @@ if not torch.cuda.is_available():
     os.environ.setdefault("CUDA_VISIBLE_DEVICES", "")
 
 
-def bench(arguments: list[str], fit_only: bool = False) -> None:
+def bench(arguments: list[str], out: Path, fit_only: bool = False) -> None:
     """Train, score and record a run, and print the table of its data set.
 
     A run that is already recorded is only printed; an interrupted run resumes from its last checkpoint.
 
     Args:
         arguments: configuration files and flags, in the order in which they are stacked.
+        out: folder of the run folders.
         fit_only: whether to train without scoring; the run folder is then printed instead of the table.
     """
     config = resolve(arguments)
     resolved = to_dict(config)
-    folder = run_folder(resolved)
+    folder = run_folder(resolved, out)
     first = getattr(rank_zero_only, "rank", 0) == 0  # from the environment of a launcher; there is no trainer yet
     if (folder / "metrics.json").is_file():
         if first:

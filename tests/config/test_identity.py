@@ -8,7 +8,7 @@ from tests.config.resolved import resolved
 
 def test_hash_tells_settings_apart_and_forgets_what_they_are_called() -> None:
     config = resolved()
-    assert config_hash(config) == config_hash(resolved(None, "--out=elsewhere", "--names.method=other"))
+    assert config_hash(config) == config_hash(resolved(None, "--names.method=other"))
     assert config_hash(config) != config_hash(resolved(None, "--data.root=/elsewhere"))
     assert config_hash(config) != config_hash(resolved(None, "--views.recipe=[normalize]"))
     assert config_hash(config) != config_hash(resolved(None, "--method.sigma2=0.3"))
@@ -17,8 +17,8 @@ def test_hash_tells_settings_apart_and_forgets_what_they_are_called() -> None:
 
 
 def test_run_folder_is_named_after_method_data_seed_and_hash() -> None:
-    config = resolved(None, "--seed=3", "--out=there")
-    assert run_folder(config) == Path("there") / f"simvae-digits-s3-{config_hash(config)}"
+    config = resolved(None, "--seed=3")
+    assert run_folder(config, Path("there")) == Path("there") / f"simvae-digits-s3-{config_hash(config)}"
 
 
 def test_a_variant_is_part_of_the_methods_name() -> None:

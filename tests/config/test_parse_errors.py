@@ -14,6 +14,7 @@ from tests.config.resolved import resolved
         (["--method.sigm2=1"], "no key 'method.sigm2': did you mean sigma2?"),
         (["--method.encoder.hiden=[1]"], "no key 'method.encoder.hiden': did you mean hidden?"),
         (["--data.rot=x"], "no key 'data.rot': did you mean root?"),
+        (["--out=x"], "no key 'out': known: channels_last, config, curve, data, "),
         (["--sed=1"], "no key 'sed': did you mean seed?"),
         (["--trainer.max_epoch=1"], "no key 'trainer.max_epoch': did you mean trainer.max_epochs"),
         (["--method.sigma2=x"], "method.sigma2 got 'x', expected float"),
@@ -31,6 +32,12 @@ def test_a_wrong_key_or_value_is_one_line_with_what_is_right(flags: list[str], m
         resolved(None, *flags)
     assert str(error.value).startswith(message)
     assert "\n" not in str(error.value)
+
+
+def test_a_file_cannot_say_where_runs_are_written(tmp_path: Path) -> None:
+    (tmp_path / "mine.yaml").write_text("out: elsewhere", encoding="utf-8")
+    with pytest.raises(UserError, match="no key 'out'"):
+        resolved(None, f"--config={tmp_path / 'mine.yaml'}")
 
 
 def test_a_typo_in_a_file_is_found_like_one_on_the_command_line(tmp_path: Path) -> None:
