@@ -15,6 +15,7 @@ from ssl_bench.config.stack import choose, stack
 from ssl_bench.errors import RunError, UserError, did_you_mean
 from ssl_bench.runs.arguments import command_line, output_folder
 from ssl_bench.runs.checks import FEATURE_SUFFIXES, check_devices, check_epochs, check_feature_file, check_run_folder
+from ssl_bench.termination import Terminated, report, sigterm
 
 
 def run(options: argparse.Namespace, rest: list[str]) -> int:
@@ -158,6 +159,7 @@ def print_help(key: str, arguments: list[str]) -> None:
     print_settings(key, arguments)
 
 
+@sigterm.handled()
 def main(argv: list[str] | None = None) -> int:
     """Run the command line; returns the exit code, 0 if it is done, 2 for a usage error, 1 for any other error."""
     if str(Path.cwd()) not in sys.path:  # makes classes in files of the working directory importable; the whole path,
@@ -174,10 +176,12 @@ def main(argv: list[str] | None = None) -> int:
         print(f"ssl-bench: {error}", file=sys.stderr)
         return 2 if isinstance(error, UserError) else 1
     except (KeyboardInterrupt, SystemExit) as interruption:  # Lightning turns the first into the second
-        terminated = type(interruption).__name__ == "SIGTERMException"  # Lightning's, a SystemExit without a code
-        if isinstance(interruption, SystemExit) and interruption.code in (None, 0) and not terminated:
+        if isinstance(interruption, SystemExit) and interruption.code in (None, 0):
             return 0
         print("ssl-bench: interrupted; the same command resumes from the last checkpoint", file=sys.stderr)
+        return 1
+    except Terminated as reason:
+        report(reason)
         return 1
     except BrokenPipeError:  # the program that reads the output, such as `head`, has ended
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())

@@ -4,6 +4,7 @@ from typing import Any
 
 import torch
 from lightning import Callback, LightningModule, Trainer
+from lightning.pytorch.utilities.exceptions import SIGTERMException
 from torch import Tensor
 
 from ssl_bench.distributed import all_reduce_min
@@ -41,6 +42,11 @@ class StopOnNonFinite(Callback):
         if not all_reduce_min(finite.int()):
             step, epoch = trainer.global_step, trainer.current_epoch
             raise RunError(f"non-finite weights at step {step} (epoch {epoch}); {self.advice(trainer)}")
+
+    def on_exception(self, trainer: Trainer, pl_module: LightningModule, exception: BaseException) -> None:
+        """Check outputs and weights before the checkpoint of a run that is stopped by SIGTERM."""
+        if isinstance(exception, SIGTERMException):
+            self.on_train_epoch_end(trainer, pl_module)
 
     def check(self, trainer: Trainer) -> None:
         """Raise an error on every rank if any rank has a non-finite output; the message contains the first one."""

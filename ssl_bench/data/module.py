@@ -10,6 +10,7 @@ from torch import Tensor
 from torch.utils.data import DataLoader
 
 from ssl_bench.data.contents import DatasetContents, ImageSet, LazyImages
+from ssl_bench.data.loader import TrainingLoader
 from ssl_bench.data.locate import data_root
 from ssl_bench.data.sampler import BatchSampler
 from ssl_bench.data.splits import SPLIT_SEED, split_rows
@@ -156,7 +157,7 @@ class DataModule(LightningDataModule, ABC):
     def _loader(self, images: ImageSet, indices: BatchSampler | tuple[Tensor, ...]) -> DataLoader[Batch]:
         on_host = images.device.type == "cpu"
         workers = self.num_workers if on_host else 0
-        return DataLoader(
+        return (TrainingLoader if isinstance(indices, BatchSampler) else DataLoader)(
             images,
             sampler=indices,
             batch_size=None,

@@ -56,17 +56,19 @@ class BatchSampler(DistributedSampler[Tensor]):
         self.batch_size = min(batch_size, self.size // world)
         self.steps = self.size // (world * self.batch_size)
         self.device = device
+        self.start = 0
+        """Number of batches that the next iteration skips; they still count in the length."""
 
     def __len__(self) -> int:
         """Number of steps of an epoch, the same in every process."""
         return self.steps
 
     def __iter__(self) -> Iterator[Tensor]:
-        """Yield ``len(self)`` int64 tensors ``(batch_size,)``."""
+        """Yield int64 tensors ``(batch_size,)``, ``len(self)`` of them unless `start` is set."""
         # Not seed + epoch: consecutive seeds would then share the orders of all epochs but one.
         mixed = random.Random(f"{self.seed},{self.epoch}").getrandbits(32)
         order = torch.randperm(self.size, generator=torch.Generator().manual_seed(mixed))
         order = order[: self.steps * self.num_replicas * self.batch_size]
         order = order if self.subset is None else self.subset[order]
         part = order.view(self.steps, self.num_replicas, self.batch_size)[:, self.rank]
-        yield from part.to(self.device).unbind()
+        yield from part[self.start :].to(self.device).unbind()

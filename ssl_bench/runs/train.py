@@ -14,6 +14,7 @@ from lightning import Trainer, seed_everything
 from lightning.pytorch.callbacks import Callback, ModelCheckpoint, RichProgressBar
 from lightning.pytorch.loggers import CSVLogger, Logger, WandbLogger
 from lightning.pytorch.utilities import rank_zero_only
+from lightning.pytorch.utilities.exceptions import SIGTERMException
 
 from ssl_bench.callbacks.finite import StopOnNonFinite
 from ssl_bench.callbacks.generation_curve import GenerationCurve
@@ -21,6 +22,7 @@ from ssl_bench.callbacks.progress import EpochLine
 from ssl_bench.callbacks.samples import SampleGrid
 from ssl_bench.callbacks.seeding import EpochSeed
 from ssl_bench.callbacks.stopwatch import Stopwatch
+from ssl_bench.callbacks.termination import StopOnSignal
 from ssl_bench.config.identity import names, run_folder
 from ssl_bench.config.resolve import build, resolve, to_dict
 from ssl_bench.config.schema import Run
@@ -34,6 +36,7 @@ from ssl_bench.results.record import Record
 from ssl_bench.results.table import read_records
 from ssl_bench.runs import tracking
 from ssl_bench.runs.score import score
+from ssl_bench.termination import Terminated
 
 for module in ("lightning.pytorch.utilities.rank_zero", "lightning.fabric.utilities.rank_zero"):
     logging.getLogger(module).setLevel(logging.WARNING)  # device lists and advertisements
@@ -106,6 +109,7 @@ def fit(run: Run, config: Namespace, folder: Path) -> Trainer:
 
     Raises:
         UserError: the method has manual optimization, and the trainer is set to clip or accumulate gradients.
+        Terminated: a process received SIGTERM; the checkpoint is of the last step.
     """
     if not run.method.automatic_optimization:
         for key, usual in {"gradient_clip_val": None, "accumulate_grad_batches": 1}.items():
@@ -118,6 +122,7 @@ def fit(run: Run, config: Namespace, folder: Path) -> Trainer:
     run.method.views = run.views
     if config.channels_last:
         run.method.to(memory_format=torch.channels_last)
+    last = folder / "checkpoints" / "last.ckpt"
     checkpoint = ModelCheckpoint(folder / "checkpoints", filename="last", enable_version_counter=False)
     callbacks: list[Callback] = [RichProgressBar() if sys.stdout.isatty() else EpochLine(), SampleGrid(folder)]
     if run.curve.every:
@@ -131,6 +136,7 @@ def fit(run: Run, config: Namespace, folder: Path) -> Trainer:
             EpochSeed(config.seed),
             StopOnNonFinite(),
             *callbacks,
+            StopOnSignal(last),
             checkpoint,
         ],
         enable_progress_bar=sys.stdout.isatty(),
@@ -138,8 +144,10 @@ def fit(run: Run, config: Namespace, folder: Path) -> Trainer:
         use_distributed_sampler=False,
         num_sanity_val_steps=0,
     )
-    last = folder / "checkpoints" / "last.ckpt"
-    trainer.fit(run.method, datamodule=run.data, ckpt_path=last if last.is_file() else None, weights_only=True)
+    try:
+        trainer.fit(run.method, datamodule=run.data, ckpt_path=last if last.is_file() else None, weights_only=True)
+    except SIGTERMException as stopped:
+        raise Terminated(trainer.global_step) from stopped
     if trainer.max_epochs == 0:  # the untrained encoder
         trainer.save_checkpoint(last, weights_only=False)
     return trainer

@@ -3,10 +3,12 @@
 import copy
 import importlib
 import math
+import os
+import signal
 from collections.abc import Callable
 from functools import partial
 from pathlib import Path
-from typing import cast
+from typing import Any, cast
 
 import pytest
 import torch
@@ -29,6 +31,7 @@ from ssl_bench.methods.structural_gan import StructuralGAN
 from ssl_bench.methods.stylegan2 import StyleGAN2
 from ssl_bench.methods.vae import VAE
 from ssl_bench.methods.viewmaker import ViewMaker
+from ssl_bench.termination import Terminated
 from tests.generators import generator_checkpoint
 from tests.ranks import Ranks
 
@@ -175,28 +178,47 @@ def test_samples_and_reconstructions_are_images(run: Run) -> None:
         assert run.method.reconstruct(x).shape == x.shape
 
 
-@pytest.mark.parametrize("name", METHODS)
-def test_a_resumed_run_equals_the_uninterrupted_one(name: str, tmp_path: Path) -> None:
+def trained_weights(name: str, folder: Path, sessions: list[int], terminated: int = 0) -> dict[str, torch.Tensor]:
+    """Weights of the checkpoint after sessions of that many epochs; SIGTERM comes in that step of the first session."""
     from ssl_bench.runs.train import fit, make_folder
 
-    weights = []
-    for folder, sessions in {"once": [2], "resumed": [1, 2]}.items():
-        for epochs in sessions:
-            torch.manual_seed(0)
-            config = resolve(
-                [*stack(name, "digits", None), *tiny_flags(name), *FEW_STEPS, f"--trainer.max_epochs={epochs}"]
-            )
-            make_folder(tmp_path / folder, {})
-            torch.manual_seed(0)
-            run = build(config)
-            torch.manual_seed(99 * epochs)  # whatever happened before: it must not matter
-            if folder == "resumed" and epochs == 2:
-                for parameter in run.method.parameters():
-                    nn.init.zeros_(parameter)
-            fit(run, config, tmp_path / folder)
-        weights.append(load_method(tmp_path / folder).state_dict())
-    for key, value in weights[0].items():
-        assert torch.equal(value, weights[1][key]), key
+    make_folder(folder, {})
+    for session, epochs in enumerate(sessions):
+        config = resolve(
+            [*stack(name, "digits", None), *tiny_flags(name), *FEW_STEPS, f"--trainer.max_epochs={epochs}"]
+        )
+        torch.manual_seed(0)
+        run = build(config)
+        torch.manual_seed(99 + session)  # whatever happened before: it must not matter
+        if session:
+            for parameter in run.method.parameters():
+                nn.init.zeros_(parameter)
+        if terminated and not session:
+            step = run.method.training_step
+
+            def signalled(
+                batch: Batch, batch_idx: int, method: Method = run.method, step: Callable[..., Any] = step
+            ) -> Any:
+                if method.global_step == terminated - 1:
+                    os.kill(os.getpid(), signal.SIGTERM)
+                return step(batch, batch_idx)
+
+            run.method.training_step = signalled  # type: ignore[method-assign]
+            with pytest.raises(Terminated, match=f"resumes from step {terminated}"):
+                fit(run, config, folder)
+        else:
+            fit(run, config, folder)
+    return load_method(folder).state_dict()
+
+
+@pytest.mark.parametrize("name", METHODS)
+def test_a_resumed_run_equals_the_uninterrupted_one(name: str, tmp_path: Path) -> None:
+    once = trained_weights(name, tmp_path / "once", [2])
+    after_an_epoch = trained_weights(name, tmp_path / "resumed", [1, 2])
+    in_mid_epoch = trained_weights(name, tmp_path / "terminated", [2, 2], terminated=5)
+    for key, value in once.items():
+        assert torch.equal(value, after_an_epoch[key]), key
+        assert torch.equal(value, in_mid_epoch[key]), f"{key}, after SIGTERM in the middle of an epoch"
 
 
 def without_noise(rank: int = 0, size: int = 1) -> pytest.MonkeyPatch:
