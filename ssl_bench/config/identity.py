@@ -8,6 +8,14 @@ from typing import Any
 import torch
 from torch import nn
 
+from ssl_bench.config.locations import without_locations
+from ssl_bench.config.names import check_name
+
+SAME_RESULT = {"devices", "num_nodes", "accelerator", "log_every_n_steps", "detect_anomaly"}
+"""Trainer arguments that do not change the result, except by the number of processes, which `global_batch` contains."""
+PRECISIONS = {"None": "32-true", "16": "16-mixed", "bf16": "bf16-mixed", "32": "32-true", "64": "64-true"}
+"""Lightning's short names of precisions."""
+
 
 def digest(value: object) -> str:
     """First eight hexadecimal digits of the SHA-256 of a JSON value; the order of keys does not matter."""
@@ -17,8 +25,10 @@ def digest(value: object) -> str:
 def config_hash(config: dict[str, Any], *, seed: bool = True) -> str:
     """Hash of the settings that determine a run's result.
 
-    The keys ``names`` and ``reference`` are excluded. The root of a data set is included as an absolute path.
-    The keys ``curve``, ``data.fit_images`` and ``views.generated`` are included only if they are set.
+    The keys ``names`` and ``reference`` are excluded, and so is what does not change the result: `SAME_RESULT`, the
+    number of loader processes, and locations of files (see `without_locations`). The batch size and the number of
+    processes are included as their product. The keys ``curve``, ``data.fit_images`` and ``views.generated`` are
+    included only if they are set.
 
     Args:
         config: a resolved configuration, see `ssl_bench.config.resolve.to_dict`.
@@ -28,24 +38,43 @@ def config_hash(config: dict[str, Any], *, seed: bool = True) -> str:
     left_out |= set() if config.get("curve", {}).get("every") else {"curve"}
     counted = {key: value for key, value in config.items() if key not in left_out}
     counted["views"] = {key: value for key, value in config["views"].items() if value or "generated" not in key}
-    arguments = dict(config["data"].get("init_args", {}))
-    if arguments.get("root"):
-        arguments["root"] = str(Path(arguments["root"]).resolve())
-    if not arguments.get("fit_images"):
-        arguments.pop("fit_images", None)
+    trainer = {key: value for key, value in config["trainer"].items() if key not in SAME_RESULT}
+    trainer["precision"] = PRECISIONS.get(str(trainer["precision"]), trainer["precision"])
+    if str(trainer["strategy"]).startswith("ddp"):
+        trainer["strategy"] = "auto"  # which is ddp if there are several processes
+    counted["trainer"] = trainer
     if "init_args" in config["data"]:
+        arguments = {**config["data"]["init_args"], "batch_size": global_batch(config)}
+        if not arguments.get("fit_images"):
+            arguments.pop("fit_images", None)
         counted["data"] = {**config["data"], "init_args": arguments}
-    return digest(counted)
+    return digest(without_locations(counted))
+
+
+def world_size(config: dict[str, Any]) -> int:
+    """Number of processes of training."""
+    size: int = config["trainer"]["devices"] * config["trainer"]["num_nodes"]
+    return size
+
+
+def global_batch(config: dict[str, Any]) -> int | None:
+    """Number of images of all processes in a training step; None if the data set has no batch size."""
+    batch: int | None = config["data"].get("init_args", {}).get("batch_size")
+    return batch and batch * world_size(config)
 
 
 def data_hash(config: dict[str, Any]) -> str:
-    """Hash of what determines the images in evaluation: the data set, its root and the recipe of the views."""
+    """Hash of what determines the images in evaluation: the data set, its root and the recipe of the views.
+
+    The root is included because the hash names caches that all runs on this machine share.
+    """
     return digest([config["data"], config["views"]["recipe"]])
 
 
 def encoder_hash(method: nn.Module, config: dict[str, Any]) -> str:
     """SHA-256 of weights, data, views and precision. Encoders with equal hashes have equal features."""
-    sha = hashlib.sha256(json.dumps([config["data"], config["views"], config["trainer"]["precision"]]).encode())
+    settings = without_locations([config["data"], config["views"], config["trainer"]["precision"]])
+    sha = hashlib.sha256(json.dumps(settings).encode())
     for name, tensor in method.state_dict().items():
         sha.update(name.encode() + tensor.detach().cpu().contiguous().flatten().view(torch.uint8).numpy().tobytes())
     return sha.hexdigest()
@@ -57,13 +86,22 @@ def settings_hash(protocol: object) -> str:
 
 
 def names(config: dict[str, Any]) -> tuple[str, str]:
-    """Names of the method (with its variant) and of the data set, as in the run folder, in tables and in wandb."""
+    """Names of the method (with its variant) and of the data set, as in the run folder, in tables and in wandb.
+
+    Raises:
+        UserError: see `check_name`.
+    """
     method, data = (
-        config["names"][kind] or config[kind]["class_path"].rpartition(".")[2] for kind in ("method", "data")
+        check_name(f"names.{kind}", config["names"][kind] or config[kind]["class_path"].rpartition(".")[2])
+        for kind in ("method", "data")
     )
     return method, data
 
 
 def run_folder(config: dict[str, Any], out: Path) -> Path:
-    """Folder of a run, ``OUT/<method>-<data>-s<seed>-<hash>``. Each configuration has its own folder."""
+    """Folder of a run, ``OUT/<method>-<data>-s<seed>-<hash>``. Each configuration has its own folder.
+
+    Raises:
+        UserError: see `check_name`; the folder is therefore always directly in ``out``.
+    """
     return out / f"{'-'.join(names(config))}-s{config['seed']}-{config_hash(config)}"

@@ -1,10 +1,13 @@
 """Resolve files and flags to a configuration, and build the objects of a configuration."""
 
+import re
 from typing import Any
 
+import torch
 import yaml
 from jsonargparse import ArgumentError, Namespace
 
+from ssl_bench.config.locations import with_absolute_locations
 from ssl_bench.config.parse_errors import one_line
 from ssl_bench.config.schema import Run, make_parser
 from ssl_bench.data.recipes import read_recipe
@@ -29,14 +32,43 @@ def resolve(arguments: list[str]) -> Namespace:
 def to_dict(config: Namespace) -> dict[str, Any]:
     """A configuration as dicts, lists and scalars, for YAML and JSON.
 
-    Names of recipes are replaced by the steps. Values that are linked to other values are omitted.
+    Names of recipes are replaced by the steps. Values that are linked to other values are omitted. Locations of files
+    are absolute, and ``trainer.devices`` is a number, so that a recorded configuration means the same in another
+    working directory and on another machine.
+
+    Raises:
+        UserError: ``trainer.devices`` is not valid.
     """
     text = make_parser().dump(config, skip_link_targets=True, skip_unset=False, skip_validation=True)
     resolved: dict[str, Any] = yaml.safe_load(text)
     for key, recipe in resolved["views"].items():
         if "recipe" in key and recipe is not None:
             resolved["views"][key] = read_recipe(recipe)
-    return resolved
+    resolved["trainer"]["devices"] = num_devices(
+        **{key: resolved["trainer"][key] for key in ("devices", "accelerator")}
+    )
+    located: dict[str, Any] = with_absolute_locations(resolved)
+    return located
+
+
+def num_devices(devices: object, accelerator: str) -> int:
+    """Number of devices of one machine that Lightning's Trainer uses.
+
+    Args:
+        devices: a number, indices of GPUs, or ``auto`` or -1 for all.
+        accelerator: name of an accelerator; of ``auto`` and ``gpu``, GPUs are counted if there are any.
+
+    Raises:
+        UserError: `devices` is none of these.
+    """
+    if isinstance(devices, list) and devices:
+        return len(devices)
+    text = str(devices)
+    if text in ("auto", "-1"):
+        return torch.cuda.device_count() if accelerator != "cpu" and torch.cuda.is_available() else 1
+    if re.fullmatch(r"\d+(,\d+)*,?", text) and text != "0":
+        return len(text.removesuffix(",").split(",")) if "," in text else int(text)
+    raise UserError(f"trainer.devices must be a number of devices, indices such as 0,1 or auto, got {text!r}")
 
 
 def build(config: Namespace) -> Run:

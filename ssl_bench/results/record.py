@@ -30,6 +30,8 @@ class Record:
         commit: commit of the checkout at the start, with ``-dirty`` if it had changes; None outside a checkout.
         command: the command line.
         device: name of the GPU, or ``cpu``.
+        world_size: number of processes of training.
+        global_batch: number of images of all processes in a training step; None without training.
         schema: version of this format.
         date: date of the run, ISO 8601.
         versions: versions of packages.
@@ -54,6 +56,8 @@ class Record:
     commit: str | None
     command: str
     device: str
+    world_size: int = 1
+    global_batch: int | None = None
     schema: int = SCHEMA
     date: str = field(default_factory=lambda: datetime.date.today().isoformat())
     versions: dict[str, str] = field(default_factory=lambda: {name: version(name) for name in PACKAGES})

@@ -11,7 +11,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from ssl_bench.config.identity import config_hash, encoder_hash, names
+from ssl_bench.config.identity import config_hash, encoder_hash, global_batch, names, world_size
 from ssl_bench.config.schema import Run
 from ssl_bench.data.recipes import read_recipe
 from ssl_bench.data.views import Views
@@ -132,6 +132,8 @@ def score(run: Run, config: dict[str, Any], folder: Path, device: torch.device) 
             commit=commit(),
             command=command(),
             device=device_name(device),
+            world_size=world_size(config),
+            global_batch=global_batch(config) if epochs else None,
             reference=config["reference"],
         )
         record = write_record(record, result, encoder, seconds)

@@ -17,6 +17,7 @@ import yaml
 from ssl_bench.config.resolve import resolve, to_dict
 from ssl_bench.config.stack import experiment_names, inherited_files, stack
 from ssl_bench.config.tables import read_row
+from ssl_bench.data.locate import data_root
 
 Settings = dict[str, Any]
 
@@ -45,7 +46,13 @@ def resolved_settings(experiment: str) -> Settings:
     optimizer["init_args"] = {key: value for key, value in optimizer["init_args"].items() if key in OPTIMIZER}
     if not config["reference"]["source"]:
         del config["reference"]
-    return dict(flatten(config))
+    return {key: relative(value) if key.endswith(".root") else value for key, value in flatten(config)}
+
+
+def relative(root: str) -> str | None:
+    """The root of a data set without the working directory; None for the default."""
+    path = Path(root)
+    return None if path == data_root(None).absolute() else str(path.relative_to(Path.cwd()))
 
 
 def flatten(value: Any, prefix: str = "") -> Iterator[tuple[str, Any]]:

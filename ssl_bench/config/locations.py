@@ -1,0 +1,48 @@
+"""Locations of files in a configuration: where the data, generated views and weights of a run are."""
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+from ssl_bench.data.locate import data_root
+
+READING = {"root", "num_workers"}
+"""Arguments of data sets that do not change the images."""
+INPUTS = {"folder", "codes", "run", "generator", "rosinality", "weights"}
+"""Arguments that are paths of what a run reads, besides the ``root`` of data sets."""
+
+
+def with_absolute_locations(config: Any) -> Any:
+    """A configuration with absolute paths. Paths that do not exist are unchanged, except the root of a data set."""
+
+    def absolute(key: str, value: Any) -> Any:
+        if key == "root":
+            return str(data_root(value).absolute())
+        if key in INPUTS and isinstance(value, str) and (path := Path(value).expanduser()).exists():
+            return str(path.absolute())
+        return value
+
+    return _replace(config, absolute)
+
+
+def without_locations(config: Any) -> Any:
+    """A configuration that does not depend on where files are and how fast they are read, for hashes.
+
+    The root of a data set and the number of its loader processes are replaced by null, other paths by the name of the
+    folder or file. The path of a checkpoint in a run folder is replaced by the name of the run folder.
+    """
+
+    def name(key: str, value: Any) -> Any:
+        if key in INPUTS and isinstance(value, str):
+            *above, last = Path(value).parts or ("",)
+            return above[-2] if last == "last.ckpt" and len(above) > 1 else last
+        return None if key in READING else value
+
+    return _replace(config, name)
+
+
+def _replace(value: Any, new: Callable[[str, Any], Any], key: str = "") -> Any:
+    """Replace the leaves of nested dicts and lists, given their keys."""
+    if isinstance(value, dict):
+        return {name: _replace(item, new, name) for name, item in value.items()}
+    return [_replace(item, new) for item in value] if isinstance(value, list) else new(key, value)
