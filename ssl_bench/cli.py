@@ -4,12 +4,17 @@ Importing torch and Lightning takes seconds. Each command therefore imports modu
 checked, so that `--help`, `list`, `table` and most usage errors take no noticeable time.
 """
 
+import sys
+
+if __name__ == "__main__" and not sys.flags.safe_path:
+    del sys.path[0]  # `python -m` puts the working directory first, where a file yaml.py would be run
+
 import argparse
 import os
 import re
-import sys
 from pathlib import Path
 
+from ssl_bench import trust
 from ssl_bench.catalogue import config_names
 from ssl_bench.config.stack import choose, stack
 from ssl_bench.errors import RunError, UserError, did_you_mean
@@ -20,6 +25,7 @@ from ssl_bench.termination import Terminated, report, sigterm
 
 def run(options: argparse.Namespace, rest: list[str]) -> int:
     """Carry out one command."""
+    trust.start(getattr(options, "trust", ()))
     match options.command:
         case "list":
             from ssl_bench.runs.listing import print_names
@@ -162,8 +168,6 @@ def print_help(key: str, arguments: list[str]) -> None:
 @sigterm.handled()
 def main(argv: list[str] | None = None) -> int:
     """Run the command line; returns the exit code, 0 if it is done, 2 for a usage error, 1 for any other error."""
-    if str(Path.cwd()) not in sys.path:  # makes classes in files of the working directory importable; the whole path,
-        sys.path.insert(0, str(Path.cwd()))  # since jsonargparse parses a --config in the folder of that file
     parser = command_line()
     options, rest = parser.parse_known_args(argv)
     if rest and options.command in ("list", "table"):

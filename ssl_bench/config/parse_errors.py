@@ -1,12 +1,12 @@
 """jsonargparse's parse errors, shortened to one line with the nearest valid names."""
 
-import importlib
 import inspect
 import re
 
 from jsonargparse import ArgumentParser
 
 from ssl_bench.errors import did_you_mean
+from ssl_bench.trust import allowed, import_class, refused
 
 
 def one_line(message: str, parser: ArgumentParser) -> str:
@@ -17,12 +17,14 @@ def one_line(message: str, parser: ArgumentParser) -> str:
         parser: the parser that raised the error.
     """
     keys = ".".join(re.findall(r'Parser key "([^"]+)"', message)).replace("init_args.", "")
+    if denied := refused(message):
+        return f"{keys or 'the configuration'} {denied}"
     if unknown := re.search(r"Option '([^']+)' is not accepted|unrecognized arguments: --([^\s=]+)", message):
         name = (unknown[1] or unknown[2]).replace("init_args.", "")
         inner = re.match(r"\. Got value: Namespace\(class_path='([^']+)'", message[unknown.end() :])
         found = inner or re.search(r"class_path '([^']+)'", message)
         keys_of_all = [a.dest for a in parser._actions if a.dest != "help" and ("." in name or "." not in a.dest)]
-        known = _parameters(found[1]) if found else keys_of_all
+        known = _parameters(found[1]) if found and allowed(found[1]) else keys_of_all
         where = f"{keys}.{name}" if keys else name
         return f"no key {where!r}: {did_you_mean(name, dict.fromkeys(known))}"
     expected = re.findall(r"Expected a (.+?)(?:\. Got value.*)?$", message, re.MULTILINE)
@@ -41,7 +43,6 @@ def one_line(message: str, parser: ArgumentParser) -> str:
 
 def _parameters(class_path: str) -> list[str]:
     """Names of the parameters of a class and of its bases, to which ``**kwargs`` are passed."""
-    module, _, attribute = class_path.rpartition(".")
-    bases = getattr(importlib.import_module(module), attribute).__mro__
+    bases = import_class(class_path).__mro__
     names = [name for base in bases for name in inspect.signature(base.__init__).parameters]
     return [name for name in names if name not in ("self", "args", "kwargs")]

@@ -12,18 +12,21 @@ from ssl_bench.config.parse_errors import one_line
 from ssl_bench.config.schema import Run, make_parser
 from ssl_bench.data.recipes import read_recipe
 from ssl_bench.errors import UserError
+from ssl_bench.trust import name_classes, refused
 
 
 def resolve(arguments: list[str]) -> Namespace:
-    """Parse a stack of files and flags.
+    """Parse a stack of files and flags. Classes that flags name are trusted, those that files name are not.
 
     Raises:
-        UserError: a key or value does not fit the schema. The message is one line with the nearest valid names.
+        UserError: a key or value does not fit the schema, or a file names a class that is not trusted. The message is
+            one line with the nearest valid names.
     """
+    name_classes(arguments)
     parser = make_parser()
     try:
         config = parser.parse_args(arguments)
-    except ArgumentError as error:
+    except (ArgumentError, ImportError) as error:
         raise UserError(one_line(str(error), parser)) from error
     del config["config"]
     return config
@@ -80,6 +83,8 @@ def build(config: Namespace) -> Run:
     try:
         objects = make_parser().instantiate(config)
     except (ValueError, ArgumentError) as error:
+        if denied := refused(str(error)):
+            raise UserError(f"the configuration {denied}") from error
         innermost = str(error).rpartition("Errors:")[2].strip().removeprefix("- ")
         raise UserError(innermost.split("\n")[0]) from error
     chosen = to_dict(config)["method"]

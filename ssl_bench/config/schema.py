@@ -16,6 +16,7 @@ from ssl_bench.data.module import DataModule
 from ssl_bench.data.views import Views
 from ssl_bench.methods.base import Method
 from ssl_bench.ranges import Interval, NonNegativeInt, check_ranges
+from ssl_bench.trust import enforce
 
 EVALUATION = "ssl_bench.evaluation.suite:Evaluation"
 """The evaluator, by import path, because `ssl_bench.evaluation` imports `ssl_bench.config`."""
@@ -77,6 +78,7 @@ class Curve:
 
 def make_parser() -> ArgumentParser:
     """The parser of a run's configuration."""
+    enforce()
     parser = ArgumentParser(prog="ssl-bench bench", exit_on_error=False, allow_abbrev=False)
     parser.add_argument("--config", action="config", help="configuration file; may be given several times")
     parser.add_argument("--names", type=Names, default=Names())

@@ -7,6 +7,7 @@ from pathlib import Path
 from ssl_bench.catalogue import config_file, config_names, config_path
 from ssl_bench.config.tables import read_row, row_names
 from ssl_bench.errors import UserError, did_you_mean
+from ssl_bench.trust import name_classes
 
 NO_REFERENCE = ["--reference.source=", "--reference.metrics={}"]
 """Arguments that remove the reference of earlier files, because a paper's results belong to one experiment."""
@@ -95,6 +96,7 @@ def choose(kind: str, name: str) -> list[str]:
     module, _, attribute = path.rpartition(".")
     if not module:
         raise UserError(f"no {kind} named {name!r}: {did_you_mean(name, [*known, *installed])}")
+    name_classes([path])
     try:
         getattr(importlib.import_module(module), attribute)
     except (ImportError, AttributeError) as error:

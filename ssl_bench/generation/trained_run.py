@@ -17,6 +17,7 @@ from ssl_bench.methods.base import Method
 from ssl_bench.methods.checkpoint import load_method
 from ssl_bench.methods.inversion import InDomainInversion
 from ssl_bench.methods.stylegan2 import StyleGAN2
+from ssl_bench.trust import enforce, refused
 
 CodeGenerator = StyleGAN2 | InDomainInversion
 """Methods with ``synthesize``, ``mean_code``, ``n_latent``, ``style_dim`` and ``image_shape``."""
@@ -59,6 +60,7 @@ def load_run(folder: Path, device: torch.device) -> TrainedRun:
     """
     config = read_config(folder)
     method = load_method(folder).requires_grad_(False).to(device)
+    enforce()
     parser = ArgumentParser(exit_on_error=False)
     parser.add_subclass_arguments(DataModule, "data", required=True)
     parser.add_class_arguments(Views, "views")
@@ -67,6 +69,8 @@ def load_run(folder: Path, device: torch.device) -> TrainedRun:
     try:
         built = parser.instantiate(parser.parse_object({name: config[name] for name in ("data", "views")}))
     except (ArgumentError, ValueError) as error:
+        if denied := refused(str(error)):
+            raise UserError(f"{folder / 'config.yaml'} {denied}") from error
         raise UserError(f"{folder}: its data or views cannot be built: {' '.join(str(error).split())}") from error
     built.data.setup()
     return TrainedRun(built.data, built.views, method, encoder_hash(method, config), names(config)[1])

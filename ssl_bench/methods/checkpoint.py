@@ -4,17 +4,28 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from jsonargparse import ArgumentParser
+from jsonargparse import ArgumentError, ArgumentParser
 
 from ssl_bench.errors import UserError
 from ssl_bench.methods.base import Method
+from ssl_bench.trust import enforce, refused
 
 
 def build_method(config: dict[str, Any]) -> Method:
-    """Build a method from the class path and arguments that a checkpoint stores; weights are not loaded."""
+    """Build a method from the class path and arguments that a checkpoint stores; weights are not loaded.
+
+    Raises:
+        UserError: the checkpoint names a class that is not trusted.
+    """
+    enforce()
     parser = ArgumentParser(exit_on_error=False)
     parser.add_subclass_arguments(Method, "method", required=True)
-    method: Method = parser.instantiate(parser.parse_object({"method": config})).method
+    try:
+        method: Method = parser.instantiate(parser.parse_object({"method": config})).method
+    except (ArgumentError, ValueError) as error:
+        if denied := refused(str(error)):
+            raise UserError(f"the checkpoint {denied}") from error
+        raise
     method.config = config
     return method
 

@@ -20,6 +20,8 @@ all keys with their values, as YAML:
 rerun a recorded run:
   ssl-bench bench --config runs/RUN/config.yaml"""
 
+TRUST = "folder of modules whose classes files may name, beside those of ssl_bench; may be given several times"
+
 
 SCORING = """ENCODER is a run, a baseline, a timm model or a file of features:
   ssl-bench evaluate runs/RUN                      score the last checkpoint
@@ -78,6 +80,9 @@ def command_line() -> argparse.ArgumentParser:
         command.add_argument("--debug", action="store_true", help="print tracebacks of errors")
         return command
 
+    def add_trust(command: argparse.ArgumentParser) -> None:
+        command.add_argument("--trust", action="append", default=[], metavar="FOLDER", help=TRUST)
+
     for name, text in {
         "bench": "Train, score and record a run; print the table of its data set",
         "fit": "Train only; print the run folder",
@@ -102,6 +107,7 @@ def command_line() -> argparse.ArgumentParser:
             "--epochs", dest="trainer.max_epochs", metavar="N", help="number of epochs; 0 scores the untrained encoder"
         )
         command.add_argument("--devices", dest="trainer.devices", metavar="N", help="devices per node, or auto")
+        add_trust(command)
     command = add("evaluate", "Score an encoder or features without training", epilog=SCORING, allow_abbrev=False)
     command.add_argument("encoder", nargs="?", metavar="ENCODER", help="encoder or features to score; see below")
     command.add_argument("--data", help="data set to score the encoder on; for a FILE, the name of the data set")
@@ -109,9 +115,11 @@ def command_line() -> argparse.ArgumentParser:
     command.add_argument("--seed", metavar="N", help="seed of an untrained encoder; default 0")
     command.add_argument("--out", type=Path, metavar="FOLDER", help="folder of the run folders; default runs")
     command.add_argument("--devices", metavar="N", default="auto", help="processes, one per device; default auto")
+    add_trust(command)
     text = "Make and inspect generated views; an interrupted command resumes"
     command = commands.add_parser("views", help=text, add_help=False)  # runs/views.py parses the other arguments
     command.add_argument("--debug", action="store_true")
+    add_trust(command)
     command = add("list", "List methods, encoders, data sets, protocols, views, experiments and tables")
     command.add_argument(
         "word", nargs="?", metavar="WORD", help="a section such as experiments, or part of a name or description"

@@ -27,6 +27,7 @@ from ssl_bench.runs.checks import check_feature_file
 from ssl_bench.runs.launch import launch
 from ssl_bench.runs.score import command, device_name, score, write_record
 from ssl_bench.runs.train import make_folder, print_result
+from ssl_bench.trust import enforce
 
 BATCH_SIZE = 1024
 
@@ -105,12 +106,13 @@ def evaluate_file(path: Path, labels: Path | None, data: str | None, out: Path, 
         devices: number of processes, or ``auto``.
         flags: settings of the evaluation.
     """
+    enforce()
     parser = ArgumentParser(prog="ssl-bench evaluate", exit_on_error=False, allow_abbrev=False)
     parser.add_argument("--evaluation", type=Evaluation, default=Evaluation())
     try:
         config = parser.parse_args(flags)
         evaluation = parser.instantiate(config).evaluation
-    except ArgumentError as error:
+    except (ArgumentError, ImportError) as error:
         raise UserError(one_line(str(error), parser)) from error
     check_feature_file(path)
     fabric = launch(devices)

@@ -1,6 +1,5 @@
 """`--KEY.help`: the settings of one part of a configuration, with their types, values and descriptions."""
 
-import importlib
 import inspect
 import json
 import re
@@ -21,6 +20,7 @@ from ssl_bench.data.views import Views
 from ssl_bench.errors import UserError, did_you_mean
 from ssl_bench.ranges import range_of
 from ssl_bench.runs.columns import two_columns
+from ssl_bench.trust import import_class
 
 PARTS: dict[str, Any] = {
     "views": Views,
@@ -103,8 +103,7 @@ def chosen_class(node: Any) -> Any:
     """The class that a part of a configuration names; None if it names none."""
     if not isinstance(node, dict) or "class_path" not in node:
         return None
-    module, _, name = node["class_path"].rpartition(".")
-    return getattr(importlib.import_module(module), name)
+    return import_class(node["class_path"])
 
 
 def part_class(hint: Any, value: Any) -> Any:

@@ -18,7 +18,8 @@ from ssl_bench.generation.commands.arguments import COMMANDS
 from ssl_bench.ranges import range_of
 
 EPILOG = """`ssl-bench views COMMAND --help` lists the arguments of a command.
-An interrupted command resumes.
+An interrupted command resumes. Runs whose classes are not part of ssl_bench need
+`--trust FOLDER`, the folder of their modules.
 The last line of its output is the path of the result."""
 
 

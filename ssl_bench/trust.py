@@ -1,0 +1,172 @@
+"""Import paths that the values of a configuration or a checkpoint may name.
+
+A class path in a file decides which code runs. Only these are imported: ssl_bench, the optimizers of torch, installed
+packages that declare methods or data sets of ssl_bench as entry points, and what the user named in this command, by a
+flag or by ``--trust FOLDER``. jsonargparse enforces this for all values that it parses, see `enforce`.
+"""
+
+import importlib
+import re
+import sys
+from collections.abc import Iterable, Iterator
+from functools import lru_cache
+from importlib.machinery import PathFinder
+from importlib.metadata import entry_points
+from importlib.util import find_spec
+from pathlib import Path
+from pkgutil import iter_modules
+from typing import Any
+
+from ssl_bench.errors import UserError
+
+PACKAGE = {"ssl_bench", "torch.optim"}
+"""Always allowed. The rest of torch is not: `torch.hub`, `torch.load` and others can run code or write files."""
+CLASS = r"[A-Za-z_][\w.]*\.[A-Z]\w*"
+"""Import path of a class. A factory that is a function needs ``--trust``, since file names look like its path."""
+
+LIBRARIES = {"site-packages", "dist-packages"}
+"""Names of the folders of installed packages."""
+
+_named: set[str] = set()
+_folders: list[str] = []
+_enforced: set[str] = set()
+
+
+def start(folders: Iterable[str]) -> None:
+    """Start a command: forget what earlier commands of this process trusted, and trust the modules of folders.
+
+    Args:
+        folders: values of ``--trust``. Each is appended to ``sys.path``, so that it hides no installed module. The
+            folder of a package, with an ``__init__.py``, stands for this package alone.
+
+    Raises:
+        UserError: a folder contains no module that can be imported.
+    """
+    for added in _folders:
+        sys.path.remove(added)
+    _folders.clear()
+    _named.clear()
+    for given in folders:
+        folder = Path(given).resolve()
+        package = ""
+        while (folder / "__init__.py").is_file():
+            package, folder = folder.name, folder.parent
+        _append(folder)
+        names = [package] if package else [module.name for module in iter_modules([str(folder)])]
+        found = [name for name in names if _is_in(folder, name)]
+        if not found:
+            raise UserError(f"--trust {given}: no Python module in it; give the folder of the modules that you trust")
+        _named.update(found)
+
+
+def name_classes(arguments: Iterable[str]) -> None:
+    """Trust the classes that flags name. The working directory is importable from then on if a class needs it.
+
+    Args:
+        arguments: flags and values of the command line, or an import path.
+    """
+    for path in _classes(arguments):
+        top = path.partition(".")[0]
+        if top in sys.stdlib_module_names or allowed(path):
+            continue
+        if _file(top) is None and (Path(f"{top}.py").is_file() or Path(top).is_dir()):
+            _append(Path.cwd())
+        file = _file(top)
+        if file and LIBRARIES & {*file.parts}:  # the class alone
+            _named.update({path, _definition(path)})
+        else:
+            _named.add(top)
+
+
+def allowed(path: str) -> bool:
+    """Whether an import path may be imported."""
+    entries = PACKAGE | _named | _declared(tuple(sys.path))
+    return any(path == entry or path.startswith(f"{entry}.") for entry in entries)
+
+
+def refusal(path: str) -> str:
+    """End of an error message about a file that names an import path which may not be imported."""
+    return (
+        f"names {path}, which is not part of ssl_bench: if you trust its code, give --trust FOLDER (the folder of its "
+        "module), or name the class by a flag such as --method"
+    )
+
+
+def refused(message: str) -> str:
+    """The `refusal` in a message of jsonargparse; empty if the message is about something else."""
+    found = re.search(r"Importing '([^']+)' is not allowed", message)
+    return refusal(found[1]) if found else ""
+
+
+def import_class(path: str) -> Any:
+    """Import a class by the import path that a configuration names.
+
+    Raises:
+        UserError: it may not be imported.
+    """
+    if not allowed(path):
+        raise UserError(f"the configuration {refusal(path)}")
+    module, _, name = path.rpartition(".")
+    return getattr(importlib.import_module(module), name)
+
+
+def enforce() -> None:
+    """Make jsonargparse refuse values that name anything else. To be called before each parser is used."""
+    from jsonargparse import set_parsing_settings
+
+    entries = PACKAGE | _named | _declared(tuple(sys.path))
+    earlier = {entry: allowed(entry) for entry in _enforced - entries}
+    set_parsing_settings(
+        import_path_denylist=["*", *(entry for entry, kept in earlier.items() if not kept)],
+        import_path_allowlist=[*entries, *(entry for entry, kept in earlier.items() if kept)],
+        instantiate_subclass_spec_in_any=False,
+    )
+    _enforced.update(entries)
+
+
+@lru_cache
+def _declared(path: tuple[str, ...]) -> frozenset[str]:
+    """Top-level packages, on a search path, that declare methods or data sets of ssl_bench."""
+    groups = ("ssl_bench.methods", "ssl_bench.datas")
+    return frozenset(re.split("[.:]", entry.value)[0] for group in groups for entry in entry_points(group=group))
+
+
+def _classes(arguments: Iterable[str]) -> Iterator[str]:
+    """Import paths of classes among the values of flags, also of those in YAML. Names of files are left out."""
+    for argument in arguments:
+        value = argument.partition("=")[2] if argument.startswith("-") else argument
+        if re.fullmatch(CLASS, value) and not Path(value).exists():
+            yield value
+        yield from re.findall(rf"class_path\W+({CLASS})", value)
+
+
+def _append(folder: Path) -> None:
+    """Append a folder to ``sys.path``, unless it is there."""
+    if str(folder) not in sys.path:
+        sys.path.append(str(folder))
+        _folders.append(str(folder))
+
+
+def _is_in(folder: Path, name: str) -> bool:
+    """Whether a top-level module is imported from a folder, and is not hidden by another module."""
+    spec = None if name in sys.stdlib_module_names else PathFinder.find_spec(name)
+    return bool(spec and spec.origin and Path(spec.origin).resolve().is_relative_to(folder))
+
+
+def _file(name: str) -> Path | None:
+    """File of a top-level module, or a folder of a namespace package; None if the module is not found."""
+    if loaded := getattr(sys.modules.get(name), "__file__", None):
+        return Path(loaded).resolve()
+    spec = find_spec(name) if name not in sys.modules else None
+    places = [spec.origin or "", *(spec.submodule_search_locations or [])] if spec else []
+    return next((Path(place).resolve() for place in places if place), None)
+
+
+def _definition(path: str) -> str:
+    """Import path of the module and name by which a class is defined; the given path if it cannot be imported."""
+    module, _, name = path.rpartition(".")
+    try:
+        chosen = getattr(importlib.import_module(module), name)
+    except (ImportError, AttributeError):
+        return path
+    return f"{chosen.__module__}.{chosen.__qualname__}"
