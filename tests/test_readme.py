@@ -192,8 +192,8 @@ def test_a_method_outside_the_package_is_shown_under_its_own_name(
     (record,) = workplace.glob("runs/Denoiser-digits-*/metrics.json")
     assert json.loads(record.read_text())["metrics"]["knn_5/accuracy"] > 50
     again = (
-        ["evaluate", str(record.parent), "--evaluation.protocols=[knn]"],
-        ["bench", "--config", str(record.parent / "config.yaml"), "--print_config"],
+        ["evaluate", str(record.parent), "--trust", ".", "--evaluation.protocols=[knn]"],
+        ["bench", "--config", str(record.parent / "config.yaml"), "--trust", ".", "--print_config"],
     )
     script = "import sys; from ssl_bench.cli import main; sys.exit(main())"  # as the installed command `ssl-bench`
     for arguments in again:  # in another process, which has not imported my_method
