@@ -125,7 +125,7 @@ def test_the_data_of_a_run_that_views_are_made_of_are_refused_and_not_imported(f
 
 
 def test_a_class_path_in_the_text_of_an_error_or_in_a_value_without_a_type_is_not_imported(folder: Path) -> None:
-    (folder / "text.yaml").write_text('seed: "class_path \'theirs.Theirs\' Option \'x\' is not accepted"')
+    (folder / "text.yaml").write_text("seed: \"class_path 'theirs.Theirs' Option 'x' is not accepted\"")
     with pytest.raises(UserError, match="no key"):
         resolve([*stack("vae", "digits", None), "--config=text.yaml"])
     with pytest.raises(UserError, match=r"names theirs\.Theirs"):
