@@ -17,14 +17,18 @@ def training_inputs(data: DataModule, views: Views) -> TrainingInputs:
     Args:
         data: data module, after ``setup``.
         views: views of the images of `data`.
+
+    Raises:
+        UserError: a batch of all processes is larger than the data set.
     """
-    images = min(data.batch_size, len(data.fit_ids()) // world_size())
+    sampler = data.sampler()
     black, white = (), ()
     if len(views.image_shape) == 3:
         ends = torch.tensor([0.0, 1.0]).view(2, 1, 1, 1).expand(2, views.image_shape[0], 1, 1)
         black, white = map(tuple, views.from_image(ends).flatten(1).tolist())
     return TrainingInputs(
-        images=images * views.num_views,
+        images=sampler.batch_size * views.num_views,
+        last_images=(sampler.last or sampler.batch_size) * views.num_views,
         processes=world_size(),
         views=views.num_views,
         generated=views.generated is not None,
@@ -50,4 +54,5 @@ class CheckInputs(Callback):
         data = getattr(trainer, "datamodule", None)
         if isinstance(data, DataModule) and isinstance(method.views, Views):
             method.views.attach(method, data)
-            method.check_inputs(training_inputs(data, method.views))
+            method.inputs = training_inputs(data, method.views)
+            method.check_inputs(method.inputs)

@@ -40,6 +40,9 @@ class DataModule(LightningDataModule, ABC):
             were skipped.
         fit_images: number of images used in pretraining, the first ones in `fit_order`; 0 for all. Splits and the
             images used in evaluation do not depend on it.
+        drop_last: whether the images that remain after the last full step of an epoch are dropped. Otherwise they make
+            a smaller last step, in which all processes have the same number of images: with W processes, at most W - 1
+            images are dropped, or 2 W - 1 where each process would have fewer than two.
 
     Attributes:
         name: name on the command line.
@@ -64,6 +67,7 @@ class DataModule(LightningDataModule, ABC):
         num_workers: NonNegativeInt = 0,
         on_error: Literal["raise", "skip"] = "raise",
         fit_images: NonNegativeInt = 0,
+        drop_last: bool = True,
     ) -> None:
         super().__init__()
         self.root: Path = data_root(root)
@@ -72,6 +76,7 @@ class DataModule(LightningDataModule, ABC):
         self.num_workers = num_workers
         self.on_error = on_error
         self.fit_images = fit_images
+        self.drop_last = drop_last
         self.targets: tuple[Target, ...] = ()
         self._contents: DatasetContents | None = None
         self._sets: dict[str, ImageSet] = {}
@@ -114,9 +119,17 @@ class DataModule(LightningDataModule, ABC):
 
     def train_dataloader(self) -> DataLoader[Batch]:
         """Shuffled batches of the training and validation images; pretraining uses both, without labels."""
+        return self._loader(self._sets["fit"], self.sampler())
+
+    def sampler(self) -> BatchSampler:
+        """The order of the images in training.
+
+        Raises:
+            UserError: a batch of all processes is larger than the data set.
+        """
         images, ids = self._sets["fit"], self.fit_ids()
         subset = None if len(ids) == len(images) else ids
-        return self._loader(images, BatchSampler(images, self.batch_size, self.seed, images.device, subset=subset))
+        return BatchSampler(images, self.batch_size, self.seed, images.device, subset=subset, drop_last=self.drop_last)
 
     def fit_order(self) -> Tensor:
         """Ids of all images of split ``fit`` in a random order that no option changes, int64 on the CPU.

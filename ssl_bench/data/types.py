@@ -37,6 +37,7 @@ class TrainingInputs:
 
     Attributes:
         images: number of views per step and process, over all images, without generated views.
+        last_images: the same in the last step of an epoch, which may be smaller.
         processes: number of processes.
         views: number of views that the recipe makes of each image.
         generated: whether generated views are appended to the views of the recipe.
@@ -45,6 +46,7 @@ class TrainingInputs:
     """
 
     images: int
+    last_images: int
     processes: int
     views: int
     generated: bool

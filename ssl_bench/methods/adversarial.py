@@ -54,11 +54,15 @@ class Adversarial(AlternatingMethod):
         latent_dim: length of the generator's standard normal input.
         n_dis: number of discriminator steps, each on a new batch, for each generator step.
         accumulate: number of equal parts of a batch that are processed one after another, to save memory. A loss that
-            compares images with each other then compares the images of one part only.
+            compares images with each other then compares the images of one part only. A smaller last batch of an epoch
+            has parts of nearly equal size, weighted by their size, and fewer of them if they would be too small.
         ema: decay of the moving averages, per step of the network.
         generator_optimizer: optimizer of the generator; by default `optimizer`, as for the discriminator.
         **kwargs: optimizer, schedule and decay_all, see `Method`; schedule and decay_all apply to both networks.
     """
+
+    smallest_part: int = 2
+    """Smallest number of images of a part."""
 
     def __init__(
         self,
@@ -145,10 +149,12 @@ class Adversarial(AlternatingMethod):
     def training_step(self, batch: Batch, batch_idx: int) -> dict[str, Tensor]:
         """A step of the discriminator and, on every `n_dis`-th batch, one of the generator; each view is an image."""
         self.step = self.global_step
-        parts = [self.prepare(part) for part in batch.images.flatten(0, 1).chunk(self.accumulate)]
-        terms, losses = self.step_optimizer("discriminator", parts)
+        images = batch.images.flatten(0, 1)
+        split = images.tensor_split(self.number_of_parts(len(images)))
+        parts, sizes = [self.prepare(part) for part in split], [len(part) for part in split]
+        terms, losses = self.step_optimizer("discriminator", parts, sizes)
         if self.step % self.n_dis == 0:
-            generator_terms, losses = self.step_optimizer("generator", parts)
+            generator_terms, losses = self.step_optimizer("generator", parts, sizes)
             terms |= generator_terms
             move_average(self.generator_ema, self.generator, self.ema)
         move_average(self.discriminator_ema, self.discriminator, self.ema)
@@ -157,6 +163,10 @@ class Adversarial(AlternatingMethod):
         self.latest |= terms
         self.log_metrics(self.latest, self.step)
         return terms
+
+    def number_of_parts(self, images: int) -> int:
+        """Number of parts of a batch: `accumulate`, or as many as have `smallest_part` images."""
+        return max(1, min(self.accumulate, images // self.smallest_part))
 
     def train(self, mode: bool = True) -> "Adversarial":
         """Set the mode of the trained networks; the averages stay in evaluation mode."""
@@ -183,13 +193,18 @@ class Adversarial(AlternatingMethod):
                 f"{type(self).__name__}: a batch of {inputs.images} images in {self.accumulate} parts: give a "
                 "--data.batch_size that --method.accumulate divides into parts of 2 or more, and as many images"
             )
+        if inputs.last_images < min(self.smallest_part, inputs.images // self.accumulate):
+            raise UserError(
+                f"{type(self).__name__}: the last batch of an epoch has {inputs.last_images} images, needs "
+                f"{self.smallest_part}: give --data.drop_last true or another --data.batch_size"
+            )
         check_pixel_range(self, inputs)
 
     def on_train_batch_end(self, outputs: Any, batch: Any, batch_idx: int) -> None:
         """Recalibrate the averages before the checkpoint of an epoch is written."""
         trainer = self.trainer
         if trainer.is_last_batch or trainer.should_stop or trainer.global_step == trainer.max_steps:
-            self.recalibrate_ema(len(batch.images.flatten(0, 1)))
+            self.recalibrate_ema(self.inputs.images if self.inputs else len(batch.images.flatten(0, 1)))
 
     def recalibrate_ema(self, batch_size: int) -> None:
         """Re-estimate the buffers of the averaged networks, which were copied from the trained networks.

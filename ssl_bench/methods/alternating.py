@@ -64,15 +64,18 @@ class AlternatingMethod(Method):
         """Whether a lazy regulariser, evaluated on every `every`-th batch only, is evaluated on this batch."""
         return self.step % every == 0
 
-    def step_optimizer(self, name: str, parts: Sequence[Any]) -> tuple[dict[str, Tensor], list[Any]]:
-        """Make one optimizer step along the mean gradient over parts and processes.
+    def step_optimizer(
+        self, name: str, parts: Sequence[Any], sizes: Sequence[int] = (1,)
+    ) -> tuple[dict[str, Tensor], list[Any]]:
+        """Make one optimizer step along the mean gradient over the images of all parts and processes.
 
         Args:
             name: the network's name in `trained_networks`.
-            parts: arguments of the objective, one for each of the equal parts of the batch.
+            parts: arguments of the objective, one for each part of the batch.
+            sizes: number of images of each part; by default there is a single part.
 
         Returns:
-            Means of the terms over the parts of this process, and the `Loss` of each part; both without gradients. The
+            Means of the terms over the images of this process, and the `Loss` of each part; both without gradients. The
             last term is the loss itself, called ``loss`` for the first network and ``<name>_loss`` for the others.
         """
         networks = self.trained_networks()
@@ -82,12 +85,12 @@ class AlternatingMethod(Method):
         strategy = self.trainer.strategy
         # DistributedDataParallel would wait for the gradients of all networks; they are averaged below instead.
         unsynchronized = strategy.block_backward_sync() if isinstance(strategy, ParallelStrategy) else nullcontext()
-        losses = []
+        losses, ratios = [], [sum(sizes) / size for size in sizes]
         with self.toggled_optimizer(optimizer), unsynchronized:
             optimizer.zero_grad()
-            for part in parts:
+            for part, ratio in zip(parts, ratios, strict=True):
                 loss = objective(part)
-                self.manual_backward(loss.value / len(parts))
+                self.manual_backward(loss.value / ratio)
                 terms = loss.terms | {f"{name}_loss" if index else "loss": loss.value}
                 losses.append(replace(loss, value=loss.value.detach(), terms=detached(terms)))
             average_gradients(p for group in optimizer.param_groups for p in group["params"])
@@ -95,7 +98,7 @@ class AlternatingMethod(Method):
                 optimizer.step()
             else:  # bypasses Lightning's wrapper, which would increment `global_step`
                 strategy.optimizer_step(optimizer.optimizer, closure=lambda: None)
-        return mean_terms([loss.terms for loss in losses]), losses
+        return mean_terms([loss.terms for loss in losses], ratios), losses
 
     def step_schedules(self) -> None:
         """Advance every optimizer's learning-rate schedule by one batch."""
@@ -114,10 +117,10 @@ def detached(terms: dict[str, Tensor]) -> dict[str, Tensor]:
     return {name: value.detach() for name, value in terms.items()}
 
 
-def mean_terms(parts: Sequence[dict[str, Tensor]]) -> dict[str, Tensor]:
-    """The mean of every term over the parts of a batch."""
+def mean_terms(parts: Sequence[dict[str, Tensor]], ratios: Sequence[float]) -> dict[str, Tensor]:
+    """The mean of every term over the images of a batch, given the ratios of its size to that of each part."""
     means: dict[str, Tensor] = {}
-    for terms in parts:
+    for terms, ratio in zip(parts, ratios, strict=True):
         for name, value in terms.items():
-            means[name] = means.get(name, 0) + value / len(parts)
+            means[name] = means.get(name, 0) + value / ratio
     return means

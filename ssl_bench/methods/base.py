@@ -90,6 +90,8 @@ class Method(LightningModule):
     """Class path and arguments that the method was built from; saved in checkpoints for `load_method`."""
     views: Callable[[Tensor, Tensor], Tensor] | None = None
     """Given images ``(N, C, H, W)`` and their ids ``(N,)`` on the device, returns views ``(J, N, C, H, W)``."""
+    inputs: TrainingInputs | None = None
+    """Properties of the input of a training step; set before `check_inputs`."""
 
     def __init__(
         self,

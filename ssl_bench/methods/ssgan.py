@@ -89,6 +89,7 @@ class SSGAN(Adversarial):
         self.orientations: Orientations = orientations
         self.alpha, self.alpha_schedule, self.beta = alpha, alpha_schedule, beta
         self.penalty_weight, self.layer = penalty_weight, layer
+        self.smallest_part = NUM_ROTATIONS if beta else 2
         if layer is not None:
             dims = getattr(self.discriminator.network, "layer_dims", [])
             if layer > len(dims):

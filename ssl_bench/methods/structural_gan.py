@@ -239,12 +239,14 @@ class StructuralGAN(Adversarial):
         """Refuse batches that have too few neighbours or are larger than the queue."""
         super().check_inputs(inputs)
         part, dim = inputs.images // self.accumulate, self.embedding_dim
-        fitted = part * inputs.processes if self.global_batch else part
-        if self.ridge == 0 and self.covariance == "full" and fitted <= dim:
-            raise UserError(
-                f"StructuralGAN: the {dim} x {dim} covariance of {fitted} images is singular: give "
-                f"--method.ridge 0.5, --method.covariance diagonal or more than {dim} images at a time"
-            )
+        last = inputs.last_images // self.number_of_parts(inputs.last_images)
+        for images, hint in ((part, ""), (last, ", or --data.drop_last true")):
+            fitted = images * inputs.processes if self.global_batch else images
+            if self.ridge == 0 and self.covariance == "full" and fitted <= dim:
+                raise UserError(
+                    f"StructuralGAN: the {dim} x {dim} covariance of {fitted} images is singular: give "
+                    f"--method.ridge 0.5, --method.covariance diagonal or more than {dim} images at a time{hint}"
+                )
         if self.queue is None:
             return
         batch = inputs.images * inputs.processes

@@ -18,7 +18,7 @@ from lightning.pytorch.utilities.exceptions import SIGTERMException
 
 from ssl_bench.callbacks.finite import StopOnNonFinite
 from ssl_bench.callbacks.generation_curve import GenerationCurve
-from ssl_bench.callbacks.progress import EpochLine
+from ssl_bench.callbacks.progress import EpochLine, EpochSize
 from ssl_bench.callbacks.samples import SampleGrid
 from ssl_bench.callbacks.seeding import EpochSeed
 from ssl_bench.callbacks.stopwatch import Stopwatch
@@ -134,6 +134,7 @@ def fit(run: Run, config: Namespace, folder: Path) -> Trainer:
         callbacks=[
             Stopwatch(),
             EpochSeed(config.seed),
+            EpochSize(),
             StopOnNonFinite(),
             *callbacks,
             StopOnSignal(last),

@@ -167,7 +167,7 @@ def test_invalid_input_gives_a_one_line_error_and_no_cache(case: str, make: Make
 
 
 def test_a_loader_process_names_a_damaged_image_in_one_line(make: Make) -> None:
-    module = make("imagenet", put("imagenet/train/n01443537/n01443537_0.JPEG", b"no image"))
+    module = make("imagenet", put("imagenet/train/n01443537/n01443537_0.JPEG", b"no image"), batch_size=10)
     module.setup()
     with pytest.raises(UserError, match=r"n01443537_0\.JPEG is not a readable image") as error:
         list(module.train_dataloader())

@@ -23,8 +23,15 @@ def test_images_of_a_step_count_every_view() -> None:
     assert (found.images, found.views, found.processes, found.generated) == (96, 3, 1, False)
 
 
-def test_a_step_has_no_more_images_than_the_data() -> None:
-    assert inputs("--data.batch_size=32", "--data.fit_images=10", "--views.num_views=2").images == 20
+def test_a_batch_larger_than_the_data_is_refused() -> None:
+    with pytest.raises(UserError, match=r"--data\.batch_size 32 is more than the 10 training images"):
+        inputs("--data.batch_size=32", "--data.fit_images=10")
+
+
+@pytest.mark.parametrize(("drop", "last"), [("true", 20), ("false", 8)])
+def test_images_of_the_last_step_are_those_of_the_sampler(drop: str, last: int) -> None:
+    found = inputs("--data.batch_size=10", "--data.fit_images=34", "--views.num_views=2", f"--data.drop_last={drop}")
+    assert (found.images, found.last_images) == (20, last)
 
 
 def test_the_range_of_pixels_is_that_of_the_normalisation() -> None:

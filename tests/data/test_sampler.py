@@ -11,11 +11,14 @@ from ssl_bench.data.types import Batch
 from ssl_bench.errors import UserError
 
 
-def epoch(size: int, batch_size: int, seed: int = 0, number: int = 0, world: int = 1, rank: int = 0) -> list[Tensor]:
-    sampler = BatchSampler(range(size), batch_size, seed, num_replicas=world, rank=rank)
+def epoch(
+    size: int, batch_size: int, seed: int = 0, number: int = 0, world: int = 1, rank: int = 0, drop_last: bool = True
+) -> list[Tensor]:
+    sampler = BatchSampler(range(size), batch_size, seed, num_replicas=world, rank=rank, drop_last=drop_last)
     sampler.set_epoch(number)
     batches = list(sampler)
     assert len(batches) == len(sampler)
+    assert sum(map(len, batches)) * world == sampler.images
     return batches
 
 
@@ -43,15 +46,41 @@ def test_two_processes_take_the_steps_of_one_with_twice_the_batch_size() -> None
         assert torch.equal(torch.cat([first, second]), both)
 
 
-@pytest.mark.parametrize("world", [1, 2])
-def test_a_set_smaller_than_a_batch_is_one_batch(world: int) -> None:
-    shards = [epoch(8, 128, world=world, rank=rank) for rank in range(world)]
-    assert all(len(shard) == 1 for shard in shards)
-    assert torch.cat([shard[0] for shard in shards]).sort().values.tolist() == list(range(8))
+def test_without_drop_last_one_process_uses_every_image() -> None:
+    batches = epoch(103, 10, drop_last=False)
+    assert [len(batch) for batch in batches] == [10] * 10 + [3]
+    assert torch.cat(batches).sort().values.tolist() == list(range(103))
+    assert same(batches[:10], epoch(103, 10))
+
+
+def test_without_drop_last_the_processes_share_the_last_step_equally() -> None:
+    shards = [epoch(108, 5, world=2, rank=rank, drop_last=False) for rank in range(2)]
+    whole = epoch(108, 10, drop_last=False)
+    assert [len(batch) for batch in shards[0]] == [len(batch) for batch in shards[1]] == [5] * 10 + [4]
+    for first, second, both in zip(*shards, whole, strict=True):
+        assert torch.equal(torch.cat([first, second]), both)
+
+
+@pytest.mark.parametrize(("size", "world", "last"), [(101, 1, 10), (103, 2, 5), (104, 2, 2), (105, 2, 2), (106, 2, 3)])
+def test_a_last_step_of_one_image_for_each_process_is_dropped(size: int, world: int, last: int) -> None:
+    assert len(epoch(size, 10 // world, world=world, drop_last=False)[-1]) == last
+
+
+@pytest.mark.parametrize(("world", "fits"), [(1, "200"), (3, "66")])
+@pytest.mark.parametrize("drop_last", [True, False])
+def test_a_batch_larger_than_the_data_is_refused_with_the_largest_that_fits(
+    world: int, fits: str, drop_last: bool
+) -> None:
+    given = "--data.batch_size 256" + (" x 3 processes" if world == 3 else "")
+    message = f"{given} is more than the 200 training images: give --data.batch_size {fits} or less"
+    with pytest.raises(UserError) as error:
+        BatchSampler(range(200), 256, num_replicas=world, rank=0, drop_last=drop_last)
+    assert str(error.value) == message
+    assert epoch(200, int(fits), world=world)
 
 
 def test_fewer_images_than_processes_are_refused() -> None:
-    with pytest.raises(UserError, match="1 training images for 2 processes"):
+    with pytest.raises(UserError, match=r"4 x 2 processes .* 1 training images: use 1 processes or fewer"):
         BatchSampler(range(1), 4, num_replicas=2, rank=0)
 
 

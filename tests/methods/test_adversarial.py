@@ -222,9 +222,13 @@ def train_on_rank(folder: Path, flags: list[str], name: str) -> dict[str, Tensor
     return weights_after_training(folder, 16, *flags, name=name)
 
 
-def test_parts_of_a_batch_give_the_mean_of_their_gradients(tmp_path: Path) -> None:
+@pytest.mark.parametrize(
+    "steps", [["--trainer.limit_train_batches=1"], ["--data.batch_size=16", "--data.fit_images=39"]],
+    ids=["full batch", "two full batches and 7 images"],
+)  # fmt: skip
+def test_parts_of_a_batch_give_the_mean_of_their_gradients(tmp_path: Path, steps: list[str]) -> None:
     """With a loss that is a mean over images, the gradient of the whole batch."""
-    sgd = ["--method.optimizer=SGD", "--method.generator_optimizer=SGD", "--trainer.limit_train_batches=1"]
+    sgd = ["--method.optimizer=SGD", "--method.generator_optimizer=SGD", *steps]
     found = []
     for parts in (1, 2):
         patch = without_noise(0, 1)
@@ -280,6 +284,7 @@ def test_a_killed_run_resumes_with_the_same_losses(tmp_path: Path, name: str) ->
         (["--data.batch_size=10", "--method.accumulate=4"], r"a batch of 10 images in 4 parts"),
         (["--method.ema=1"], r"structural_gan: ema must be a number in \[0, 1\), got 1.0"),
         (["--method.ridge=0", "--method.embedding_dim=64"], r"the 64 x 64 covariance of 64 images is singular"),
+        (["--method.ridge=0", "--method.embedding_dim=40"], r"covariance of 30 images .*or --data\.drop_last true"),
         (["--method.discriminator.width=0"], r"GroupNormResNet: width must be an integer of at least 1, got 0"),
         (["--trainer.gradient_clip_val=1"], r"gradient_clip_val 1.*has manual optimization"),
         (["--trainer.accumulate_grad_batches=2"], r"accumulate_grad_batches 2.*--method.accumulate"),

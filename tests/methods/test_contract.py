@@ -64,7 +64,8 @@ TINY = {
     ViewMaker: ["--method.viewmaker.width=4", "--method.viewmaker.blocks=1", "--method.num_learned_views=1"],
 }  # fmt: skip
 """Settings by kind of method: small networks, and no random numbers that would differ between processes."""
-FEW_STEPS = ["--trainer.max_epochs=2", "--trainer.limit_train_batches=3", "--trainer.accelerator=cpu"]
+FEW_STEPS = ["--trainer.max_epochs=2", "--trainer.accelerator=cpu", "--data.batch_size=16", "--data.fit_images=39"]
+"""Two epochs of three steps, the last one of 7 images."""
 
 
 def tiny_flags(name: str) -> list[str]:
@@ -208,6 +209,8 @@ def trained_weights(name: str, folder: Path, sessions: list[int], terminated: in
                 fit(run, config, folder)
         else:
             fit(run, config, folder)
+    assert run.method.inputs is not None
+    assert run.method.inputs.last_images * 16 == run.method.inputs.images * 7, "the last batch is smaller"
     return load_method(folder).state_dict()
 
 

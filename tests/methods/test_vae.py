@@ -132,7 +132,7 @@ def test_simvae_pulls_views_of_an_image_together(views: torch.Tensor) -> None:
 
 @pytest.mark.parametrize("method", [SimVAE, CRVAE])
 def test_one_view_is_refused_where_views_are_compared(method: type[VAE]) -> None:
-    inputs = TrainingInputs(images=8, processes=1, views=1, generated=False, black=(0.0,), white=(1.0,))
+    inputs = TrainingInputs(8, 8, processes=1, views=1, generated=False, black=(0.0,), white=(1.0,))
     with pytest.raises(UserError, match=r"got 1 view, needs 2 or more: set --views\.num_views"):
         method(**networks()).check_inputs(inputs)
     method(**networks()).check_inputs(replace(inputs, generated=True))
