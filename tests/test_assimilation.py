@@ -16,7 +16,7 @@ from tests.test_readme import COMMANDS
 
 SMALL = [
     "--perturbed=60", "--searched=40", "--epochs=1", "--invert_steps=2", "--search_steps=2", "--precision=float32",
-    "--trainer.max_epochs=1", "--trainer.limit_train_batches=2", "--trainer.accelerator=cpu",
+    "--trainer.max_epochs=1", "--trainer.limit_train_batches=2", "--trainer.accelerator=cpu", "--data.batch_size=16",
 ]  # fmt: skip
 
 

@@ -105,7 +105,8 @@ def workplace(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]
 def test_command_runs(command: str, workplace: Path) -> None:
     """Those of README.md and of `make` with all protocols, the others for three batches and with one protocol."""
     whole = command in commands(README) or command.startswith("make")
-    assert main([*as_ssl_bench(command), *CHEAP, *([] if whole else SHORT)]) == 0
+    few = ["--data.batch_size=16"] if "photos" in command else []
+    assert main([*as_ssl_bench(command), *CHEAP, *([] if whole else SHORT), *few]) == 0
 
 
 @of_kind("scores")

@@ -131,6 +131,15 @@ def test_a_run_stopped_within_an_epoch_recalibrates_its_averages(
     assert recalibrated == [3]
 
 
+def test_averages_are_recalibrated_with_full_batches_after_a_smaller_last_batch(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    sizes: list[int] = []
+    monkeypatch.setattr(Adversarial, "recalibrate_ema", lambda self, batch_size: sizes.append(batch_size))
+    trained(tmp_path, "--data.batch_size=16", "--data.fit_images=39")
+    assert sizes == [16]
+
+
 def test_a_run_out_of_time_within_an_epoch_recalibrates_its_averages(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -211,3 +211,8 @@ def test_a_batch_without_quarters_is_refused_before_training(
     flags = ["--data.batch_size=6", "--method.accumulate=2", "--method.generator.width=4"]
     assert main(["fit", "--method=ssgan", "--data=digits", f"--out={tmp_path}", *flags]) == 2
     assert "a batch of 6 images in 2 parts is too small to rotate a quarter of each part" in capsys.readouterr().err
+    flags = ["--data.batch_size=8", "--data.fit_images=10", "--method.generator.width=4"]
+    assert main(["fit", "--method=ssgan", "--data=digits", f"--out={tmp_path}", *flags]) == 2
+    assert "SSGAN: the last batch of an epoch has 2 images, needs 4: give --data.drop_last true" in (
+        capsys.readouterr().err
+    )

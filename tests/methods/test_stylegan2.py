@@ -188,7 +188,7 @@ def test_a_generator_without_codes_or_their_mean_is_refused(network: Any, missin
 
 IMPORT = [
     "fit", "--method=stylegan2", "--data=image_folder", f"--data.size={SIZE}", "--epochs=0",
-    "--trainer.accelerator=cpu",
+    "--trainer.accelerator=cpu", "--data.batch_size=4",
     f"--method.latent_dim={STYLE}", "--method.generator.width=5", f"--method.generator.style_dim={STYLE}",
     f"--method.generator.mapping_layers={MAPPING}",
 ]  # fmt: skip
