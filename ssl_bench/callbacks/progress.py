@@ -17,7 +17,7 @@ def epoch_size(sampler: BatchSampler, steps: int) -> str:
     line += f" ({processes} processes x {batch:,})" if processes > 1 else ""
     if used == size:
         return f"{line}; none dropped"
-    line += f"; {size - used:,} images ({100 * (size - used) / size:.1f} %) dropped in every epoch"
+    line += f"; {size - used:,} ({100 * (size - used) / size:.1f} %) dropped in every epoch"
     usable = steps == len(sampler) and not sampler.last and size - used >= 2 * processes
     return f"{line}: --data.drop_last false uses them" if usable else line
 

@@ -19,12 +19,12 @@ from tests.data.test_sampler import Recorder
         (479, 1, True, "1,437 images, 3 steps of 479 per epoch; none dropped"),
         (
             256, 3, True,
-            "1,437 images, 1 step of 768 per epoch (3 processes x 256); 669 images (46.6 %) dropped in every epoch: "
+            "1,437 images, 1 step of 768 per epoch (3 processes x 256); 669 (46.6 %) dropped in every epoch: "
             "--data.drop_last false uses them",
         ),
         (
             100, 2, False,
-            "1,437 images, 8 steps of up to 200 per epoch (2 processes x 100); 1 images (0.1 %) dropped in every epoch",
+            "1,437 images, 8 steps of up to 200 per epoch (2 processes x 100); 1 (0.1 %) dropped in every epoch",
         ),
     ],
 )  # fmt: skip
@@ -35,7 +35,7 @@ def test_the_line_states_steps_and_dropped_images(batch: int, world: int, drop_l
 
 def test_images_that_limited_epochs_leave_out_are_counted() -> None:
     sampler = BatchSampler(range(100), 30, num_replicas=1, rank=0, drop_last=False)
-    assert epoch_size(sampler, 2) == "100 images, 2 steps of 30 per epoch; 40 images (40.0 %) dropped in every epoch"
+    assert epoch_size(sampler, 2) == "100 images, 2 steps of 30 per epoch; 40 (40.0 %) dropped in every epoch"
 
 
 def test_a_run_prints_the_size_of_an_epoch_and_the_images_per_second(
