@@ -77,7 +77,7 @@ class BatchSampler(DistributedSampler[Tensor]):
         return self.steps + (self.last > 0)
 
     def __iter__(self) -> Iterator[Tensor]:
-        """Yield int64 tensors ``(batch_size,)``, the last may be smaller; ``len(self)`` of them unless `start` is set."""
+        """Yield int64 tensors ``(batch_size,)``, ``len(self)`` unless `start` is set; the last may be smaller."""
         # Not seed + epoch: consecutive seeds would then share the orders of all epochs but one.
         mixed = random.Random(f"{self.seed},{self.epoch}").getrandbits(32)
         order = torch.randperm(self.size, generator=torch.Generator().manual_seed(mixed))
