@@ -20,6 +20,7 @@ from ssl_bench.config.stack import choose, stack
 from ssl_bench.errors import RunError, UserError, did_you_mean
 from ssl_bench.runs.arguments import command_line, output_folder
 from ssl_bench.runs.checks import FEATURE_SUFFIXES, check_devices, check_epochs, check_feature_file, check_run_folder
+from ssl_bench.runs.launcher import with_launched
 from ssl_bench.termination import Terminated, report, sigterm
 
 
@@ -74,7 +75,8 @@ def train(options: argparse.Namespace, rest: list[str], fit_only: bool) -> None:
     given = vars(options)
     check_epochs(given["trainer.max_epochs"])
     named = ("seed", "trainer.max_epochs", "trainer.devices")
-    arguments = [*files, *(f"--{name}={given[name]}" for name in named if given[name] is not None), *rest]
+    flags = [f"--{name}={given[name]}" for name in named if given[name] is not None]
+    arguments = with_launched([*files, *flags, *rest])
     if key:
         print_help(key, arguments)
     else:

@@ -1,12 +1,12 @@
 """Resolve files and flags to a configuration, and build the objects of a configuration."""
 
-import re
 from typing import Any
 
 import torch
 import yaml
 from jsonargparse import ArgumentError, Namespace
 
+from ssl_bench.config.devices import given_devices
 from ssl_bench.config.locations import with_absolute_locations
 from ssl_bench.config.parse_errors import one_line
 from ssl_bench.config.schema import Run, make_parser
@@ -58,20 +58,14 @@ def num_devices(devices: object, accelerator: str) -> int:
     """Number of devices of one machine that Lightning's Trainer uses.
 
     Args:
-        devices: a number, indices of GPUs, or ``auto`` or -1 for all.
-        accelerator: name of an accelerator; of ``auto`` and ``gpu``, GPUs are counted if there are any.
+        devices: see `given_devices`.
+        accelerator: name of an accelerator; if all devices are used, GPUs are counted unless it is ``cpu``.
 
     Raises:
-        UserError: `devices` is none of these.
+        UserError: `devices` is not valid.
     """
-    if isinstance(devices, list) and devices:
-        return len(devices)
-    text = str(devices)
-    if text in ("auto", "-1"):
-        return torch.cuda.device_count() if accelerator != "cpu" and torch.cuda.is_available() else 1
-    if re.fullmatch(r"\d+(,\d+)*,?", text) and text != "0":
-        return len(text.removesuffix(",").split(",")) if "," in text else int(text)
-    raise UserError(f"trainer.devices must be a number of devices, indices such as 0,1 or auto, got {text!r}")
+    gpus = torch.cuda.device_count() if accelerator != "cpu" and torch.cuda.is_available() else 1
+    return given_devices("trainer.devices", devices) or gpus
 
 
 def build(config: Namespace) -> Run:

@@ -3,19 +3,21 @@
 from pathlib import Path
 
 from ssl_bench.errors import UserError
+from ssl_bench.runs.launcher import check_launched
 
 FEATURE_SUFFIXES = (".safetensors", ".npz", ".npy")
 """Endings of files of features; `ssl_bench.evaluation.feature_file` reads them."""
 
 
 def check_devices(devices: str) -> None:
-    """Check a number of devices.
+    """Check the number of processes of a command that scores.
 
     Raises:
-        UserError: `devices` is neither ``auto`` nor an integer of at least 1.
+        UserError: `devices` is neither ``auto`` nor an integer of at least 1, or a launcher has started another number.
     """
     if devices != "auto" and not (devices.isdecimal() and int(devices)):
         raise UserError(f"--devices must be an integer of at least 1 or auto, got {devices!r}")
+    check_launched(devices)
 
 
 def check_epochs(epochs: str | None) -> None:

@@ -1,11 +1,10 @@
 """One process for each device."""
 
-import os
-
 import torch
 from lightning import Fabric
 
 from ssl_bench.runs.checks import check_devices
+from ssl_bench.runs.launcher import launched
 
 
 def launch(devices: str, cpu: bool = False) -> Fabric:
@@ -19,9 +18,10 @@ def launch(devices: str, cpu: bool = False) -> Fabric:
         UserError: see `check_devices`.
     """
     check_devices(devices)
-    if devices == "auto":
-        devices = os.environ.get("LOCAL_WORLD_SIZE", "auto")
     accelerator = "cuda" if torch.cuda.is_available() and not cpu else "cpu"
-    fabric = Fabric(accelerator=accelerator, devices=devices if devices == "auto" else int(devices))
+    if started := launched():
+        fabric = Fabric(accelerator=accelerator, devices=started.devices, num_nodes=started.num_nodes)
+    else:
+        fabric = Fabric(accelerator=accelerator, devices=devices if devices == "auto" else int(devices))
     fabric.launch()
     return fabric

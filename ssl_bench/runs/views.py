@@ -16,6 +16,7 @@ from typing import Any, Literal, NoReturn, get_args, get_origin, get_type_hints
 from ssl_bench.errors import UserError, did_you_mean
 from ssl_bench.generation.commands.arguments import COMMANDS
 from ssl_bench.ranges import range_of
+from ssl_bench.runs.checks import check_devices
 
 EPILOG = """`ssl-bench views COMMAND --help` lists the arguments of a command.
 An interrupted command resumes. Runs whose classes are not part of ssl_bench need
@@ -208,6 +209,8 @@ def views(words: list[str]) -> None:
     if name not in COMMANDS:
         raise UserError(f"views: no command {name!r}: {did_you_mean(name, COMMANDS)}")
     command, devices = read_arguments(name, rest)
+    if COMMANDS[name].distributed:
+        check_devices(devices)
 
     import torch
 

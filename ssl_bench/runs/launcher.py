@@ -1,0 +1,109 @@
+"""Processes that torchrun or SLURM has started; needs neither torch nor Lightning.
+
+Lightning takes part in the process group of the launcher and starts no processes itself. Numbers of devices and nodes
+are therefore those of the launcher. The processes that Lightning starts without a launcher have the environment of
+neither, and use the numbers of the command line as the first process does.
+"""
+
+import os
+from pathlib import Path
+from typing import NamedTuple
+
+import yaml
+
+from ssl_bench.config.devices import given_devices
+from ssl_bench.errors import UserError
+
+
+class Launched(NamedTuple):
+    """Processes that a launcher has started.
+
+    Attributes:
+        by: name of the launcher.
+        devices: number of processes on each node, one for each device.
+        num_nodes: number of nodes.
+        flag: the launcher's flag for the number of processes on each node.
+    """
+
+    by: str
+    devices: int
+    num_nodes: int
+    flag: str
+
+
+def launched() -> Launched | None:
+    """The processes that a launcher has started; None without a launcher. Detection is that of Lightning.
+
+    Raises:
+        UserError: the nodes have different numbers of processes.
+    """
+    if "TORCHELASTIC_RUN_ID" in os.environ:
+        by, flag = "torchrun", "torchrun --nproc-per-node"
+        total, devices = int(os.environ["WORLD_SIZE"]), int(os.environ["LOCAL_WORLD_SIZE"])
+        nodes = total // devices
+    elif "SLURM_NTASKS" in os.environ and os.environ.get("SLURM_JOB_NAME") not in ("bash", "interactive"):
+        by, flag = "SLURM", "srun --ntasks-per-node"
+        total, nodes = int(os.environ["SLURM_NTASKS"]), int(os.environ.get("SLURM_NNODES", "1"))
+        devices = total // nodes
+    else:
+        return None
+    if devices * nodes != total or (by == "SLURM" and total > 1 and "SLURM_NTASKS_PER_NODE" not in os.environ):
+        raise UserError(f"{by} started {total} processes, not the same number on each node: start them by {flag} N")
+    return Launched(by, devices, nodes, flag)
+
+
+def check_launched(devices: str, num_nodes: str | None = None) -> None:
+    """Check numbers that are given in flags or files.
+
+    Args:
+        devices: number of devices, or ``auto``.
+        num_nodes: number of nodes; None if it is not given.
+
+    Raises:
+        UserError: `devices` is not valid, or a number differs from that of the launcher.
+    """
+    given, found = given_devices("--devices", devices), launched()
+    if found is None:
+        return
+    if given not in (None, found.devices):
+        raise UserError(
+            f"{found.by} started {found.devices} processes on each node, but --devices is {devices}: give "
+            f"--devices {found.devices} or leave it out, or start with `{found.flag}={given}`"
+        )
+    if num_nodes not in (None, str(found.num_nodes)):
+        raise UserError(
+            f"{found.by} started processes on {found.num_nodes} nodes, but --trainer.num_nodes is {num_nodes}: give "
+            f"--trainer.num_nodes {found.num_nodes} or leave it out"
+        )
+
+
+def with_launched(arguments: list[str]) -> list[str]:
+    """Configuration files and flags, with the launcher's numbers of devices and nodes at the end if none are given.
+
+    Raises:
+        UserError: see `check_launched`.
+    """
+    given = given_values(arguments)
+    check_launched(given.get("devices", "auto"), given.get("num_nodes"))
+    if (found := launched()) is None:
+        return arguments
+    all_devices = given_devices("--devices", given.get("devices", "auto")) is None
+    flags = [f"--trainer.devices={found.devices}"] if all_devices else []
+    return [*arguments, *flags, f"--trainer.num_nodes={found.num_nodes}"]
+
+
+def given_values(arguments: list[str]) -> dict[str, str]:
+    """Values of ``devices`` and ``num_nodes`` in files and flags; later values replace earlier ones."""
+    given: dict[str, str] = {}
+    for argument, after in zip(arguments, [*arguments[1:], ""], strict=False):
+        name, equals, value = argument.partition("=")
+        value = value if equals else after
+        if name in ("--trainer.devices", "--trainer.num_nodes"):
+            given[name.rpartition(".")[2]] = value
+        elif name == "--config" and Path(value).is_file():
+            try:
+                trainer = (yaml.safe_load(Path(value).read_text(encoding="utf-8")) or {}).get("trainer") or {}
+            except (OSError, ValueError, AttributeError, yaml.YAMLError):
+                continue  # the parser of the configuration reports what is wrong
+            given |= {key: str(trainer[key]) for key in ("devices", "num_nodes") if trainer.get(key) is not None}
+    return given
