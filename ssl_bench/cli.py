@@ -21,6 +21,7 @@ from ssl_bench.errors import RunError, UserError, did_you_mean
 from ssl_bench.runs.arguments import command_line, output_folder
 from ssl_bench.runs.checks import FEATURE_SUFFIXES, check_devices, check_epochs, check_feature_file, check_run_folder
 from ssl_bench.runs.launcher import with_launched
+from ssl_bench.runs.watch import watched
 from ssl_bench.termination import Terminated, report, sigterm
 
 
@@ -175,9 +176,11 @@ def main(argv: list[str] | None = None) -> int:
     if rest and options.command in ("list", "table"):
         parser.error(f"unrecognized arguments: {' '.join(rest)}")
     if options.debug:
-        return run(options, rest)
+        with watched():
+            return run(options, rest)
     try:
-        return run(options, rest)
+        with watched():
+            return run(options, rest)
     except (UserError, RunError) as error:
         print(f"ssl-bench: {error}", file=sys.stderr)
         return 2 if isinstance(error, UserError) else 1

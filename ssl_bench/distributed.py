@@ -1,16 +1,13 @@
 """All collectives of the package. In a single process they do not communicate."""
 
-from collections.abc import Callable, Iterable, Iterator, Sequence
-from contextlib import contextmanager
-from pathlib import Path
+from collections.abc import Callable, Iterable, Sequence
 from typing import Any, TypeVar
 
 import torch
 import torch.distributed as dist
 from torch import Tensor
 
-from ssl_bench.errors import RunError, UserError
-from ssl_bench.files import replacing
+from ssl_bench.errors import UserError
 
 T = TypeVar("T")
 
@@ -139,37 +136,3 @@ def share_out(jobs: Sequence[Callable[[], T]]) -> list[T]:
     if errors := [result for result in results if isinstance(result, UserError)]:
         raise errors[0]
     return results
-
-
-@contextmanager
-def stopping_together(folder: Path) -> Iterator[None]:
-    """Context manager that ends all processes with the same reason if one of them raises an exception.
-
-    When a process exits, the next collective of the other processes fails, and they read the reason from a file. (With
-    NCCL they may wait instead, until the launcher ends them.) A `UserError`, which is usually raised by all processes,
-    is raised unchanged.
-
-    Args:
-        folder: folder of the file ``stopped.txt`` with the reason, the same for all processes.
-
-    Raises:
-        RunError: raised in the other processes, in one line with the rank and error of the first process that failed.
-    """
-    note = folder / "stopped.txt"
-    if rank() == 0:
-        note.unlink(missing_ok=True)
-    barrier()
-    try:
-        yield
-    except Exception as error:
-        if world_size() > 1:
-            line = (str(error) or type(error).__name__).splitlines()[0]
-            if note.is_file() and not isinstance(error, UserError):
-                raise RunError(f"stopped, because another process did: {note.read_text(encoding='utf-8')}") from error
-            if not note.is_file() and "onnection" in line:  # gloo's error after the loss of a process
-                raise RunError(f"stopped, because another process was lost ({line})") from error
-            if not note.is_file():
-                why = f"rank {rank()} of {world_size()}: {type(error).__name__}: {line}"
-                with replacing(note) as file:
-                    file.write_text(why, encoding="utf-8")
-        raise

@@ -1,18 +1,12 @@
 """Collectives on real gloo processes."""
 
-import os
-import re
-import signal
-import time
 from collections.abc import Callable
 from functools import partial
-from pathlib import Path
 from typing import Any
 
 import pytest
 import torch
 from torch import Tensor, distributed
-from torch.multiprocessing import get_context
 
 from ssl_bench.distributed import (
     all_gather,
@@ -24,10 +18,9 @@ from ssl_bench.distributed import (
     gather_rows,
     share,
     share_out,
-    stopping_together,
     world_size,
 )
-from ssl_bench.errors import RunError, UserError
+from ssl_bench.errors import UserError
 from tests.ranks import Ranks
 
 COLLECTIVES: dict[Callable[[Tensor], Tensor], list[Any]] = {  # of [0, 10] on rank 0, [1, 9] on rank 1, ...
@@ -135,42 +128,6 @@ def test_jobs_are_each_done_by_one_rank_and_all_have_their_results(ranks: Ranks)
 
 def test_an_error_of_one_job_is_raised_on_every_rank(ranks: Ranks) -> None:
     assert ranks(squares, 4, size=2) == ["three is refused"] * 2
-
-
-def lose_a_rank(rank: int, folder: Path, how: str, results: Any) -> None:
-    distributed.init_process_group("gloo", init_method=f"file://{folder / 'meeting'}", rank=rank, world_size=3)
-    try:
-        with stopping_together(folder):
-            for step in range(3):
-                if rank == 1 and step == 1:
-                    if how == "killed":
-                        os.kill(os.getpid(), signal.SIGKILL)
-                    raise MemoryError("out of memory")
-                all_reduce_sum(torch.ones(2))
-    except (RunError, RuntimeError) as error:
-        results.put((rank, type(error).__name__, str(error).splitlines()[0]))
-    finally:
-        distributed.destroy_process_group()  # else gloo's threads may outlive the interpreter, which then aborts
-
-
-@pytest.mark.parametrize("how", ["raised", "killed"])
-def test_a_rank_that_dies_ends_the_others_with_its_error(tmp_path: Path, how: str) -> None:
-    context = get_context("spawn")
-    results = context.SimpleQueue()
-    processes = [context.Process(target=lose_a_rank, args=(rank, tmp_path, how, results)) for rank in range(3)]
-    for process in processes:
-        process.start()
-    processes[1].join()
-    start = time.monotonic()
-    for process in processes:
-        process.join(60)
-    assert time.monotonic() - start < 60
-    assert [process.exitcode for process in processes] == [0, 1 if how == "raised" else -signal.SIGKILL, 0]
-    found = sorted(results.get() for _ in range(2))
-    assert [rank for rank, _, _ in found] == [0, 2]
-    for _, kind, message in found:
-        assert kind == "RunError"
-        assert re.search(r"rank 1 of 3: MemoryError: out of memory" if how == "raised" else "was lost", message)
 
 
 def test_the_barrier_of_one_process_is_open() -> None:

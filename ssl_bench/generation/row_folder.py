@@ -11,7 +11,7 @@ from torch import Tensor, nn
 
 from ssl_bench.config.identity import digest
 from ssl_bench.data.shards import Shards
-from ssl_bench.distributed import barrier, rank, stopping_together
+from ssl_bench.distributed import barrier, rank
 from ssl_bench.errors import UserError
 from ssl_bench.generation.settings import Job
 
@@ -106,17 +106,16 @@ def fill(shards: Shards, device: torch.device, batch_size: int, make: Callable[[
         The folder.
     """
     progress = Progress(shards)
-    with stopping_together(shards.folder):
-        for shard in shards.assigned(device):
-            parts = []
-            for rows in shards.rows(shard).split(batch_size):
-                start = time.perf_counter()
-                tensors = {name: tensor.cpu() for name, tensor in make(rows).items()}
-                tensors["seconds"] = torch.full((len(rows),), (time.perf_counter() - start) / len(rows))
-                parts.append(tensors)
-                progress(len(rows))
-            shards.write(shard, {name: torch.cat([part[name] for part in parts]) for name in parts[0]})
-        barrier()
+    for shard in shards.assigned(device):
+        parts = []
+        for rows in shards.rows(shard).split(batch_size):
+            start = time.perf_counter()
+            tensors = {name: tensor.cpu() for name, tensor in make(rows).items()}
+            tensors["seconds"] = torch.full((len(rows),), (time.perf_counter() - start) / len(rows))
+            parts.append(tensors)
+            progress(len(rows))
+        shards.write(shard, {name: torch.cat([part[name] for part in parts]) for name in parts[0]})
+    barrier()
     return shards.folder
 
 

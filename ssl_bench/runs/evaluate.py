@@ -14,7 +14,6 @@ from ssl_bench.config.identity import digest, run_folder
 from ssl_bench.config.parse_errors import one_line
 from ssl_bench.config.resolve import build, resolve, to_dict
 from ssl_bench.config.schema import Run
-from ssl_bench.distributed import stopping_together
 from ssl_bench.errors import UserError
 from ssl_bench.evaluation.encoder import EvaluatedEncoder
 from ssl_bench.evaluation.feature_file import read_features
@@ -75,16 +74,15 @@ def score_encoder(config: Namespace, recorded: dict[str, Any], folder: Path, dev
     """
     fabric = launch(devices, cpu=config.trainer.accelerator == "cpu")
     seed_everything(config.seed, workers=True, verbose=False)
-    with stopping_together(folder):
-        with fabric.rank_zero_first(local=True):
-            run = build(config)
-            run.data.prepare_data()
-        run.data.setup()
-        if isinstance(run.method, Frozen):
-            run.method.eval().to(fabric.device).prepare(lambda: training_images(run, fabric.device))
-        else:
-            run.method = load_method(folder)
-        score(run, recorded, folder, fabric.device)
+    with fabric.rank_zero_first(local=True):
+        run = build(config)
+        run.data.prepare_data()
+    run.data.setup()
+    if isinstance(run.method, Frozen):
+        run.method.eval().to(fabric.device).prepare(lambda: training_images(run, fabric.device))
+    else:
+        run.method = load_method(folder)
+    score(run, recorded, folder, fabric.device)
     if fabric.is_global_zero:
         print_result(folder, full=True)
 
@@ -129,8 +127,7 @@ def evaluate_file(path: Path, labels: Path | None, data: str | None, out: Path, 
     if fabric.is_global_zero and not (folder / "config.yaml").is_file():
         make_folder(folder, recorded)
     fabric.barrier()
-    with stopping_together(folder):
-        result = evaluation(encoder := EvaluatedEncoder(features, fabric.device, folder))
+    result = evaluation(encoder := EvaluatedEncoder(features, fabric.device, folder))
     if fabric.is_global_zero:
         record = Record(
             method=path.stem,

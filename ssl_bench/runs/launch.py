@@ -1,8 +1,13 @@
 """One process for each device."""
 
+import os
+
 import torch
 from lightning import Fabric
+from lightning.fabric.strategies.launchers.subprocess_script import _ChildProcessObserver
 
+from ssl_bench.errors import UserError
+from ssl_bench.runs import watch
 from ssl_bench.runs.checks import check_devices
 from ssl_bench.runs.launcher import launched
 
@@ -23,5 +28,25 @@ def launch(devices: str, cpu: bool = False) -> Fabric:
         fabric = Fabric(accelerator=accelerator, devices=started.devices, num_nodes=started.num_nodes)
     else:
         fabric = Fabric(accelerator=accelerator, devices=devices if devices == "auto" else int(devices))
+    expect_group(fabric.world_size)
     fabric.launch()
     return fabric
+
+
+def expect_group(world_size: int) -> None:
+    """Watch over the processes of a group that is about to be formed, in place of Lightning's observer.
+
+    Lightning's observer kills this process when one of its children fails, before the reason is printed.
+
+    Raises:
+        UserError: ``MASTER_PORT`` is not a port.
+    """
+
+    def observe(observer: _ChildProcessObserver) -> None:
+        watch.watch_children(observer._child_processes)
+
+    port = os.environ.get("MASTER_PORT", "0")
+    if not port.isdecimal() or int(port) >= 2**16:
+        raise UserError(f"MASTER_PORT must be a port from 0 to {2**16 - 1}, got {port!r}")
+    setattr(_ChildProcessObserver, "run", observe)  # noqa: B010  (mypy refuses an assignment to a method)
+    watch.expect_group(world_size)

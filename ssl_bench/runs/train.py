@@ -26,7 +26,6 @@ from ssl_bench.callbacks.termination import StopOnSignal
 from ssl_bench.config.identity import names, run_folder
 from ssl_bench.config.resolve import build, resolve, to_dict
 from ssl_bench.config.schema import Run
-from ssl_bench.distributed import stopping_together
 from ssl_bench.errors import UserError
 from ssl_bench.evaluation.run_images import scoring_device
 from ssl_bench.files import replacing
@@ -35,6 +34,7 @@ from ssl_bench.results.formats import print_table
 from ssl_bench.results.record import Record
 from ssl_bench.results.table import read_records
 from ssl_bench.runs import tracking
+from ssl_bench.runs.launch import expect_group
 from ssl_bench.runs.score import score
 from ssl_bench.termination import Terminated
 
@@ -82,8 +82,7 @@ def bench(arguments: list[str], out: Path, fit_only: bool = False) -> None:
         if not fit_only:
             # The checkpoint is scored, because BatchNorm statistics differ between processes after the last step.
             run.method = load_method(folder)
-            with stopping_together(folder):
-                score(run, resolved, folder, scoring_device(trainer.strategy.root_device))
+            score(run, resolved, folder, scoring_device(trainer.strategy.root_device))
     if first and fit_only:
         print(folder)
     elif first:
@@ -145,6 +144,7 @@ def fit(run: Run, config: Namespace, folder: Path) -> Trainer:
         use_distributed_sampler=False,
         num_sanity_val_steps=0,
     )
+    expect_group(trainer.world_size)
     try:
         trainer.fit(run.method, datamodule=run.data, ckpt_path=last if last.is_file() else None, weights_only=True)
     except SIGTERMException as stopped:

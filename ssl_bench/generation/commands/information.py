@@ -13,7 +13,7 @@ from torch import Tensor
 
 from ssl_bench.data.contents import ImageSet
 from ssl_bench.data.shards import Shards
-from ssl_bench.distributed import rank, share_out, stopping_together
+from ssl_bench.distributed import rank, share_out
 from ssl_bench.files import replacing
 from ssl_bench.generation.commands.arguments import InformationCommand
 from ssl_bench.generation.mine_estimator import View, kinds_of_views, mutual_information_table
@@ -48,8 +48,7 @@ def measure_information(command: InformationCommand, device: torch.device) -> Pa
         return mutual_information_table(pair, images, settings, device=device)
 
     pairs = [dict(pair) for pair in combinations(kinds_of_views(run.views, generated).items(), 2)]
-    with stopping_together(folder):
-        parts = share_out([partial(estimate, pair) for pair in pairs])
+    parts = share_out([partial(estimate, pair) for pair in pairs])
     nats = {name: value for part in parts for name, value in part.items() if name != "ceiling"}
     nats["ceiling"] = parts[0]["ceiling"]
     if rank() == 0:

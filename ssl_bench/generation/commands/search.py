@@ -12,7 +12,7 @@ from torch.nn import functional as F
 
 from ssl_bench.data.shards import Shards
 from ssl_bench.data.views import Views
-from ssl_bench.distributed import all_reduce_sum, barrier, share, stopping_together
+from ssl_bench.distributed import all_reduce_sum, barrier, share
 from ssl_bench.errors import UserError
 from ssl_bench.generation.commands.arguments import SearchCommand
 from ssl_bench.generation.image_identity import identify_code_images, identify_fit_images
@@ -98,16 +98,15 @@ def search_views(command: SearchCommand, device: torch.device) -> Path:
                     images = to_uint8(expert.to_image(expert.evaluation_input(originals(rows).to(device))))
                 yield Anchors(rows, codes.read("codes", rows), images)
 
-    with stopping_together(shards.folder):
-        mine = shards.assigned(device)
-        refuse_non_finite_codes(codes, [row for shard in mine for row in shards.rows(shard).tolist()])
-        results = search(
-            generator.synthesize, project, generator.mean_code(), anchors(mine), settings,
-            eps1=shards.notes["eps1"], eps2=shards.notes["eps2"], truncation=truncation,
-            batch_size=job.batch_size, autocast=autocast, compile=command.compile,
-        )  # fmt: skip
-        write_results(shards, results)
-        barrier()
+    mine = shards.assigned(device)
+    refuse_non_finite_codes(codes, [row for shard in mine for row in shards.rows(shard).tolist()])
+    results = search(
+        generator.synthesize, project, generator.mean_code(), anchors(mine), settings,
+        eps1=shards.notes["eps1"], eps2=shards.notes["eps2"], truncation=truncation,
+        batch_size=job.batch_size, autocast=autocast, compile=command.compile,
+    )  # fmt: skip
+    write_results(shards, results)
+    barrier()
     return shards.folder
 
 
