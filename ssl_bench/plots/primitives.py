@@ -13,6 +13,8 @@ from torch import Tensor
 
 from ssl_bench.files import replacing
 
+matplotlib.rcdefaults()  # a matplotlibrc in the working directory would decide how figures are made, even run LaTeX
+
 MAX_NUMBERED, MAX_NAMED = 12, 30
 """Maximum number of classes for which a figure of all classes shows numbers, and for which it shows names."""
 SAME_CLASS, OTHER_CLASS, NO_LABEL = (0.10, 0.62, 0.35), (0.84, 0.19, 0.15), (0.6, 0.6, 0.6)

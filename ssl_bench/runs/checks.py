@@ -1,5 +1,6 @@
 """Checks of command-line arguments that need neither torch nor Lightning, which take seconds to import."""
 
+import os
 from pathlib import Path
 
 from ssl_bench.errors import UserError
@@ -34,17 +35,33 @@ def check_run_folder(folder: Path, flags: list[str]) -> None:
     """Check a run folder and the flags that it is scored with.
 
     Raises:
-        UserError: the folder has no configuration, or a flag is not a setting of the evaluation.
+        UserError: the folder has no configuration or a link that `check_links` refuses, or a flag is not a setting of
+            the evaluation.
     """
     if not (folder / "config.yaml").is_file():
         raise UserError(
             f"no config.yaml in {folder}: give a run folder, an encoder (see `ssl-bench list`), timm/NAME, "
             f"or a file of features ({', '.join(FEATURE_SUFFIXES)})"
         )
+    check_links(folder)
     if wrong := [flag for flag in flags if flag.startswith("--") and not flag.startswith("--evaluation.")]:
         raise UserError(
             f"evaluate RUN takes --evaluation.KEY only, got {wrong[0]}: other settings would make another run"
         )
+
+
+def check_links(folder: Path) -> None:
+    """Check that a run folder, which may be of another person, contains no link to a place outside of it.
+
+    Commands write to a run folder; through such a link they would write elsewhere. The folder itself may be a link.
+
+    Raises:
+        UserError: there is such a link.
+    """
+    root = folder.resolve()
+    for path in folder.rglob("*"):
+        if path.is_symlink() and not Path(os.path.realpath(path)).is_relative_to(root):
+            raise UserError(f"{path} is a link out of the run folder: replace it by a copy of {path.readlink()}")
 
 
 def check_feature_file(path: Path) -> None:

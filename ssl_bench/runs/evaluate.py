@@ -22,7 +22,7 @@ from ssl_bench.methods.checkpoint import load_method
 from ssl_bench.methods.frozen import Frozen
 from ssl_bench.results.record import Record, commit
 from ssl_bench.runs import tracking
-from ssl_bench.runs.checks import check_feature_file
+from ssl_bench.runs.checks import check_feature_file, check_links
 from ssl_bench.runs.launch import launch
 from ssl_bench.runs.score import command, device_name, score, write_record
 from ssl_bench.runs.train import make_folder, print_result
@@ -58,6 +58,7 @@ def evaluate_encoder(arguments: list[str], out: Path, devices: str) -> None:
     config = resolve(arguments)
     resolved = to_dict(config)
     folder = run_folder(resolved, out)
+    check_links(folder)
     if getattr(rank_zero_only, "rank", 0) == 0:
         make_folder(folder, resolved)
     score_encoder(config, resolved, folder, devices)
@@ -124,6 +125,7 @@ def evaluate_file(path: Path, labels: Path | None, data: str | None, out: Path, 
     stamp = [(file.stat().st_size, file.stat().st_mtime_ns) for file in (path, labels) if file]
     hashed = digest([recorded["features"], recorded["labels"], stamp])
     folder = out / f"{path.stem}-{recorded['data']}-{hashed}"
+    check_links(folder)
     if fabric.is_global_zero and not (folder / "config.yaml").is_file():
         make_folder(folder, recorded)
     fabric.barrier()

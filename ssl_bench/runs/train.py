@@ -34,6 +34,7 @@ from ssl_bench.results.formats import print_table
 from ssl_bench.results.record import Record
 from ssl_bench.results.table import read_records
 from ssl_bench.runs import tracking
+from ssl_bench.runs.checks import check_links
 from ssl_bench.runs.launch import expect_group
 from ssl_bench.runs.score import score
 from ssl_bench.termination import Terminated
@@ -68,6 +69,7 @@ def bench(arguments: list[str], out: Path, fit_only: bool = False) -> None:
     config = resolve(arguments)
     resolved = to_dict(config)
     folder = run_folder(resolved, out)
+    check_links(folder)
     first = getattr(rank_zero_only, "rank", 0) == 0  # from the environment of a launcher; there is no trainer yet
     if (folder / "metrics.json").is_file():
         if first:

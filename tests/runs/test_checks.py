@@ -1,0 +1,50 @@
+"""Checks of a run folder before anything is written to it."""
+
+from pathlib import Path
+
+import pytest
+
+from ssl_bench.cli import main
+from tests.runs.test_train import BENCH
+
+
+@pytest.mark.parametrize("place", ["features", "figures/loss.png", "checkpoints/last.ckpt", "logs"])
+@pytest.mark.parametrize("target", ["elsewhere", "../../elsewhere/missing"])
+def test_a_link_out_of_the_run_folder_is_refused_and_nothing_is_written_through_it(
+    place: str, target: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    outside = tmp_path / "elsewhere"
+    outside.mkdir()
+    run = tmp_path / "run"
+    (run / place).parent.mkdir(parents=True)
+    (run / "config.yaml").write_text("{}")
+    (run / place).symlink_to(outside if target == "elsewhere" else target)
+    assert main(["evaluate", str(run)]) == 2
+    (line,) = capsys.readouterr().err.splitlines()
+    assert f"{run / place} is a link out of the run folder" in line
+    assert list(outside.iterdir()) == []
+
+
+def test_a_run_folder_that_is_a_link_and_links_inside_it_are_used(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    disk = tmp_path / "disk"
+    disk.mkdir()
+    (tmp_path / "run").symlink_to(disk)
+    (disk / "latest").symlink_to("run-1")
+    (disk / "config.yaml").write_text("names: 1")
+    main(["evaluate", str(tmp_path / "run")])
+    assert "is a link" not in capsys.readouterr().err
+
+
+def test_training_does_not_resume_through_a_link_out_of_the_run_folder(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    command = [*BENCH, "--epochs=0", f"--out={tmp_path / 'runs'}"]
+    assert main(["fit", *command[1:]]) == 0
+    (run,) = (tmp_path / "runs").iterdir()
+    (tmp_path / "elsewhere").mkdir()
+    (run / "features").symlink_to(tmp_path / "elsewhere")
+    assert main(command) == 2
+    assert f"{run / 'features'} is a link out of the run folder" in capsys.readouterr().err
+    assert list((tmp_path / "elsewhere").iterdir()) == []
