@@ -7,7 +7,7 @@ import torch
 import torch.distributed as dist
 from torch import Tensor
 
-from ssl_bench.errors import UserError
+from ssl_bench.errors import RunError, UserError
 
 T = TypeVar("T")
 
@@ -120,19 +120,19 @@ def share_out(jobs: Sequence[Callable[[], T]]) -> list[T]:
     so that its result does not depend on the number of processes. Results are pickled.
 
     Raises:
-        UserError: the error of the first job that raised one, on every rank.
+        UserError, RunError: the error of the first job that raised one, on every rank.
     """
-    mine: list[T | UserError] = []
+    mine: list[T | UserError | RunError] = []
     for job in jobs[rank() :: world_size()]:
         try:
             mine.append(job())
-        except UserError as error:
+        except (UserError, RunError) as error:
             mine.append(error)
     parts: list[Any] = [mine]
     if running():
         parts = [None] * world_size()
         dist.all_gather_object(parts, mine)
     results = [parts[i % world_size()][i // world_size()] for i in range(len(jobs))]
-    if errors := [result for result in results if isinstance(result, UserError)]:
+    if errors := [result for result in results if isinstance(result, UserError | RunError)]:
         raise errors[0]
     return results

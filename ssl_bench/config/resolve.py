@@ -6,6 +6,7 @@ import torch
 import yaml
 from jsonargparse import ArgumentError, Namespace
 
+from ssl_bench.config.agreement import check_named_runs
 from ssl_bench.config.devices import given_devices
 from ssl_bench.config.locations import with_absolute_locations
 from ssl_bench.config.parse_errors import one_line
@@ -72,8 +73,11 @@ def build(config: Namespace) -> Run:
     """Instantiate the objects of a configuration.
 
     Raises:
-        UserError: a value has the right type, but its class does not accept it.
+        UserError: a value has the right type, but its class does not accept it; or a run that it names has the
+            checkpoint of another run.
     """
+    resolved = to_dict(config)
+    check_named_runs(resolved)
     try:
         objects = make_parser().instantiate(config)
     except (ValueError, ArgumentError) as error:
@@ -81,7 +85,7 @@ def build(config: Namespace) -> Run:
             raise UserError(f"the configuration {denied}") from error
         innermost = str(error).rpartition("Errors:")[2].strip().removeprefix("- ")
         raise UserError(innermost.split("\n")[0]) from error
-    chosen = to_dict(config)["method"]
+    chosen = resolved["method"]
     if "image_shape" in config.method.init_args:
         chosen.setdefault("init_args", {})["image_shape"] = list(objects.views.output_shape)
     objects.method.config = chosen

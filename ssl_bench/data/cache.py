@@ -21,6 +21,7 @@ from torch import Tensor
 from ssl_bench.data.decode import Decoder, ImageError
 from ssl_bench.data.file_tree import FileTree
 from ssl_bench.errors import UserError
+from ssl_bench.files import flush
 
 Item = tuple[str, Callable[[], bytes]]
 """Name of an image for messages, and a function that reads its bytes."""
@@ -132,9 +133,11 @@ def _build(
             for chunk in _chunks(iter(items), name, count):
                 blocks = [chunk[start : start + BLOCK] for start in range(0, len(chunk), BLOCK)]
                 for images, reasons in threads.map(decode_block, blocks):
-                    images.numpy().tofile(pixels)
+                    pixels.write(images.numpy().data)
                     skipped.writelines(f"{row + i} {reason}\n" for i, reason in enumerate(reasons) if reason)
                     row += len(reasons)
+        for file in building.iterdir():
+            flush(file)
         building.rename(folder)
 
 

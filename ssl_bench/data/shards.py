@@ -7,12 +7,12 @@ from typing import Any
 
 import torch
 from safetensors import SafetensorError
-from safetensors.torch import load_file, save_file
+from safetensors.torch import load_file
 from torch import Tensor
 
 from ssl_bench.distributed import all_reduce_min, barrier, rank, share_out, world_size
 from ssl_bench.errors import UserError
-from ssl_bench.files import replacing
+from ssl_bench.files import replacing, write_tensors
 from ssl_bench.ranges import NonNegativeInt, PositiveInt, check_ranges
 
 SHARD_ROWS = 1000
@@ -120,17 +120,15 @@ class Shards:
         """Write a shard: tensors ``(rows of the shard, ...)`` by name.
 
         Raises:
-            UserError: the file cannot be written.
+            RunError: the disk is full.
+            UserError: the file cannot be written for another reason.
         """
         n = len(self.rows(shard))
         assert all(len(tensor) == n for tensor in tensors.values()), f"shard {shard} has {n} rows"
         try:
-            with replacing(self._file(shard)) as file:
-                save_file({name: tensor.cpu().contiguous() for name, tensor in tensors.items()}, file)
-        except (OSError, SafetensorError) as error:
-            raise UserError(
-                f"cannot write {self._file(shard)} ({error}); free some space: other shards are kept"
-            ) from error
+            write_tensors(self._file(shard), tensors)
+        except OSError as error:
+            raise UserError(f"cannot write {self._file(shard)} ({error.strerror}); other shards are kept") from error
 
     def require_complete(self, command: str) -> "Shards":
         """Return self if no shard is missing.

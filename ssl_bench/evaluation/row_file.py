@@ -1,5 +1,6 @@
 """A safetensors file that several processes fill row by row; safetensors itself writes only whole tensors."""
 
+import errno
 import json
 import os
 import struct
@@ -10,6 +11,7 @@ import torch
 from torch import Tensor
 
 from ssl_bench.distributed import barrier, rank
+from ssl_bench.files import writing
 
 DTYPES = {torch.float32: "F32", torch.int64: "I64"}
 
@@ -38,21 +40,25 @@ class RowFile:
         text = json.dumps(header).encode()
         text += b" " * (-len(text) % 8)  # the format requires tensors to begin at a multiple of 8
         self.start = {name: 8 + len(text) + start for name, start in self.start.items()}
-        if rank() == 0:
-            with self.partial.open("wb") as file:
-                file.write(struct.pack("<Q", len(text)) + text)
-                file.truncate(8 + len(text) + position)
-        barrier()
-        self.file = self.partial.open("r+b", buffering=0)
-        for name, tensor in tensors.items():
-            if isinstance(tensor, Tensor) and rank() == 0:
-                self.write(name, torch.arange(len(tensor)), tensor)
+        try:
+            if rank() == 0:
+                with writing(path), self.partial.open("wb") as file:
+                    file.write(struct.pack("<Q", len(text)) + text)
+                    file.truncate(8 + len(text) + position)
+            barrier()
+            self.file = self.partial.open("r+b", buffering=0)
+            for name, tensor in tensors.items():
+                if isinstance(tensor, Tensor) and rank() == 0:
+                    self.write(name, torch.arange(len(tensor)), tensor)
+        except BaseException:
+            self._remove_partial()
+            raise
 
     def write(self, name: str, ids: Tensor, rows: Tensor) -> None:
         """Write rows ``(n, ...)`` to positions ``ids`` ``(n,)``; if ids repeat, one of their rows is kept.
 
         Raises:
-            OSError: a row was not written completely.
+            RunError: the disk is full.
         """
         ids, order = ids.sort()
         rows = rows[order].contiguous()
@@ -61,18 +67,25 @@ class RowFile:
             if len(run):
                 position = self.start[name] + int(ids[run[0]]) * self.row_bytes[name]
                 part = rows[run[0] : run[-1] + 1]
-                if os.pwrite(self.file.fileno(), part.numpy().data, position) < part.nbytes:
-                    raise OSError(f"{self.path}: not all rows were written; is the disk full?")
+                with writing(self.path):
+                    if os.pwrite(self.file.fileno(), part.numpy().data, position) < part.nbytes:
+                        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
 
     def __enter__(self) -> "RowFile":
         return self
 
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, at: TracebackType | None) -> None:
-        self.file.close()
-        if error is None:
-            barrier()
-        if rank() == 0:
+        try:
             if error is None:
-                self.partial.replace(self.path)
-            else:
-                self.partial.unlink(missing_ok=True)
+                with writing(self.path):
+                    os.fsync(self.file.fileno())
+                barrier()
+                if rank() == 0:
+                    self.partial.replace(self.path)
+        finally:
+            self.file.close()
+            self._remove_partial()
+
+    def _remove_partial(self) -> None:
+        if rank() == 0:
+            self.partial.unlink(missing_ok=True)

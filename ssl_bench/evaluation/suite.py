@@ -9,7 +9,7 @@ import torch
 from ssl_bench.config.identity import settings_hash
 from ssl_bench.data.types import Target
 from ssl_bench.distributed import world_size
-from ssl_bench.errors import UserError, did_you_mean
+from ssl_bench.errors import RunError, UserError, did_you_mean
 from ssl_bench.evaluation import LABELLED, PROTOCOLS
 from ssl_bench.evaluation.encoder import EvaluatedEncoder
 from ssl_bench.evaluation.features import Features
@@ -58,8 +58,8 @@ class Result(NamedTuple):
 class Evaluation:
     """Runs the chosen protocols one after the other.
 
-    If a protocol fails, the reason is recorded and the remaining protocols run. With several processes only usage
-    errors are recorded; any other error ends the run.
+    If a protocol fails, the reason is recorded and the remaining protocols run. A full disk ends the run. With several
+    processes only usage errors are recorded; any other error ends the run.
 
     Args:
         protocols: names of the protocols to run; default all that apply to the encoder, except those that run only if
@@ -138,6 +138,8 @@ class Evaluation:
                 metrics = self._run(name, encoder, groups, skipped)
                 result.metrics.update(metrics)
                 result.sources.update(dict.fromkeys(metrics, f"{name} {settings_hash(getattr(self, name))}"))
+            except RunError:
+                raise
             except recorded as error:
                 result.failed[name] = (str(error) or type(error).__name__).splitlines()[0]
             result.seconds[name] = time.perf_counter() - start

@@ -7,9 +7,10 @@ import torch
 from torch import Tensor, nn
 from torchvision.models import VGG19_Weights, vgg19
 
+from ssl_bench.config.agreement import load_run_method
 from ssl_bench.config.resolve import build, resolve
 from ssl_bench.errors import UserError
-from ssl_bench.methods.checkpoint import load_method
+from ssl_bench.methods.checkpoint import read_tensors
 from ssl_bench.networks.perceptual import PerceptualDistance
 
 CUTS = (0, 2, 7, 12, 21, 30)
@@ -71,17 +72,18 @@ def vgg19_distance(weights: Path | None = None, normalize: bool = True) -> Perce
     """
     with torch.device("meta"):
         layers = vgg19(weights=None).features[: CUTS[-1]]
+    advice = (
+        "give the file of VGG19's weights, or the run folder of a simclr or simsiam run to use in place of VGG19, as "
+        "--method.perceptual.weights"
+    )
     try:
         state = (
-            torch.load(weights, map_location="cpu", weights_only=True)
+            read_tensors(weights, advice=advice)
             if weights
             else VGG19_Weights.IMAGENET1K_V1.get_state_dict(progress=False, check_hash=True)
         )
     except OSError as error:
-        raise UserError(
-            f"VGG19's weights are not available ({error}): give their file, or the run folder of a simclr or simsiam "
-            "run to use in place of VGG19, as --method.perceptual.weights"
-        ) from error
+        raise UserError(f"VGG19's weights are not available ({error}): {advice}") from error
     try:
         state = {name.removeprefix("features."): tensor for name, tensor in state.items()}
         layers.load_state_dict({name: state[name] for name in layers.state_dict()}, assign=True)
@@ -102,7 +104,7 @@ def run_distance(folder: Path) -> PerceptualDistance:
     Raises:
         UserError: the method of the run has no residual backbone.
     """
-    layers = getattr(getattr(load_method(folder), "backbone", None), "backbone", None)
+    layers = getattr(getattr(load_run_method(folder), "backbone", None), "backbone", None)
     if not isinstance(layers, nn.Sequential):
         raise UserError(
             f"{folder}: its method has no residual backbone: give the run folder of a simclr or simsiam run"

@@ -1,20 +1,19 @@
 """Load a finished run: its data, its views, its trained method and the hash of its weights."""
 
 from pathlib import Path
-from typing import Any, NamedTuple, Protocol, runtime_checkable
+from typing import NamedTuple, Protocol, runtime_checkable
 
 import torch
-import yaml
 from jsonargparse import ArgumentError, ArgumentParser
 from torch import Tensor
 
+from ssl_bench.config.agreement import load_run_method, read_config
 from ssl_bench.config.identity import encoder_hash, names
 from ssl_bench.data.module import DataModule
 from ssl_bench.data.shards import Shards
 from ssl_bench.data.views import Views
 from ssl_bench.errors import UserError
 from ssl_bench.methods.base import Method
-from ssl_bench.methods.checkpoint import load_method
 from ssl_bench.methods.inversion import InDomainInversion
 from ssl_bench.methods.stylegan2 import StyleGAN2
 from ssl_bench.trust import enforce, refused
@@ -59,7 +58,7 @@ def load_run(folder: Path, device: torch.device) -> TrainedRun:
         UserError: the folder is not a run folder, or has no checkpoint.
     """
     config = read_config(folder)
-    method = load_method(folder).requires_grad_(False).to(device)
+    method = load_run_method(folder, config).requires_grad_(False).to(device)
     enforce()
     parser = ArgumentParser(exit_on_error=False)
     parser.add_subclass_arguments(DataModule, "data", required=True)
@@ -85,7 +84,7 @@ def load_generator(codes: Shards, device: torch.device) -> CodeGenerator:
     """
     shape = codes.shape("codes")  # refuses a folder of views, which has no codes
     folder = Path(codes.notes["generator"])
-    method = require_generator(load_method(folder).requires_grad_(False).to(device), folder)
+    method = require_generator(load_run_method(folder).requires_grad_(False).to(device), folder)
     if (takes := (method.n_latent, method.style_dim)) != shape:
         raise UserError(f"{codes.folder} has codes of {shape}, the generator {folder} takes {takes}: make codes anew")
     if encoder_hash(method, read_config(folder)) != codes.key["generator"]:
@@ -117,15 +116,3 @@ def require_projections(method: Method, folder: Path) -> Projective:
             f"{folder} is a run of {type(method).__name__}, which has no projections: give one of simclr or simsiam"
         )
     return method
-
-
-def read_config(folder: Path) -> dict[str, Any]:
-    """Read the configuration of a run folder.
-
-    Raises:
-        UserError: it is not a run folder.
-    """
-    if not (folder / "config.yaml").is_file():
-        raise UserError(f"no config.yaml in {folder}: give a run folder, as `ssl-bench fit` prints it")
-    config: dict[str, Any] = yaml.safe_load((folder / "config.yaml").read_text(encoding="utf-8"))
-    return config

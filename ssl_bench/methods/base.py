@@ -192,8 +192,30 @@ class Method(LightningModule):
         checkpoint["method"] = self.config
 
     def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
-        """Refuse a checkpoint of another method."""
+        """Refuse a checkpoint of another method, or whose weights have other names or shapes."""
         theirs = (checkpoint.get("method") or {}).get("class_path")
         ours = (self.config or {}).get("class_path")
         if theirs != ours:
             raise UserError(f"the checkpoint is of {theirs}, not of {ours}: give the method it was trained with")
+        if mismatch := describe_mismatch(self, checkpoint["state_dict"]):
+            raise UserError(f"the checkpoint is of another version of {ours}: {mismatch}; delete it to train anew")
+
+
+def describe_mismatch(module: nn.Module, weights: dict[str, Any]) -> str:
+    """One line that says which weights do not fit a module; empty if all fit.
+
+    Args:
+        module: the module.
+        weights: a state dictionary, in which any value can occur.
+    """
+    expected = module.state_dict()
+    shapes = {name: tuple(value.shape) if isinstance(value, Tensor) else None for name, value in weights.items()}
+    wrong = [f"no {name}" for name in expected if name not in weights]
+    wrong += [f"{name}, which the method does not have" for name in weights if name not in expected]
+    wrong += [
+        f"{name} of shape {shapes[name]} instead of {tuple(tensor.shape)}"
+        for name, tensor in expected.items()
+        if name in shapes and shapes[name] != tensor.shape
+    ]
+    more = f" and {len(wrong) - 3} more" if len(wrong) > 3 else ""
+    return f"weights do not fit {type(module).__name__} ({'; '.join(wrong[:3])}{more})" if wrong else ""

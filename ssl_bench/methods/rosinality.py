@@ -8,6 +8,7 @@ import torch
 from torch import Tensor, nn
 
 from ssl_bench.errors import UserError
+from ssl_bench.methods.checkpoint import read_tensors
 from ssl_bench.networks.stylegan2 import StyleGAN2Discriminator, StyleGAN2Generator
 
 Weights = dict[str, Tensor]
@@ -27,14 +28,9 @@ def read_rosinality(file: str | Path) -> dict[str, Weights]:
     Raises:
         UserError: the file does not exist, or does not have rosinality's layout.
     """
-    try:
-        # Training checkpoints contain their arguments too.
-        with torch.serialization.safe_globals([argparse.Namespace]):
-            held = torch.load(file, map_location="cpu", weights_only=True)
-    except FileNotFoundError as error:
-        raise UserError(f"no file {file}: give a checkpoint in rosinality's layout") from error
-    except Exception as error:  # torch.load raises errors of many kinds
-        raise UserError(f"{file}: cannot be read as weights: {str(error).splitlines()[0]}") from error
+    # Training checkpoints contain their arguments too.
+    with torch.serialization.safe_globals([argparse.Namespace]):
+        held = read_tensors(Path(file), advice="give a checkpoint in rosinality's layout")
     networks = {"g_ema": generator_name, "g": generator_name, "d": discriminator_name}
     if not isinstance(held, dict) or not ({"g", "g_ema"} & held.keys()):
         raise UserError(f"{file}: expected a checkpoint in rosinality's layout with a generator, 'g_ema' or 'g'")

@@ -10,6 +10,7 @@ from lightning import seed_everything
 from lightning.pytorch.utilities import rank_zero_only
 from torch import Tensor, device
 
+from ssl_bench.config.agreement import load_run_method, read_config
 from ssl_bench.config.identity import digest, run_folder
 from ssl_bench.config.parse_errors import one_line
 from ssl_bench.config.resolve import build, resolve, to_dict
@@ -18,7 +19,6 @@ from ssl_bench.errors import UserError
 from ssl_bench.evaluation.encoder import EvaluatedEncoder
 from ssl_bench.evaluation.feature_file import read_features
 from ssl_bench.evaluation.suite import Evaluation
-from ssl_bench.methods.checkpoint import load_method
 from ssl_bench.methods.frozen import Frozen
 from ssl_bench.results.record import Record, commit
 from ssl_bench.runs import tracking
@@ -39,7 +39,7 @@ def evaluate_run(folder: Path, devices: str, flags: list[str]) -> None:
         devices: number of processes, or ``auto``.
         flags: settings of the evaluation that differ from those of the run.
     """
-    config = yaml.safe_load((folder / "config.yaml").read_text(encoding="utf-8"))
+    config = read_config(folder)
     if "features" in config:
         labels = Path(config["labels"]) if config["labels"] else None
         return evaluate_file(Path(config["features"]), labels, config["data"], folder.parent, devices, flags)
@@ -82,7 +82,7 @@ def score_encoder(config: Namespace, recorded: dict[str, Any], folder: Path, dev
     if isinstance(run.method, Frozen):
         run.method.eval().to(fabric.device).prepare(lambda: training_images(run, fabric.device))
     else:
-        run.method = load_method(folder)
+        run.method = load_run_method(folder, recorded)
     score(run, recorded, folder, fabric.device)
     if fabric.is_global_zero:
         print_result(folder, full=True)

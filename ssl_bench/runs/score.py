@@ -16,11 +16,13 @@ from ssl_bench.config.schema import Run
 from ssl_bench.data.recipes import read_recipe
 from ssl_bench.data.views import Views
 from ssl_bench.distributed import barrier, rank
+from ssl_bench.errors import RunError
 from ssl_bench.evaluation.encoder import EvaluatedEncoder
 from ssl_bench.evaluation.features import Features, by_columns, extract
 from ssl_bench.evaluation.run_images import images_of_run
 from ssl_bench.evaluation.suite import Result
 from ssl_bench.methods.base import Layered, Reconstructive
+from ssl_bench.methods.checkpoint import checkpoint_file, read_checkpoint
 from ssl_bench.plots.run import plot_run
 from ssl_bench.precision import autocast_dtype
 from ssl_bench.results.record import Record, commit, peak_memory_mb
@@ -139,6 +141,9 @@ def score(run: Run, config: dict[str, Any], folder: Path, device: torch.device) 
         record = write_record(record, result, encoder, seconds)
         try:
             plot_run(folder, run, device)
+        except RunError as error:
+            hint = f"the scores are recorded, and `ssl-bench evaluate {folder}` plots the figures"
+            raise RunError(f"{error}; {hint}") from error
         except Exception as error:  # for example of an external method; the scores are already written
             print(f"figures: {type(error).__name__}: {error}", file=sys.stderr)
         tracking.log_record(record, folder, config)
@@ -179,9 +184,9 @@ def device_name(device: torch.device) -> str:
 
 def training_progress(folder: Path) -> tuple[dict[str, float], int]:
     """Seconds and epochs of training in the last checkpoint of a run; empty and 0 without a checkpoint."""
-    file = folder / "checkpoints" / "last.ckpt"
+    file = checkpoint_file(folder)
     if not file.is_file():
         return {}, 0
-    checkpoint = torch.load(file, map_location="meta", weights_only=True)
-    stopwatch = checkpoint["callbacks"].get("Stopwatch", {"seconds": 0.0, "epochs": 0})
+    callbacks = read_checkpoint(file, "meta").get("callbacks", {})
+    stopwatch = callbacks.get("Stopwatch", {"seconds": 0.0, "epochs": 0})
     return {"fit": stopwatch["seconds"]}, stopwatch["epochs"]

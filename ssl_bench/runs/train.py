@@ -12,7 +12,7 @@ import yaml
 from jsonargparse import Namespace
 from lightning import Trainer, seed_everything
 from lightning.pytorch.callbacks import Callback, ModelCheckpoint, RichProgressBar
-from lightning.pytorch.loggers import CSVLogger, Logger, WandbLogger
+from lightning.pytorch.loggers import Logger, WandbLogger
 from lightning.pytorch.utilities import rank_zero_only
 from lightning.pytorch.utilities.exceptions import SIGTERMException
 
@@ -23,18 +23,20 @@ from ssl_bench.callbacks.samples import SampleGrid
 from ssl_bench.callbacks.seeding import EpochSeed
 from ssl_bench.callbacks.stopwatch import Stopwatch
 from ssl_bench.callbacks.termination import StopOnSignal
+from ssl_bench.config.agreement import load_run_method
 from ssl_bench.config.identity import names, run_folder
 from ssl_bench.config.resolve import build, resolve, to_dict
 from ssl_bench.config.schema import Run
 from ssl_bench.errors import UserError
 from ssl_bench.evaluation.run_images import scoring_device
-from ssl_bench.files import replacing
-from ssl_bench.methods.checkpoint import load_method
+from ssl_bench.files import remove_unfinished, replacing
 from ssl_bench.results.formats import print_table
 from ssl_bench.results.record import Record
 from ssl_bench.results.table import read_records
 from ssl_bench.runs import tracking
+from ssl_bench.runs.checkpoint_io import RunCheckpointIO
 from ssl_bench.runs.checks import check_links
+from ssl_bench.runs.csv_log import RunCSVLogger
 from ssl_bench.runs.launch import expect_group
 from ssl_bench.runs.score import score
 from ssl_bench.termination import Terminated
@@ -83,7 +85,7 @@ def bench(arguments: list[str], out: Path, fit_only: bool = False) -> None:
         first = trainer.is_global_zero
         if not fit_only:
             # The checkpoint is scored, because BatchNorm statistics differ between processes after the last step.
-            run.method = load_method(folder)
+            run.method = load_run_method(folder, resolved)
             score(run, resolved, folder, scoring_device(trainer.strategy.root_device))
     if first and fit_only:
         print(folder)
@@ -92,13 +94,14 @@ def bench(arguments: list[str], out: Path, fit_only: bool = False) -> None:
 
 
 def make_folder(folder: Path, config: dict[str, Any]) -> None:
-    """Make the run folder and write its configuration, before training starts.
+    """Make the run folder, without files that a killed process left, and write its configuration.
 
     Raises:
         UserError: the folder cannot be written.
     """
     try:
         folder.mkdir(parents=True, exist_ok=True)
+        remove_unfinished(folder)
         with replacing(folder / "config.yaml") as file:
             file.write_text(yaml.safe_dump(config, sort_keys=False), encoding="utf-8")
     except OSError as error:
@@ -132,6 +135,7 @@ def fit(run: Run, config: Namespace, folder: Path) -> Trainer:
         **config.trainer.as_dict(),
         default_root_dir=folder,
         logger=loggers(config, folder),
+        plugins=[RunCheckpointIO(to_dict(config))],
         callbacks=[
             Stopwatch(),
             EpochSeed(config.seed),
@@ -160,7 +164,7 @@ def loggers(config: Namespace, folder: Path) -> list[Logger]:
     """A CSV logger, and wandb if it is installed and not disabled."""
     resolved = to_dict(config)
     arguments = tracking.init_arguments(folder, names(resolved)[1], resolved)
-    return [CSVLogger(folder, name="logs"), *([WandbLogger(save_dir=folder, **arguments)] if arguments else [])]
+    return [RunCSVLogger(folder, name="logs"), *([WandbLogger(save_dir=folder, **arguments)] if arguments else [])]
 
 
 def print_result(folder: Path, full: bool = False) -> None:

@@ -7,7 +7,8 @@ import torch
 from torch import Tensor
 
 from ssl_bench.data.shards import Shards
-from ssl_bench.errors import UserError
+from ssl_bench.errors import RunError, UserError
+from tests.full_disk import largest_file
 from tests.ranks import Ranks
 
 CPU = torch.device("cpu")
@@ -70,14 +71,10 @@ def test_a_folder_with_another_key_is_refused(tmp_path: Path, key: dict[str, obj
         Shards.create(tmp_path, key, count)
 
 
-def test_a_write_that_fails_leaves_no_shard(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.parametrize("size", [0, 50, 100])
+def test_a_full_disk_leaves_no_shard(tmp_path: Path, size: int) -> None:
     shards = Shards.create(tmp_path, KEY, 4)
-
-    def fails(*_: object) -> None:
-        raise OSError("no space left")
-
-    monkeypatch.setattr(Path, "replace", fails)
-    with pytest.raises(UserError, match="no space left"):
+    with largest_file(size), pytest.raises(RunError, match=r"cannot write .*00000\.safetensors: File too large: free"):
         shards.write(0, tensors(shards.rows(0)))
     assert [path.name for path in tmp_path.iterdir()] == ["index.json"]
 

@@ -11,6 +11,7 @@ from ssl_bench.data.shards import Shards
 from ssl_bench.generation.commands.arguments import InvertCommand
 from ssl_bench.generation.commands.invert import invert_images
 from ssl_bench.generation.settings import InvertSettings, Job
+from ssl_bench.runs.checkpoint_io import RunCheckpointIO
 from ssl_bench.runs.train import make_folder
 
 CPU = torch.device("cpu")
@@ -25,8 +26,7 @@ def untrained(folder: Path, method: str, *flags: str) -> Path:
     checkpoint = {"state_dict": run.method.state_dict()}
     run.method.latest = {}  # type: ignore[assignment]
     run.method.on_save_checkpoint(checkpoint)
-    (folder / "checkpoints").mkdir()
-    torch.save(checkpoint, folder / "checkpoints" / "last.ckpt")
+    RunCheckpointIO(to_dict(config)).save_checkpoint(checkpoint, folder / "checkpoints" / "last.ckpt")
     return folder
 
 

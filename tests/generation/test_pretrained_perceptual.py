@@ -5,7 +5,6 @@ from typing import Any
 
 import pytest
 import torch
-import yaml
 from torch import Tensor
 from torchvision.models.resnet import BasicBlock
 
@@ -14,14 +13,16 @@ from ssl_bench.config.schema import Run
 from ssl_bench.config.stack import stack
 from ssl_bench.errors import UserError
 from ssl_bench.generation.pretrained_perceptual import PretrainedPerceptual
+from ssl_bench.runs.checkpoint_io import RunCheckpointIO
+from ssl_bench.runs.train import make_folder
 
 
 def untrained(folder: Path, method: str, *flags: str) -> Run:
     config = resolve([*stack(method, "digits", None), *flags])
     run = build(config)
-    (folder / "checkpoints").mkdir(parents=True)
-    (folder / "config.yaml").write_text(yaml.safe_dump(to_dict(config)), encoding="utf-8")
-    torch.save({"method": run.method.config, "state_dict": run.method.state_dict()}, folder / "checkpoints/last.ckpt")
+    make_folder(folder, to_dict(config))
+    checkpoint = {"method": run.method.config, "state_dict": run.method.state_dict()}
+    RunCheckpointIO(to_dict(config)).save_checkpoint(checkpoint, folder / "checkpoints/last.ckpt")
     return run
 
 

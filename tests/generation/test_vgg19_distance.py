@@ -88,10 +88,8 @@ def test_unavailable_weights_are_an_error_of_one_line(tmp_path: Path, monkeypatc
         raise URLError("no network")
 
     monkeypatch.setattr("torchvision.models._api.load_state_dict_from_url", offline)
-    for path in (None, tmp_path / "missing.pth"):
-        with pytest.raises(
-            UserError, match=r"^VGG19's weights are not available .*: give their file, or the run folder"
-        ):
+    for path, start in ((None, "VGG19's weights are not available"), (tmp_path / "missing.pth", "no file ")):
+        with pytest.raises(UserError, match=rf"^{start}.*: give the file of VGG19's weights, or the run folder"):
             vgg19_distance(path)
 
 

@@ -175,7 +175,7 @@ def test_two_ranks_train_what_one_does_with_twice_the_batch(tmp_path: Path, rank
                 "--method.perceptual=ssl_bench.generation.pretrained_perceptual.PretrainedPerceptual",
                 "--method.perceptual.weights=nowhere",
             ],
-            "VGG19's weights are not available",
+            "no file nowhere: give the file of VGG19's weights",
         ),
     ],
 )

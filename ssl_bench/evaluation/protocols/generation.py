@@ -7,7 +7,7 @@ from typing import Annotated, Literal
 
 import torch
 from safetensors import SafetensorError
-from safetensors.torch import load_file, save_file
+from safetensors.torch import load_file
 from torch import Generator, Tensor
 
 from ssl_bench.data.cache import cache_root
@@ -18,7 +18,7 @@ from ssl_bench.evaluation.encoder import EvaluatedEncoder
 from ssl_bench.evaluation.generative.frechet import Statistics, Sums, frechet_distance, inception_score, kernel_distance
 from ssl_bench.evaluation.generative.inception import EXTRACTORS, Extractor
 from ssl_bench.evaluation.generative.sampling import sample_images
-from ssl_bench.files import replacing
+from ssl_bench.files import write_tensors
 from ssl_bench.ranges import Interval, PositiveInt, check_ranges
 
 KEPT = 10_000
@@ -150,8 +150,7 @@ class Generation:
             path.parent.mkdir(parents=True, exist_ok=True)
             number, mean, covariance = statistics
             tensors = {"number": torch.tensor(number), "mean": mean, "covariance": covariance, "features": kept}
-            with replacing(path) as temporary:
-                save_file({name: tensor.cpu() for name, tensor in tensors.items()}, temporary)
+            write_tensors(path, tensors)
         return statistics, kept
 
 
