@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from ssl_bench.files import replacing
+from ssl_bench.shareable import shareable
 
 SCHEMA = 1
 PACKAGES = ("ssl_bench", "torch", "torchvision", "lightning", "scikit-learn", "timm")
@@ -72,9 +73,9 @@ class Record:
     evaluations: list[str] = field(default_factory=list)
 
     def write(self, folder: Path) -> None:
-        """Write ``metrics.json`` atomically."""
+        """Write ``metrics.json`` atomically, without paths of this machine and secrets, see `shareable`."""
         with replacing(folder / "metrics.json") as file:
-            file.write_text(json.dumps(asdict(self), indent=2) + "\n", encoding="utf-8")
+            file.write_text(json.dumps(shareable(asdict(self)), indent=2) + "\n", encoding="utf-8")
 
     @classmethod
     def read(cls, folder: Path) -> "Record":

@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Any
 
 from ssl_bench.results.record import Record
+from ssl_bench.shareable import shareable
 
 
 def init_arguments(folder: Path, group: str, config: dict[str, Any]) -> dict[str, Any] | None:
@@ -24,6 +25,8 @@ def init_arguments(folder: Path, group: str, config: dict[str, Any]) -> dict[str
     import wandb
 
     offline = os.environ.get("WANDB_MODE") == "offline" or not wandb.login(prompt=False, verify=False)
+    # The terminal and the metadata contain the command line and paths of this machine.
+    settings = wandb.Settings(console="off", disable_git=True, x_disable_meta=True, x_disable_machine_info=True)
     return {
         "project": "ssl_bench",
         "group": group,
@@ -32,7 +35,8 @@ def init_arguments(folder: Path, group: str, config: dict[str, Any]) -> dict[str
         "resume": "allow",
         "dir": folder,
         "mode": "offline" if offline else "online",
-        "config": config,
+        "config": shareable(config),
+        "settings": settings,
     }
 
 
