@@ -132,8 +132,8 @@ def encoder_arguments(options: argparse.Namespace) -> list[str]:
         raise UserError(f"--data is missing: give one of {', '.join(config_names('data'))}")
     if (encoder == "timm") != bool(model):
         raise UserError(f"no encoder named {options.encoder!r}: give timm/NAME with one of timm's names, or pixels")
-    names = {"names.method": options.encoder.replace("/", "-"), "names.data": options.data.rpartition(".")[2]}
-    settings = names | {"seed": options.seed, "method.model": model}
+    name = options.encoder.replace("/", "-")
+    settings = {"names.method": name, "seed": options.seed, "method.model": model}
     flags = [f"--{key}={value}" for key, value in settings.items() if value]
     return [*choose("data", options.data), *choose("encoder", encoder), *flags]
 

@@ -3,6 +3,7 @@
 import hashlib
 import json
 from pathlib import Path
+from pkgutil import resolve_name
 from typing import Any
 
 import torch
@@ -88,14 +89,19 @@ def settings_hash(protocol: object) -> str:
 def names(config: dict[str, Any]) -> tuple[str, str]:
     """Names of the method (with its variant) and of the data set, as in the run folder, in tables and in wandb.
 
+    They are those of ``names`` if given. The name of data is otherwise ``data.name``, if the data set has that key, or
+    the name of the data set.
+
     Raises:
         UserError: see `check_name`.
     """
-    method, data = (
-        check_name(f"names.{kind}", config["names"][kind] or config[kind]["class_path"].rpartition(".")[2])
-        for kind in ("method", "data")
-    )
-    return method, data
+    given = config["names"]
+    method = given["method"] or config["method"]["class_path"].rpartition(".")[2]
+    data = given["data"] or config["data"].get("init_args", {}).get("name")
+    if not data:
+        kind = resolve_name(config["data"]["class_path"])
+        data = getattr(kind, "name", kind.__name__)
+    return check_name("names.method", method), check_name("names.data" if given["data"] else "data.name", data)
 
 
 def run_folder(config: dict[str, Any], out: Path) -> Path:

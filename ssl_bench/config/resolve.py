@@ -1,5 +1,7 @@
 """Resolve files and flags to a configuration, and build the objects of a configuration."""
 
+from pathlib import Path
+from pkgutil import resolve_name
 from typing import Any
 
 import torch
@@ -9,6 +11,7 @@ from jsonargparse import ArgumentError, Namespace
 from ssl_bench.config.agreement import check_named_runs
 from ssl_bench.config.devices import given_devices
 from ssl_bench.config.locations import with_absolute_locations
+from ssl_bench.config.names import as_name
 from ssl_bench.config.parse_errors import one_line
 from ssl_bench.config.schema import Run, make_parser
 from ssl_bench.data.recipes import read_recipe
@@ -30,7 +33,21 @@ def resolve(arguments: list[str]) -> Namespace:
     except (ArgumentError, ImportError) as error:
         raise UserError(one_line(str(error), parser)) from error
     del config["config"]
+    name_data(config.data)
     return config
+
+
+def name_data(data: Namespace) -> None:
+    """Set ``data.name`` if the data set has that key and no name is given.
+
+    It is the name of the root folder or zip file, or of the data set if no root is given. The configuration of the run
+    then contains the name, so that it stays the same when the folder is moved.
+    """
+    arguments = data.get("init_args", {})
+    if "name" in arguments and not arguments["name"]:
+        root = arguments.get("root")
+        folder = Path(root).expanduser().resolve().name.removesuffix(".zip") if root else ""
+        arguments["name"] = as_name(folder) if folder else resolve_name(data.class_path).name
 
 
 def to_dict(config: Namespace) -> dict[str, Any]:

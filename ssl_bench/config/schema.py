@@ -33,11 +33,11 @@ EXCLUDED_TRAINER_ARGUMENTS = {
 
 @dataclass(frozen=True)
 class Names:
-    """Names of a run in its folder, in tables and in wandb. By default the names of the classes are used.
+    """Names of a run in its folder, in tables and in wandb.
 
     Args:
         method: name of the method, followed by the variant of the experiment if there is one.
-        data: name of the data set.
+        data: name of the data set; default its name on the command line, or ``data.name`` for your own images.
     """
 
     method: str = ""

@@ -47,16 +47,16 @@ def stack(method: str | None, data: str | None, experiment: str | None) -> list[
             return []
         kind = "data" if method else "method"
         raise UserError(f"--{kind} is missing: give one of {', '.join(config_names(kind))}")
-    names = {"method": method.rpartition(".")[2], "data": data.rpartition(".")[2]}
+    label = method.rpartition(".")[2]
     layers = [*choose("data", data), *choose("method", method)]
     for file in inherited_files(name or f"{method}-{data}"):
         layers += [*NO_REFERENCE, "--config", str(file)]
     if variant:
-        names["method"] += f"-{variant}"
+        label += f"-{variant}"
     if row:
         layers += row.arguments()
-        names["method"] += f"{'_' if variant else '-'}{row.name}"
-    return [*(f"--names.{kind}={name}" for kind, name in names.items()), *layers]
+        label += f"{'_' if variant else '-'}{row.name}"
+    return [f"--names.method={label}", *layers]
 
 
 def inherited_files(experiment: str) -> list[Path]:

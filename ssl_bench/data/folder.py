@@ -100,6 +100,7 @@ class ImageFolder(DataModule):
         channels: 1 for grey, 3 for RGB.
         mean: mean of each channel, in [0, 1]; default ImageNet's.
         std: standard deviation of each channel, in [0, 1]; default ImageNet's.
+        name: name of the data in run folders, tables and wandb; on the command line, default the name of the root.
         **kwargs: see `DataModule`.
     """
 
@@ -113,9 +114,11 @@ class ImageFolder(DataModule):
         channels: Literal[1, 3] = 3,
         mean: tuple[FiniteFloat, ...] | None = None,
         std: tuple[StandardDeviation, ...] | None = None,
+        name: str | None = None,
         **kwargs: Any,
     ) -> None:
         super().__init__(root, **kwargs)
+        self.name = name or type(self).name
         self.decoder = Decoder(channels, size)
         self.image_shape = (channels, size, size)
         self.mean, self.std = channel_statistics(channels, mean, std)
@@ -129,7 +132,7 @@ class ImageFolder(DataModule):
         listing = list_classes(tree, folders)
         if "train" not in listing.rows:
             raise UserError(f"{self.root} has {' and '.join(listing.rows)} folders but no train folder")
-        images, kept = decode_files_cached(self.name, tree, listing.names, self.decoder, self.on_error)
+        images, kept = decode_files_cached(type(self).name, tree, listing.names, self.decoder, self.on_error)
         train = listing.kept("train", kept)
         assert train is not None
         return DatasetContents(

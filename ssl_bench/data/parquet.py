@@ -42,6 +42,7 @@ class Parquet(DataModule):
         train_split: prefix of the names of the training files.
         test_split: prefix of the names of the test files; null to hold out a part of the training images.
         validation_split: prefix of the names of the validation files; null to hold out a part of the training images.
+        name: name of the data in run folders, tables and wandb; on the command line, default the name of the root.
         **kwargs: see `DataModule`.
     """
 
@@ -60,9 +61,11 @@ class Parquet(DataModule):
         train_split: str = "train",
         test_split: str | None = "test",
         validation_split: str | None = None,
+        name: str | None = None,
         **kwargs: Any,
     ) -> None:
         super().__init__(root, **kwargs)
+        self.name = name or type(self).name
         self.decoder = Decoder(channels, size)
         self.image_shape = (channels, size, size)
         self.mean, self.std = channel_statistics(channels, mean, std)
@@ -78,7 +81,7 @@ class Parquet(DataModule):
         tree = FileTree(self.root)
         key = [self.image_column, *tree.fingerprint([path.relative_to(self.root).as_posix() for path in paths])]
         items = (item for path in paths for item in self._items(path))
-        images, kept = decode_cached(self.name, key, sum(counts.values()), items, self.decoder, self.on_error)
+        images, kept = decode_cached(type(self).name, key, sum(counts.values()), items, self.decoder, self.on_error)
         all_labels = torch.cat(list(labels.values()))
         rows = dict(zip(counts, torch.split(torch.arange(len(all_labels)), list(counts.values())), strict=True))
         kept_rows = {part: row[kept[row]] for part, row in rows.items()}

@@ -9,6 +9,8 @@ import yaml
 from torch import nn
 
 from ssl_bench.config.identity import config_hash, encoder_hash, global_batch, names, run_folder, world_size
+from ssl_bench.config.resolve import resolve, to_dict
+from ssl_bench.config.stack import stack
 from ssl_bench.errors import UserError
 from tests.config.resolved import resolved
 from tests.config.test_names import INVALID
@@ -118,6 +120,29 @@ def test_a_run_folder_is_named_after_method_data_seed_and_hash() -> None:
     assert run_folder(config, Path("there")) == Path("there") / f"simvae-digits-s3-{config_hash(config)}"
 
 
+def test_own_images_are_named_after_their_folder_unless_a_name_is_given() -> None:
+    def name(data: str, *flags: str) -> str:
+        return names(to_dict(resolve([*stack("simvae", data, None), *flags])))[1]
+
+    assert name("image_folder", "--data.root=/mnt/My photos.2/") == "My_photos.2"
+    assert name("ssl_bench.data.ImageFolder", "--data.root=/mnt/photos.zip") == "photos"
+    assert name("parquet", "--data.root=.hidden", "--data.size=8") == "_.hidden"
+    assert name("parquet") == "parquet"
+    assert name("image_folder", "--data.root=/mnt/photos", "--data.name=mine") == "mine"
+    assert name("image_folder", "--data.root=/mnt/photos", "--data.name=mine", "--names.data=theirs") == "theirs"
+    assert name("digits", "--data.root=/mnt/photos") == name("ssl_bench.data.Digits") == "digits"
+
+
+def test_the_name_of_own_images_is_recorded_and_stays_when_the_folder_is_moved(tmp_path: Path) -> None:
+    config = to_dict(resolve([*stack("simvae", "image_folder", None), "--data.root=/mnt/photos"]))
+    assert config["data"]["init_args"]["name"] == "photos"
+    (tmp_path / "config.yaml").write_text(yaml.safe_dump(config), encoding="utf-8")
+    moved = to_dict(resolve([f"--config={tmp_path / 'config.yaml'}", "--data.root=/elsewhere/images"]))
+    assert names(moved)[1] == "photos"
+    other = to_dict(resolve([*stack("simvae", "image_folder", None), "--data.root=/mnt/photos", "--data.name=other"]))
+    assert config_hash(other) != config_hash(config)
+
+
 def test_a_variant_is_part_of_the_methods_name() -> None:
     assert names(resolved("simvae-mnist-released")) == ("simvae-released", "mnist")
     assert names(resolved("vae-fashion_mnist")) == ("vae", "fashion_mnist")
@@ -138,5 +163,5 @@ def test_no_name_of_a_recorded_configuration_leaves_the_output_folder(name: str)
         run_folder(config, Path("runs"))
 
 
-def test_an_empty_name_is_replaced_by_that_of_the_class() -> None:
-    assert names(resolved(None, "--names.method=", "--names.data=")) == ("SimVAE", "Digits")
+def test_an_empty_name_is_replaced_by_that_of_the_class_and_of_the_data_set() -> None:
+    assert names(resolved(None, "--names.method=", "--names.data=")) == ("SimVAE", "digits")

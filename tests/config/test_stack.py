@@ -5,6 +5,7 @@ from pathlib import Path
 
 import pytest
 
+from ssl_bench.config.identity import names
 from ssl_bench.config.resolve import resolve
 from ssl_bench.config.stack import experiment_names, inherited_files, stack
 from ssl_bench.errors import UserError
@@ -87,7 +88,7 @@ def test_a_reference_is_not_inherited() -> None:
 def test_flags_come_after_a_row_of_a_table() -> None:
     row = resolved("assimilation_7/sigma_0.4")
     assert row["views"]["generated"]["init_args"]["settings"] == {"kind": "perturb", "sigma": 0.4}
-    assert row["names"] == {"method": "simclr-a2_w_perturb_sigma_0.4", "data": "cifar10"}
+    assert names(row) == ("simclr-a2_w_perturb_sigma_0.4", "cifar10")
     assert row["reference"]["metrics"] == {"linear_probe/accuracy": 91.852}
     assert resolved("assimilation_7/sigma_0.4", "--method.alpha=0.9")["method"]["init_args"]["alpha"] == 0.9
 
