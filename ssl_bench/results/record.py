@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from ssl_bench.files import replacing
-from ssl_bench.shareable import shareable
+from ssl_bench.results.shareable import shareable
 
 SCHEMA = 1
 PACKAGES = ("ssl_bench", "torch", "torchvision", "lightning", "scikit-learn", "timm")

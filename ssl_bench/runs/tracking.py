@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Any
 
 from ssl_bench.results.record import Record
-from ssl_bench.shareable import shareable
+from ssl_bench.results.shareable import shareable
 
 
 def init_arguments(folder: Path, group: str, config: dict[str, Any]) -> dict[str, Any] | None:

@@ -2,7 +2,7 @@
 
 import pytest
 
-from ssl_bench.shareable import shareable
+from ssl_bench.results.shareable import shareable
 
 HOME = "/home/jane doe"
 
