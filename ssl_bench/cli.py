@@ -83,7 +83,7 @@ def train(options: argparse.Namespace, rest: list[str], fit_only: bool) -> None:
     else:
         from ssl_bench.runs.train import bench
 
-        bench(arguments, output_folder(options.out, rest), fit_only=fit_only)
+        bench(arguments, output_folder(options.out, rest), fit_only=fit_only, wait=options.wait)
 
 
 def evaluate(options: argparse.Namespace, rest: list[str]) -> None:
@@ -102,7 +102,7 @@ def evaluate(options: argparse.Namespace, rest: list[str]) -> None:
 
         from ssl_bench.runs.evaluate import evaluate_encoder
 
-        return evaluate_encoder(arguments, output_folder(options.out, rest), options.devices)
+        return evaluate_encoder(arguments, output_folder(options.out, rest), options.devices, options.wait)
     check_flags(options, path)
     if path.suffix in FEATURE_SUFFIXES:
         check_feature_file(path)
@@ -111,16 +111,15 @@ def evaluate(options: argparse.Namespace, rest: list[str]) -> None:
 
         from ssl_bench.runs.evaluate import evaluate_file
 
-        return evaluate_file(
-            path, options.labels, options.data, output_folder(options.out, rest), options.devices, rest
-        )
+        out = output_folder(options.out, rest)
+        return evaluate_file(path, options.labels, options.data, out, options.devices, rest, options.wait)
     check_run_folder(path, rest)
     if key:
         return print_help(key, ["--config", str(path / "config.yaml"), *rest])
 
     from ssl_bench.runs.evaluate import evaluate_run
 
-    return evaluate_run(path, options.devices, rest)
+    return evaluate_run(path, options.devices, rest, options.wait)
 
 
 def encoder_arguments(options: argparse.Namespace) -> list[str]:

@@ -3,6 +3,7 @@
 import hashlib
 import logging
 import os
+import shutil
 import sys
 import tempfile
 from collections.abc import Callable, Iterable, Iterator, Sequence
@@ -22,6 +23,7 @@ from ssl_bench.data.decode import Decoder, ImageError
 from ssl_bench.data.file_tree import FileTree
 from ssl_bench.errors import UserError
 from ssl_bench.files import flush
+from ssl_bench.lock import locked
 
 Item = tuple[str, Callable[[], bytes]]
 """Name of an image for messages, and a function that reads its bytes."""
@@ -58,7 +60,7 @@ def decode_cached(
     """Decode images in the first call and memory-map the result in every later call.
 
     The cache is written to a temporary folder that is then renamed. It is therefore never incomplete, even if a run is
-    interrupted or two runs write it at the same time.
+    interrupted. A second run that needs the same images waits for the first.
 
     Args:
         name: name of the data set, the beginning of the name of the cache folder.
@@ -79,15 +81,17 @@ def decode_cached(
         raise UserError(f"{name}: found no images; set --data.root")
     digest = hashlib.sha256("\n".join((FORMAT, repr(decoder), *key)).encode()).hexdigest()[:16]
     folder = cache_root() / f"{name}-{decoder.size}-{digest}"
-    if not folder.is_dir():
-        try:
-            _build(folder, name, count, items, decoder, on_error)
-        except OSError as error:
-            if not folder.is_dir():  # otherwise another process has written it
-                raise UserError(
-                    f"cannot write the image cache {folder} ({error.strerror}); "
-                    "set $SSL_BENCH_CACHE to a folder with enough space"
-                ) from error
+    try:
+        with locked(folder.with_name(f".{folder.name}.lock"), until=folder.is_dir):
+            if not folder.is_dir():
+                for left in folder.parent.glob(f".building-{folder.name}-*"):  # by a process that was killed
+                    shutil.rmtree(left)
+                _build(folder, name, count, items, decoder, on_error)
+    except OSError as error:
+        raise UserError(
+            f"cannot write the image cache {folder} ({error.strerror}); "
+            "set $SSL_BENCH_CACHE to a folder with enough space"
+        ) from error
     kept = torch.ones(count, dtype=torch.bool)
     skipped = (folder / "skipped.txt").read_text().splitlines()
     for line in skipped:
@@ -121,9 +125,8 @@ def _build(
         images, reasons = zip(*map(decode, block), strict=True)
         return torch.stack(images), list(reasons)
 
-    folder.parent.mkdir(parents=True, exist_ok=True)
     with (
-        tempfile.TemporaryDirectory(dir=folder.parent, prefix=".building-") as temporary,
+        tempfile.TemporaryDirectory(dir=folder.parent, prefix=f".building-{folder.name}-") as temporary,
         ThreadPoolExecutor(torch.get_num_threads()) as threads,
     ):
         building = Path(temporary) / "cache"

@@ -1,11 +1,13 @@
 """Find the files of a data set, or download them."""
 
 import os
+import shutil
 import tempfile
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
 from ssl_bench.errors import UserError
+from ssl_bench.lock import locked
 
 
 def data_root(root: str | None) -> Path:
@@ -40,7 +42,7 @@ def missing_files(name: str, folders: Sequence[Path], names: Sequence[Sequence[s
 def find_or_download(
     name: str, folders: Sequence[Path], names: Sequence[Sequence[str]], root: Path, download: Callable[[Path], object]
 ) -> list[Path]:
-    """Find files that belong together, or download them.
+    """Find files that belong together, or download them. While another process downloads to `root`, wait for it.
 
     Args:
         name: name of the data set, for messages.
@@ -58,18 +60,18 @@ def find_or_download(
     found = find_files(folders, names)
     if found:
         return found
-    new = not root.exists()
     try:
-        root.mkdir(parents=True, exist_ok=True)
-        # Into a temporary folder first, so that an interrupted download leaves no files that look like data.
-        with tempfile.TemporaryDirectory(dir=root, prefix=".download-") as temporary:
-            download(Path(temporary))
-            for path in Path(temporary).rglob("*"):
-                goal = root / path.relative_to(temporary)
-                goal.mkdir(parents=True, exist_ok=True) if path.is_dir() else path.replace(goal)
+        with locked(root / ".download.lock", until=lambda: find_files(folders, names) is not None):
+            if find_files(folders, names) is None:
+                for left in root.glob(".download-*"):  # by a process that was killed
+                    shutil.rmtree(left)
+                # Into a temporary folder first, so that an interrupted download leaves no files that look like data.
+                with tempfile.TemporaryDirectory(dir=root, prefix=".download-") as temporary:
+                    download(Path(temporary))
+                    for path in Path(temporary).rglob("*"):
+                        goal = root / path.relative_to(temporary)
+                        goal.mkdir(parents=True, exist_ok=True) if path.is_dir() else path.replace(goal)
     except (OSError, RuntimeError) as error:
-        if new and root.exists() and not any(root.iterdir()):
-            root.rmdir()
         reason = " ".join(str(error).split())[:200]
         raise missing_files(name, folders, names, f"the download failed ({reason})") from error
     found = find_files(folders, names)

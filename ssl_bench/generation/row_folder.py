@@ -2,7 +2,8 @@
 
 import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +15,7 @@ from ssl_bench.data.shards import Shards
 from ssl_bench.distributed import barrier, rank
 from ssl_bench.errors import UserError
 from ssl_bench.generation.settings import Job
+from ssl_bench.lock import folder_lock
 
 AUTOCAST = {"float32": None, "bf16": torch.bfloat16}
 """The dtype of torch.autocast for `Job.precision`; None disables it."""
@@ -47,8 +49,11 @@ def use_precision(job: Job, *modules: nn.Module) -> None:
             module.to(memory_format=torch.channels_last)
 
 
-def make_folder(job: Job, key: dict[str, Any], data: str, count: int, notes: Callable[[], dict[str, Any]]) -> Shards:
-    """Make the folder of a command, or open an existing one to resume.
+@contextmanager
+def locked_folder(
+    job: Job, key: dict[str, Any], data: str, count: int, notes: Callable[[], dict[str, Any]]
+) -> Iterator[Shards]:
+    """Make the folder of a command, or open an existing one; while rows are missing, it is locked in the context.
 
     Args:
         job: see `Job`.
@@ -59,7 +64,12 @@ def make_folder(job: Job, key: dict[str, Any], data: str, count: int, notes: Cal
     """
     key = {**key, "precision": job.precision}
     folder = job.out or Path("views") / f"{key['kind']}-{data}-{digest([key, count])}"
-    return Shards.create(folder, key, count, lambda: {"data": data, **notes()}, job.shard_rows)
+
+    def complete() -> bool:
+        return (folder / "index.json").is_file() and not Shards(folder).missing()
+
+    with folder_lock(folder, job.wait, first=rank() == 0, until=complete):
+        yield Shards.create(folder, key, count, lambda: {"data": data, **notes()}, job.shard_rows)
 
 
 class Progress:

@@ -1,6 +1,6 @@
 """Settings of the `ssl-bench views` commands. Imports neither torch nor Lightning, so that the help is fast."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Annotated, Literal
 
@@ -122,6 +122,7 @@ class Job:
         precision: precision of the networks; bf16 uses channels-last convolutions.
         shard_rows: number of rows of a file. A process that is killed loses its unfinished file; a search loses all
             files with unfinished anchors.
+        wait: wait while another process works in the same folder.
     """
 
     out: Path | None = None
@@ -129,6 +130,7 @@ class Job:
     batch_size: PositiveInt = 128
     precision: Literal["float32", "bf16"] = "float32"
     shard_rows: PositiveInt = 1000
+    wait: bool = field(default=False, metadata={"switch": True})
 
 
 @check_ranges

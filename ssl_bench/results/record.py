@@ -10,6 +10,7 @@ from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
+from ssl_bench.errors import UserError
 from ssl_bench.files import replacing
 from ssl_bench.results.shareable import shareable
 
@@ -83,9 +84,14 @@ class Record:
 
         Raises:
             FileNotFoundError: the folder has no record.
+            UserError: the record is damaged.
         """
-        known = json.loads((folder / "metrics.json").read_text(encoding="utf-8"))
-        return cls(**{name: known[name] for name in cls.__dataclass_fields__ if name in known})
+        file = folder / "metrics.json"
+        try:
+            known = json.loads(file.read_text(encoding="utf-8"))
+            return cls(**{name: known[name] for name in cls.__dataclass_fields__ if name in known})
+        except (ValueError, TypeError) as error:
+            raise UserError(f"{file} is not a readable record: delete it and repeat the command of the run") from error
 
 
 def commit() -> str | None:

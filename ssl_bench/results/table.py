@@ -5,6 +5,7 @@ import math
 import statistics
 from collections import Counter, defaultdict
 from collections.abc import Iterable, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field, replace
 from fnmatch import fnmatchcase
 from pathlib import Path
@@ -91,7 +92,11 @@ def read_records(paths: Iterable[Path]) -> list[Record]:
         raise UserError(
             f"no metrics.json in {', '.join(map(str, paths))}: run `ssl-bench bench` first, or name a folder"
         )
-    return [Record.read(file.parent) for file in {file.resolve(): file for file in files}.values()]
+    records = []
+    for file in {file.resolve(): file for file in files}.values():
+        with suppress(FileNotFoundError):  # the run has been deleted meanwhile
+            records.append(Record.read(file.parent))
+    return records
 
 
 def known_targets(records: Iterable[Record]) -> list[str]:

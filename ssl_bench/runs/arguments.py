@@ -83,6 +83,9 @@ def command_line() -> argparse.ArgumentParser:
     def add_trust(command: argparse.ArgumentParser) -> None:
         command.add_argument("--trust", action="append", default=[], metavar="FOLDER", help=TRUST)
 
+    def add_wait(command: argparse.ArgumentParser) -> None:
+        command.add_argument("--wait", action="store_true", help="wait while another process works on the same run")
+
     for name, text in {
         "bench": "Train, score and record a run; print the table of its data set",
         "fit": "Train only; print the run folder",
@@ -108,6 +111,7 @@ def command_line() -> argparse.ArgumentParser:
         )
         command.add_argument("--devices", dest="trainer.devices", metavar="N", help="devices per node, or auto")
         add_trust(command)
+        add_wait(command)
     command = add("evaluate", "Score an encoder or features without training", epilog=SCORING, allow_abbrev=False)
     command.add_argument("encoder", nargs="?", metavar="ENCODER", help="encoder or features to score; see below")
     command.add_argument("--data", help="data set to score the encoder on; for a FILE, the name of the data set")
@@ -116,6 +120,7 @@ def command_line() -> argparse.ArgumentParser:
     command.add_argument("--out", type=Path, metavar="FOLDER", help="folder of the run folders; default runs")
     command.add_argument("--devices", metavar="N", default="auto", help="processes, one per device; default auto")
     add_trust(command)
+    add_wait(command)
     text = "Make and inspect generated views; an interrupted command resumes"
     command = commands.add_parser("views", help=text, add_help=False)  # runs/views.py parses the other arguments
     command.add_argument("--debug", action="store_true")

@@ -7,7 +7,6 @@ from typing import Any
 import yaml
 from jsonargparse import ArgumentError, ArgumentParser, Namespace
 from lightning import seed_everything
-from lightning.pytorch.utilities import rank_zero_only
 from torch import Tensor, device
 
 from ssl_bench.config.agreement import load_run_method, read_config
@@ -19,11 +18,12 @@ from ssl_bench.errors import UserError
 from ssl_bench.evaluation.encoder import EvaluatedEncoder
 from ssl_bench.evaluation.feature_file import read_features
 from ssl_bench.evaluation.suite import Evaluation
+from ssl_bench.lock import folder_lock
 from ssl_bench.methods.frozen import Frozen
 from ssl_bench.results.record import Record, commit
 from ssl_bench.runs import tracking
 from ssl_bench.runs.checks import check_feature_file, check_links
-from ssl_bench.runs.launch import launch
+from ssl_bench.runs.launch import is_first, launch
 from ssl_bench.runs.score import command, device_name, score, write_record
 from ssl_bench.runs.train import make_folder, print_result
 from ssl_bench.trust import enforce
@@ -31,37 +31,42 @@ from ssl_bench.trust import enforce
 BATCH_SIZE = 1024
 
 
-def evaluate_run(folder: Path, devices: str, flags: list[str]) -> None:
+def evaluate_run(folder: Path, devices: str, flags: list[str], wait: bool = False) -> None:
     """Score the last checkpoint of a run, and add the metrics to its record.
 
     Args:
         folder: the run folder.
         devices: number of processes, or ``auto``.
         flags: settings of the evaluation that differ from those of the run.
+        wait: see `bench`.
     """
     config = read_config(folder)
     if "features" in config:
         labels = Path(config["labels"]) if config["labels"] else None
-        return evaluate_file(Path(config["features"]), labels, config["data"], folder.parent, devices, flags)
+        return evaluate_file(Path(config["features"]), labels, config["data"], folder.parent, devices, flags, wait)
     recorded = ["--config", str(folder / "config.yaml")]
-    score_encoder(resolve([*recorded, *flags]), to_dict(resolve(recorded)), folder, devices)
+    stacked, resolved = resolve([*recorded, *flags]), to_dict(resolve(recorded))
+    with folder_lock(folder, wait, first=is_first()):
+        score_encoder(stacked, resolved, folder, devices)
 
 
-def evaluate_encoder(arguments: list[str], out: Path, devices: str) -> None:
+def evaluate_encoder(arguments: list[str], out: Path, devices: str, wait: bool = False) -> None:
     """Score a baseline or an external encoder.
 
     Args:
         arguments: configuration files and flags, in the order in which they are stacked.
         out: folder of the run folders.
         devices: number of processes, or ``auto``.
+        wait: see `bench`.
     """
     config = resolve(arguments)
     resolved = to_dict(config)
     folder = run_folder(resolved, out)
     check_links(folder)
-    if getattr(rank_zero_only, "rank", 0) == 0:
-        make_folder(folder, resolved)
-    score_encoder(config, resolved, folder, devices)
+    with folder_lock(folder, wait, first=is_first()):
+        if is_first():
+            make_folder(folder, resolved)
+        score_encoder(config, resolved, folder, devices)
 
 
 def score_encoder(config: Namespace, recorded: dict[str, Any], folder: Path, devices: str) -> None:
@@ -94,7 +99,15 @@ def training_images(run: Run, on: device) -> Iterator[Tensor]:
         yield run.views.evaluation_input(batch.images.to(on, non_blocking=True))
 
 
-def evaluate_file(path: Path, labels: Path | None, data: str | None, out: Path, devices: str, flags: list[str]) -> None:
+def evaluate_file(
+    path: Path,
+    labels: Path | None,
+    data: str | None,
+    out: Path,
+    devices: str,
+    flags: list[str],
+    wait: bool = False,
+) -> None:
     """Score features in a file.
 
     Args:
@@ -104,6 +117,7 @@ def evaluate_file(path: Path, labels: Path | None, data: str | None, out: Path, 
         out: folder of the run folders.
         devices: number of processes, or ``auto``.
         flags: settings of the evaluation.
+        wait: see `bench`.
     """
     enforce()
     parser = ArgumentParser(prog="ssl-bench evaluate", exit_on_error=False, allow_abbrev=False)
@@ -126,22 +140,24 @@ def evaluate_file(path: Path, labels: Path | None, data: str | None, out: Path, 
     hashed = digest([recorded["features"], recorded["labels"], stamp])
     folder = out / f"{path.stem}-{recorded['data']}-{hashed}"
     check_links(folder)
-    if fabric.is_global_zero and not (folder / "config.yaml").is_file():
-        make_folder(folder, recorded)
-    fabric.barrier()
-    result = evaluation(encoder := EvaluatedEncoder(features, fabric.device, folder))
+    with folder_lock(folder, wait, first=fabric.is_global_zero):
+        if fabric.is_global_zero and not (folder / "config.yaml").is_file():
+            make_folder(folder, recorded)
+        fabric.barrier()
+        result = evaluation(encoder := EvaluatedEncoder(features, fabric.device, folder))
+        if fabric.is_global_zero:
+            record = Record(
+                method=path.stem,
+                data=str(recorded["data"]),
+                seed=0,
+                epochs=0,
+                config_hash=hashed,
+                setting_hash=hashed,
+                commit=commit(),
+                command=command(),
+                device=device_name(fabric.device),
+            )
+            record = write_record(record, result, encoder, {})
+            tracking.log_record(record, folder, recorded)
     if fabric.is_global_zero:
-        record = Record(
-            method=path.stem,
-            data=str(recorded["data"]),
-            seed=0,
-            epochs=0,
-            config_hash=hashed,
-            setting_hash=hashed,
-            commit=commit(),
-            command=command(),
-            device=device_name(fabric.device),
-        )
-        record = write_record(record, result, encoder, {})
-        tracking.log_record(record, folder, recorded)
         print_result(folder, full=True)

@@ -5,11 +5,17 @@ import os
 import torch
 from lightning import Fabric
 from lightning.fabric.strategies.launchers.subprocess_script import _ChildProcessObserver
+from lightning.pytorch.utilities import rank_zero_only
 
 from ssl_bench.errors import UserError
 from ssl_bench.runs import watch
 from ssl_bench.runs.checks import check_devices
 from ssl_bench.runs.launcher import launched
+
+
+def is_first() -> bool:
+    """Whether this is the first of all processes, from the environment of a launcher, before they form a group."""
+    return getattr(rank_zero_only, "rank", 0) == 0
 
 
 def launch(devices: str, cpu: bool = False) -> Fabric:

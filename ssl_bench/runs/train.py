@@ -13,7 +13,6 @@ from jsonargparse import Namespace
 from lightning import Trainer, seed_everything
 from lightning.pytorch.callbacks import Callback, ModelCheckpoint, RichProgressBar
 from lightning.pytorch.loggers import Logger, WandbLogger
-from lightning.pytorch.utilities import rank_zero_only
 from lightning.pytorch.utilities.exceptions import SIGTERMException
 
 from ssl_bench.callbacks.finite import StopOnNonFinite
@@ -30,6 +29,7 @@ from ssl_bench.config.schema import Run
 from ssl_bench.errors import UserError
 from ssl_bench.evaluation.run_images import scoring_device
 from ssl_bench.files import remove_unfinished, replacing
+from ssl_bench.lock import folder_lock
 from ssl_bench.results.formats import print_table
 from ssl_bench.results.record import Record
 from ssl_bench.results.table import read_records
@@ -37,7 +37,7 @@ from ssl_bench.runs import tracking
 from ssl_bench.runs.checkpoint_io import RunCheckpointIO
 from ssl_bench.runs.checks import check_links
 from ssl_bench.runs.csv_log import RunCSVLogger
-from ssl_bench.runs.launch import expect_group
+from ssl_bench.runs.launch import expect_group, is_first
 from ssl_bench.runs.score import score
 from ssl_bench.termination import Terminated
 
@@ -58,7 +58,7 @@ if not torch.cuda.is_available():
     os.environ.setdefault("CUDA_VISIBLE_DEVICES", "")
 
 
-def bench(arguments: list[str], out: Path, fit_only: bool = False) -> None:
+def bench(arguments: list[str], out: Path, fit_only: bool = False, wait: bool = False) -> None:
     """Train, score and record a run, and print the table of its data set.
 
     A run that is already recorded is only printed; an interrupted run resumes from its last checkpoint.
@@ -67,26 +67,29 @@ def bench(arguments: list[str], out: Path, fit_only: bool = False) -> None:
         arguments: configuration files and flags, in the order in which they are stacked.
         out: folder of the run folders.
         fit_only: whether to train without scoring; the run folder is then printed instead of the table.
+        wait: whether to wait for another process that works on the run, or to be refused.
     """
     config = resolve(arguments)
     resolved = to_dict(config)
     folder = run_folder(resolved, out)
     check_links(folder)
-    first = getattr(rank_zero_only, "rank", 0) == 0  # from the environment of a launcher; there is no trainer yet
-    if (folder / "metrics.json").is_file():
-        if first:
-            print(f"already recorded at commit {Record.read(folder).commit}: delete {folder} to run it again")
-    else:
-        seed_everything(config.seed, workers=True, verbose=False)
-        run = build(config)
-        if first:
-            make_folder(folder, resolved)
-        trainer = fit(run, config, folder)
-        first = trainer.is_global_zero
-        if not fit_only:
-            # The checkpoint is scored, because BatchNorm statistics differ between processes after the last step.
-            run.method = load_run_method(folder, resolved)
-            score(run, resolved, folder, scoring_device(trainer.strategy.root_device))
+    first = is_first()
+    recorded = (folder / "metrics.json").is_file
+    with folder_lock(folder, wait, first=first, until=recorded):
+        if recorded():
+            if first:
+                print(f"already recorded at commit {Record.read(folder).commit}: delete {folder} to run it again")
+        else:
+            seed_everything(config.seed, workers=True, verbose=False)
+            run = build(config)
+            if first:
+                make_folder(folder, resolved)
+            trainer = fit(run, config, folder)
+            first = trainer.is_global_zero
+            if not fit_only:
+                # The checkpoint is scored, because BatchNorm statistics differ between processes after the last step.
+                run.method = load_run_method(folder, resolved)
+                score(run, resolved, folder, scoring_device(trainer.strategy.root_device))
     if first and fit_only:
         print(folder)
     elif first:

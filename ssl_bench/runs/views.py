@@ -43,7 +43,7 @@ class Argument:
 
     def __init__(self, field: Field[Any], hint: Any, text: str):
         self.name, self.text = field.name, text
-        self.required = field.default is MISSING
+        self.required, self.is_switch = field.default is MISSING, field.metadata.get("switch", False)
         self.default = None if self.required else field.default
         alternatives = [hint] if get_origin(hint) is not None and NoneType not in get_args(hint) else get_args(hint)
         self.hint = next((one for one in alternatives or [hint] if one is not NoneType), hint)
@@ -65,7 +65,7 @@ class Argument:
         """The description with range and default, for argparse."""
         notes = [str(self.interval).removeprefix("of ")] if self.interval else []
         notes += ["required"] if self.required else []
-        if self.default is not None:
+        if self.default is not None and not self.is_switch:
             default = str(self.default).lower() if isinstance(self.default, bool) else self.default
             notes.append(f"default {default}")
         return (self.text + (f" ({'; '.join(notes)})" if notes else "")).replace("%", "%%")
@@ -131,6 +131,9 @@ def command_parser(name: str) -> Parser:
     )
     parser.add_argument(folder.name, type=folder.convert, metavar=folder.name.upper(), help=folder.help)
     for flag in flags:
+        if flag.is_switch:
+            parser.add_argument(f"--{flag.name}", action="store_true", help=flag.help)
+            continue
         parser.add_argument(
             f"--{flag.name}", type=flag.convert, metavar=flag.metavar, help=flag.help, choices=flag.choices,
             required=flag.required,

@@ -1,11 +1,14 @@
 """The cache of decoded images."""
 
+import time
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from functools import partial
 from pathlib import Path
 
 import pytest
 import torch
+from torch import Tensor
 
 from ssl_bench.data.cache import BLOCK, CHUNK, Item, decode_cached
 from ssl_bench.data.decode import Decoder
@@ -49,7 +52,7 @@ def test_another_source_or_decoder_gets_another_cache(key: str, decoder: Decoder
 def test_a_failed_build_leaves_nothing(cache: Path) -> None:
     with pytest.raises(UserError, match="bad one is not a readable image"):
         decode_cached("x", ["key"], 3, [*items([0, 1]), ("bad one", broken)], DECODER, "raise")
-    assert not list(cache.iterdir())
+    assert not cache.exists()
 
 
 def test_skipped_images_are_marked_and_counted(caplog: pytest.LogCaptureFixture) -> None:
@@ -66,3 +69,29 @@ def test_a_folder_that_cannot_be_written_is_an_error(cache: Path) -> None:
     cache.write_text("a file where the folder should be")
     with pytest.raises(UserError, match="cannot write the image cache"):
         decode_cached("x", ["key"], 1, items([0]), DECODER, "raise")
+
+
+def test_two_runs_that_need_the_same_images_decode_them_once(cache: Path) -> None:
+    decoded = []
+
+    def slow(label: int) -> bytes:
+        decoded.append(label)
+        time.sleep(0.2)
+        return encoded(label, (10, 12), "PNG")
+
+    def decode(_: int) -> Tensor:
+        return decode_cached("x", ["key"], 3, ((f"{i}", partial(slow, i)) for i in range(3)), DECODER, "raise")[0]
+
+    with ThreadPoolExecutor(2) as runs:
+        first, second = runs.map(decode, range(2))
+    assert torch.equal(first, second)
+    assert sorted(decoded) == [0, 1, 2]
+    assert len(list(cache.iterdir())) == 1
+
+
+def test_what_a_killed_run_has_decoded_is_removed(cache: Path) -> None:
+    decode_cached("x", ["key"], 1, items([0]), DECODER, "raise")
+    (folder,) = cache.iterdir()
+    folder.rename(cache / f".building-{folder.name}-abcd")
+    decode_cached("x", ["key"], 1, items([0]), DECODER, "raise")
+    assert list(cache.iterdir()) == [folder]

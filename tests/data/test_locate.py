@@ -2,11 +2,14 @@
 
 import gzip
 import socket
+import time
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
 
 from ssl_bench.data import MNIST, DataModule, Digits, FashionMNIST
+from ssl_bench.data.locate import find_or_download
 from ssl_bench.errors import UserError
 from tests.data.samples import SAMPLES, idx
 
@@ -73,3 +76,28 @@ def test_unpacked_idx_files_are_found(root: Path) -> None:
     module = MNIST(**arguments)
     module.setup()
     assert len(module.split("test")) == 20
+
+
+def test_two_runs_that_need_the_same_data_download_it_once(root: Path) -> None:
+    downloads = []
+
+    def download(folder: Path) -> None:
+        downloads.append(folder)
+        (folder / "x").mkdir()
+        (folder / "x" / "first").touch()
+        time.sleep(0.5)
+        (folder / "x" / "second").touch()
+
+    def find(_: int) -> list[Path]:
+        return find_or_download("x", [root / "x"], [("first",), ("second",)], root, download)
+
+    with ThreadPoolExecutor(2) as runs:
+        assert list(runs.map(find, range(2))) == [[root / "x" / "first", root / "x" / "second"]] * 2
+    assert len(downloads) == 1
+    assert [path.name for path in root.iterdir()] == ["x"]
+
+
+def test_a_partial_download_of_a_killed_run_is_removed(root: Path) -> None:
+    (root / ".download-abcd").mkdir(parents=True)
+    find_or_download("x", [root], [("file",)], root, lambda folder: (folder / "file").touch())
+    assert [path.name for path in root.iterdir()] == ["file"]

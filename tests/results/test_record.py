@@ -6,6 +6,7 @@ from pathlib import Path
 
 import pytest
 
+from ssl_bench.errors import UserError
 from ssl_bench.files import replacing
 from ssl_bench.results.record import SCHEMA, Record
 
@@ -28,3 +29,11 @@ def test_an_error_while_writing_keeps_the_old_file(tmp_path: Path) -> None:
         file.write_text(f"new {1 / 0}")
     assert (tmp_path / "file").read_text() == "old"
     assert [path.name for path in tmp_path.iterdir()] == ["file"]
+
+
+@pytest.mark.parametrize("content", ["", "{}", '{"method": "sim', "[1]"])
+def test_a_damaged_record_is_named(tmp_path: Path, content: str) -> None:
+    (tmp_path / "metrics.json").write_text(content)
+    with pytest.raises(UserError, match=r"metrics\.json is not a readable record") as error:
+        Record.read(tmp_path)
+    assert "\n" not in str(error.value)

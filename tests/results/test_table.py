@@ -298,3 +298,19 @@ class TestReading:
         record(metrics={"svm/accuracy": 91.5, "svm/c": 1.0}).write(tmp_path)
         assert main(["table", str(tmp_path), "--format", "csv", "--metrics", "svm/*"]) == 0
         assert capsys.readouterr().out.splitlines()[1] == "digits,simvae,2,1,,91.5,,1.0,"
+
+
+def test_a_run_that_is_deleted_while_the_table_is_made_is_left_out(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for name in ("a", "b"):
+        (tmp_path / name).mkdir()
+        record(name).write(tmp_path / name)
+    read = Record.read
+
+    def delete_first(folder: Path) -> Record:
+        (tmp_path / "a" / "metrics.json").unlink(missing_ok=True)
+        return read(folder)
+
+    monkeypatch.setattr(Record, "read", delete_first)
+    assert [found.method for found in read_records([tmp_path])] == ["b"]

@@ -9,7 +9,7 @@ from torch import Tensor
 from ssl_bench.generation.code_optimization import optimize_codes, perceptual_weight
 from ssl_bench.generation.commands.arguments import InvertCommand
 from ssl_bench.generation.image_identity import identify_fit_images
-from ssl_bench.generation.row_folder import autocast_dtype, fill, make_folder, number_of_rows, to_uint8, use_precision
+from ssl_bench.generation.row_folder import autocast_dtype, fill, locked_folder, number_of_rows, to_uint8, use_precision
 from ssl_bench.generation.trained_run import load_run, require_generator
 from ssl_bench.methods.inversion import InDomainInversion
 
@@ -34,7 +34,6 @@ def invert_images(command: InvertCommand, device: torch.device) -> Path:
         "generator": run.weights_hash,
         "settings": {**asdict(settings), "truncation": truncation},
     }
-    shards = make_folder(job, key, run.data_name, count, lambda: {"generator": str(command.run.resolve())})
     mean = method.mean_code()
     use_precision(job, method)
 
@@ -44,4 +43,5 @@ def invert_images(command: InvertCommand, device: torch.device) -> Path:
         codes = mean + (result.codes - mean) / truncation
         return {"codes": codes, "images": to_uint8(result.images), **result.metrics}
 
-    return fill(shards, device, job.batch_size, make)
+    with locked_folder(job, key, run.data_name, count, lambda: {"generator": str(command.run.resolve())}) as shards:
+        return fill(shards, device, job.batch_size, make)

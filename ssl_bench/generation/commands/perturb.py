@@ -11,7 +11,7 @@ from ssl_bench.data.shards import Shards
 from ssl_bench.distributed import rank
 from ssl_bench.generation.commands.arguments import PerturbCommand
 from ssl_bench.generation.image_identity import identify_code_images
-from ssl_bench.generation.row_folder import autocast_dtype, fill, make_folder, number_of_rows, to_uint8, use_precision
+from ssl_bench.generation.row_folder import autocast_dtype, fill, locked_folder, number_of_rows, to_uint8, use_precision
 from ssl_bench.generation.trained_run import load_generator
 from ssl_bench.generation.w_perturb import noise, perturb
 
@@ -37,7 +37,6 @@ def perturb_codes(command: PerturbCommand, device: torch.device) -> Path:
         "settings": {**asdict(settings), "effective_sigma": truncation * settings.sigma},
     }
     count = number_of_rows(job, codes.count, command.codes)
-    shards = make_folder(job, key, codes.notes["data"], count, lambda: {"codes": str(command.codes.resolve())})
     mean, autocast = method.mean_code(), autocast_dtype(job)
     use_precision(job, method)
 
@@ -49,4 +48,5 @@ def perturb_codes(command: PerturbCommand, device: torch.device) -> Path:
             images = method.synthesize(perturb(start, sampled, mean, settings.sigma, truncation).flatten(0, 1))
         return {"views": to_uint8(images).unflatten(0, (len(rows), settings.views))}
 
-    return fill(shards, device, job.batch_size, make)
+    with locked_folder(job, key, codes.notes["data"], count, lambda: {"codes": str(command.codes.resolve())}) as shards:
+        return fill(shards, device, job.batch_size, make)

@@ -8,7 +8,7 @@ from torch import Tensor
 
 from ssl_bench.errors import UserError
 from ssl_bench.generation.commands.arguments import SampleCommand
-from ssl_bench.generation.row_folder import autocast_dtype, fill, make_folder, to_uint8, use_precision
+from ssl_bench.generation.row_folder import autocast_dtype, fill, locked_folder, to_uint8, use_precision
 from ssl_bench.generation.trained_run import load_run, require_generator
 from ssl_bench.generation.w_perturb import noise, truncate
 from ssl_bench.methods.inversion import InDomainInversion
@@ -31,7 +31,6 @@ def sample_images(command: SampleCommand, device: torch.device) -> Path:
         "generator": run.weights_hash,
         "settings": asdict(settings),
     }
-    shards = make_folder(job, key, run.data_name, job.images, lambda: {"generator": str(command.run.resolve())})
     mean, autocast = method.mean_code(), autocast_dtype(job)
     use_precision(job, method)
 
@@ -42,4 +41,7 @@ def sample_images(command: SampleCommand, device: torch.device) -> Path:
             images = method.synthesize(truncate(codes, mean, settings.truncation))
         return {"codes": codes, "images": to_uint8(images)}
 
-    return fill(shards, device, job.batch_size, make)
+    with locked_folder(
+        job, key, run.data_name, job.images, lambda: {"generator": str(command.run.resolve())}
+    ) as shards:
+        return fill(shards, device, job.batch_size, make)

@@ -19,7 +19,7 @@ from ssl_bench.generation.image_identity import identify_code_images, identify_f
 from ssl_bench.generation.row_folder import (
     Progress,
     autocast_dtype,
-    make_folder,
+    locked_folder,
     number_of_rows,
     to_uint8,
     use_precision,
@@ -88,9 +88,8 @@ def search_views(command: SearchCommand, device: torch.device) -> Path:
         "encoder": run.weights_hash,
         "settings": asdict(replace(settings, truncation=truncation)),
     }
-    shards = make_folder(job, key, codes.notes["data"], count, resolve_distances)
 
-    def anchors(shards_to_make: list[int]) -> Iterator[Anchors]:
+    def anchors(shards: Shards, shards_to_make: list[int]) -> Iterator[Anchors]:
         for shard in shards_to_make:
             for rows in shards.rows(shard).split(job.batch_size):
                 images = codes.read("images", rows)
@@ -98,15 +97,16 @@ def search_views(command: SearchCommand, device: torch.device) -> Path:
                     images = to_uint8(expert.to_image(expert.evaluation_input(originals(rows).to(device))))
                 yield Anchors(rows, codes.read("codes", rows), images)
 
-    mine = shards.assigned(device)
-    refuse_non_finite_codes(codes, [row for shard in mine for row in shards.rows(shard).tolist()])
-    results = search(
-        generator.synthesize, project, generator.mean_code(), anchors(mine), settings,
-        eps1=shards.notes["eps1"], eps2=shards.notes["eps2"], truncation=truncation,
-        batch_size=job.batch_size, autocast=autocast, compile=command.compile,
-    )  # fmt: skip
-    write_results(shards, results)
-    barrier()
+    with locked_folder(job, key, codes.notes["data"], count, resolve_distances) as shards:
+        mine = shards.assigned(device)
+        refuse_non_finite_codes(codes, [row for shard in mine for row in shards.rows(shard).tolist()])
+        results = search(
+            generator.synthesize, project, generator.mean_code(), anchors(shards, mine), settings,
+            eps1=shards.notes["eps1"], eps2=shards.notes["eps2"], truncation=truncation,
+            batch_size=job.batch_size, autocast=autocast, compile=command.compile,
+        )  # fmt: skip
+        write_results(shards, results)
+        barrier()
     return shards.folder
 
 

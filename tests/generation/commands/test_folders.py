@@ -21,6 +21,7 @@ from ssl_bench.generation.commands.perturb import perturb_codes
 from ssl_bench.generation.commands.search import search_views
 from ssl_bench.generation.settings import InvertSettings, Job, PerturbSettings, SearchSettings
 from ssl_bench.generation.w_perturb import noise, truncate
+from ssl_bench.lock import folder_lock
 from ssl_bench.methods.checkpoint import load_method
 from tests.generation.conftest import CPU, untrained
 from tests.ranks import Ranks
@@ -125,6 +126,17 @@ def test_samples_are_a_folder_of_codes(runs: dict[str, Path], tmp_path: Path, ca
     assert main(["views", "perturb", str(sampled), "--out", str(tmp_path / "perturbed"), "--sigma=0", "--views=1"]) == 0
     still = Shards(tmp_path / "perturbed").read_all("views")[:, 0].int() - Shards(sampled).read_all("images").int()
     assert still.abs().max() <= 1
+
+
+def test_a_folder_that_another_process_fills_is_refused(runs: dict[str, Path], tmp_path: Path, capsys: Any) -> None:
+    command = ["views", "sample", str(runs["stylegan2"]), "--images=4", "--devices=1", "--out", str(tmp_path / "out")]
+    with folder_lock(tmp_path / "out"):
+        assert main(command) == 1
+        assert [path.name for path in (tmp_path / "out").iterdir()] == [".lock"]
+    assert f"{tmp_path / 'out'} is in use by process" in capsys.readouterr().err
+    assert main([*command, "--wait"]) == 0
+    with folder_lock(tmp_path / "out"):
+        assert main(command) == 0  # complete: nothing is written
 
 
 def refused(capsys: Any, *arguments: object) -> str:
