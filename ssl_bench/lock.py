@@ -20,6 +20,7 @@ from threading import Event, Thread
 from typing import NamedTuple
 
 from ssl_bench.errors import RunError, UserError
+from ssl_bench.files import writing
 
 LEASE = 120.0
 """Seconds without a refresh after which a lock may be taken over. NFS may hide a refresh for 60 s."""
@@ -124,7 +125,7 @@ def folder_lock(
     """Hold the lock of a run folder or of a folder of views; see `locked`.
 
     Raises:
-        RunError: another process holds the lock, and `wait` is false.
+        RunError: another process holds the lock, and `wait` is false; or the disk is full.
         UserError: the folder cannot be written.
     """
     with ExitStack() as stack:
@@ -159,28 +160,31 @@ def locked(
         lease: see `LEASE`; the same for all processes.
 
     Raises:
-        RunError: another process holds the lock, and `wait` is false.
+        RunError: another process holds the lock, and `wait` is false; or the disk is full.
         OSError: the lock file cannot be written.
     """
-    mine, new = Holder.this_process(), not path.parent.exists()
-    if not (_take(path, mine, wait, first, until, lease) and first):
-        yield
-        return
-    for left in path.parent.glob(f"{path.name}.*"):  # by a process that was killed in `_remove`
-        left.unlink(missing_ok=True)
-    stop = Event()
-    refreshing = Thread(target=_refresh, args=(path, mine, stop, lease / REFRESHES), daemon=True)
-    refreshing.start()
+    mine, new = Holder.this_process(), first and not path.parent.exists()
     try:
-        yield
+        if not (_take(path, mine, wait, first, until, lease) and first):
+            yield
+            return
+        for left in path.parent.glob(f"{path.name}.*"):  # by a process that was killed in `_remove`
+            left.unlink(missing_ok=True)
+        stop = Event()
+        refreshing = Thread(target=_refresh, args=(path, mine, stop, lease / REFRESHES), daemon=True)
+        refreshing.start()
+        try:
+            yield
+        finally:
+            stop.set()
+            refreshing.join()
+            with suppress(OSError):
+                if LockFile.read(path).holder == mine:
+                    path.unlink()
     finally:
-        stop.set()
-        refreshing.join()
-        with suppress(OSError):
-            if LockFile.read(path).holder == mine:
-                path.unlink()
+        with suppress(OSError):  # the folder is not empty
             if new:
-                path.parent.rmdir()  # fails if it is not empty
+                path.parent.rmdir()
 
 
 def _take(path: Path, mine: Holder, wait: bool, first: bool, until: Callable[[], bool], lease: float) -> bool:
@@ -214,20 +218,21 @@ def _take(path: Path, mine: Holder, wait: bool, first: bool, until: Callable[[],
 
 def _create(path: Path, mine: Holder) -> bool:
     """Create a lock file; false if there is one."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    try:
-        file = path.open("x", encoding="utf-8")
-    except (FileExistsError, FileNotFoundError):  # or the folder has been removed meanwhile
-        return False
-    try:
-        with file:
-            json.dump(mine._asdict(), file)
-            file.flush()
-            os.fsync(file.fileno())
-    except BaseException:
-        path.unlink(missing_ok=True)
-        raise
-    return True
+    with writing(path):
+        path.parent.mkdir(parents=True, exist_ok=True)
+        try:
+            file = path.open("x", encoding="utf-8")
+        except (FileExistsError, FileNotFoundError):  # or the folder has been removed meanwhile
+            return False
+        try:
+            with file:
+                json.dump(mine._asdict(), file)
+                file.flush()
+                os.fsync(file.fileno())
+        except BaseException:
+            path.unlink(missing_ok=True)
+            raise
+        return True
 
 
 def _remove(path: Path, judged: LockFile, mine: Holder) -> None:
@@ -258,5 +263,5 @@ def _refresh(path: Path, mine: Holder, stop: Event, interval: float) -> None:
                 line = f"ssl-bench: {path.parent} has been taken over by {found.describe()}: this process ends"
                 print(f"{line}; the same command resumes", file=sys.stderr, flush=True)
                 os._exit(1)  # nothing may be written to the folder any more, not even a checkpoint
-        except OSError:  # the file system does not answer: try again
+        except (OSError, RunError):  # the file system does not answer, or is full: try again
             continue

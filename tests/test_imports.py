@@ -10,8 +10,8 @@ import pytest
 PACKAGE = Path(__file__).parents[1] / "ssl_bench"
 LAYERS = (
     ("errors",),
-    ("files", "lock", "precision", "ranges", "termination", "trust"),
-    ("catalogue", "distributed"),
+    ("files", "precision", "ranges", "termination", "trust"),
+    ("catalogue", "distributed", "lock"),
     ("results", "optim", "networks"),
     ("losses", "data"),
     ("methods",),

@@ -13,6 +13,7 @@ import pytest
 
 from ssl_bench.errors import RunError, UserError
 from ssl_bench.lock import Holder, LockFile, folder_lock, locked
+from tests.full_disk import largest_file
 
 LIMIT = 120.0  # seconds, far more than anything here takes
 HOLD = """
@@ -220,3 +221,10 @@ def test_a_folder_that_cannot_be_written_is_a_usage_error(tmp_path: Path) -> Non
     (tmp_path / "file").touch()
     with pytest.raises(UserError, match=r"cannot write to .*--out"), folder_lock(tmp_path / "file" / "run"):
         pass
+
+
+def test_a_full_disk_ends_the_command_in_one_line_and_leaves_no_lock(tmp_path: Path) -> None:
+    with largest_file(10), pytest.raises(RunError, match="free some space") as error, folder_lock(tmp_path / "run"):
+        pass
+    assert "\n" not in str(error.value)
+    assert not (tmp_path / "run").exists()
