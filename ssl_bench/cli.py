@@ -16,6 +16,7 @@ from pathlib import Path
 
 from ssl_bench import trust
 from ssl_bench.catalogue import config_names
+from ssl_bench.config.names import as_name, check_name
 from ssl_bench.config.stack import choose, stack
 from ssl_bench.errors import RunError, UserError, did_you_mean
 from ssl_bench.runs.arguments import command_line, output_folder
@@ -77,7 +78,7 @@ def train(options: argparse.Namespace, rest: list[str], fit_only: bool) -> None:
     check_epochs(given["trainer.max_epochs"])
     named = ("seed", "trainer.max_epochs", "trainer.devices")
     flags = [f"--{name}={given[name]}" for name in named if given[name] is not None]
-    arguments = with_launched([*files, *flags, *rest])
+    arguments = with_launched([*files, *rest, *flags])  # after any --config
     if key:
         print_help(key, arguments)
     else:
@@ -96,7 +97,8 @@ def evaluate(options: argparse.Namespace, rest: list[str]) -> None:
     check_devices(options.devices)
     path = Path(options.encoder)
     if options.encoder.partition("/")[0] in config_names("encoder") and not path.exists():
-        arguments = [*encoder_arguments(options), *rest]
+        seed = [f"--seed={options.seed}"] if options.seed else []
+        arguments = [*encoder_arguments(options), *rest, *seed]
         if key:
             return print_help(key, arguments)
 
@@ -131,8 +133,7 @@ def encoder_arguments(options: argparse.Namespace) -> list[str]:
         raise UserError(f"--data is missing: give one of {', '.join(config_names('data'))}")
     if (encoder == "timm") != bool(model):
         raise UserError(f"no encoder named {options.encoder!r}: give timm/NAME with one of timm's names, or pixels")
-    name = options.encoder.replace("/", "-")
-    settings = {"names.method": name, "seed": options.seed, "method.model": model}
+    settings = {"names.method": as_name(options.encoder.replace("/", "-")), "method.model": model}
     flags = [f"--{key}={value}" for key, value in settings.items() if value]
     return [*choose("data", options.data), *choose("encoder", encoder), *flags]
 
@@ -148,6 +149,8 @@ def check_flags(options: argparse.Namespace, path: Path) -> None:
     if options.data and not path.exists() and not is_file:
         name = options.encoder.partition("/")[0]
         raise UserError(f"no encoder named {name!r}: {did_you_mean(name, encoders)}")
+    if is_file and options.data is not None:
+        check_name("--data", options.data)
     given = {"--data": options.data, "--labels": options.labels, "--seed": options.seed, "--out": options.out}
     allowed = ["--data", "--out"] if is_file else []
     allowed += ["--labels"] if path.suffix == ".npy" else []

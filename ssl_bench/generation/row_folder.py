@@ -11,6 +11,7 @@ import torch
 from torch import Tensor, nn
 
 from ssl_bench.config.identity import digest
+from ssl_bench.config.names import as_name
 from ssl_bench.data.shards import Shards
 from ssl_bench.distributed import barrier, rank
 from ssl_bench.errors import UserError
@@ -63,7 +64,7 @@ def locked_folder(
         notes: returns the notes of a new folder, see `Shards.create`; not called for an existing folder.
     """
     key = {**key, "precision": job.precision}
-    folder = job.out or Path("views") / f"{key['kind']}-{data}-{digest([key, count])}"
+    folder = job.out or Path("views") / f"{key['kind']}-{as_name(data)}-{digest([key, count])}"
 
     def complete() -> bool:
         return (folder / "index.json").is_file() and not Shards(folder).missing()

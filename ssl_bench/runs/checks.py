@@ -44,9 +44,11 @@ def check_run_folder(folder: Path, flags: list[str]) -> None:
             f"or a file of features ({', '.join(FEATURE_SUFFIXES)})"
         )
     check_links(folder)
-    if wrong := [flag for flag in flags if flag.startswith("--") and not flag.startswith("--evaluation.")]:
+    given = [flag for flag in flags if flag.startswith("--")]
+    if wrong := [f for f in given if not f.startswith("--evaluation.") and f.partition("=")[0] != "--data.root"]:
         raise UserError(
-            f"evaluate RUN takes --evaluation.KEY only, got {wrong[0]}: other settings would make another run"
+            f"evaluate RUN takes --evaluation.KEY and --data.root only, got {wrong[0]}: other settings would make "
+            "another run"
         )
 
 

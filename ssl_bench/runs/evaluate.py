@@ -11,6 +11,7 @@ from torch import Tensor, device
 
 from ssl_bench.config.agreement import load_run_method, read_config
 from ssl_bench.config.identity import digest, run_folder
+from ssl_bench.config.names import as_name, check_name
 from ssl_bench.config.parse_errors import one_line
 from ssl_bench.config.resolve import build, resolve, to_dict
 from ssl_bench.config.schema import Run
@@ -24,6 +25,7 @@ from ssl_bench.results.record import Record, commit
 from ssl_bench.runs import tracking
 from ssl_bench.runs.checks import check_feature_file, check_links
 from ssl_bench.runs.launch import is_first, launch
+from ssl_bench.runs.refused import removed_if_refused
 from ssl_bench.runs.score import command, device_name, score, write_record
 from ssl_bench.runs.train import make_folder, print_result
 from ssl_bench.trust import enforce
@@ -37,7 +39,8 @@ def evaluate_run(folder: Path, devices: str, flags: list[str], wait: bool = Fals
     Args:
         folder: the run folder.
         devices: number of processes, or ``auto``.
-        flags: settings of the evaluation that differ from those of the run.
+        flags: settings of the evaluation that differ from those of the run, and ``--data.root`` if the data have been
+            moved; neither changes the configuration of the run.
         wait: see `bench`.
     """
     config = read_config(folder)
@@ -63,7 +66,7 @@ def evaluate_encoder(arguments: list[str], out: Path, devices: str, wait: bool =
     resolved = to_dict(config)
     folder = run_folder(resolved, out)
     check_links(folder)
-    with folder_lock(folder, wait, first=is_first()):
+    with folder_lock(folder, wait, first=is_first()), removed_if_refused(folder):
         if is_first():
             make_folder(folder, resolved)
         score_encoder(config, resolved, folder, devices)
@@ -113,7 +116,7 @@ def evaluate_file(
     Args:
         path: path of the file, see `read_features`.
         labels: path of the labels of features in a ``.npy`` file.
-        data: name of the data set in the table; by default the name of the file.
+        data: name of the data set in the table; by default the name of the file, with ``_`` for invalid characters.
         out: folder of the run folders.
         devices: number of processes, or ``auto``.
         flags: settings of the evaluation.
@@ -128,27 +131,29 @@ def evaluate_file(
     except (ArgumentError, ImportError) as error:
         raise UserError(one_line(str(error), parser)) from error
     check_feature_file(path)
+    name = as_name(path.stem)
+    data = check_name("--data", data) if data is not None else name
     fabric = launch(devices)
     features = read_features(path, labels)
     recorded = {
         "features": str(path.resolve()),
         "labels": str(labels.resolve()) if labels else None,
-        "data": data or path.stem,
+        "data": data,
         "evaluation": yaml.safe_load(parser.dump(config, skip_unset=False))["evaluation"],
     }
     stamp = [(file.stat().st_size, file.stat().st_mtime_ns) for file in (path, labels) if file]
     hashed = digest([recorded["features"], recorded["labels"], stamp])
-    folder = out / f"{path.stem}-{recorded['data']}-{hashed}"
+    folder = out / f"{name}-{data}-{hashed}"
     check_links(folder)
-    with folder_lock(folder, wait, first=fabric.is_global_zero):
+    with folder_lock(folder, wait, first=fabric.is_global_zero), removed_if_refused(folder):
         if fabric.is_global_zero and not (folder / "config.yaml").is_file():
             make_folder(folder, recorded)
         fabric.barrier()
         result = evaluation(encoder := EvaluatedEncoder(features, fabric.device, folder))
         if fabric.is_global_zero:
             record = Record(
-                method=path.stem,
-                data=str(recorded["data"]),
+                method=name,
+                data=data,
                 seed=0,
                 epochs=0,
                 config_hash=hashed,

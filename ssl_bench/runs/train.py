@@ -11,6 +11,7 @@ import torch
 import yaml
 from jsonargparse import Namespace
 from lightning import Trainer, seed_everything
+from lightning.fabric.utilities.exceptions import MisconfigurationException
 from lightning.pytorch.callbacks import Callback, ModelCheckpoint, RichProgressBar
 from lightning.pytorch.loggers import Logger, WandbLogger
 from lightning.pytorch.utilities.exceptions import SIGTERMException
@@ -37,7 +38,9 @@ from ssl_bench.runs import tracking
 from ssl_bench.runs.checkpoint_io import RunCheckpointIO
 from ssl_bench.runs.checks import check_links
 from ssl_bench.runs.csv_log import RunCSVLogger
+from ssl_bench.runs.epochs import other_epochs
 from ssl_bench.runs.launch import expect_group, is_first
+from ssl_bench.runs.refused import removed_if_refused
 from ssl_bench.runs.score import score
 from ssl_bench.termination import Terminated
 
@@ -75,7 +78,7 @@ def bench(arguments: list[str], out: Path, fit_only: bool = False, wait: bool = 
     check_links(folder)
     first = is_first()
     recorded = (folder / "metrics.json").is_file
-    with folder_lock(folder, wait, first=first, until=recorded):
+    with folder_lock(folder, wait, first=first, until=recorded), removed_if_refused(folder):
         if recorded():
             if first:
                 print(f"already recorded at commit {Record.read(folder).commit}: delete {folder} to run it again")
@@ -83,6 +86,7 @@ def bench(arguments: list[str], out: Path, fit_only: bool = False, wait: bool = 
             seed_everything(config.seed, workers=True, verbose=False)
             run = build(config)
             if first:
+                report_other_epochs(folder, resolved)
                 make_folder(folder, resolved)
             trainer = fit(run, config, folder)
             first = trainer.is_global_zero
@@ -94,6 +98,13 @@ def bench(arguments: list[str], out: Path, fit_only: bool = False, wait: bool = 
         print(folder)
     elif first:
         print_result(folder)
+
+
+def report_other_epochs(folder: Path, config: dict[str, Any]) -> None:
+    """Print that a run is new if there are runs with other numbers of epochs and otherwise the same settings."""
+    if not (folder / "config.yaml").exists() and (others := other_epochs(folder, config)):
+        same = ", ".join(f"{other} ({epochs} epochs)" for other, epochs in others.items())
+        print(f"new run {folder} ({config['trainer']['max_epochs']} epochs); otherwise the same settings: {same}")
 
 
 def make_folder(folder: Path, config: dict[str, Any]) -> None:
@@ -115,7 +126,8 @@ def fit(run: Run, config: Namespace, folder: Path) -> Trainer:
     """Train from scratch or from the last checkpoint, and write the checkpoint of the last epoch.
 
     Raises:
-        UserError: the method has manual optimization, and the trainer is set to clip or accumulate gradients.
+        UserError: Lightning refuses settings of the trainer, or the method has manual optimization, and the trainer is
+            set to clip or accumulate gradients.
         Terminated: a process received SIGTERM; the checkpoint is of the last step.
     """
     if not run.method.automatic_optimization:
@@ -134,25 +146,28 @@ def fit(run: Run, config: Namespace, folder: Path) -> Trainer:
     callbacks: list[Callback] = [RichProgressBar() if sys.stdout.isatty() else EpochLine(), SampleGrid(folder)]
     if run.curve.every:
         callbacks.append(GenerationCurve(run, to_dict(config), folder))
-    trainer = Trainer(
-        **config.trainer.as_dict(),
-        default_root_dir=folder,
-        logger=loggers(config, folder),
-        plugins=[RunCheckpointIO(to_dict(config))],
-        callbacks=[
-            Stopwatch(),
-            EpochSeed(config.seed),
-            EpochSize(),
-            StopOnNonFinite(),
-            *callbacks,
-            StopOnSignal(last),
-            checkpoint,
-        ],
-        enable_progress_bar=sys.stdout.isatty(),
-        enable_model_summary=False,
-        use_distributed_sampler=False,
-        num_sanity_val_steps=0,
-    )
+    try:
+        trainer = Trainer(
+            **config.trainer.as_dict(),
+            default_root_dir=folder,
+            logger=loggers(config, folder),
+            plugins=[RunCheckpointIO(to_dict(config))],
+            callbacks=[
+                Stopwatch(),
+                EpochSeed(config.seed),
+                EpochSize(),
+                StopOnNonFinite(),
+                *callbacks,
+                StopOnSignal(last),
+                checkpoint,
+            ],
+            enable_progress_bar=sys.stdout.isatty(),
+            enable_model_summary=False,
+            use_distributed_sampler=False,
+            num_sanity_val_steps=0,
+        )
+    except (MisconfigurationException, ValueError, TypeError) as error:
+        raise UserError(f"the settings of the trainer are not valid: {' '.join(str(error).split())}") from error
     expect_group(trainer.world_size)
     try:
         trainer.fit(run.method, datamodule=run.data, ckpt_path=last if last.is_file() else None, weights_only=True)
