@@ -19,6 +19,7 @@ from ssl_bench.catalogue import config_names
 from ssl_bench.config.names import as_name, check_name
 from ssl_bench.config.stack import choose, stack
 from ssl_bench.errors import RunError, UserError, did_you_mean
+from ssl_bench.files import FULL_DISK
 from ssl_bench.runs.arguments import command_line, output_folder
 from ssl_bench.runs.checks import FEATURE_SUFFIXES, check_devices, check_epochs, check_feature_file, check_run_folder
 from ssl_bench.runs.launcher import with_launched
@@ -198,6 +199,11 @@ def main(argv: list[str] | None = None) -> int:
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 1
     except Exception as error:
+        if isinstance(error, OSError) and error.errno in FULL_DISK:
+            where = f" {error.filename}" if error.filename else ""
+            print(f"ssl-bench: cannot write{where}: {error.strerror}: free some space, and the same command resumes",
+                  file=sys.stderr)  # fmt: skip
+            return 1
         line = str(error).strip().split("\n")[0]
         print(f"ssl-bench: {type(error).__name__}: {line} (--debug prints the traceback)", file=sys.stderr)
         return 1

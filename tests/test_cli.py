@@ -139,3 +139,16 @@ def test_help_of_a_command_names_the_help_on_its_settings(
 
 def test_endings_of_feature_files_are_those_that_are_read() -> None:
     assert FEATURE_SUFFIXES == SUFFIXES
+
+
+def test_a_full_disk_is_one_line_wherever_it_is_met(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def fail(*_: object) -> None:
+        with Path("/dev/full").open("w") as file:
+            file.write("text")
+
+    monkeypatch.setattr("ssl_bench.cli.run", fail)
+    assert main(["list"]) == 1
+    expected = "ssl-bench: cannot write: No space left on device: free some space, and the same command resumes\n"
+    assert capsys.readouterr().err == expected

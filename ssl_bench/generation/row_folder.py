@@ -15,6 +15,7 @@ from ssl_bench.config.names import as_name
 from ssl_bench.data.shards import Shards
 from ssl_bench.distributed import barrier, rank
 from ssl_bench.errors import UserError
+from ssl_bench.files import remove_unfinished
 from ssl_bench.generation.settings import Job
 from ssl_bench.lock import folder_lock
 
@@ -70,6 +71,8 @@ def locked_folder(
         return (folder / "index.json").is_file() and not Shards(folder).missing()
 
     with folder_lock(folder, job.wait, first=rank() == 0, until=complete):
+        if rank() == 0:
+            remove_unfinished(folder)
         yield Shards.create(folder, key, count, lambda: {"data": data, **notes()}, job.shard_rows)
 
 

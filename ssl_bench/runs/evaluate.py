@@ -19,6 +19,7 @@ from ssl_bench.errors import UserError
 from ssl_bench.evaluation.encoder import EvaluatedEncoder
 from ssl_bench.evaluation.feature_file import read_features
 from ssl_bench.evaluation.suite import Evaluation
+from ssl_bench.files import remove_unfinished
 from ssl_bench.lock import folder_lock
 from ssl_bench.methods.frozen import Frozen
 from ssl_bench.results.record import Record, commit
@@ -50,6 +51,8 @@ def evaluate_run(folder: Path, devices: str, flags: list[str], wait: bool = Fals
     recorded = ["--config", str(folder / "config.yaml")]
     stacked, resolved = resolve([*recorded, *flags]), to_dict(resolve(recorded))
     with folder_lock(folder, wait, first=is_first()):
+        if is_first():
+            remove_unfinished(folder)
         score_encoder(stacked, resolved, folder, devices)
 
 

@@ -8,8 +8,9 @@ from torch import Tensor
 
 from ssl_bench.data.types import Batch, Split, Target
 from ssl_bench.distributed import rank, share, world_size
-from ssl_bench.errors import UserError
+from ssl_bench.errors import RunError, UserError
 from ssl_bench.evaluation.features import DataSource, Features, extract
+from tests.full_disk import largest_file
 from tests.ranks import Ranks
 
 COUNTS: dict[Split, int] = {"train": 70, "validation": 20, "test": 30}
@@ -166,6 +167,16 @@ def test_an_interrupted_run_leaves_no_manifest_and_no_half_written_file(tmp_path
     assert sorted(path.name for path in tmp_path.iterdir()) == [
         f"{split}.safetensors" for split in ("test", "train", "validation")
     ]
+
+
+@pytest.mark.parametrize("size", [0, 50, 1000])
+def test_a_full_disk_leaves_no_half_written_file_and_the_next_call_completes(tmp_path: Path, size: int) -> None:
+    expected = run(lambda x: x.flatten(1), tmp_path / "undisturbed")
+    with largest_file(size), pytest.raises(RunError, match=r"cannot write .*train\.safetensors: File too large: free"):
+        run(lambda x: x.flatten(1), tmp_path / "full")
+    assert list((tmp_path / "full").iterdir()) == []
+    features = run(lambda x: x.flatten(1), tmp_path / "full")
+    assert all(torch.equal(ours[0], theirs[0]) for ours, theirs in zip(features[:3], expected[:3], strict=True))
 
 
 def on_rank(folder: Path) -> list[Tensor]:

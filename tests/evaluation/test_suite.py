@@ -9,7 +9,7 @@ from jsonargparse import ArgumentParser
 from torch import Tensor
 
 from ssl_bench.data.types import Target
-from ssl_bench.errors import UserError
+from ssl_bench.errors import RunError, UserError
 from ssl_bench.evaluation import LABEL_FREE, LABELLED, PROTOCOLS
 from ssl_bench.evaluation.encoder import EvaluatedEncoder
 from ssl_bench.evaluation.features import Features, FeatureSplit, by_columns
@@ -24,6 +24,7 @@ from ssl_bench.evaluation.suite import Evaluation
 from ssl_bench.evaluation.task import LabelledProtocol, Task
 from ssl_bench.evaluation.task_groups import task_groups
 from tests.evaluation.conftest import rows, task
+from tests.full_disk import largest_file
 from tests.ranks import Ranks
 
 CPU = torch.device("cpu")
@@ -299,6 +300,13 @@ def test_a_protocol_that_fails_is_recorded_and_the_others_run(separated: Task, t
     result = Evaluation(protocols=("knn", "linear_probe"), knn=KNN(k=(500,)))(encoder(separated, tmp_path))
     assert result.failed == {"knn": "knn: k = 500 neighbours of a bank of 180 labelled images; give a k of at most 180"}
     assert result.metrics["linear_probe/accuracy"] == 100
+
+
+def test_a_full_disk_ends_the_evaluation_and_is_not_recorded_as_a_failed_protocol(
+    separated: Task, tmp_path: Path
+) -> None:
+    with largest_file(100), pytest.raises(RunError, match=r"cannot write .*\.png: File too large"):
+        Evaluation(protocols=("maps", "knn"))(encoder(separated, tmp_path))
 
 
 def test_protocols_run_by_default_unless_others_are_named(separated: Task, tmp_path: Path) -> None:

@@ -13,7 +13,7 @@ from torch.nn import functional as F
 
 from ssl_bench import distributed
 from ssl_bench.cli import main
-from ssl_bench.config.resolve import build, resolve
+from ssl_bench.config.resolve import build, resolve, to_dict
 from ssl_bench.config.stack import stack
 from ssl_bench.methods.checkpoint import load_method
 from ssl_bench.methods.inversion import InDomainInversion
@@ -40,7 +40,7 @@ def trained(folder: Path, *flags: str, generator: str | None = None) -> InDomain
     config = resolve([*stack("inversion", "digits", None), *SMALL, f"--method.generator={path}", *flags])
     torch.manual_seed(0)
     run = build(config)
-    make_folder(folder, {})
+    make_folder(folder, to_dict(config))
     fit(run, config, folder)
     assert isinstance(run.method, InDomainInversion)
     return run.method

@@ -29,6 +29,21 @@ def test_steps_that_a_resumed_run_repeated_are_plotted_once(tmp_path: Path) -> N
     assert kl == [(0, 1), (1, 1)]
 
 
+@pytest.mark.parametrize("cut", range(1, 39))
+def test_a_log_that_was_cut_off_at_any_byte_is_read_up_to_its_last_complete_row(tmp_path: Path, cut: int) -> None:
+    log(tmp_path, 0, "10,9.25,1.5", "20,8.5,1.25", "30,7.75,1.125")
+    file = tmp_path / "version_0" / "metrics.csv"
+    file.write_bytes(file.read_bytes()[:-cut])
+    complete = [(10, 9.25), (20, 8.5), (30, 7.75)][: file.read_text().count("\n") - 1]
+    figure = loss_curves(tmp_path)
+    assert (lines(figure)[0] if complete else figure) == (complete or None)
+
+
+def test_rows_after_one_that_a_full_disk_cut_off_are_read(tmp_path: Path) -> None:
+    log(tmp_path, 0, "10,9.25,1.5", "20,8.20,8.5,1.25", "\0\0,1,1", "30,7.75,1.125")
+    assert lines(loss_curves(tmp_path))[0] == [(10, 9.25), (30, 7.75)]
+
+
 def test_a_session_that_logged_nothing_changes_nothing(tmp_path: Path) -> None:
     assert loss_curves(tmp_path) is None
     log(tmp_path, 0, "0,9.0,1.0")
