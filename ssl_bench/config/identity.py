@@ -3,7 +3,6 @@
 import hashlib
 import json
 from pathlib import Path
-from pkgutil import resolve_name
 from typing import Any
 
 import torch
@@ -11,6 +10,7 @@ from torch import nn
 
 from ssl_bench.config.locations import without_locations
 from ssl_bench.config.names import check_name
+from ssl_bench.trust import import_class
 
 SAME_RESULT = {"devices", "num_nodes", "accelerator", "log_every_n_steps", "detect_anomaly"}
 """Trainer arguments that do not change the result, except by the number of processes, which `global_batch` contains."""
@@ -99,7 +99,7 @@ def names(config: dict[str, Any]) -> tuple[str, str]:
     method = given["method"] or config["method"]["class_path"].rpartition(".")[2]
     data = given["data"] or config["data"].get("init_args", {}).get("name")
     if not data:
-        kind = resolve_name(config["data"]["class_path"])
+        kind = import_class(config["data"]["class_path"])
         data = getattr(kind, "name", kind.__name__)
     return check_name("names.method", method), check_name("names.data" if given["data"] else "data.name", data)
 

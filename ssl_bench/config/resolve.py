@@ -1,7 +1,6 @@
 """Resolve files and flags to a configuration, and build the objects of a configuration."""
 
 from pathlib import Path
-from pkgutil import resolve_name
 from typing import Any
 
 import torch
@@ -16,7 +15,7 @@ from ssl_bench.config.parse_errors import one_line
 from ssl_bench.config.schema import Run, make_parser
 from ssl_bench.data.recipes import read_recipe
 from ssl_bench.errors import UserError
-from ssl_bench.trust import name_classes, refused
+from ssl_bench.trust import import_class, name_classes, refused
 
 
 def resolve(arguments: list[str]) -> Namespace:
@@ -47,7 +46,7 @@ def name_data(data: Namespace) -> None:
     if "name" in arguments and not arguments["name"]:
         root = arguments.get("root")
         folder = Path(root).expanduser().resolve().name.removesuffix(".zip") if root else ""
-        arguments["name"] = as_name(folder) if folder else resolve_name(data.class_path).name
+        arguments["name"] = as_name(folder) if folder else import_class(data.class_path).name
 
 
 def to_dict(config: Namespace) -> dict[str, Any]:

@@ -1,13 +1,12 @@
 """The stack of files that configures a run, from the names of method, data set and experiment."""
 
-import importlib
 from importlib.metadata import entry_points
 from pathlib import Path
 
 from ssl_bench.catalogue import config_file, config_names, config_path
 from ssl_bench.config.tables import read_row, row_names
 from ssl_bench.errors import UserError, did_you_mean
-from ssl_bench.trust import name_classes
+from ssl_bench.trust import import_class, name_classes
 
 NO_REFERENCE = ["--reference.source=", "--reference.metrics={}"]
 """Arguments that remove the reference of earlier files, because a paper's results belong to one experiment."""
@@ -93,12 +92,11 @@ def choose(kind: str, name: str) -> list[str]:
         return ["--config", str(config_file(kind, name))]
     installed = {entry.name: entry.value for entry in entry_points(group=f"ssl_bench.{kind}s")}
     path = installed.get(name, name).replace(":", ".")
-    module, _, attribute = path.rpartition(".")
-    if not module:
+    if "." not in path:
         raise UserError(f"no {kind} named {name!r}: {did_you_mean(name, [*known, *installed])}")
     name_classes([path])
     try:
-        getattr(importlib.import_module(module), attribute)
+        import_class(path)
     except (ImportError, AttributeError) as error:
         raise UserError(f"no {kind} at import path {path!r}: {error}; give PACKAGE.MODULE.CLASS") from error
     return [f"--{kind}", path]
