@@ -9,6 +9,7 @@ from torch import Generator, Tensor
 
 from ssl_bench.config.identity import data_hash, names
 from ssl_bench.config.schema import Run
+from ssl_bench.data.fingerprint import fingerprint
 from ssl_bench.data.types import Batch, Split
 from ssl_bench.evaluation.encoder import EvaluatedEncoder
 from ssl_bench.evaluation.features import SPLITS, Features, FeatureSplit
@@ -38,12 +39,13 @@ def images_of_run(run: Run, config: dict[str, Any], folder: Path, device: torch.
         assert isinstance(method, Generative)
         return method.sample(n, generator).float().to(device)
 
+    shape = "x".join(map(str, run.views.output_shape))
     none = {split: FeatureSplit(torch.empty(len(data.labels(split)), 0), data.labels(split)) for split in SPLITS}
     return EvaluatedEncoder(
         Features(**none, targets=data.targets),
         device,
         folder,
-        data="-".join([names(config)[1], "x".join(map(str, run.views.output_shape)), data_hash(config)]),
+        data="-".join([names(config)[1], shape, data_hash(config), fingerprint(data).digest]),
         images=images,
         image_shape=run.views.output_shape,
         sample=sample if isinstance(method, Generative) else None,

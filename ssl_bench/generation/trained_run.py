@@ -9,6 +9,7 @@ from torch import Tensor
 
 from ssl_bench.config.agreement import load_run_method, read_config
 from ssl_bench.config.identity import encoder_hash, names
+from ssl_bench.data.fingerprint import check_data
 from ssl_bench.data.module import DataModule
 from ssl_bench.data.shards import Shards
 from ssl_bench.data.views import Views
@@ -72,6 +73,7 @@ def load_run(folder: Path, device: torch.device) -> TrainedRun:
             raise UserError(f"{folder / 'config.yaml'} {denied}") from error
         raise UserError(f"{folder}: its data or views cannot be built: {' '.join(str(error).split())}") from error
     built.data.setup()
+    check_data(built.data, folder, f"put the data of the run into {built.data.root}")
     return TrainedRun(built.data, built.views, method, encoder_hash(method, config), names(config)[1])
 
 

@@ -47,6 +47,7 @@ class Record:
         skipped_targets: targets without metrics, see `Result`.
         reference: results that a paper reports, see `Reference`.
         evaluations: command lines of later `ssl-bench evaluate` commands.
+        fingerprint: the fields of `Fingerprint` of the data; empty for features in a file.
     """
 
     method: str
@@ -72,6 +73,12 @@ class Record:
     skipped_targets: list[str] = field(default_factory=list)
     reference: dict[str, Any] = field(default_factory=dict)
     evaluations: list[str] = field(default_factory=list)
+    fingerprint: dict[str, Any] = field(default_factory=dict)
+
+    @property
+    def run(self) -> str:
+        """Name of the run in messages."""
+        return f"{self.method} on {self.data}, seed {self.seed}, {self.config_hash}"
 
     def write(self, folder: Path) -> None:
         """Write ``metrics.json`` atomically, without paths of this machine and secrets, see `shareable`."""

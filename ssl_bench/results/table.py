@@ -11,6 +11,7 @@ from fnmatch import fnmatchcase
 from pathlib import Path
 
 from ssl_bench.errors import UserError
+from ssl_bench.results.data_groups import by_data
 from ssl_bench.results.record import Record
 
 DEFAULT = ("*/accuracy", "fid", "fd_*")
@@ -146,7 +147,7 @@ def number_format(values: Iterable[float]) -> str:
 
 
 def make_tables(records: Iterable[Record], metrics: Sequence[str] = ()) -> list[DataTable]:
-    """Make one table per data set.
+    """Make one table per data set. Data sets with the same name and different content have separate tables.
 
     Args:
         records: records of runs on any data.
@@ -155,12 +156,10 @@ def make_tables(records: Iterable[Record], metrics: Sequence[str] = ()) -> list[
     Raises:
         UserError: no record has a metric that matches.
     """
-    by_data: dict[str, list[Record]] = defaultdict(list)
-    for record in records:
-        by_data[record.data].append(record)
-    tables = [_data_table(data, same, metrics) for data, same in by_data.items()]
+    groups = by_data(records)
+    tables = [_data_table(data, same, metrics) for data, same in groups.items()]
     if metrics and not any(table.columns for table in tables):
-        there = sorted({name for same in by_data.values() for record in same for name in record.metrics})
+        there = sorted({name for same in groups.values() for record in same for name in record.metrics})
         raise UserError(f"no metric matches {' '.join(metrics)}; recorded are {', '.join(there) or 'none'}")
     return [table for table in tables if table.columns or not metrics]
 
@@ -189,7 +188,7 @@ def _data_table(data: str, records: list[Record], patterns: Sequence[str]) -> Da
         for target in rows_of:
             if cells := {name: cell for name, cell in found[target].items() if name in formats}:
                 rows.append(Row(f"{method} (paper)", None, None, target, cells))
-    notes += [f"{record.method}: {name} failed: {why}" for record in records for name, why in record.failed.items()]
+    notes += [f"{record.run}: {name} failed: {why}" for record in records for name, why in record.failed.items()]
     if skipped_targets := sorted({name for record in records for name in record.skipped_targets}):
         notes.append(f"skipped targets, excluded from all means: {', '.join(skipped_targets)}")
     notes += [
@@ -207,7 +206,7 @@ def _our_rows(records: list[Record], columns: list[str], targets: list[str]) -> 
         scored = " ".join(sorted(set(record.scored.values())))
         seeds = settings[record.method, record.epochs, record.setting_hash, record.commit or "", scored]
         if record.seed in seeds:  # a repeated run is not another sample
-            notes.append(f"{record.method}: seed {record.seed} is recorded more than once and counted once")
+            notes.append(f"{record.run}: recorded more than once and counted once")
         seeds[record.seed] = record
     alike = Counter((method, epochs) for method, epochs, *_ in settings)
     scorings = {setting: {key[4] for key in settings if key[:4] == setting[:4]} for setting in settings}

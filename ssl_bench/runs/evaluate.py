@@ -15,6 +15,7 @@ from ssl_bench.config.names import as_name, check_name
 from ssl_bench.config.parse_errors import one_line
 from ssl_bench.config.resolve import build, resolve, to_dict
 from ssl_bench.config.schema import Run
+from ssl_bench.data.fingerprint import record_data
 from ssl_bench.errors import UserError
 from ssl_bench.evaluation.encoder import EvaluatedEncoder
 from ssl_bench.evaluation.feature_file import read_features
@@ -26,12 +27,14 @@ from ssl_bench.results.record import Record, commit
 from ssl_bench.runs import tracking
 from ssl_bench.runs.checks import check_feature_file, check_links
 from ssl_bench.runs.launch import is_first, launch
+from ssl_bench.runs.moved_data import check_moved_data
 from ssl_bench.runs.refused import removed_if_refused
 from ssl_bench.runs.score import command, device_name, score, write_record
 from ssl_bench.runs.train import make_folder, print_result
 from ssl_bench.trust import enforce
 
 BATCH_SIZE = 1024
+OWN_DATA = "give the folder of the data of the run with --data.root"
 
 
 def evaluate_run(folder: Path, devices: str, flags: list[str], wait: bool = False) -> None:
@@ -53,7 +56,7 @@ def evaluate_run(folder: Path, devices: str, flags: list[str], wait: bool = Fals
     with folder_lock(folder, wait, first=is_first()):
         if is_first():
             remove_unfinished(folder)
-        score_encoder(stacked, resolved, folder, devices)
+        score_encoder(stacked, resolved, folder, devices, OWN_DATA)
 
 
 def evaluate_encoder(arguments: list[str], out: Path, devices: str, wait: bool = False) -> None:
@@ -70,12 +73,13 @@ def evaluate_encoder(arguments: list[str], out: Path, devices: str, wait: bool =
     folder = run_folder(resolved, out)
     check_links(folder)
     with folder_lock(folder, wait, first=is_first()), removed_if_refused(folder):
+        check_moved_data(config, folder)
         if is_first():
             make_folder(folder, resolved)
         score_encoder(config, resolved, folder, devices)
 
 
-def score_encoder(config: Namespace, recorded: dict[str, Any], folder: Path, devices: str) -> None:
+def score_encoder(config: Namespace, recorded: dict[str, Any], folder: Path, devices: str, advice: str = "") -> None:
     """Score an encoder without training it, in one process per device.
 
     Args:
@@ -83,6 +87,7 @@ def score_encoder(config: Namespace, recorded: dict[str, Any], folder: Path, dev
         recorded: the configuration of the run folder, which differs only in settings of the evaluation.
         folder: the run folder.
         devices: number of processes, or ``auto``.
+        advice: what to do if the data are not those of the run folder, see `check_data`.
     """
     fabric = launch(devices, cpu=config.trainer.accelerator == "cpu")
     seed_everything(config.seed, workers=True, verbose=False)
@@ -90,6 +95,7 @@ def score_encoder(config: Namespace, recorded: dict[str, Any], folder: Path, dev
         run = build(config)
         run.data.prepare_data()
     run.data.setup()
+    record_data(run.data, folder, advice)
     if isinstance(run.method, Frozen):
         run.method.eval().to(fabric.device).prepare(lambda: training_images(run, fabric.device))
     else:

@@ -3,7 +3,7 @@
 import shlex
 import sys
 import time
-from dataclasses import replace
+from dataclasses import asdict, replace
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -25,6 +25,7 @@ from ssl_bench.methods.base import Layered, Reconstructive
 from ssl_bench.methods.checkpoint import checkpoint_file, read_checkpoint
 from ssl_bench.plots.run import plot_run
 from ssl_bench.precision import autocast_dtype
+from ssl_bench.results.fingerprint import Fingerprint
 from ssl_bench.results.record import Record, commit, peak_memory_mb
 from ssl_bench.runs import tracking
 
@@ -145,7 +146,7 @@ def score(run: Run, config: dict[str, Any], folder: Path, device: torch.device) 
             hint = f"the scores are recorded, and `ssl-bench evaluate {folder}` plots the figures"
             raise RunError(f"{error}; {hint}") from error
         except Exception as error:  # for example of an external method; the scores are already written
-            print(f"figures: {type(error).__name__}: {error}", file=sys.stderr)
+            print(f"figures of {folder.name}: {type(error).__name__}: {error}", file=sys.stderr)
         tracking.log_record(record, folder, config)
     barrier()
 
@@ -167,6 +168,8 @@ def write_record(record: Record, result: Result, encoder: EvaluatedEncoder, seco
     record.scored |= {name: f"{source} {(commit() or '')[:7]}".strip() for name, source in result.sources.items()}
     record.failed = {name: why for name, why in record.failed.items() if name not in result.seconds} | result.failed
     record.skipped_targets = list(result.skipped_targets)
+    known_data = Fingerprint.read(folder)
+    record.fingerprint = asdict(known_data) if known_data else {}
     record.targets = [target.name for target in encoder.features.targets]
     record.write(folder)
     return record

@@ -16,6 +16,7 @@ from lightning.pytorch.callbacks import Callback, ModelCheckpoint, RichProgressB
 from lightning.pytorch.loggers import Logger, WandbLogger
 from lightning.pytorch.utilities.exceptions import SIGTERMException
 
+from ssl_bench.callbacks.data_check import DataCheck
 from ssl_bench.callbacks.finite import StopOnNonFinite
 from ssl_bench.callbacks.generation_curve import GenerationCurve
 from ssl_bench.callbacks.progress import EpochLine, EpochSize
@@ -31,6 +32,7 @@ from ssl_bench.errors import UserError
 from ssl_bench.evaluation.run_images import scoring_device
 from ssl_bench.files import remove_unfinished, replacing
 from ssl_bench.lock import folder_lock
+from ssl_bench.results.data_groups import same_data
 from ssl_bench.results.formats import print_table
 from ssl_bench.results.record import Record
 from ssl_bench.results.table import read_records
@@ -40,6 +42,7 @@ from ssl_bench.runs.checks import check_links
 from ssl_bench.runs.csv_log import RunCSVLogger
 from ssl_bench.runs.epochs import other_epochs
 from ssl_bench.runs.launch import expect_group, is_first
+from ssl_bench.runs.moved_data import check_moved_data
 from ssl_bench.runs.refused import removed_if_refused
 from ssl_bench.runs.score import score
 from ssl_bench.termination import Terminated
@@ -79,6 +82,7 @@ def bench(arguments: list[str], out: Path, fit_only: bool = False, wait: bool = 
     first = is_first()
     recorded = (folder / "metrics.json").is_file
     with folder_lock(folder, wait, first=first, until=recorded), removed_if_refused(folder):
+        check_moved_data(config, folder)
         if recorded():
             if first:
                 print(f"already recorded at commit {Record.read(folder).commit}: delete {folder} to run it again")
@@ -153,6 +157,7 @@ def fit(run: Run, config: Namespace, folder: Path) -> Trainer:
             logger=loggers(config, folder),
             plugins=[RunCheckpointIO(to_dict(config))],
             callbacks=[
+                DataCheck(folder),
                 Stopwatch(),
                 EpochSeed(config.seed),
                 EpochSize(),
@@ -195,5 +200,5 @@ def print_result(folder: Path, full: bool = False) -> None:
     record = Record.read(folder)
     if full and record.metrics:
         print_table([record], metrics=("*",))
-    print_table([other for other in read_records([folder.parent]) if other.data == record.data])
+    print_table([other for other in read_records([folder.parent]) if same_data(other, record)])
     print(folder)

@@ -23,6 +23,20 @@ def test_a_record_is_read_back_as_it_was_written(tmp_path: Path) -> None:
     assert set(asdict(written)["versions"]) >= {"torch", "lightning"}
 
 
+def test_a_record_contains_no_path_and_no_secret_of_this_machine(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("WANDB_API_KEY", "0123456789abcdef")
+    text = f"--data.root={tmp_path}/photos --key 0123456789abcdef"
+    record = Record("simvae", "photos", 0, 1, "a0", "a", None, text, "cpu", failed={"knn": text}, evaluations=[text])
+    record.reference = {"source": text}
+    record.write(tmp_path)
+    content = (tmp_path / "metrics.json").read_text()
+    assert content.count("--data.root=.../photos --key ***") == 4
+    assert str(tmp_path.parent) not in content
+    assert "0123456789abcdef" not in content
+
+
 def test_an_error_while_writing_keeps_the_old_file(tmp_path: Path) -> None:
     (tmp_path / "file").write_text("old")
     with pytest.raises(ZeroDivisionError), replacing(tmp_path / "file") as file:

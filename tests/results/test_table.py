@@ -79,7 +79,7 @@ class TestAveraging:
     def test_one_seed_recorded_twice_is_one_sample(self) -> None:
         (table,) = make_tables([record(), record()])
         assert [row.seeds for row in table.rows] == [1]
-        assert table.notes == ["simvae: seed 0 is recorded more than once and counted once"]
+        assert table.notes == ["simvae on digits, seed 0, a0: recorded more than once and counted once"]
 
     @pytest.mark.parametrize("format", CELL)
     def test_a_metric_that_some_seeds_lack_shows_the_number_of_seeds(self, format: str) -> None:
@@ -113,7 +113,7 @@ class TestEveryFormat:
             "digits,simvae,2,1,,90.0,,,",
             "mnist,simvae,2,1,,,,3.0,",
         ]
-        assert "mnist: simvae: knn failed: why" in capsys.readouterr().err
+        assert "mnist: simvae on mnist, seed 0, a0: knn failed: why" in capsys.readouterr().err
 
     @pytest.mark.parametrize(
         ("format", "shown"),
@@ -134,7 +134,7 @@ class TestEveryFormat:
             record(failed={"gmm": "no such thing"}, skipped_targets=["Bald"], reference=reference), format=format
         )
         excluded = "skipped targets, excluded from all means: Bald"
-        for note in ("simvae: gmm failed: no such thing", excluded, "paper: Table 1"):
+        for note in ("simvae on digits, seed 0, a0: gmm failed: no such thing", excluded, "paper: Table 1"):
             assert note in text
 
     @pytest.mark.parametrize("format", FORMATS)

@@ -2,6 +2,7 @@
 
 import json
 import re
+import sys
 from pathlib import Path
 
 import pytest
@@ -191,9 +192,13 @@ def test_without_an_account_wandb_logs_the_metrics_offline(tmp_path: Path, monke
     monkeypatch.delenv("WANDB_MODE", raising=False)
     monkeypatch.delenv("WANDB_API_KEY", raising=False)
     monkeypatch.setenv("NETRC", str(tmp_path / "none"))
+    monkeypatch.setattr(sys, "argv", ["ssl-bench", "--unrecorded_flag", f"--data.root={tmp_path}"])
     assert main([*BENCH, "--epochs=1", f"--out={tmp_path}", "--evaluation.protocols=[knn]"]) == 0
     wandb.teardown()  # ends its writer process: `finish` may return before the log is on disk
     (log,) = only_run(tmp_path).glob("wandb/offline-run-*/*.wandb")
     content = log.read_bytes()
     assert b"knn_5/accuracy" in content
     assert b"figures/views" in content
+    assert b"sigma2" in content  # the configuration
+    assert b"unrecorded_flag" not in content  # the command line
+    assert str(tmp_path).encode() not in content

@@ -1,0 +1,87 @@
+"""Compute the fingerprint of a data set, and check that the data of a run folder are the ones that are given."""
+
+import hashlib
+import inspect
+import json
+from pathlib import Path
+from typing import Literal, get_args
+
+import torch
+
+from ssl_bench.data.module import DataModule
+from ssl_bench.data.types import Split
+from ssl_bench.distributed import barrier, rank
+from ssl_bench.errors import UserError
+from ssl_bench.results.fingerprint import Fingerprint
+
+SAMPLES = 16
+"""Number of images of a split whose brightness is measured."""
+
+
+def fingerprint(data: DataModule) -> Fingerprint:
+    """The fingerprint of a data set after ``setup``, the same in every process and on every device.
+
+    The brightness is that of evenly spaced images of the splits ``fit`` and ``test``, which together contain images of
+    all splits, and of synthetic images too. Only these images are read.
+    """
+    splits: tuple[Split | Literal["fit"], ...] = (*get_args(Split), "fit")
+    labels = hashlib.sha256()
+    for name in splits:
+        labels.update(data.split(name).labels.to(torch.int32).contiguous().numpy().tobytes())
+    brightness: list[float] = []
+    for name in ("fit", "test"):
+        images = data.split(name)
+        rows = torch.linspace(0, len(images) - 1, min(SAMPLES, len(images)), dtype=torch.float64).long()
+        values = images[rows].images.cpu()
+        scale = 1.0 if values.dtype == torch.uint8 else 255.0
+        brightness += (values.flatten(1).double().mean(1) * scale).tolist()
+    targets = json.dumps([[target.name, *target.classes] for target in data.targets])
+    return Fingerprint(
+        images={name: len(data.split(name)) for name in splits},
+        shape=tuple(data.image_shape),
+        targets=hashlib.sha256(targets.encode()).hexdigest()[:8],
+        labels=labels.hexdigest()[:8],
+        brightness=" ".join(f"{value:.1f}" for value in brightness),
+    )
+
+
+def record_data(data: DataModule, folder: Path, advice: str = "") -> None:
+    """Write the fingerprint of the data to a run folder if it has none, and check it otherwise.
+
+    All processes must call this function; each checks its own data.
+
+    Args:
+        data: the data, after ``setup``.
+        folder: the run folder, the same in every process.
+        advice: see `check_data`.
+
+    Raises:
+        UserError: see `check_data`; or the file cannot be written.
+    """
+    if rank() == 0 and Fingerprint.read(folder) is None:
+        try:
+            fingerprint(data).write(folder)
+        except OSError as error:
+            raise UserError(f"cannot write to {folder}: {error.strerror}; give another folder with --out") from error
+    barrier()
+    check_data(data, folder, advice)
+
+
+def check_data(data: DataModule, folder: Path, advice: str = "") -> None:
+    """Check that data are those of a run folder, if its fingerprint is known.
+
+    Args:
+        data: the data, after ``setup``.
+        folder: the run folder.
+        advice: what to do otherwise; default another name or output folder.
+
+    Raises:
+        UserError: the data differ.
+    """
+    recorded = Fingerprint.read(folder)
+    if recorded is None or not (difference := fingerprint(data).difference(recorded)):
+        return
+    if not advice:
+        named = "name" in inspect.signature(type(data).__init__).parameters
+        advice = f"give {'--data.name NAME to tell data sets apart, or ' if named else ''}another --out"
+    raise UserError(f"{folder} is a run on other data than those in {data.root}: different {difference}; {advice}")
