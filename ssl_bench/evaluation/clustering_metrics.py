@@ -5,25 +5,18 @@ from scipy.optimize import linear_sum_assignment
 from torch import Tensor
 
 
-def contingency(clusters: Tensor, labels: Tensor, num_clusters: int, num_classes: int) -> Tensor:
-    """Number of images in each cluster and class, for every clustering and every target.
-
-    Tables of blocks of images can be added.
+def count_pairs(table: Tensor, clusters: Tensor, labels: Tensor) -> None:
+    """Add the number of images in each cluster and class, for every clustering and every target, to a table.
 
     Args:
-        clusters: int64 ``(N, R)`` in ``[0, num_clusters)``, cluster of each image in R clusterings.
-        labels: int64 ``(N, T)`` in ``[0, num_classes)``, class of each image for T targets.
-        num_clusters: number of clusters, K.
-        num_classes: number of classes, C.
-
-    Returns:
-        int64 ``(T, R, K, C)``.
+        table: int64 ``(T, R, K, C)``, contiguous; counts of T targets and R clusterings.
+        clusters: int64 ``(N, R)`` in ``[0, K)``, cluster of each image in each clustering.
+        labels: int64 ``(N, T)`` in ``[0, C)``, class of each image for each target.
     """
-    runs, targets = clusters.shape[1], labels.shape[1]
-    table = torch.arange(targets * runs, device=labels.device).view(targets, runs)
-    cell = (table * num_clusters + clusters.unsqueeze(1)) * num_classes + labels.unsqueeze(2)  # (N, T, R)
-    counts = torch.bincount(cell.flatten(), minlength=targets * runs * num_clusters * num_classes)
-    return counts.view(targets, runs, num_clusters, num_classes)
+    targets, runs, num_clusters, num_classes = table.shape
+    number = torch.arange(targets * runs, device=labels.device).view(targets, runs)
+    cell = ((number * num_clusters + clusters.unsqueeze(1)) * num_classes + labels.unsqueeze(2)).flatten()  # (N, T, R)
+    table.view(-1).index_add_(0, cell, torch.ones_like(cell))
 
 
 def clustering_metrics(table: Tensor) -> dict[str, Tensor]:
@@ -40,7 +33,7 @@ def clustering_metrics(table: Tensor) -> dict[str, Tensor]:
       of clusters.
 
     Args:
-        table: counts ``(..., K, C)`` as returned by :func:`contingency`, of at least one image.
+        table: counts ``(..., K, C)`` as computed by :func:`count_pairs`, of at least one image.
 
     Returns:
         Metrics, float64 ``(...)``, by name.

@@ -15,6 +15,9 @@ from ssl_bench.evaluation.rows import Rows
 FEW = 0.1
 """Fraction of points that change cluster below which index_add is faster than a matrix product on a CPU."""
 
+PAIRS = 2**25
+"""Number of pairs of a point and a centre in memory at a time: 128 MiB."""
+
 ToPoints = Callable[[Tensor], Tensor]
 """Function of the features of a block ``(n, D)`` that returns the points to cluster, float32 ``(n, d)``."""
 
@@ -32,7 +35,12 @@ def nearest_centres(x: Tensor, centres: Tensor) -> tuple[Tensor, Tensor]:
         Scores and cluster indices, both ``(n, R)``.
     """
     flat = centres.flatten(0, 1)
-    best, cluster = torch.addmm(flat.square().sum(1), x, flat.T, beta=-0.5).view(len(x), *centres.shape[:2]).max(2)
+    squares = flat.square().sum(1)
+    parts = [
+        torch.addmm(squares, part, flat.T, beta=-0.5).view(len(part), *centres.shape[:2]).max(2)
+        for part in x.split(max(1, PAIRS // len(flat)))
+    ]
+    best, cluster = map(torch.cat, zip(*parts, strict=True))
     return best, cluster
 
 
@@ -62,17 +70,24 @@ def _change_of_sums(x: Tensor, cluster: Tensor, before: Tensor | None, k: int) -
             moved, to = x[which], number[which, clustering]
             change = x.new_zeros(cluster.shape[1] * k, x.shape[1]).index_add_(0, to, moved)
             return change.index_add_(0, to - (cluster - before)[which, clustering], moved, alpha=-1)
-    member = x.new_zeros(len(x), cluster.shape[1] * k).scatter_(1, number, 1)
-    if before is not None:
-        member.scatter_add_(1, number - cluster + before, x.new_full(number.shape, -1))
-    return member.T @ x
+    change = x.new_zeros(cluster.shape[1] * k, x.shape[1])
+    step = max(1, PAIRS // len(change))
+    for start in range(0, len(x), step):
+        part = slice(start, start + step)
+        member = x.new_zeros(len(x[part]), len(change)).scatter_(1, number[part], 1)
+        if before is not None:
+            left = (number - cluster + before)[part]
+            member.scatter_add_(1, left, x.new_full(left.shape, -1))
+        change += member.T @ x[part]
+    return change
 
 
 def kmeans_plus_plus(rows: Rows, points: ToPoints, k: int, restarts: int, seed: int) -> Tensor:
     """Initial centres by greedy k-means++ (Arthur & Vassilvitskii 2007).
 
     Each centre is the best of ``2 + ln k`` candidates, as in scikit-learn. Every process stores all distances
-    (``N x restarts x (2 + ln k)`` numbers), so that all processes choose the same candidates.
+    (``N x restarts x (2 + ln k)`` numbers), so that all processes choose the same candidates. They are written to the
+    same memory for every centre: new tensors between others that are kept would fragment the heap.
 
     Returns:
         Centres ``(restarts, k, d)``.
@@ -88,25 +103,29 @@ def kmeans_plus_plus(rows: Rows, points: ToPoints, k: int, restarts: int, seed: 
         distance = own + centres.square().sum(1) - 2 * x @ centres.T
         return distance.where(distance > 1e-6 * own, 0.0)  # rounding error of a centre's distance to itself
 
-    def to(centres: Tensor) -> Tensor:
-        return rows.map(lambda x: distances(points(x), centres), len(centres), dtype=torch.float32)
+    def to(centres: Tensor, out: Tensor | None = None) -> Tensor:
+        return rows.map(lambda x: distances(points(x), centres), len(centres), dtype=torch.float32, out=out)
 
-    first = torch.randint(len(rows), (restarts,), generator=generator)
-    chosen = [points(rows.take(first))]
-    closest = to(chosen[0])  # (N, R)
-    for _ in range(1, k):
-        mass = closest.T.double().cpu().cumsum(1)  # (R, N); a cumulative sum on a GPU is not reproducible
+    first = points(rows.take(torch.randint(len(rows), (restarts,), generator=generator)))
+    chosen = first.new_empty(restarts, k, first.shape[1])
+    chosen[:, 0] = first
+    closest = to(first).unsqueeze(2)  # (N, R, 1)
+    after = closest.new_empty(len(rows), restarts, trials)
+    mass = torch.empty(restarts, len(rows), dtype=torch.float64)  # a cumulative sum on a GPU is not reproducible
+    every = torch.arange(restarts, device=closest.device)
+    for number in range(1, k):
+        mass.copy_(closest.squeeze(2).T).cumsum_(1)
         if not mass[:, -1].all():
             raise UserError(f"kmeans: fewer than {k} of {len(rows)} features differ; {k} clusters need {k} that do")
         values = torch.rand(restarts, trials, generator=generator, dtype=torch.float64) * mass[:, -1:]
         candidates = torch.searchsorted(mass, values, right=True).clamp_max(len(rows) - 1).to(closest.device)
         centres = points(rows.take(candidates.flatten()))
-        after = to(centres).view(len(rows), restarts, trials).minimum(closest.unsqueeze(2))
+        to(centres, out=after.flatten(1))
+        torch.minimum(after, closest, out=after)
         best = after.sum(0, dtype=torch.float64).argmin(1)
-        every = torch.arange(restarts, device=best.device)
-        chosen.append(centres.view(restarts, trials, -1)[every, best])
-        closest = after[:, every, best]
-    return torch.stack(chosen, 1)
+        chosen[:, number] = centres.view(restarts, trials, -1)[every, best]
+        torch.gather(after, 2, best.view(1, -1, 1).expand_as(closest), out=closest)
+    return chosen
 
 
 def lloyd(rows: Rows, points: ToPoints, centres: Tensor, *, unit: bool, max_iter: int, tol: float) -> Tensor:

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from ssl_bench.distributed import gather_rows, share
+from ssl_bench.distributed import gather_rows, share, world_size
 from ssl_bench.evaluation.features import FeatureSplit
 
 BLOCKS, MIN_ROWS, MAX_ROWS = 64, 1024, 8192
@@ -70,16 +70,28 @@ class Rows:
         for rows in self.local_slices():
             yield self.take(rows), self.y[rows]
 
-    def map(self, function: Callable[[Tensor], Tensor], *shape: int, dtype: torch.dtype = torch.int64) -> Tensor:
+    def map(
+        self,
+        function: Callable[[Tensor], Tensor],
+        *shape: int,
+        dtype: torch.dtype = torch.int64,
+        out: Tensor | None = None,
+    ) -> Tensor:
         """Apply a function to the features of every block and gather the results in every process.
 
         Args:
             function: function of features ``(n, d)`` that returns results ``(n, *shape)``.
             *shape: shape of one row's result.
             dtype: type of the results.
+            out: tensor ``(N, *shape)`` to write the results to, in calls that are repeated; by default a new one.
 
         Returns:
             Results of all rows ``(N, *shape)``.
         """
-        empty = torch.empty(0, *shape, dtype=dtype, device=self.device)
-        return gather_rows(torch.cat([empty, *(function(x) for x, _ in self.blocks())]))
+        result = torch.empty(len(self), *shape, dtype=dtype, device=self.device) if out is None else out
+        slices = self.local_slices()
+        for rows in slices:
+            result[rows] = function(self.take(rows))
+        if world_size() > 1:
+            result.copy_(gather_rows(result[slices[0].start : slices[-1].stop] if slices else result[:0]))
+        return result

@@ -1,5 +1,10 @@
 """Lloyd's iterations and k-means++ seeding against scikit-learn, and on any number of processes."""
 
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
 import torch
 import torch.nn.functional as F
 from sklearn.cluster import KMeans as Reference
@@ -47,6 +52,36 @@ def test_one_spherical_step_agrees_with_the_formula() -> None:
         cosine = torch.nn.CosineSimilarity(-1)(x[:, None], before[None])
         for k in range(10):
             assert torch.allclose(after[k], F.normalize(x[cosine.argmax(1) == k].sum(0), dim=0), atol=1e-5)
+
+
+def test_few_pairs_of_points_and_centres_at_a_time_give_the_same_centres(monkeypatch: pytest.MonkeyPatch) -> None:
+    given = overlapping_blocks()
+    start = given.features[:12].view(3, 4, -1)
+    whole = lloyd(given, same, start, unit=False, max_iter=300, tol=0)
+    monkeypatch.setattr("ssl_bench.evaluation.lloyd.PAIRS", 12 * 100)
+    torch.testing.assert_close(lloyd(given, same, start, unit=False, max_iter=300, tol=0), whole)
+
+
+PEAK = """
+import torch
+from ssl_bench.evaluation.lloyd import kmeans_plus_plus
+from ssl_bench.evaluation.rows import Rows
+torch.set_num_threads(1)
+x = torch.randn(8000, 8, generator=torch.Generator().manual_seed(0))
+rows = Rows(x, torch.zeros(len(x), 1, dtype=torch.int64), torch.device("cpu"))
+kmeans_plus_plus(rows, lambda x: x, 8, 20, 0)
+status = lambda: dict(line.split(":\\t") for line in open("/proc/self/status").read().splitlines())
+before = int(status()["VmHWM"].split()[0])
+kmeans_plus_plus(rows, lambda x: x, 300, 20, 0)
+print((int(status()["VmHWM"].split()[0]) - before) // 1024)
+"""
+
+
+@pytest.mark.skipif(not Path("/proc/self/status").is_file(), reason="reads the peak memory of the process from /proc")
+def test_memory_of_seeding_does_not_grow_with_the_number_of_clusters() -> None:
+    """The distances of 8,000 points to 20 x 7 candidates are 4 MiB; the heap must not fragment."""
+    done = subprocess.run([sys.executable, "-c", PEAK], capture_output=True, text=True, check=True, timeout=300)
+    assert int(done.stdout) < 100
 
 
 def test_seeding_is_better_than_random_rows(digits: Task) -> None:

@@ -8,15 +8,15 @@ from torch import Tensor
 
 from ssl_bench.distributed import all_reduce_sum
 from ssl_bench.errors import UserError
-from ssl_bench.evaluation.clustering_metrics import clustering_metrics, contingency
+from ssl_bench.evaluation.clustering_metrics import clustering_metrics, count_pairs
 from ssl_bench.evaluation.lloyd import kmeans_plus_plus, lloyd
-from ssl_bench.evaluation.mixture import CHUNK, Family, ToPoints, em, from_centres
+from ssl_bench.evaluation.mixture import CHUNK, Family, Mixture, ToPoints, em, from_centres
 from ssl_bench.evaluation.rows import Rows
 from ssl_bench.evaluation.task import Task
 from ssl_bench.ranges import NonNegativeFloat, PositiveInt, check_ranges
 
 MAX_GIB = 0.25
-"""Maximum size in GiB of the parameters of all mixtures; larger mixtures are a usage error."""
+"""Maximum size in GiB of the parameters of the mixtures that are fitted at a time."""
 
 
 def subsample(rows: Rows, count: int) -> Rows:
@@ -37,14 +37,16 @@ class GMM:
     the accuracy is highest. EM runs from `inits` different k-means clusterings, and the mixture with the highest
     likelihood on train is kept, as in scikit-learn. If there are more than ``max(5000, 200 * components)`` training
     images, k-means and EM first run on a subset of that many evenly spaced images. EM on all images then starts from
-    the best mixture of the subset.
+    the best mixture of the subset. If the mixtures of all initialisations do not fit into memory, EM runs on some of
+    them at a time, which does not change the result.
 
     With full covariances, features are projected on at most `max_dim` principal components (centred, not scaled),
     because the time grows with the square of the dimension. With diagonal covariances, all features are used. Principal
     components or features whose variance is zero up to rounding error are dropped.
 
     Args:
-        covariance: kind of covariances, ``full`` or ``diagonal``.
+        covariance: kind of covariances, ``full`` or ``diagonal``; ``auto`` is full if one mixture fits into memory,
+            else diagonal. The metrics of diagonal covariances have names of their own.
         inits: number of initialisations.
         max_iter: maximum number of EM iterations.
         tol: EM stops when the mean log-likelihood per image changes by less than `tol` nats.
@@ -54,7 +56,7 @@ class GMM:
         seed: random seed of k-means++.
     """
 
-    covariance: Literal["full", "diagonal"] = "full"
+    covariance: Literal["auto", "full", "diagonal"] = "auto"
     inits: PositiveInt = 20
     max_iter: PositiveInt = 100
     tol: NonNegativeFloat = 1e-3
@@ -65,22 +67,27 @@ class GMM:
     def __call__(self, task: Task) -> list[dict[str, float]]:
         """``gmm/accuracy``, ``gmm/nmi`` and ``gmm/ari`` in percent, and ``gmm/log_likelihood``, for each target.
 
-        The log-likelihood is the mean over test images in nats. The density is that of the features, or of their
-        projection, in the original units.
+        With diagonal covariances, the names begin with ``gmm_diagonal``. The log-likelihood is the mean over test
+        images in nats. The density is that of the features, or of their projection, in the original units.
 
         Raises:
-            UserError: fewer training images than components, constant features, or a singular covariance.
+            UserError: fewer training images than components, constant features, a singular covariance, or a mixture
+                that does not fit into memory.
         """
         k, train, test = task.num_classes, task.train, task.test
         if len(train) < k:
             raise UserError(f"gmm: {len(train)} training images for {k} components; give more images")
-        points, scale = self._coordinates(task)
-        family = Family.of(len(scale), self.covariance == "full", task.device)
-        size = self.inits * k * (1 + len(scale) + len(family.i)) * 8 / 2**30
-        if size > MAX_GIB:
+        for full in {"auto": (True, False), "full": (True,), "diagonal": (False,)}[self.covariance]:
+            points, scale = self._coordinates(task, full)
+            family = Family.of(len(scale), full, task.device)
+            size = k * (1 + len(scale) + len(family.i)) * 8 / 2**30
+            if size <= MAX_GIB:
+                break
+        else:
+            smaller = "give a smaller max_dim, or covariance auto" if full else "leave gmm out of the protocols"
             raise UserError(
-                f"gmm: {self.inits} mixtures of {k} components in {len(scale)} dimensions take {size:.1f} GiB, and "
-                "several times that while fitting; give smaller inits or max_dim, or covariance diagonal"
+                f"gmm: a mixture of {k} components in {len(scale)} dimensions takes {size:.1f} GiB, and several times "
+                f"that while it is fitted; {smaller}"
             )
         first = subsample(train, max(5000, 200 * k))
 
@@ -89,32 +96,43 @@ class GMM:
 
         centres = kmeans_plus_plus(first, scaled, k, self.inits, self.seed)
         centres = lloyd(first, scaled, centres, unit=False, max_iter=self.max_iter, tol=1e-4)
-        fitted = from_centres(first, points, family, centres, scale, self.ridge)
-        for rows in (first,) if first is train else (first, train):
-            fitted, likelihood = em(
-                rows, points, family, fitted, ridge=self.ridge, max_iter=self.max_iter, tol=self.tol
-            )
-            fitted = fitted.take(likelihood.argmax().reshape(1))
-        theta = family.theta(fitted)
+
+        def best(rows: Rows, start: Mixture) -> tuple[Mixture, Tensor]:
+            fitted, likelihood = em(rows, points, family, start, ridge=self.ridge, max_iter=self.max_iter, tol=self.tol)
+            chosen = likelihood.argmax().reshape(1)
+            return fitted.take(chosen), likelihood[chosen]
+
+        fitted, likelihood = zip(
+            *(
+                best(first, from_centres(first, points, family, some, scale, self.ridge))
+                for some in centres.split(max(1, int(MAX_GIB / size)))
+            ),
+            strict=True,
+        )
+        mixture = fitted[int(torch.cat(likelihood).argmax())]
+        if first is not train:
+            mixture, _ = best(train, mixture)
+        theta = family.theta(mixture)
         table = test.y.new_zeros(task.num_targets, 1, k, k)
         total = torch.zeros((), dtype=torch.float64, device=task.device)
         for x, y in test.blocks():
             for z, labels in zip(points(x).split(CHUNK), y.split(CHUNK), strict=True):
                 joint = family.log_densities(theta, family.phi(z), k)
-                table += contingency(joint.argmax(1).T, labels, k, k)
+                count_pairs(table, joint.argmax(1).T, labels)
                 total += joint.logsumexp(1).sum()
         scores = clustering_metrics(all_reduce_sum(table))
         density = (all_reduce_sum(total) / len(test) - scale.log().sum()).item()
+        prefix = "gmm" if full else "gmm_diagonal"
         return [
-            {f"gmm/{name}": scores[name][t].item() for name in ("accuracy", "nmi", "ari")}
-            | {"gmm/log_likelihood": density}
+            {f"{prefix}/{name}": scores[name][t].item() for name in ("accuracy", "nmi", "ari")}
+            | {f"{prefix}/log_likelihood": density}
             for t in range(task.num_targets)
         ]
 
-    def _coordinates(self, task: Task) -> tuple[ToPoints, Tensor]:
+    def _coordinates(self, task: Task, full: bool) -> tuple[ToPoints, Tensor]:
         """Map of features to points with variance 1 in each coordinate, and the deviations ``(m,)`` before scaling."""
         mean, deviation, correlation = task.moments()
-        if self.covariance == "diagonal":
+        if not full:
             kept = correlation.diagonal() > 0.5  # 1, or rounding error if a feature is constant
             scale = deviation[kept]
             axes = None

@@ -9,7 +9,7 @@ from torch import Tensor
 
 from ssl_bench.distributed import all_reduce_sum
 from ssl_bench.errors import UserError
-from ssl_bench.evaluation.clustering_metrics import clustering_metrics, contingency
+from ssl_bench.evaluation.clustering_metrics import clustering_metrics, count_pairs
 from ssl_bench.evaluation.lloyd import assign_clusters, kmeans_plus_plus, lloyd
 from ssl_bench.evaluation.rows import Rows
 from ssl_bench.evaluation.task import Task
@@ -82,7 +82,7 @@ class KMeans:
         inertia = torch.zeros(self.restarts, dtype=torch.float64, device=rows.device)
         for block, y in rows.blocks():
             distance, cluster = assign_clusters(points(block), centres)
-            table += contingency(cluster, y, k, k)
+            count_pairs(table, cluster, y)
             inertia += distance.sum(0, dtype=torch.float64)
         inertia = all_reduce_sum(inertia)
         best = int(inertia.argmin())

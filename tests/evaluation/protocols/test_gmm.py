@@ -6,7 +6,7 @@ from sklearn.mixture import GaussianMixture
 from torch import Tensor
 
 from ssl_bench.errors import UserError
-from ssl_bench.evaluation.mixture import Family, Mixture, em
+from ssl_bench.evaluation.mixture import Family, Mixture, ToPoints, em
 from ssl_bench.evaluation.protocols.gmm import GMM, subsample
 from ssl_bench.evaluation.rows import Rows
 from ssl_bench.evaluation.task import Task
@@ -15,6 +15,8 @@ from tests.ranks import Ranks
 
 KINDS = {"full": "full", "diagonal": "diag"}
 """Covariances: our name, and scikit-learn's."""
+PREFIX = {"full": "gmm", "diagonal": "gmm_diagonal"}
+"""Beginning of the names of metrics."""
 
 
 def start(x: Tensor, k: int, full: bool) -> Mixture:
@@ -60,7 +62,7 @@ def test_likelihood_is_as_high_as_that_of_scikit_learn(digits: Task, kind: str) 
     pixels = digits.train.features
     pixels = pixels[:, pixels.std(0) > 5.5]
     scored = task((pixels, digits.train.y), (pixels[:1], digits.train.y[:1]), (pixels, digits.train.y), 10)
-    found = GMM(covariance=kind, ridge=1e-2)(scored)[0]["gmm/log_likelihood"]  # type: ignore[arg-type]
+    found = GMM(covariance=kind, ridge=1e-2)(scored)[0][f"{PREFIX[kind]}/log_likelihood"]  # type: ignore[arg-type]
     x = pixels.double().numpy()
     if kind == "full":  # our ridge is relative to the covariance of all, which is 1 after whitening
         values, vectors = torch.linalg.eigh(pixels.double().T.cov(correction=0))
@@ -87,7 +89,7 @@ def test_likelihood_never_decreases() -> None:
 @pytest.mark.parametrize("kind", KINDS)
 def test_separated_blobs_are_found(kind: str) -> None:
     found = GMM(covariance=kind)(split(*gaussians(800, 5, 4, spread=0.05), 4))[0]  # type: ignore[arg-type]
-    assert {name: found[f"gmm/{name}"] for name in ("accuracy", "nmi", "ari")} == pytest.approx(
+    assert {name: found[f"{PREFIX[kind]}/{name}"] for name in ("accuracy", "nmi", "ari")} == pytest.approx(
         {"accuracy": 100, "nmi": 100, "ari": 100}
     )
 
@@ -192,7 +194,47 @@ def test_a_singular_covariance_without_ridge_is_refused(kind: str) -> None:
     x, y = torch.eye(4).repeat(10, 1), torch.arange(40) % 4  # each component is one point
     with pytest.raises(UserError, match="singular; give a larger ridge"):
         GMM(covariance=kind, ridge=0)(task((x, y), (x, y), (x, y), 4))  # type: ignore[arg-type]
-    assert GMM(covariance=kind)(task((x, y), (x, y), (x, y), 4))[0]["gmm/accuracy"] == 100  # type: ignore[arg-type]
+    assert GMM(covariance=kind)(task((x, y), (x, y), (x, y), 4))[0][f"{PREFIX[kind]}/accuracy"] == 100  # type: ignore[arg-type]
+
+
+def test_mixtures_that_do_not_fit_at_a_time_are_fitted_in_groups_with_the_same_result(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    given = split(*gaussians(1000, 6, 5, spread=1.0), 5)
+    expected = GMM(inits=7)(given)[0]
+    monkeypatch.setattr("ssl_bench.evaluation.protocols.gmm.MAX_GIB", 2.5 * size_of_one(5, 6, full=True))
+    starts: list[int] = []
+
+    def counted(rows: Rows, points: ToPoints, family: Family, start: Mixture, **how: float) -> tuple[Mixture, Tensor]:
+        starts.append(len(start.weights))
+        return em(rows, points, family, start, **how)  # type: ignore[arg-type]
+
+    monkeypatch.setattr("ssl_bench.evaluation.protocols.gmm.em", counted)
+    assert GMM(inits=7)(given)[0] == pytest.approx(expected, rel=1e-9)
+    assert starts == [2, 2, 2, 1]
+
+
+def test_diagonal_covariances_replace_full_ones_that_do_not_fit_under_names_of_their_own(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    given = split(*gaussians(1000, 6, 5, spread=1.0), 5)
+    expected = GMM(inits=3, covariance="diagonal")(given)[0]
+    assert set(expected) == {f"gmm_diagonal/{name}" for name in ("accuracy", "nmi", "ari", "log_likelihood")}
+    monkeypatch.setattr("ssl_bench.evaluation.protocols.gmm.MAX_GIB", 3 * size_of_one(5, 6, full=False))
+    assert 3 * size_of_one(5, 6, full=False) > size_of_one(5, 6, full=True)
+    assert "gmm/accuracy" in GMM(inits=3)(given)[0]
+    monkeypatch.setattr("ssl_bench.evaluation.protocols.gmm.MAX_GIB", size_of_one(5, 6, full=False))
+    assert GMM(inits=3)(given)[0] == pytest.approx(expected, rel=1e-9)
+    with pytest.raises(UserError, match=r"a mixture of 5 components in 6 dimensions takes .*give a smaller max_dim"):
+        GMM(inits=3, covariance="full")(given)
+    monkeypatch.setattr("ssl_bench.evaluation.protocols.gmm.MAX_GIB", 0)
+    with pytest.raises(UserError, match=r"leave gmm out of the protocols"):
+        GMM(inits=3)(given)
+
+
+def size_of_one(k: int, dim: int, full: bool) -> float:
+    """Size of the parameters of one mixture, in GiB."""
+    return k * (1 + dim + (dim * (dim + 1) // 2 if full else dim)) * 8 / 2**30
 
 
 def given(n: int) -> Task:
