@@ -49,8 +49,9 @@ def evaluate_run(folder: Path, devices: str, flags: list[str], wait: bool = Fals
     """
     config = read_config(folder)
     if "features" in config:
+        data = check_name(f"{folder / 'config.yaml'}: data", str(config["data"]))  # a part of a path
         labels = Path(config["labels"]) if config["labels"] else None
-        return evaluate_file(Path(config["features"]), labels, config["data"], folder.parent, devices, flags, wait)
+        return evaluate_file(Path(config["features"]), labels, data, folder.parent, devices, flags, wait)
     recorded = ["--config", str(folder / "config.yaml")]
     stacked, resolved = resolve([*recorded, *flags]), to_dict(resolve(recorded))
     with folder_lock(folder, wait, first=is_first()):

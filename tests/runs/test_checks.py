@@ -2,6 +2,7 @@
 
 from pathlib import Path
 
+import numpy as np
 import pytest
 
 from ssl_bench.cli import main
@@ -48,3 +49,13 @@ def test_training_does_not_resume_through_a_link_out_of_the_run_folder(
     assert main(command) == 2
     assert f"{run / 'features'} is a link out of the run folder" in capsys.readouterr().err
     assert list((tmp_path / "elsewhere").iterdir()) == []
+
+
+def test_the_name_of_the_data_of_scored_features_is_no_path(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    np.savez(tmp_path / "x.npz", features=np.zeros((40, 2), np.float32), labels=np.arange(40) % 2)
+    run = tmp_path / "runs" / "run"
+    run.mkdir(parents=True)
+    (run / "config.yaml").write_text(f"{{features: {tmp_path / 'x.npz'}, labels: null, data: /../../outside}}")
+    assert main(["evaluate", str(run), "--evaluation.protocols=[knn]"]) == 2
+    assert "is not a valid name" in capsys.readouterr().err
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["runs", "x.npz"]
