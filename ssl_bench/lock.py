@@ -152,7 +152,8 @@ def locked(
     A process that loses its lock, because it was suspended for longer than the lease, ends at once.
 
     Args:
-        path: path of the lock file. Its folder is made, and removed at the end if it is new and empty.
+        path: path of the lock file. Its folder and the one above are made; at the end, those that are new and empty are
+            removed.
         wait: whether to wait for another holder, or to be refused.
         first: whether to take the lock. The other processes of a launcher wait until their first process has taken it.
         until: a condition under which the lock is not needed; then the block is executed without the lock. It is also
@@ -163,7 +164,8 @@ def locked(
         RunError: another process holds the lock, and `wait` is false; or the disk is full.
         OSError: the lock file cannot be written.
     """
-    mine, new = Holder.this_process(), first and not path.parent.exists()
+    mine = Holder.this_process()
+    new = [folder for folder in (path.parent, path.parent.parent) if first and not folder.exists()]
     try:
         if not (_take(path, mine, wait, first, until, lease) and first):
             yield
@@ -182,9 +184,9 @@ def locked(
                 if LockFile.read(path).holder == mine:
                     path.unlink()
     finally:
-        with suppress(OSError):  # the folder is not empty
-            if new:
-                path.parent.rmdir()
+        with suppress(OSError):  # a folder is not empty
+            for folder in new:
+                folder.rmdir()
 
 
 def _take(path: Path, mine: Holder, wait: bool, first: bool, until: Callable[[], bool], lease: float) -> bool:

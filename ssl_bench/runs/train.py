@@ -24,7 +24,7 @@ from ssl_bench.callbacks.samples import SampleGrid
 from ssl_bench.callbacks.seeding import EpochSeed
 from ssl_bench.callbacks.stopwatch import Stopwatch
 from ssl_bench.callbacks.termination import StopOnSignal
-from ssl_bench.config.agreement import load_run_method
+from ssl_bench.config.agreement import check_inputs, load_run_method
 from ssl_bench.config.identity import names, run_folder
 from ssl_bench.config.resolve import build, resolve, to_dict
 from ssl_bench.config.schema import Run
@@ -79,6 +79,7 @@ def bench(arguments: list[str], out: Path, fit_only: bool = False, wait: bool = 
     resolved = to_dict(config)
     folder = run_folder(resolved, out)
     check_links(folder)
+    check_inputs(folder, resolved)
     first = is_first()
     recorded = (folder / "metrics.json").is_file
     with folder_lock(folder, wait, first=first, until=recorded), removed_if_refused(folder):

@@ -33,10 +33,9 @@ def test_a_refused_command_leaves_no_run_folder(
     monkeypatch.chdir(tmp_path)
     np.savez("features.npz", features=np.eye(8, dtype=np.float32), labels=np.arange(8) % 2)
     out = tmp_path / "runs"
-    out.mkdir()
     assert main([*command, f"--out={out}"]) == 2
     assert len(capsys.readouterr().err.strip().splitlines()) == 1
-    assert not list(out.iterdir())
+    assert not out.exists()
 
 
 def test_files_of_a_new_folder_are_removed_with_a_usage_error_only(tmp_path: Path) -> None:
