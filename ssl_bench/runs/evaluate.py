@@ -29,7 +29,7 @@ from ssl_bench.runs.checks import check_feature_file, check_links
 from ssl_bench.runs.launch import is_first, launch
 from ssl_bench.runs.moved_data import check_moved_data
 from ssl_bench.runs.refused import removed_if_refused
-from ssl_bench.runs.score import command, device_name, score, write_record
+from ssl_bench.runs.score import add_result, command, device_name, score
 from ssl_bench.runs.train import make_folder, print_result
 from ssl_bench.trust import enforce
 
@@ -172,7 +172,8 @@ def evaluate_file(
                 command=command(),
                 device=device_name(fabric.device),
             )
-            record = write_record(record, result, encoder, {})
+            record = add_result(record, result, encoder, {})
+            record.write(folder)
             tracking.log_record(record, folder, recorded)
     if fabric.is_global_zero:
         print_result(folder, full=True)

@@ -108,9 +108,10 @@ def layers_of(
 
 
 def score(run: Run, config: dict[str, Any], folder: Path, device: torch.device) -> None:
-    """Score a run with the protocols of `run.evaluation`, write its record, plot figures and log the record to wandb.
+    """Score a run with the protocols of `run.evaluation`, plot figures, write its record and log the record to wandb.
 
-    All processes must call this function; only rank 0 writes files.
+    All processes must call this function; only rank 0 writes files. A run with a record is finished, so the record is
+    written after the figures.
 
     Args:
         run: objects of the run; the data must be set up.
@@ -139,20 +140,22 @@ def score(run: Run, config: dict[str, Any], folder: Path, device: torch.device) 
             global_batch=global_batch(config) if epochs else None,
             reference=config["reference"],
         )
-        record = write_record(record, result, encoder, seconds)
+        record = add_result(record, result, encoder, seconds)
         try:
             plot_run(folder, run, device)
         except RunError as error:
+            record.write(folder)
             hint = f"the scores are recorded, and `ssl-bench evaluate {folder}` plots the figures"
             raise RunError(f"{error}; {hint}") from error
-        except Exception as error:  # for example of an external method; the scores are already written
+        except Exception as error:  # for example of an external method; the scores are written all the same
             print(f"figures of {folder.name}: {type(error).__name__}: {error}", file=sys.stderr)
+        record.write(folder)
         tracking.log_record(record, folder, config)
     barrier()
 
 
-def write_record(record: Record, result: Result, encoder: EvaluatedEncoder, seconds: dict[str, float]) -> Record:
-    """Add the result of an evaluation to the existing or a new record; write and return the record."""
+def add_result(record: Record, result: Result, encoder: EvaluatedEncoder, seconds: dict[str, float]) -> Record:
+    """Add the result of an evaluation to the record in the run folder, or else to a new record; return the record."""
     folder = encoder.folder
     if (folder / "metrics.json").is_file():
         record = Record.read(folder)
@@ -171,7 +174,6 @@ def write_record(record: Record, result: Result, encoder: EvaluatedEncoder, seco
     known_data = Fingerprint.read(folder)
     record.fingerprint = asdict(known_data) if known_data else {}
     record.targets = [target.name for target in encoder.features.targets]
-    record.write(folder)
     return record
 
 

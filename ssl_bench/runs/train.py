@@ -188,7 +188,8 @@ def loggers(config: Namespace, folder: Path) -> list[Logger]:
     """A CSV logger, and wandb if it is installed and not disabled."""
     resolved = to_dict(config)
     arguments = tracking.init_arguments(folder, names(resolved)[1], resolved)
-    return [RunCSVLogger(folder, name="logs"), *([WandbLogger(save_dir=folder, **arguments)] if arguments else [])]
+    csv = RunCSVLogger(folder, name="logs", flush_logs_every_n_steps=1)  # a killed process loses no row
+    return [csv, *([WandbLogger(save_dir=folder, **arguments)] if arguments else [])]
 
 
 def print_result(folder: Path, full: bool = False) -> None:

@@ -2,6 +2,8 @@
 
 import json
 import re
+import signal
+import subprocess
 import sys
 from pathlib import Path
 
@@ -12,6 +14,7 @@ import wandb
 from ssl_bench.cli import main
 from ssl_bench.evaluation import PROTOCOLS
 from ssl_bench.methods.checkpoint import load_method
+from ssl_bench.plots.run import read_log
 
 QUICK = [
     "--method.encoder.hidden=[32]",
@@ -125,6 +128,45 @@ def test_an_interrupted_run_resumes_from_its_last_checkpoint(
     assert (
         manifest.stat().st_mtime_ns == encoded
     )  # the features are those of the checkpoint: they are not encoded again
+
+
+KILLED = """
+import os, pkgutil, signal, sys
+
+place, calls, *arguments = sys.argv[1:]
+owner, name = pkgutil.resolve_name(place.rpartition(".")[0]), place.rpartition(".")[2]
+function, left = getattr(owner, name), int(calls)
+
+def kill(*given, **named):
+    global left
+    left -= 1
+    if not left:
+        os.kill(os.getpid(), signal.SIGKILL)
+    return function(*given, **named)
+
+setattr(owner, name, kill)
+from ssl_bench.cli import main
+main(arguments)
+"""
+
+
+def test_a_run_that_is_killed_at_any_place_is_recorded_as_if_it_were_not(run: Path, tmp_path: Path) -> None:
+    command = [*BENCH, f"--out={tmp_path / 'runs'}"]
+    (tmp_path / "killed.py").write_text(KILLED)
+    for place, calls in {
+        "ssl_bench.callbacks.progress.EpochLine.on_train_batch_end": 18,  # in the second epoch
+        "ssl_bench.evaluation.row_file.RowFile.write": 3,
+        "ssl_bench.runs.score.plot_run": 1,
+    }.items():
+        script = [sys.executable, "killed.py", place, str(calls), *command]
+        assert subprocess.run(script, cwd=tmp_path, timeout=300).returncode == -signal.SIGKILL, place
+    assert main(command) == 0
+    folder = only_run(tmp_path / "runs")
+    metrics, expected = (json.loads((one / "metrics.json").read_text())["metrics"] for one in (folder, run))
+    assert metrics == expected
+    assert read_log(folder / "logs", "train/") == read_log(run / "logs", "train/")
+    assert {file.name for file in folder.rglob("*.png")} == {file.name for file in run.rglob("*.png")}
+    assert not [*folder.rglob("*.part"), *folder.rglob("*.partial")]
 
 
 def test_a_non_finite_loss_stops_the_run_and_keeps_the_last_finite_checkpoint(
