@@ -6,6 +6,7 @@ second thread ends the process when a heartbeat stops or the store does not answ
 does not stop a heartbeat. Nothing runs in a single process.
 """
 
+import math
 import os
 import signal
 import socket
@@ -63,7 +64,8 @@ class Heartbeats(threading.Thread):
         self.own_failure = ""
         self.store_lost = False
         self.leaving = threading.Event()
-        self.left = threading.Event()
+        self.patience = math.inf
+        """Until when rank 0 waits for the others after `leave`."""
 
     def run(self) -> None:
         """Exchange heartbeats until `leave`."""
@@ -71,7 +73,6 @@ class Heartbeats(threading.Thread):
             self.exchange()
         except RuntimeError:  # the process that holds the store has ended
             self.store_lost = not self.leaving.is_set()
-        self.left.set()
 
     def exchange(self) -> None:
         """Exchange heartbeats until `leave`; rank 0, whose process may hold the store, until all others have left."""
@@ -96,7 +97,7 @@ class Heartbeats(threading.Thread):
                     del self.others[rank]
             if not self.failure and store.check(["failure"]):
                 self.failure = store.get("failure").decode()
-            if leaving and (self.rank > 0 or not self.others):
+            if leaving and (self.rank > 0 or not self.others or time.monotonic() > self.patience):
                 return
             if leaving:
                 time.sleep(self.limits.period / 10)
@@ -105,13 +106,16 @@ class Heartbeats(threading.Thread):
     def leave(self, failure: str = "", wait: float | None = None) -> None:
         """End the exchange.
 
+        The thread must have ended before the interpreter does, which aborts if the thread is in a call of the store.
+
         Args:
             failure: rank and error of this process if it failed.
-            wait: seconds in which the exchange must have ended; None for no limit.
+            wait: seconds for which rank 0 waits for the others to leave; None for no limit.
         """
         self.own_failure = failure
+        self.patience = math.inf if wait is None else time.monotonic() + wait
         self.leaving.set()
-        self.left.wait(wait)
+        self.join(None if wait is None else wait + self.limits.grace)
 
     def silent(self) -> list[int]:
         """Ranks without a heartbeat for too long."""
