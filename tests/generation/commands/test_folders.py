@@ -169,7 +169,7 @@ def test_codes_of_another_generator_are_refused(ours: Path, runs: dict[str, Path
         save_file({name: t[:, :3].contiguous() if name == "codes" else t for name, t in load_file(file).items()}, file)
     assert "codes of (3, 6), the generator" in refused(capsys, "perturb", ours)
     index.write_text(text.replace(str(runs["inversion"]), str(tmp_path / "gone")))
-    assert "no checkpoint at" in refused(capsys, "perturb", ours)
+    assert "no config.yaml in" in refused(capsys, "perturb", ours)
 
 
 def test_views_are_refused_as_codes(codes: Path, runs: dict[str, Path], capsys: Any, tmp_path: Path) -> None:
