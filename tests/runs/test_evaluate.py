@@ -45,7 +45,7 @@ def test_settings_of_another_run_are_refused(run: Path, capsys: pytest.CaptureFi
     assert main(["evaluate", str(run), "--seed=7"]) == 2
     assert "--seed does not go with" in capsys.readouterr().err
     assert main(["evaluate", str(run), "--data.batch_size=7"]) == 2
-    assert "evaluate RUN takes --evaluation.KEY only, got --data.batch_size=7" in capsys.readouterr().err
+    assert "evaluate RUN takes --evaluation.KEY and --data.root only, got --data.batch" in capsys.readouterr().err
 
 
 @pytest.mark.parametrize(("encoder", "lowest"), [("pixels", 95), ("pca", 95), ("random", 70), ("timm/test_resnet", 25)])
