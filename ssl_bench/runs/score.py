@@ -143,10 +143,8 @@ def score(run: Run, config: dict[str, Any], folder: Path, device: torch.device) 
         record = add_result(record, result, encoder, seconds)
         try:
             plot_run(folder, run, device)
-        except RunError as error:
-            record.write(folder)
-            hint = f"the scores are recorded, and `ssl-bench evaluate {folder}` plots the figures"
-            raise RunError(f"{error}; {hint}") from error
+        except RunError:  # a full disk: the same command scores again and plots all figures
+            raise
         except Exception as error:  # for example of an external method; the scores are written all the same
             print(f"figures of {folder.name}: {type(error).__name__}: {error}", file=sys.stderr)
         record.write(folder)
