@@ -23,8 +23,9 @@ def read_features(path: Path, labels: Path | None = None) -> Features:
 
     A ``.safetensors`` or ``.npz`` file contains ``train_features``, ``train_labels``, ``test_features``,
     ``test_labels`` and optionally ``validation_features`` and ``validation_labels``; or only ``features`` and
-    ``labels``. A ``.npy`` file contains only the features. Float32 splits of a ``.safetensors`` file are memory-mapped;
-    splits that are held out are copied.
+    ``labels``. A ``.npy`` file contains only the features. Features in ``.safetensors`` and ``.npy`` files are
+    memory-mapped in the type of the file, those in ``.npz`` files are read into memory. Splits that are held out are
+    rows of the same tensor.
 
     Args:
         path: path of the file.
@@ -43,22 +44,26 @@ def read_features(path: Path, labels: Path | None = None) -> Features:
     names: dict[str, int] = {}
     if "features" in arrays:
         x, y = _pair(path, arrays, "", names)
-        rows = torch.arange(len(x))
-        test = hold_out(y, TEST_FRACTION, SEED)
-        parts = {"train": FeatureSplit(x[rows[~test]], y[~test]), "test": FeatureSplit(x[rows[test]], y[test])}
+        parts = dict(zip(("train", "test"), _hold_out(FeatureSplit(x, y), TEST_FRACTION), strict=True))
     else:
         parts = {split: FeatureSplit(*_pair(path, arrays, f"{split}_", names)) for split in ("train", "test")}
         if "validation_features" in arrays:
             parts["validation"] = FeatureSplit(*_pair(path, arrays, "validation_", names))
     if "validation" not in parts:
-        x, y = parts["train"]
-        held = hold_out(y, VALIDATION_FRACTION, SEED)
-        parts |= {"train": FeatureSplit(x[~held], y[~held]), "validation": FeatureSplit(x[held], y[held])}
+        parts["train"], parts["validation"] = _hold_out(parts["train"], VALIDATION_FRACTION)
     dims = {split: part.features.shape[1] for split, part in parts.items()}
     if len(set(dims.values())) > 1:
         raise UserError(f"{path}: features of {dims} numbers; all splits must come from one encoder")
     target = Target("label", tuple(names))
     return Features(parts["train"], parts["validation"], parts["test"], (target,))
+
+
+def _hold_out(split: FeatureSplit, fraction: float) -> tuple[FeatureSplit, FeatureSplit]:
+    """The rest of a split, and the rows that are held out; the features are not copied."""
+    x, y, rows = split
+    held = hold_out(y, fraction, SEED)
+    rows = torch.arange(len(x)) if rows is None else rows
+    return FeatureSplit(x, y[~held], rows[~held]), FeatureSplit(x, y[held], rows[held])
 
 
 def _arrays(path: Path) -> dict[str, "Tensor | np.ndarray"]:
@@ -86,7 +91,7 @@ def _pair(
             f"{path}: no {missing[0]} (it contains {known}); see `ssl-bench evaluate --help` for the names, "
             "and give the labels of a .npy with --labels"
         )
-    x, y = torch.as_tensor(arrays[f"{split}features"]).float(), np.asarray(arrays[f"{split}labels"])
+    x, y = torch.as_tensor(arrays[f"{split}features"]), np.asarray(arrays[f"{split}labels"])
     if x.ndim != 2 or y.ndim != 1:
         raise UserError(f"{path}: {split}features of shape {tuple(x.shape)} with labels of shape {y.shape}; "
                         "expected (images, features) and (images,)")  # fmt: skip
@@ -96,7 +101,7 @@ def _pair(
         raise UserError(f"{path}: no {split}features; give some images")
     if len(x) != len(y):
         raise UserError(f"{path}: {len(x)} {split}features but {len(y)} {split}labels; give one label for each")
-    bad = sum(int((~part.isfinite()).any(1).sum()) for part in x.split(4096))
+    bad = sum(int((~part.float().isfinite()).any(1).sum()) for part in x.split(4096))
     if bad:
         raise UserError(
             f"{path}: {split}features of {bad} of {len(x)} images are not finite; encode these images again"

@@ -25,12 +25,14 @@ class FeatureSplit(NamedTuple):
     """Features and labels of one split, in the order of the data set.
 
     Attributes:
-        features: float32 ``(N, d)``.
+        features: numbers of any type ``(M, d)``, often memory-mapped; `Rows.of` reads blocks of them as float32.
         labels: int64 ``(N,)``, or ``(N, T)`` for T targets; -1 if an image has no label.
+        rows: rows of `features` in this split, int64 ``(N,)``; None for all rows in order.
     """
 
     features: Tensor
     labels: Tensor
+    rows: Tensor | None = None
 
 
 class Features(NamedTuple):
@@ -135,7 +137,7 @@ def extract(
 def by_columns(features: Features, widths: Sequence[int]) -> tuple[Features, ...]:
     """Split concatenated features into features of these widths; they share the memory."""
     train, validation, test = (
-        [FeatureSplit(part, labels) for part in x.split(list(widths), 1)] for x, labels in features[:3]
+        [FeatureSplit(part, labels, rows) for part in x.split(list(widths), 1)] for x, labels, rows in features[:3]
     )
     return tuple(Features(*parts, features.targets) for parts in zip(train, validation, test, strict=True))
 

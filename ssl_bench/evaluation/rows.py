@@ -22,7 +22,7 @@ class Rows:
     bits. Only one block needs to be in memory.
 
     Attributes:
-        features: float32 ``(M, d)``, in memory, memory-mapped from a file, or on the evaluation device.
+        features: numbers of any type ``(M, d)``, in memory, memory-mapped from a file, or on the evaluation device.
         y: labels of T targets, int64 ``(N, T)``, on the device.
         device: device on which blocks are processed.
         index: rows of `features` to use, int64 ``(N,)``; None for all rows in order.
@@ -36,7 +36,7 @@ class Rows:
     @classmethod
     def of(cls, split: FeatureSplit, device: torch.device) -> "Rows":
         """All rows of a split with their labels, -1 included."""
-        return cls(split.features, split.labels.reshape(len(split.labels), -1).to(device), device)
+        return cls(split.features, split.labels.reshape(len(split.labels), -1).to(device), device, split.rows)
 
     def __len__(self) -> int:
         return len(self.y)
@@ -47,13 +47,14 @@ class Rows:
         return self.features.shape[1]
 
     def take(self, rows: Tensor | slice) -> Tensor:
-        """Features ``(n, d)`` of the given rows, on the device."""
+        """Features of the given rows, float32 ``(n, d)``, on the device."""
         if self.index is not None:
             rows = self.index[rows.to(self.index.device) if isinstance(rows, Tensor) else rows]
-        elif isinstance(rows, slice):
-            return self.features[rows].to(self.device, non_blocking=True)
-        rows = rows.to(self.features.device)
-        return self.features.index_select(0, rows).to(self.device, non_blocking=True)
+        if isinstance(rows, slice):
+            found = self.features[rows]
+        else:
+            found = self.features.index_select(0, rows.to(self.features.device))
+        return found.to(self.device, non_blocking=True).float()
 
     def slices(self) -> list[slice]:
         """All blocks in order."""

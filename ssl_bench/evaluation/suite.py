@@ -27,6 +27,7 @@ from ssl_bench.evaluation.protocols.posthoc_reconstruction import PosthocReconst
 from ssl_bench.evaluation.protocols.rank import Rank
 from ssl_bench.evaluation.protocols.reconstruction import Reconstruction
 from ssl_bench.evaluation.protocols.svm import SVM
+from ssl_bench.evaluation.rows import Rows
 from ssl_bench.evaluation.task_groups import TaskGroup, task_groups
 from ssl_bench.ranges import NonNegativeInt, check_ranges
 
@@ -165,9 +166,10 @@ class Evaluation:
 
 
 def _check_not_collapsed(features: Features) -> None:
-    x = features.train.features
-    if all(torch.equal(x[:1].expand_as(part), part) for part in x.split(4096)):
-        raise UserError(f"the features of all {len(x)} training images are the same: the encoder has collapsed")
+    rows = Rows.of(features.train, torch.device("cpu"))
+    first = rows.take(slice(1))
+    if all(torch.equal(first.expand_as(part), part) for part in map(rows.take, rows.slices())):
+        raise UserError(f"the features of all {len(rows)} training images are the same: the encoder has collapsed")
 
 
 def _join_targets(by_target: dict[Target, dict[str, float]]) -> dict[str, float]:

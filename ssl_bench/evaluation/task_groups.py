@@ -62,8 +62,10 @@ def task_groups(encoder: EvaluatedEncoder) -> tuple[list[TaskGroup], tuple[str, 
         y = [torch.stack(part, 1).to(device) for part in zip(*columns, strict=True)]
 
         def rows(split: int, source: tuple[Tensor, ...], y: list[Tensor] = y, known: list[Tensor] = labelled) -> Rows:
-            index = None if known[split].all() else known[split].nonzero().squeeze(1).to(source[split].device)
-            return Rows(source[split], y[split], device, index)
+            index = features[:3][split].rows
+            if not known[split].all():
+                index = known[split].nonzero().squeeze(1) if index is None else index[known[split]]
+            return Rows(source[split], y[split], device, None if index is None else index.to(source[split].device))
 
         images = str([part.numpy().tobytes() for part in labelled])
         task, *by_layer = (
@@ -88,7 +90,8 @@ def _number_of_classes(labels: Tensor) -> int:
 def _on_device(features: Features, device: torch.device) -> tuple[Tensor, ...]:
     """Features of the splits, moved to a GPU if they fit."""
     splits = tuple(split.features for split in features[:3])
+    different = {id(x): x for x in splits}  # splits that are held out share their tensor
     if device.type == "cuda":
-        fits = sum(x.nbytes for x in splits) <= RESIDENT_SHARE * torch.cuda.mem_get_info(device)[0]
-        return tuple(x.to(device) for x in splits) if fits else splits
-    return splits
+        fits = sum(x.nbytes for x in different.values()) <= RESIDENT_SHARE * torch.cuda.mem_get_info(device)[0]
+        different = {key: x.to(device) if fits else x for key, x in different.items()}
+    return tuple(different[id(x)] for x in splits)

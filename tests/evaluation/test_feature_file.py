@@ -1,3 +1,5 @@
+import subprocess
+import sys
 from collections.abc import Callable
 from pathlib import Path
 
@@ -5,9 +7,15 @@ import numpy as np
 import pytest
 import torch
 from safetensors.torch import save_file
+from torch import Tensor
 
 from ssl_bench.errors import UserError
+from ssl_bench.evaluation.encoder import EvaluatedEncoder
 from ssl_bench.evaluation.feature_file import read_features
+from ssl_bench.evaluation.features import FeatureSplit
+from ssl_bench.evaluation.protocols.knn import KNN
+from ssl_bench.evaluation.rows import Rows
+from ssl_bench.evaluation.suite import Evaluation
 
 RANDOM = np.random.default_rng(0)
 X = RANDOM.normal(size=(60, 4)).astype(np.float32)
@@ -29,13 +37,17 @@ def safetensors(path: Path, arrays: Arrays) -> Path:
     return file
 
 
+def values(split: FeatureSplit) -> Tensor:
+    return Rows.of(split, torch.device("cpu")).take(slice(None))
+
+
 @pytest.mark.parametrize("write", [npz, safetensors])
 class TestBothFormats:
     def test_splits_that_are_given_are_kept(self, write: Callable[[Path, Arrays], Path], tmp_path: Path) -> None:
         validation: Arrays = {"validation_features": X[:8], "validation_labels": Y[:8]}
         features = read_features(write(tmp_path, SPLIT | validation))
-        assert [len(part.features) for part in features[:3]] == [40, 8, 20]
-        assert torch.equal(features.test.features, torch.from_numpy(X[40:]))
+        assert [len(part.labels) for part in features[:3]] == [40, 8, 20]
+        assert torch.equal(values(features.test), torch.from_numpy(X[40:]))
         assert torch.equal(features.test.labels, torch.from_numpy(Y[40:]))
         assert features.targets[0].classes == ("0", "1", "2")
 
@@ -43,15 +55,15 @@ class TestBothFormats:
         self, write: Callable[[Path, Arrays], Path], tmp_path: Path
     ) -> None:
         features = read_features(write(tmp_path, SPLIT))
-        assert [len(part.features) for part in features[:3]] == [37, 3, 20]
-        together = torch.cat([features.train.features, features.validation.features])
+        assert [len(part.labels) for part in features[:3]] == [37, 3, 20]
+        together = torch.cat([values(features.train), values(features.validation)])
         assert torch.equal(together.sort(0).values, torch.from_numpy(X[:40]).sort(0).values)
 
     def test_test_is_held_out_too_if_there_is_one_set(
         self, write: Callable[[Path, Arrays], Path], tmp_path: Path
     ) -> None:
         features = read_features(write(tmp_path, WHOLE))
-        assert [len(part.features) for part in features[:3]] == [42, 6, 12]
+        assert [len(part.labels) for part in features[:3]] == [42, 6, 12]
         assert torch.bincount(features.test.labels).tolist() == [4, 4, 4]
 
 
@@ -59,7 +71,7 @@ def test_features_and_labels_may_be_in_two_files(tmp_path: Path) -> None:
     np.save(tmp_path / "x.npy", X)
     np.save(tmp_path / "y.npy", Y)
     features = read_features(tmp_path / "x.npy", tmp_path / "y.npy")
-    assert [len(part.features) for part in features[:3]] == [42, 6, 12]
+    assert [len(part.labels) for part in features[:3]] == [42, 6, 12]
 
 
 def test_labels_may_be_names_and_minus_one_is_no_label(tmp_path: Path) -> None:
@@ -95,3 +107,64 @@ def test_damaged_and_unknown_files_are_refused(tmp_path: Path) -> None:
         read_features(file)
     with pytest.raises(UserError, match=r"features are read from \.safetensors"):
         read_features(tmp_path / "features.csv")
+
+
+PEAK = """
+import sys
+from pathlib import Path
+import torch
+from ssl_bench.evaluation.encoder import EvaluatedEncoder
+from ssl_bench.evaluation.feature_file import read_features
+from ssl_bench.evaluation.protocols.kmeans import KMeans
+from ssl_bench.evaluation.suite import Evaluation
+torch.set_num_threads(1)
+status = lambda: dict(line.split(":\\t") for line in open("/proc/self/status").read().splitlines())
+before = int(status()["VmRSS"].split()[0])
+features = read_features(Path(sys.argv[1]), *map(Path, sys.argv[2:]))
+evaluation = Evaluation(protocols=("kmeans",), kmeans=KMeans(restarts=1, max_iter=1))
+assert "kmeans/accuracy" in evaluation(EvaluatedEncoder(features, torch.device("cpu"), Path())).metrics
+print((int(status()["VmHWM"].split()[0]) - before) // 1024)
+"""
+
+
+@pytest.mark.skipif(not Path("/proc/self/status").is_file(), reason="reads the peak memory of the process from /proc")
+@pytest.mark.parametrize("suffix", [".npy", ".safetensors"])
+def test_float16_features_without_splits_are_neither_copied_nor_expanded(tmp_path: Path, suffix: str) -> None:
+    """Resident memory includes the pages of the file, 100 MiB. As float32, the features need 200 MiB."""
+    file = tmp_path / f"features{suffix}"
+    x = ((torch.arange(50_000)[:, None] % 97 + torch.arange(1024)).short() % 127).half()
+    y = torch.arange(50_000) % 3
+    if suffix == ".npy":
+        np.save(file, x.numpy())
+        np.save(tmp_path / "y.npy", y.numpy())
+    else:
+        save_file({"features": x, "labels": y}, file)
+    more = [str(tmp_path / "y.npy")] if suffix == ".npy" else []
+    done = subprocess.run(
+        [sys.executable, "-c", PEAK, str(file), *more], capture_output=True, text=True, check=True, timeout=300
+    )
+    assert int(done.stdout) < 250
+
+
+@pytest.mark.parametrize("suffix", [".npz", ".npy", ".safetensors"])
+def test_float16_features_have_the_metrics_of_the_same_values_in_float32(tmp_path: Path, suffix: str) -> None:
+    y = np.arange(400) % 3
+    half = (RANDOM.normal(size=(400, 6)) + 2 * np.eye(6)[y]).astype(np.float16)
+    y = np.where(np.arange(400) % 50 == 7, -1, y)  # some have no label
+    evaluation = Evaluation(("linear_probe", "knn", "kmeans", "gmm", "rank", "svm", "maps"), knn=KNN(k=(5,)))
+    found = []
+    for x in (half, half.astype(np.float32)):
+        folder = tmp_path / x.dtype.name
+        folder.mkdir()
+        np.save(folder / "y.npy", y)
+        if suffix == ".npy":
+            np.save(file := folder / "x.npy", x)
+        else:
+            file = (npz if suffix == ".npz" else safetensors)(folder, {"features": x, "labels": y})
+        features = read_features(file, folder / "y.npy" if suffix == ".npy" else None)
+        assert features.train.features.dtype == torch.from_numpy(x).dtype
+        assert features.train.features is features.test.features
+        result = evaluation(EvaluatedEncoder(features, torch.device("cpu"), folder))
+        assert not result.failed
+        found.append(result.metrics)
+    assert found[0] == found[1]

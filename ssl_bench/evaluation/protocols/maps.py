@@ -16,6 +16,7 @@ from ssl_bench.distributed import share_out
 from ssl_bench.errors import UserError
 from ssl_bench.evaluation.encoder import EvaluatedEncoder
 from ssl_bench.evaluation.features import Features, FeatureSplit
+from ssl_bench.evaluation.rows import Rows
 from ssl_bench.evaluation.thumbnails import fetch_thumbnails
 from ssl_bench.plots import primitives
 from ssl_bench.plots.projection import Projection, project
@@ -82,7 +83,7 @@ class Maps:
     def rows(self, features: Features) -> Tensor:
         """Rows of the test split that are plotted, in random order."""
         generator = torch.Generator().manual_seed(self.seed)
-        return torch.randperm(len(features.test.features), generator=generator)[: self.images]
+        return torch.randperm(len(features.test.labels), generator=generator)[: self.images]
 
     def neighbours(self, encoder: EvaluatedEncoder) -> Tensor:
         """Test rows of as many classes as possible, each with its k nearest training rows: ``(Q, 1 + k)``."""
@@ -92,9 +93,8 @@ class Maps:
         which[labels[rows] < 0] += len(rows)
         queries = rows[which.argsort(stable=True)[:QUERIES]]
         queries = queries[labels[queries].argsort(stable=True)]
-        near = nearest_by_cosine(
-            encoder.features.test.features[queries], encoder.features.train, NEAREST, encoder.device
-        )
+        x = Rows.of(encoder.features.test, encoder.device).take(queries)
+        near = nearest_by_cosine(x, encoder.features.train, NEAREST, encoder.device)
         return torch.cat([queries.unsqueeze(1), near], 1)
 
     def plot(self, encoder: EvaluatedEncoder, grid: Tensor, queries: dict[int, Tensor], near: dict[int, Tensor]) -> str:
@@ -111,7 +111,7 @@ class Maps:
         """
         target, train_labels, labels = plotted_target(encoder.features)
         rows = self.rows(encoder.features)
-        x, y = encoder.features.test.features[rows], labels[rows]
+        x, y = Rows.of(encoder.features.test, torch.device("cpu")).take(rows), labels[rows]
         every = len(rows) == len(labels)
         of = f"{len(rows):,} {'' if every else f'of {len(labels):,} '}test images"
         figures: dict[str, Callable[[], Figure]] = {
@@ -174,8 +174,9 @@ def nearest_by_cosine(queries: Tensor, bank: FeatureSplit, k: int, device: torch
     unit = F.normalize(queries.to(device))
     best = torch.empty(len(unit), 0, device=device)
     index = torch.empty(len(unit), 0, dtype=torch.int64, device=device)
-    for start in range(0, len(bank.features), CHUNK):
-        similarity = unit @ F.normalize(bank.features[start : start + CHUNK].to(device)).T
+    every = Rows.of(bank, device)
+    for start in range(0, len(every), CHUNK):
+        similarity = unit @ F.normalize(every.take(slice(start, start + CHUNK))).T
         rows = torch.arange(start, start + similarity.shape[1], device=device).expand(len(unit), -1)
         both, rows = torch.cat([best, similarity], 1), torch.cat([index, rows], 1)
         best, chosen = both.topk(min(k, both.shape[1]))
