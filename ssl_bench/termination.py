@@ -12,7 +12,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from types import FrameType
 
-GRACE = 10.0
+GRACE = 20.0
 """Number of seconds after which the process ends at once, if the main thread has not ended by itself. It may wait in a
 call that no signal interrupts, such as a collective."""
 
@@ -21,11 +21,12 @@ class Terminated(BaseException):
     """SIGTERM ends this process. It is no `Exception`, so that no handler of errors catches it.
 
     Args:
-        step: number of training steps in the checkpoint that was written because of the signal, if one was.
+        step: number of training steps in the checkpoint, if all processes have agreed to stop after this step.
     """
 
     def __init__(self, step: int | None = None) -> None:
         super().__init__("terminated; the same command resumes" + ("" if step is None else f" from step {step}"))
+        self.step = step
 
 
 class Sigterm:

@@ -28,8 +28,11 @@ class EpochSeed(Callback):
     def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Restore the states of a run that resumes in the middle of an epoch, after everything has been set up.
 
-        With another number of processes, the rest of the epoch has other random numbers; this is printed.
+        With another number of processes, the rest of the epoch has other random numbers; this is printed. Lightning has
+        restored the state of the data loader, unless a learning-rate schedule created it before the checkpoint was
+        read.
         """
+        trainer.fit_loop._load_combined_loader_states()
         if self.states and len(self.states) == world_size():
             set_random_state(self.states[trainer.global_rank], trainer.strategy.root_device)
         elif self.states:
@@ -70,6 +73,6 @@ def random_state(device: torch.device) -> Tensor:
 def set_random_state(state: Tensor, device: torch.device) -> None:
     """Set a state of `random_state`."""
     on_cpu = len(torch.get_rng_state())
-    torch.set_rng_state(state[:on_cpu])
+    torch.set_rng_state(state[:on_cpu].clone())  # torch crashes on a view that does not start its storage
     if device.type == "cuda" and len(state) > on_cpu:
-        torch.cuda.set_rng_state(state[on_cpu:], device)
+        torch.cuda.set_rng_state(state[on_cpu:].clone(), device)

@@ -49,7 +49,7 @@ class StopOnSignal(Callback):
         sigterm.forward = getattr(trainer.strategy.launcher, "kill", None)
 
     def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        """Let a signal only set a flag; Lightning has registered the handler."""
+        """Let a signal only set a flag, now that Lightning has registered the handler."""
         sigterm.defer()
         self.start = time.monotonic()
 

@@ -21,6 +21,7 @@ from datetime import timedelta
 from pathlib import Path
 
 from ssl_bench.errors import RunError, UserError
+from ssl_bench.termination import Terminated
 
 LOST = "a process was lost; the same command resumes from the last checkpoint"
 OTHER_FAILED = "stopped, because another process did: {}"
@@ -202,6 +203,9 @@ class Watch(threading.Thread):
             return RunError(not_joined(self.limits, error)) if expected else None
         if not self.last_word.acquire(blocking=False):
             self.stop.wait()  # the other thread is ending this process
+        if isinstance(error, Terminated) and error.step is not None:  # so are all others
+            beats.leave()
+            return None
         if is_communication_error(error):
             deadline = time.monotonic() + self.limits.grace
             while not (beats.failure or beats.store_lost) and time.monotonic() < deadline:
