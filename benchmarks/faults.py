@@ -48,8 +48,10 @@ COMMAND = [
     "bench", "--method=simvae", "--data=digits", "--epochs=4", "--trainer.accelerator=cpu",
     "--method.encoder.hidden=[32]", "--method.decoder.hidden=[32]", "--evaluation.protocols=[knn,kmeans]",
 ]  # fmt: skip
-LIMIT = 90.0
+LIMIT = 60.0
 """Seconds after which a process that has not ended is counted as hung."""
+GRACE = 5.0
+"""Seconds between the first error of a process and the signal to the others of its group."""
 NAMESPACE = "SSL_BENCH_FAULTS_NAMESPACE"
 """Environment variable that is set in the mount namespace in which small file systems can be mounted."""
 
@@ -153,10 +155,18 @@ class Runner:
         return started
 
     def end(self, processes: list[BaseProcess], tally: Tally) -> list[int]:
-        """Wait for processes; exit codes. Those that do not end are counted as hung and killed."""
-        limit = time.monotonic() + LIMIT
-        for process in processes:
-            process.join(max(0.0, limit - time.monotonic()))
+        """Wait for processes; exit codes. Those that do not end are counted as hung and killed.
+
+        As torchrun does, SIGTERM is sent to the other processes of a group when one has ended with an error.
+        """
+        limit, told = time.monotonic() + LIMIT, self.processes == 1
+        while any(process.is_alive() for process in processes) and time.monotonic() < limit:
+            time.sleep(0.05)
+            if not told and any(process.exitcode for process in processes):
+                time.sleep(GRACE)
+                told = True
+                for process in processes:
+                    process.terminate()
         if any(process.is_alive() for process in processes):
             tally.wrong["hung"] += 1
             for process in processes:
@@ -179,7 +189,7 @@ class Runner:
         weights = hashlib.sha256()
         for name, tensor in load_method(folders[0]).state_dict().items():
             weights.update(name.encode() + tensor.contiguous().view(-1).view(torch.uint8).numpy().tobytes())
-        left = [path.name for path in folders[0].rglob("*") if path.name.endswith((".part", ".partial", ".lock"))]
+        left = [path.name for path in folders[0].rglob("*") if path.name.startswith(".")]
         return {
             "folders": [folder.name for folder in folders],
             "metrics": record.metrics,
@@ -359,8 +369,8 @@ def main() -> int:
 
 {provenance()}. {minutes:.0f} minutes. Commit {commit()}. Disks: {disk}.
 
-After each fault the same command was repeated until the end, and its weights, metrics and epochs were compared with those
-of an undisturbed run. A run is lost if the command then fails, and hung if it has not ended after {LIMIT:.0f} s.
+After each fault the same command was repeated until the end, and its weights, metrics and epochs were compared with
+those of an undisturbed run. A run is lost if the command then fails, and hung if it has not ended after {LIMIT:.0f} s.
 
 {table(tallies)}
 """
