@@ -45,7 +45,7 @@ def commands(text: str) -> list[str]:
 
 
 COMMANDS = list(dict.fromkeys(command for page in PAGES.values() for command in commands(page)))
-CHEAP = ["--trainer.max_epochs=1", "--trainer.accelerator=cpu", "--evaluation.mlp_probe.max_epochs=1"]
+CHEAP = ["--epochs=1", "--trainer.accelerator=cpu", "--evaluation.mlp_probe.max_epochs=1"]
 SHORT = ["--trainer.limit_train_batches=3", "--evaluation.protocols=[knn]"]
 ENVIRONMENT = os.environ | {"OMP_NUM_THREADS": "1"}
 

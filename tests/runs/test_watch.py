@@ -19,7 +19,8 @@ LIMIT = 240
 RANK = """
 import os, signal, sys, time
 from ssl_bench.errors import RunError
-from ssl_bench.runs.watch import Limits, expect_group, watched
+from ssl_bench.runs.heartbeats import Limits
+from ssl_bench.runs.watch import expect_group, watched
 
 try:
     with watched(Limits(period=0.2, silence={silence}, joining={joining}, grace=2)):
@@ -116,7 +117,8 @@ def test_a_process_that_never_joins_ends_the_other_within_a_limit(tmp_path: Path
 
 def test_a_process_ends_with_the_one_that_started_it(tmp_path: Path) -> None:
     waiting = (
-        "from ssl_bench.runs.watch import Limits, watched\nimport time\nwith watched(Limits(grace=1)): time.sleep({})"
+        "from ssl_bench.runs.heartbeats import Limits\nfrom ssl_bench.runs.watch import watched\nimport time\n"
+        "with watched(Limits(grace=1)): time.sleep({})"
     )
     (tmp_path / "child.py").write_text(waiting.format(2 * LIMIT))
     (tmp_path / "parent.py").write_text(
