@@ -6,9 +6,10 @@ processes can stop after the same step and write a checkpoint (`ssl_bench.callba
 
 import os
 import signal
+import subprocess
 import sys
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from types import FrameType
 
@@ -35,7 +36,7 @@ class Sigterm:
     Attributes:
         received: whether a signal was received.
         deferred: whether a signal only sets `received`, instead of raising an exception.
-        forward: sends a signal to the processes that this one has launched; called before the exception is raised.
+        children: the processes that this one has launched; they receive the signal before the exception is raised.
     """
 
     def __init__(self) -> None:
@@ -45,7 +46,7 @@ class Sigterm:
         """Set all attributes to those of a process that has not received a signal."""
         self.received = False
         self.deferred = False
-        self.forward: Callable[[signal.Signals], None] | None = None
+        self.children: list[subprocess.Popen[bytes]] = []
         self.ending = threading.Event()
 
     def __call__(self, signum: int, frame: FrameType | None = None) -> None:
@@ -81,8 +82,8 @@ class Sigterm:
         Raises:
             Terminated: always.
         """
-        if self.forward is not None:
-            self.forward(signal.SIGTERM)
+        for child in self.children:
+            child.terminate()
         raise Terminated
 
     @contextmanager

@@ -46,7 +46,6 @@ class StopOnSignal(Callback):
         connector._sigterm_notifier_fn = sigterm
         loop: Any = trainer.fit_loop.epoch_loop
         loop._broadcast_sigterm_tensor = lambda: None
-        sigterm.forward = getattr(trainer.strategy.launcher, "kill", None)
 
     def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Let a signal only set a flag, now that Lightning has registered the handler."""

@@ -19,7 +19,7 @@ from pathlib import Path
 
 from ssl_bench.errors import RunError, UserError
 from ssl_bench.runs.heartbeats import Heartbeats, Limits
-from ssl_bench.termination import Terminated
+from ssl_bench.termination import Terminated, sigterm
 
 LOST = "a process was lost; the same command resumes from the last checkpoint"
 OTHER_FAILED = "stopped, because another process did: {}"
@@ -161,9 +161,10 @@ def expect_group(world_size: int) -> None:
 
 
 def watch_children(processes: "list[subprocess.Popen[bytes]]") -> None:
-    """End this process if one of these processes fails."""
+    """End this process if one of these processes fails, and these processes if this one receives SIGTERM."""
     if watch:
         watch.children = processes
+    sigterm.children = processes
 
 
 def group_exists() -> bool:
