@@ -13,7 +13,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from types import FrameType
 
-GRACE = 20.0
+GRACE = 10.0
 """Number of seconds after which the process ends at once, if the main thread has not ended by itself. It may wait in a
 call that no signal interrupts, such as a collective."""
 
@@ -82,9 +82,13 @@ class Sigterm:
         Raises:
             Terminated: always.
         """
+        self.end_children()
+        raise Terminated
+
+    def end_children(self) -> None:
+        """Send the signal to the processes that this one has launched."""
         for child in self.children:
             child.terminate()
-        raise Terminated
 
     @contextmanager
     def handled(self) -> Iterator[None]:
@@ -117,6 +121,7 @@ class Sigterm:
         while number := os.read(reading, 1):
             if number[0] == signal.SIGTERM and not ending.wait(GRACE):
                 report(Terminated())
+                self.end_children()
                 os._exit(1)
         os.close(reading)
 

@@ -20,6 +20,7 @@ from ssl_bench.callbacks.data_check import DataCheck
 from ssl_bench.callbacks.finite import StopOnNonFinite
 from ssl_bench.callbacks.generation_curve import GenerationCurve
 from ssl_bench.callbacks.progress import EpochLine, EpochSize
+from ssl_bench.callbacks.resume import ResumeAfterEpoch
 from ssl_bench.callbacks.samples import SampleGrid
 from ssl_bench.callbacks.seeding import EpochSeed
 from ssl_bench.callbacks.stopwatch import Stopwatch
@@ -161,6 +162,7 @@ def fit(run: Run, config: Namespace, folder: Path) -> Trainer:
                 DataCheck(folder),
                 Stopwatch(),
                 EpochSeed(config.seed),
+                ResumeAfterEpoch(),
                 EpochSize(),
                 StopOnNonFinite(),
                 *callbacks,

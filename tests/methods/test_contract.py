@@ -179,13 +179,13 @@ def test_samples_and_reconstructions_are_images(run: Run) -> None:
         assert run.method.reconstruct(x).shape == x.shape
 
 
-def trained_weights(name: str, folder: Path, terminated: int = 0) -> dict[str, torch.Tensor]:
+def trained_weights(name: str, folder: Path, *flags: str, terminated: int = 0) -> dict[str, torch.Tensor]:
     """Weights after two epochs of three steps, in one session, or in two if SIGTERM comes in a step of the first."""
     from ssl_bench.runs.train import fit, make_folder
 
     make_folder(folder, {})
     for session in range(2 if terminated else 1):
-        config = resolve([*stack(name, "digits", None), *tiny_flags(name), *FEW_STEPS])
+        config = resolve([*stack(name, "digits", None), *tiny_flags(name), *FEW_STEPS, *flags])
         torch.manual_seed(0)
         run = build(config)
         torch.manual_seed(99 + session)  # whatever happened before: it must not matter
@@ -218,6 +218,24 @@ def test_a_resumed_run_equals_the_uninterrupted_one(name: str, tmp_path: Path) -
     for key, value in once.items():
         assert torch.equal(value, after_an_epoch[key]), f"{key}, after an epoch"
         assert torch.equal(value, in_mid_epoch[key]), f"{key}, in the middle of an epoch"
+
+
+@pytest.mark.parametrize(
+    ("flags", "terminated"),
+    [
+        (["--trainer.max_steps=5"], 3),
+        (["--trainer.max_steps=5"], 4),
+        (["--trainer.accumulate_grad_batches=2"], 1),  # two steps of the optimizer in an epoch of three batches
+        (["--trainer.accumulate_grad_batches=2"], 3),
+        (["--data.num_workers=1"], 5),
+    ],
+)
+def test_resuming_is_exact_with_flags_that_change_how_steps_are_counted(
+    flags: list[str], terminated: int, tmp_path: Path
+) -> None:
+    once = trained_weights("simvae", tmp_path / "once", *flags)
+    resumed = trained_weights("simvae", tmp_path / "resumed", *flags, terminated=terminated)
+    assert all(torch.equal(value, resumed[key]) for key, value in once.items())
 
 
 def without_noise(rank: int = 0, size: int = 1) -> pytest.MonkeyPatch:
