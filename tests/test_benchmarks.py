@@ -1,5 +1,9 @@
 """Benchmarks compare equivalent computations on the same images."""
 
+import os
+import subprocess
+import sys
+from pathlib import Path
 from types import ModuleType
 
 import pytest
@@ -158,3 +162,17 @@ def test_w_search_benchmark_labels_its_extrapolation() -> None:
     sizes = "--rounds 1 --generator 4 --encoder 2 --anchors 2 --compared 2 --batch 2 --steps 2 --published 4 2 --few 1"
     *_, text = w_search.parts(w_search.parser().parse_args(sizes.split()))
     assert "Extrapolation, not a measurement: 50,000 images of 8 views, 3.0 steps each" in text
+
+
+def test_a_run_survives_one_fault_of_each_kind() -> None:
+    """The numbers of benchmarks/results/faults.md, with fewer faults."""
+    words = "--kills 2 --disks 1 --starts 1 --signals 1 --seed 1"
+    done = subprocess.run(
+        [sys.executable, "benchmarks/faults.py", *words.split()],
+        cwd=Path(__file__).parent.parent, capture_output=True, text=True, check=False, timeout=900,
+        env=os.environ | {"PYTHONPATH": "."},
+    )  # fmt: skip
+    assert done.returncode == 0, done.stderr
+    rows = [line.split(" | ")[:6] for line in done.stdout.splitlines() if line.startswith("| ")][1:]
+    kinds = {"| kill": "2", "| disk": "1", "| start": "1", "| SIGTERM": "1"}
+    assert rows == [[kind, count, "0", "0", "0", "0"] for kind, count in kinds.items()]

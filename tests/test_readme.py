@@ -58,7 +58,7 @@ def kind(command: str) -> str:
         "information": r"ssl-bench list|--help\b|\.help\b",
         "table": r"ssl-bench table",
         "views": r"ssl-bench views",
-        "two processes": r"--devices 2\b",
+        "two processes": r"--devices 2\b|torchrun",
         "run folder": r"ssl-bench (evaluate|bench --config) runs/",
         "runs": r"^(?!.*runs/).*(ssl-bench|make bench).*(digits|photos|spiral)",
         "scores": r"ssl-bench evaluate ",
