@@ -112,6 +112,7 @@ class Sigterm:
             signal.set_wakeup_fd(descriptor)
             os.close(writing)
             thread.join()
+            self.reset()
 
     def watch(self, reading: int, ending: threading.Event) -> None:
         """End the process if its main thread does not react to a signal.
@@ -137,7 +138,7 @@ def report(reason: Terminated) -> None:
 
 
 def restore_default() -> None:
-    """End a forked process, such as a worker of a data loader, by the signal itself, as if it were not handled."""
+    """Restore the default action of SIGTERM in forked processes, such as workers of a data loader."""
     if signal.getsignal(signal.SIGTERM) is sigterm or sigterm.deferred:
         with suppress(ValueError):  # not the main thread
             signal.signal(signal.SIGTERM, signal.SIG_DFL)

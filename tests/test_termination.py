@@ -123,3 +123,22 @@ def test_a_forked_process_is_ended_by_the_signal_itself() -> None:
         _, status = os.waitpid(child, 0)
         time.sleep(0.01)
     assert os.WTERMSIG(status) == signal.SIGTERM
+
+
+def test_forks_after_the_end_of_a_command_keep_the_handler_of_the_program() -> None:
+    """Such as those of a program that calls `main`."""
+    before = signal.signal(signal.SIGTERM, lambda number, frame: os._exit(3))
+    try:
+        with sigterm.handled():
+            pass
+        child = os.fork()
+        if not child:
+            try:
+                send()
+            finally:
+                os._exit(0)
+        _, status = os.waitpid(child, 0)
+    finally:
+        signal.signal(signal.SIGTERM, before)
+    assert os.WIFEXITED(status)
+    assert os.WEXITSTATUS(status) == 3

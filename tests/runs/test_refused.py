@@ -58,3 +58,22 @@ def test_files_of_a_new_folder_are_removed_with_a_usage_error_only(tmp_path: Pat
     (tmp_path / "trained" / "checkpoints" / "last.ckpt").touch()
     write(tmp_path / "trained", UserError("no such protocol"))
     assert (tmp_path / "trained" / "checkpoints" / "last.ckpt").exists()
+
+
+def test_files_that_were_in_the_folder_before_a_refused_command_are_kept(tmp_path: Path) -> None:
+    (tmp_path / "logs").mkdir()
+    for name in ("notes.txt", "logs/old.csv", ".lock"):
+        (tmp_path / name).touch()
+
+    @removed_if_refused(tmp_path)
+    def fail() -> None:
+        (tmp_path / "wandb").mkdir()
+        (tmp_path / "wandb" / "latest").symlink_to(tmp_path / "logs")
+        for name in ("config.yaml", "logs/new.csv"):
+            (tmp_path / name).touch()
+        raise UserError("no such data")
+
+    with pytest.raises(UserError):
+        fail()
+    kept = {str(path.relative_to(tmp_path)) for path in tmp_path.rglob("*")}
+    assert kept == {"notes.txt", "logs", "logs/old.csv", ".lock"}
