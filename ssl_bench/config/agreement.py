@@ -7,7 +7,7 @@ from typing import Any
 import yaml
 
 from ssl_bench.config.identity import config_hash
-from ssl_bench.config.locations import INPUTS, without_locations
+from ssl_bench.config.locations import INPUTS, with_locations_of, without_locations
 from ssl_bench.errors import UserError
 from ssl_bench.methods.base import Method
 from ssl_bench.methods.checkpoint import checkpoint_file, method_of, read_checkpoint
@@ -47,7 +47,9 @@ def load_run_method(folder: Path, config: dict[str, Any] | None = None) -> Metho
     config = read_config(folder) if config is None else config
     checkpoint = read_checkpoint(file := checkpoint_file(folder))
     require_agreement(checkpoint, config, file)
-    return method_of(checkpoint, file)
+    # A checkpoint has no paths, but a perceptual distance needs that of its weights.
+    method = with_locations_of(config["method"], checkpoint["method"])
+    return method_of(checkpoint | {"method": method}, file)
 
 
 def require_agreement(checkpoint: dict[str, Any], config: dict[str, Any], file: Path) -> None:

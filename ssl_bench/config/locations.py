@@ -41,6 +41,19 @@ def without_locations(config: Any) -> Any:
     return _replace(config, name)
 
 
+def with_locations_of(located: Any, config: Any) -> Any:
+    """A configuration without locations, completed by the locations of another one where both name the same input."""
+
+    def complete(key: str, value: Any, other: Any) -> Any:
+        if isinstance(value, dict) and isinstance(other, dict):
+            return {name: complete(name, item, other.get(name)) for name, item in value.items()}
+        if isinstance(value, list) and isinstance(other, list) and len(value) == len(other):
+            return [complete(key, *items) for items in zip(value, other, strict=True)]
+        return other if without_locations({key: other}) == {key: value} else value
+
+    return complete("", config, located)
+
+
 def _replace(value: Any, new: Callable[[str, Any], Any], key: str = "") -> Any:
     """Replace the leaves of nested dicts and lists, given their keys."""
     if isinstance(value, dict):

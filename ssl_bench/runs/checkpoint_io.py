@@ -29,6 +29,7 @@ class RunCheckpointIO(TorchCheckpointIO):
         """Write a checkpoint; the previous file survives any failure.
 
         The state of Lightning's callback for checkpoints is left out, because it contains the path of the run folder.
+        The configurations of the run and of the method are written without locations (see `without_locations`).
 
         Raises:
             RunError: the disk is full.
@@ -36,11 +37,12 @@ class RunCheckpointIO(TorchCheckpointIO):
         file = Path(path)
         callbacks = checkpoint.get("callbacks", {}).items()
         kept = {name: state for name, state in callbacks if not name.startswith("ModelCheckpoint")}
+        named = without_locations({"method": checkpoint.get("method"), "config": self.config})
         file.parent.mkdir(parents=True, exist_ok=True)
         with replacing(file) as temporary:
             try:
                 with temporary.open("wb") as opened:
-                    torch.save({**checkpoint, "callbacks": kept, "config": without_locations(self.config)}, opened)
+                    torch.save({**checkpoint, "callbacks": kept, **named}, opened)
             except RuntimeError as error:  # torch's, at the end of an archive that it could not write
                 if isinstance(error.__context__, OSError):
                     raise error.__context__ from None

@@ -16,8 +16,10 @@ from ssl_bench.config.stack import stack
 from ssl_bench.errors import UserError
 from ssl_bench.generation.pretrained_perceptual import PretrainedPerceptual
 from ssl_bench.generation.trained_run import load_run
+from ssl_bench.methods.checkpoint import load_method
 from ssl_bench.runs.checkpoint_io import RunCheckpointIO
 from ssl_bench.runs.train import make_folder
+from tests.generators import FLAGS
 
 SIMCLR = ["--method.backbone.width=4", "--method.projector.outputs=16", "--method.projector.hidden=[16]"]
 VAE = ["--method.encoder.hidden=[8]", "--method.decoder.hidden=[8]"]
@@ -28,7 +30,8 @@ def untrained(folder: Path, method: str, *flags: str) -> Path:
     config = resolve([*stack(method, "digits", None), "--trainer.accelerator=cpu", *flags])
     run = build(config)
     make_folder(folder, to_dict(config))
-    checkpoint = {"method": run.method.config, "state_dict": run.method.state_dict()}
+    checkpoint: dict[str, Any] = {"state_dict": run.method.state_dict()}
+    run.method.on_save_checkpoint(checkpoint)
     RunCheckpointIO(to_dict(config)).save_checkpoint(checkpoint, folder / "checkpoints" / "last.ckpt")
     return folder
 
@@ -87,6 +90,26 @@ def test_paths_are_neither_stored_nor_compared() -> None:
     stored = without_locations(config)
     assert "/home/someone" not in str(stored)
     require_agreement({"config": stored}, moved, Path("last.ckpt"))
+
+
+def test_a_checkpoint_contains_no_paths_and_can_be_shared(tmp_path: Path) -> None:
+    weights = tmp_path / "vgg19.pth"
+    weights.touch()
+    generator = untrained(tmp_path / "stylegan2", "stylegan2", *FLAGS, f"--method.rosinality={weights}")
+    perceptual = [f"--method.perceptual={PretrainedPerceptual.__module__}.PretrainedPerceptual"]
+    perceptual.append(f"--method.perceptual.weights={weights}")
+    inversion = untrained(
+        tmp_path / "run", "inversion", f"--method.generator={generator}", "--method.encoder.width=16", *perceptual
+    )
+    loaded: Any = load_run_method(inversion)
+    assert loaded.perceptual.weights == str(weights)  # `views invert` reads the file
+    for folder in (generator, inversion):
+        file = folder / "checkpoints" / "last.ckpt"
+        content: Any = torch.load(file, weights_only=True)
+        assert str(tmp_path) not in str(content)
+        assert "vgg19.pth" in str(content["method"])
+        shared = load_method(shutil.move(file, tmp_path / "shared.ckpt"))
+        assert shared.state_dict().keys() == content["state_dict"].keys()
 
 
 @pytest.mark.parametrize("content", ["", "{", "seed: 0\n", "a: [", "text"])
