@@ -1,121 +1,33 @@
-"""A lock that lets one command at a time work in a folder, on local and on network file systems.
+"""A lock by which one command at a time uses a folder, on local and on network file systems.
 
-The lock is a file that names its holder and is refreshed by a thread while it is held. A lock of a killed process is
-taken over without delay on the same machine, where the process can be looked up. Elsewhere it is taken over when it has
-not been refreshed for a time (the lease), measured by the clock of the waiting process. (filelock's `SoftFileLease`
-takes over a lock only where two files can be exchanged in one step, which NFS does not support; there, the lock of a
-killed process would remain.)
+The lock is a file with the host and process id of its holder. A thread of the holder refreshes its modification time.
+The lock of a killed process is taken over at once on the same machine, where the process can be looked up. On another
+machine it is taken over when it has not been refreshed for a time (the lease), by the clock of the waiting process.
+filelock's `SoftFileLease` cannot be used: it takes over a lock only if two files can be exchanged in one step, which
+NFS does not support.
 """
 
 import json
 import os
-import socket
 import sys
 import time
-import uuid
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
 from threading import Event, Thread
-from typing import NamedTuple
 
 from ssl_bench.errors import RunError, UserError
 from ssl_bench.files import writing
+from ssl_bench.lock_file import Holder, LockFile
 
 LEASE = 120.0
 """Seconds without a refresh after which a lock may be taken over. NFS may hide a refresh for 60 s."""
 REFRESHES = 8
-"""Refreshes in the time of a lease."""
+"""Number of refreshes per lease."""
 POLL = 0.5
 """Seconds between two attempts to take the lock."""
 START = 600.0
-"""Seconds in which the first process must have taken the lock when the other processes of a launcher wait for it."""
-
-
-class Holder(NamedTuple):
-    """The process that holds a lock; the content of the lock file.
-
-    Attributes:
-        host: name of its machine.
-        pid: its number.
-        machine: boot and PID namespace; only processes of the same one can be looked up. Empty if unknown.
-        started: its start in clock ticks since the boot, since another process may have the same number later.
-        launch: the same for all processes of torchrun or SLURM.
-        token: identifies the lock among all locks of the process.
-    """
-
-    host: str
-    pid: int
-    machine: str
-    started: int
-    launch: str
-    token: str
-
-    @classmethod
-    def this_process(cls) -> "Holder":
-        """A new holder: this process."""
-        launch = " ".join(
-            os.environ.get(name, "") for name in ("SLURM_JOB_ID", "SLURM_STEP_ID", "MASTER_ADDR", "MASTER_PORT")
-        )
-        pid = os.getpid()
-        try:
-            boot = Path("/proc/sys/kernel/random/boot_id").read_text(encoding="ascii").strip()
-            machine, started = f"{boot} {Path('/proc/self/ns/pid').readlink()}", int(_status(pid)[19])
-        except OSError:  # not Linux
-            machine, started = "", 0
-        return cls(socket.gethostname(), pid, machine, started, launch, uuid.uuid4().hex)
-
-    def is_alive(self) -> bool | None:
-        """Whether the process exists; None if this process cannot look it up."""
-        if not self.machine or self.machine != Holder.this_process().machine:
-            return None
-        try:
-            os.kill(self.pid, 0)
-            status = _status(self.pid)
-        except ProcessLookupError:
-            return False
-        except OSError:  # a process of another user
-            return None
-        return status[0] not in (b"Z", b"X") and int(status[19]) == self.started
-
-    def launched(self, process: "Holder") -> bool:
-        """Whether a process belongs to the same launcher, or was started by this one, as by Lightning's launcher."""
-        started = process.machine == self.machine and os.getppid() == self.pid
-        return process.launch == self.launch or started
-
-
-def _status(pid: int) -> list[bytes]:
-    """Fields of /proc/PID/stat after the name of the program: the state, ..., and at 19 the start time."""
-    return Path(f"/proc/{pid}/stat").read_bytes().rpartition(b")")[2].split()
-
-
-class LockFile(NamedTuple):
-    """What a lock file contained when it was read.
-
-    Attributes:
-        holder: None if there is no file, or if its holder has not written it yet.
-        refreshed: time of the last refresh by the clock of the file system; None if there is no file.
-    """
-
-    holder: Holder | None = None
-    refreshed: int | None = None
-
-    @classmethod
-    def read(cls, path: Path) -> "LockFile":
-        """Read a lock file. It is opened, because NFS may otherwise answer from a cache."""
-        try:
-            with path.open(encoding="utf-8") as file:
-                refreshed = os.fstat(file.fileno()).st_mtime_ns
-                try:
-                    return cls(Holder(**json.load(file)), refreshed)
-                except (ValueError, TypeError):
-                    return cls(None, refreshed)
-        except FileNotFoundError:
-            return cls()
-
-    def describe(self) -> str:
-        """The holder, for messages."""
-        return f"process {self.holder.pid} on {self.holder.host}" if self.holder else "an unknown process"
+"""Seconds for which the other processes of a launcher wait until their first process has taken the lock."""
 
 
 @contextmanager
@@ -149,15 +61,15 @@ def locked(
 ) -> Iterator[None]:
     """Hold a lock, which no other process can hold at the same time.
 
-    A process that loses its lock, because it was suspended for longer than the lease, ends at once.
+    A process that was suspended for longer than the lease may lose its lock; it then exits at once with code 1.
 
     Args:
-        path: path of the lock file. Its folder and the one above are made; at the end, those that are new and empty are
-            removed.
-        wait: whether to wait for another holder, or to be refused.
+        path: path of the lock file. Its folder and the one above are created; at the end, those that are new and empty
+            are removed.
+        wait: whether to wait for another holder; otherwise an error is raised.
         first: whether to take the lock. The other processes of a launcher wait until their first process has taken it.
-        until: a condition under which the lock is not needed; then the block is executed without the lock. It is also
-            checked while waiting.
+        until: returns whether the lock is not needed; then the block is executed without it. It is checked at the start
+            and while waiting.
         lease: see `LEASE`; the same for all processes.
 
     Raises:
@@ -170,8 +82,8 @@ def locked(
         if not (_take(path, mine, wait, first, until, lease) and first):
             yield
             return
-        for left in path.parent.glob(f"{path.name}.*"):  # by a process that was killed in `_remove`
-            left.unlink(missing_ok=True)
+        for stale in path.parent.glob(f"{path.name}.*"):  # of a process that was killed in `_remove`
+            stale.unlink(missing_ok=True)
         stop = Event()
         refreshing = Thread(target=_refresh, args=(path, mine, stop, lease / REFRESHES), daemon=True)
         refreshing.start()
@@ -190,41 +102,41 @@ def locked(
 
 
 def _take(path: Path, mine: Holder, wait: bool, first: bool, until: Callable[[], bool], lease: float) -> bool:
-    """Take the lock, or wait for the first process to take it; false if `until` was true before."""
-    seen, since, refreshed, told, parent = LockFile(), time.monotonic(), False, False, os.getppid()
+    """Take the lock, or wait until the first process has taken it; false if `until` returned true before."""
+    seen, since, refreshed, reported, parent = LockFile(), time.monotonic(), False, False, os.getppid()
     while not until():
         if first and _create(path, mine):
             return True
         found = LockFile.read(path)
-        if not first and found.holder and found.holder.launched(mine):
-            return True
         if found != seen:
             refreshed = found.holder is not None and found.holder == seen.holder
             seen, since = found, time.monotonic()
         age = time.monotonic() - since
         alive = found.holder.is_alive() if found.holder else None
+        if not first and found.holder and found.holder.launched(mine) and alive is not False:
+            return True
         if first and found.refreshed is not None and (alive is False or (alive is None and age > lease)):
             _remove(path, found, mine)
             continue
         if not wait and (alive or refreshed):
             raise RunError(f"{path.parent} is in use by {found.describe()}: give --wait to wait until it has ended")
-        if not first and (os.getppid() != parent or (found.refreshed is None and age > START)):
-            raise RunError(f"{path.parent}: the first process has not started to work in it")
-        if first and found.holder and not told:
-            reason = "waiting" if wait or alive else f"waiting for up to {lease:.0f} s to see whether it is alive"
+        if not first and (os.getppid() != parent or ((found.refreshed is None or alive is False) and age > START)):
+            raise RunError(f"{path.parent}: the first process has not locked it")
+        if first and found.holder and not reported:
+            reason = "waiting" if wait or alive else f"waiting for up to {lease:.0f} s for a sign that it is running"
             print(f"{path.parent} is in use by {found.describe()}: {reason}", file=sys.stderr)
-            told = True
+            reported = True
         time.sleep(POLL)
     return False
 
 
 def _create(path: Path, mine: Holder) -> bool:
-    """Create a lock file; false if there is one."""
+    """Create a lock file; false if it exists."""
     with writing(path):
         path.parent.mkdir(parents=True, exist_ok=True)
         try:
             file = path.open("x", encoding="utf-8")
-        except (FileExistsError, FileNotFoundError):  # or the folder has been removed meanwhile
+        except (FileExistsError, FileNotFoundError):  # the latter if the folder has been removed meanwhile
             return False
         try:
             with file:
@@ -237,22 +149,22 @@ def _create(path: Path, mine: Holder) -> bool:
         return True
 
 
-def _remove(path: Path, judged: LockFile, mine: Holder) -> None:
-    """Remove the lock file of a process that has ended, unless another process has just replaced it by its own."""
-    if LockFile.read(path) != judged:
+def _remove(path: Path, stale: LockFile, mine: Holder) -> None:
+    """Remove the lock file of a process that has ended, unless another process has replaced it meanwhile."""
+    if LockFile.read(path) != stale:
         return
     aside = path.with_name(f"{path.name}.{mine.token}")
     with suppress(FileNotFoundError):  # another process has removed it
         path.rename(aside)
-        if LockFile.read(aside) == judged:
+        if LockFile.read(aside) == stale:
             aside.unlink()
-        else:  # between the two lines above
+        else:  # it was replaced after the first read
             aside.replace(path)
 
 
 def _refresh(path: Path, mine: Holder, stop: Event, interval: float) -> None:
-    """Refresh a lock file until `stop` is set; end the process if it has lost the lock."""
-    pause = min(1.0, interval)  # soon after the start, in case two processes have taken over a lock at the same moment
+    """Refresh a lock file until `stop` is set; exit if the process has lost the lock."""
+    pause = min(1.0, interval)  # soon after the start, because two processes may take over a lock at the same moment
     while not stop.wait(pause):
         pause = interval
         try:
@@ -262,8 +174,8 @@ def _refresh(path: Path, mine: Holder, stop: Event, interval: float) -> None:
             elif found.holder == mine:
                 os.utime(path)
             elif found.holder:
-                line = f"ssl-bench: {path.parent} has been taken over by {found.describe()}: this process ends"
+                line = f"ssl-bench: {path.parent} has been taken over by {found.describe()}: this process exits"
                 print(f"{line}; the same command resumes", file=sys.stderr, flush=True)
-                os._exit(1)  # nothing may be written to the folder any more, not even a checkpoint
-        except (OSError, RunError):  # the file system does not answer, or is full: try again
+                os._exit(1)  # nothing may be written to the folder from now on, not even a checkpoint
+        except (OSError, RunError):  # the file system does not respond or is full: try again
             continue

@@ -1,8 +1,8 @@
 """Import paths that the values of a configuration or a checkpoint may name.
 
-A class path in a file decides which code runs. Only these are imported: ssl_bench, the optimizers of torch, installed
-packages that declare methods or data sets of ssl_bench as entry points, and what the user named in this command, by a
-flag or by ``--trust FOLDER``. jsonargparse enforces this for all values that it parses, see `enforce`.
+A class path in a file runs the code of its module. Only these are imported: ssl_bench, the optimizers of torch,
+installed packages that declare methods or data sets of ssl_bench as entry points, and modules that the user named in
+this command by a flag or by ``--trust FOLDER``. jsonargparse applies this to all values that it parses, see `enforce`.
 """
 
 import importlib
@@ -22,7 +22,7 @@ from ssl_bench.errors import UserError
 PACKAGE = {"ssl_bench", "torch.optim"}
 """Always allowed. The rest of torch is not: `torch.hub`, `torch.load` and others can run code or write files."""
 CLASS = r"[A-Za-z_][\w.]*\.[A-Z]\w*"
-"""Import path of a class. A factory that is a function needs ``--trust``, since file names look like its path."""
+"""Import path of a class. A factory function needs ``--trust``, because its path has the same form as a file name."""
 
 LIBRARIES = {"site-packages", "dist-packages"}
 """Names of the folders of installed packages."""
@@ -33,11 +33,11 @@ _enforced: set[str] = set()
 
 
 def start(folders: Iterable[str]) -> None:
-    """Start a command: forget what earlier commands of this process trusted, and trust the modules of folders.
+    """Start a command: trust the modules of folders, and nothing that earlier commands of this process trusted.
 
     Args:
-        folders: values of ``--trust``. Each is appended to ``sys.path``, so that it hides no installed module. The
-            folder of a package, with an ``__init__.py``, stands for this package alone.
+        folders: values of ``--trust``. Each is appended to ``sys.path``, so that it shadows no installed module. The
+            folder of a package, with an ``__init__.py``, trusts only this package.
 
     Raises:
         UserError: a folder contains no module that can be imported.
@@ -72,7 +72,7 @@ def name_classes(arguments: Iterable[str]) -> None:
         if _file(top) is None and (Path(f"{top}.py").is_file() or Path(top).is_dir()):
             _append(Path.cwd())
         file = _file(top)
-        if file and LIBRARIES & {*file.parts}:  # the class alone
+        if file and LIBRARIES & {*file.parts}:  # only the class
             _named.update({path, _definition(path)})
         else:
             _named.add(top)
@@ -111,7 +111,7 @@ def import_class(path: str) -> Any:
 
 
 def enforce() -> None:
-    """Make jsonargparse refuse values that name anything else. To be called before each parser is used."""
+    """Make jsonargparse refuse values that name anything else. Call it before each parser is used."""
     from jsonargparse import set_parsing_settings
 
     entries = PACKAGE | _named | _declared(tuple(sys.path))
@@ -132,7 +132,7 @@ def _declared(path: tuple[str, ...]) -> frozenset[str]:
 
 
 def _classes(arguments: Iterable[str]) -> Iterator[str]:
-    """Import paths of classes among the values of flags, also of those in YAML. Names of files are left out."""
+    """Import paths of classes in the values of flags, also in YAML. Names of existing files are excluded."""
     for argument in arguments:
         value = argument.partition("=")[2] if argument.startswith("-") else argument
         if re.fullmatch(CLASS, value) and not Path(value).exists():
@@ -148,7 +148,7 @@ def _append(folder: Path) -> None:
 
 
 def _is_in(folder: Path, name: str) -> bool:
-    """Whether a top-level module is imported from a folder, and is not hidden by another module."""
+    """Whether a top-level module is imported from a folder, and not shadowed by another module."""
     spec = None if name in sys.stdlib_module_names else PathFinder.find_spec(name)
     return bool(spec and spec.origin and Path(spec.origin).resolve().is_relative_to(folder))
 

@@ -10,7 +10,7 @@ import pytest
 PACKAGE = Path(__file__).parents[1] / "ssl_bench"
 LAYERS = (
     ("errors",),
-    ("files", "precision", "ranges", "termination", "trust"),
+    ("files", "lock_file", "precision", "ranges", "termination", "trust"),
     ("catalogue", "distributed", "lock"),
     ("results", "optim", "networks"),
     ("losses", "data"),

@@ -1,4 +1,4 @@
-"""The lock of a folder: one holder at a time, and no lock that outlives its holder."""
+"""The lock of a folder: one holder at a time; the lock of a process that has ended is taken over."""
 
 import json
 import os
@@ -12,10 +12,11 @@ from pathlib import Path
 import pytest
 
 from ssl_bench.errors import RunError, UserError
-from ssl_bench.lock import Holder, LockFile, folder_lock, locked
+from ssl_bench.lock import folder_lock, locked
+from ssl_bench.lock_file import Holder, LockFile
 from tests.full_disk import largest_file
 
-LIMIT = 120.0  # seconds, far more than anything here takes
+LIMIT = 120.0  # seconds, much longer than any of these tests takes
 HOLD = """
 import sys, time
 from pathlib import Path
@@ -49,7 +50,7 @@ def eventually(condition: Callable[[], bool]) -> bool:
 
 @pytest.fixture
 def hold(tmp_path: Path) -> Iterator[Callable[..., subprocess.Popen[str]]]:
-    """Start processes that hold the lock `lock` in the test's folder until they are ended."""
+    """Start processes that hold the lock `lock` in the folder of the test until they are killed."""
     processes = []
 
     def start(lease: float = 60) -> subprocess.Popen[str]:
@@ -123,7 +124,7 @@ def test_the_lock_of_a_killed_process_is_taken_over_without_a_lease(
         assert holder.pid == os.getpid()
 
 
-def test_a_process_that_has_the_number_of_a_dead_holder_does_not_hold_its_lock(tmp_path: Path) -> None:
+def test_a_process_with_the_process_id_of_a_dead_holder_does_not_hold_its_lock(tmp_path: Path) -> None:
     dead = Holder.this_process()
     (tmp_path / "lock").write_text(json.dumps(dead._replace(started=dead.started - 1)._asdict()), encoding="utf-8")
     with locked(tmp_path / "lock", wait=False, lease=1e6):
@@ -138,7 +139,7 @@ def test_the_lock_of_another_machine_is_taken_over_after_the_lease(tmp_path: Pat
 
 
 def test_an_empty_lock_file_is_taken_over_after_the_lease(tmp_path: Path) -> None:
-    """As it is left by a process that was killed between making and writing it."""
+    """A process that is killed between creating and writing the file leaves an empty one."""
     (tmp_path / "lock").touch()
     start = time.monotonic()
     with locked(tmp_path / "lock", wait=False, lease=1.5):
@@ -146,10 +147,10 @@ def test_an_empty_lock_file_is_taken_over_after_the_lease(tmp_path: Path) -> Non
 
 
 @pytest.mark.parametrize("wait", [False, True])
-def test_a_lock_that_is_refreshed_is_never_taken_over(
+def test_a_lock_that_is_refreshed_is_not_taken_over(
     tmp_path: Path, hold: Callable[..., subprocess.Popen[str]], monkeypatch: pytest.MonkeyPatch, wait: bool
 ) -> None:
-    """The holder looks like one of another machine, whose processes cannot be looked up."""
+    """The holder is treated as a process of another machine, which cannot be looked up."""
     monkeypatch.setattr(Holder, "is_alive", lambda self: None)
     hold(lease=8)
     until = time.monotonic() + 12
@@ -161,7 +162,7 @@ def test_a_lock_that_is_refreshed_is_never_taken_over(
             pass
 
 
-def test_a_process_that_has_lost_its_lock_ends(tmp_path: Path, hold: Callable[..., subprocess.Popen[str]]) -> None:
+def test_a_process_that_has_lost_its_lock_exits(tmp_path: Path, hold: Callable[..., subprocess.Popen[str]]) -> None:
     process = hold(lease=4)
     process.send_signal(signal.SIGSTOP)
     write(tmp_path / "lock")  # another machine has taken over
@@ -170,17 +171,17 @@ def test_a_process_that_has_lost_its_lock_ends(tmp_path: Path, hold: Callable[..
     assert process.returncode == 1
     assert error.count("\n") == 1
     assert "has been taken over by process 7 on elsewhere" in error
-    assert LockFile.read(tmp_path / "lock").holder is not None  # the lock of the other machine is left
+    assert LockFile.read(tmp_path / "lock").holder is not None  # the lock of the other machine is kept
 
 
-def test_a_lock_file_that_was_removed_by_mistake_is_written_again(tmp_path: Path) -> None:
+def test_a_removed_lock_file_is_written_again(tmp_path: Path) -> None:
     with locked(tmp_path / "lock", lease=1):
         (tmp_path / "lock").unlink()
         assert eventually((tmp_path / "lock").is_file)
 
 
 def test_only_one_of_many_processes_holds_the_lock(tmp_path: Path) -> None:
-    """Five processes count to 100; the lock file of a killed process is there at the start, for all to take over."""
+    """Five processes count to 100. At the start there is the lock file of a killed process."""
     dead = Holder.this_process()
     (tmp_path / "lock").write_text(json.dumps(dead._replace(started=dead.started - 1)._asdict()), encoding="utf-8")
     (tmp_path / "number").write_text("0")
@@ -190,7 +191,7 @@ def test_only_one_of_many_processes_holds_the_lock(tmp_path: Path) -> None:
     assert [path.name for path in tmp_path.iterdir()] == ["number"]
 
 
-def test_waiting_ends_when_the_lock_is_not_needed_any_more(tmp_path: Path, hold: Callable[..., object]) -> None:
+def test_waiting_ends_when_the_lock_is_no_longer_needed(tmp_path: Path, hold: Callable[..., object]) -> None:
     hold()
     checks = iter([False, True])
     with locked(tmp_path / "lock", until=lambda: next(checks)):
@@ -206,15 +207,30 @@ def test_other_processes_of_a_launcher_wait_for_their_own_first_process(
     write(tmp_path / "lock", launch="of another job")
     seen = []
 
-    def nothing() -> bool:
+    def not_needed() -> bool:
         seen.append(1)
         if len(seen) == 2:  # the first process takes over
             write(tmp_path / "lock", launch=Holder.this_process().launch)
         return False
 
-    with locked(tmp_path / "lock", wait=True, first=False, until=nothing):
+    with locked(tmp_path / "lock", wait=True, first=False, until=not_needed):
         assert len(seen) == 2
     assert (tmp_path / "lock").is_file()
+
+
+def test_other_processes_do_not_accept_a_dead_holder_with_the_same_launcher_address(tmp_path: Path) -> None:
+    """It is a process of an earlier command, since two commands in turn may have the same address and port."""
+    first, checks = Holder.this_process(), []
+    (tmp_path / "lock").write_text(json.dumps(first._replace(started=first.started - 1)._asdict()), encoding="utf-8")
+
+    def not_needed() -> bool:
+        checks.append(1)
+        if len(checks) == 2:  # the first process takes over
+            (tmp_path / "lock").write_text(json.dumps(first._asdict()), encoding="utf-8")
+        return False
+
+    with locked(tmp_path / "lock", wait=True, first=False, until=not_needed):
+        assert len(checks) == 2
 
 
 def test_a_folder_that_cannot_be_written_is_a_usage_error(tmp_path: Path) -> None:

@@ -1,4 +1,4 @@
-"""Files of other people run no code of theirs, unless the user trusts their modules."""
+"""Files of other people run no code, unless the user trusts their modules."""
 
 import ast
 import os
@@ -186,11 +186,11 @@ def test_the_user_can_allow_a_module_for_one_command(
     command = ["bench", "--config", "mine.yaml", "--print_config"]
     assert main([*command, *allow(folder)]) == 0
     assert "theirs.Encoder" in capsys.readouterr().out
-    assert main(command) == 2  # the next command does not inherit the trust
+    assert main(command) == 2  # the next command does not trust it
     assert str(folder) not in sys.path
 
 
-def test_a_trusted_folder_hides_no_installed_module(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_a_trusted_folder_shadows_no_installed_module(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
     for name in ("torch", "wandb", "os"):
         (folder / f"{name}.py").write_text("raise SystemExit(7)")
     trust.start(["."])
@@ -199,7 +199,7 @@ def test_a_trusted_folder_hides_no_installed_module(folder: Path, capsys: pytest
     assert sys.path.index(str(folder)) == len(sys.path) - 1
 
 
-def test_the_folder_of_a_package_stands_for_this_package_alone(folder: Path) -> None:
+def test_the_folder_of_a_package_trusts_only_this_package(folder: Path) -> None:
     (folder / "package").mkdir()
     (folder / "package" / "__init__.py").touch()
     (folder / "package" / "module.py").touch()
@@ -213,7 +213,7 @@ def test_a_trusted_folder_without_modules_is_an_error(folder: Path, capsys: pyte
     assert "--trust nowhere: no Python module in it" in capsys.readouterr().err
 
 
-def test_a_flag_that_names_a_class_of_a_library_allows_this_class_alone(folder: Path) -> None:
+def test_a_flag_that_names_a_class_of_a_library_allows_only_this_class(folder: Path) -> None:
     trust.name_classes(["--method.encoder", "torchvision.models.ResNet"])
     assert trust.allowed("torchvision.models.ResNet")
     assert trust.allowed("torchvision.models.resnet.ResNet")  # where it is defined
@@ -229,7 +229,7 @@ def test_the_name_of_a_file_or_folder_names_no_class(value: str, folder: Path) -
     assert str(folder) not in sys.path
 
 
-def test_modules_of_the_working_directory_are_run_by_none_of_the_processes(folder: Path) -> None:
+def test_no_process_runs_modules_of_the_working_directory(folder: Path) -> None:
     """Two processes, started by `python -m`, which puts the working directory first on the search path."""
     for name in ("yaml", "wandb", "umap", "openTSNE", "lightning", "argparse", "sklearn"):
         (folder / f"{name}.py").write_text((folder / "theirs.py").read_text())

@@ -1,4 +1,4 @@
-"""Check that a run is trained on the data of its run folder."""
+"""Check that a run is trained on the data recorded in its run folder."""
 
 from pathlib import Path
 

@@ -42,7 +42,8 @@ class RowFile:
         self.start = {name: 8 + len(text) + start for name, start in self.start.items()}
         try:
             if rank() == 0:
-                self.partial.unlink(missing_ok=True)  # a process that outlived a killed run may still write to it
+                # A process that is still running after its run was killed may write to the old file.
+                self.partial.unlink(missing_ok=True)
                 with writing(path), self.partial.open("xb") as file:
                     file.write(struct.pack("<Q", len(text)) + text)
                     file.truncate(8 + len(text) + position)

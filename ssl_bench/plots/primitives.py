@@ -13,7 +13,7 @@ from torch import Tensor
 
 from ssl_bench.files import replacing
 
-matplotlib.rcdefaults()  # a matplotlibrc in the working directory would decide how figures are made, even run LaTeX
+matplotlib.rcdefaults()  # a matplotlibrc in the working directory would change the figures, or even run LaTeX
 
 MAX_NUMBERED, MAX_NAMED = 12, 30
 """Maximum number of classes for which a figure of all classes shows numbers, and for which it shows names."""

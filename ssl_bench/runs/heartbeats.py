@@ -15,9 +15,9 @@ class Limits:
 
     Args:
         period: time between two heartbeats, and between two checks of the others.
-        silence: time without a heartbeat after which a process is lost.
-        joining: time in which all processes must have joined the group.
-        grace: time in which the main thread must end by itself after the end of another process was noticed.
+        silence: time without a heartbeat after which a process is treated as lost.
+        joining: time within which all processes must join the group.
+        grace: time for the main thread to end after the end of another process was detected.
     """
 
     period: float = 1.0
@@ -27,7 +27,7 @@ class Limits:
 
 
 class Heartbeats(threading.Thread):
-    """Exchange of heartbeats, failures and normal ends with the other processes, over a connection of its own."""
+    """Exchange of heartbeats, failures and normal ends with the other processes, over a separate connection."""
 
     def __init__(self, limits: Limits) -> None:
         super().__init__(daemon=True, name="heartbeats")
@@ -37,7 +37,7 @@ class Heartbeats(threading.Thread):
         self.rank = dist.get_rank()
         self.world_size = dist.get_world_size()
         self.others = {rank: time.monotonic() for rank in range(self.world_size) if rank != self.rank}
-        """When a heartbeat of each other process that has not ended was last seen."""
+        """Time of the last heartbeat of each other process that has not ended."""
         self.addresses: dict[int, str] = {}
         """Host and process id of the other processes."""
         self.failure = ""
@@ -45,22 +45,25 @@ class Heartbeats(threading.Thread):
         self.own_failure = ""
         self.store_lost = False
         self.leaving = threading.Event()
-        self.patience = math.inf
-        """Until when rank 0 waits for the others after `leave`."""
+        self.leave_deadline = math.inf
+        """Time at which rank 0 stops waiting for the others after `leave`."""
 
     def run(self) -> None:
         """Exchange heartbeats until `leave`."""
         try:
             self.exchange()
-        except RuntimeError:  # the process that holds the store has ended
+        except RuntimeError:  # the process of the store has ended
             self.store_lost = not self.leaving.is_set()
 
     def exchange(self) -> None:
-        """Exchange heartbeats until `leave`; rank 0, whose process may hold the store, until all others have left."""
+        """Exchange heartbeats until `leave`; on rank 0, which may serve the store, until all others have left."""
         from torch._C._distributed_c10d import PrefixStore, TCPStore  # torch.distributed does not export them for mypy
 
         host, port, timeout = os.environ["MASTER_ADDR"], os.environ["MASTER_PORT"], timedelta(seconds=60)
-        store = PrefixStore("ssl_bench", TCPStore(host, int(port), wait_for_workers=False, timeout=timeout))
+        # torchrun keeps the store when it restarts the processes.
+        attempt = os.environ.get("TORCHELASTIC_RESTART_COUNT", "0")
+        tcp_store = TCPStore(host, int(port), wait_for_workers=False, timeout=timeout)
+        store = PrefixStore(f"ssl_bench {attempt}", tcp_store)
         store.set(f"address {self.rank}", f"{socket.gethostname()} {os.getpid()}")
         counts = dict.fromkeys(self.others, 0)
         while True:
@@ -78,24 +81,24 @@ class Heartbeats(threading.Thread):
                     del self.others[rank]
             if not self.failure and store.check(["failure"]):
                 self.failure = store.get("failure").decode()
-            if leaving and (self.rank > 0 or not self.others or time.monotonic() > self.patience):
+            if leaving and (self.rank > 0 or not self.others or time.monotonic() > self.leave_deadline):
                 return
             if leaving:
                 time.sleep(self.limits.period / 10)
-            # With many processes less often, since each reads the heartbeats of all others from one store.
+            # Less often with many processes, because each reads the heartbeats of all others from one store.
             self.leaving.wait(self.limits.period * max(1.0, self.world_size / 32))
 
     def leave(self, failure: str = "", wait: float | None = None) -> None:
         """End the exchange.
 
-        The thread must have ended before the interpreter does, which aborts if the thread is in a call of the store.
+        The thread must end before the interpreter, which otherwise aborts if the thread is in a call of the store.
 
         Args:
             failure: rank and error of this process if it failed.
             wait: seconds for which rank 0 waits for the others to leave; None for no limit.
         """
         self.own_failure = failure
-        self.patience = math.inf if wait is None else time.monotonic() + wait
+        self.leave_deadline = math.inf if wait is None else time.monotonic() + wait
         self.leaving.set()
         self.join(None if wait is None else wait + self.limits.grace)
 

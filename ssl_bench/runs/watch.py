@@ -1,9 +1,9 @@
 """End all processes of a command when one of them is lost or fails.
 
 Without this, the others wait in a collective until it times out, which takes 30 minutes with gloo and 10 with NCCL. In
-every process of a group, one thread counts up a heartbeat in a key-value store and reads those of the others, and a
-second thread ends the process when a heartbeat stops or the store does not answer. A long computation or a long wait
-does not stop a heartbeat. Nothing runs in a single process.
+every process of a group, one thread increments a heartbeat in a key-value store and reads those of the others. A second
+thread ends the process when a heartbeat stops or the store does not respond. A long computation or a long wait does not
+stop a heartbeat. With a single process, no thread is started.
 """
 
 import os
@@ -28,20 +28,19 @@ LAUNCHER = "SSL_BENCH_LAUNCHER"
 
 
 class Watch(threading.Thread):
-    """Watch over the other processes of a command, which ends this process if one of them is lost or fails."""
+    """Monitor the other processes of a command, and end this process if one of them is lost or fails."""
 
     def __init__(self, limits: Limits) -> None:
         super().__init__(daemon=True, name="watch")
         started_by_rank_0 = int(os.environ.get("LOCAL_RANK", "0")) > 0 and LAUNCHER in os.environ
         self.limits = limits
         self.launcher = int(os.environ[LAUNCHER]) if started_by_rank_0 else None
-        self.children: list[subprocess.Popen[bytes]] = []
         self.joining: float | None = None
-        """When this process began to join the group; None before and after."""
+        """Time at which this process began to join the group; None before and after."""
         self.heartbeats: Heartbeats | None = None
         self.stop = threading.Event()
         self.starting = threading.Lock()
-        self.last_word = threading.Lock()  # of the one thread that prints why this process ends
+        self.exit_lock = threading.Lock()  # held by the thread that ends this process
 
     def expect_group(self) -> None:
         """Start to wait for the other processes to join the group."""
@@ -55,16 +54,16 @@ class Watch(threading.Thread):
         last = time.monotonic()
         while not self.stop.wait(self.limits.period):
             now = time.monotonic()
-            beats = self.start_heartbeats()
-            if beats and now - last > self.limits.silence / 2:  # this process was suspended, perhaps with all others
-                beats.others.update(dict.fromkeys(list(beats.others), now))
+            heartbeats = self.start_heartbeats()
+            if heartbeats and now - last > self.limits.silence / 2:  # this process was suspended, others perhaps too
+                heartbeats.others.update(dict.fromkeys(list(heartbeats.others), now))
             last = now
             if problem := self.problem():
                 self.stop.wait(self.limits.grace)
                 self.end(self.problem() or problem)
 
     def start_heartbeats(self) -> Heartbeats | None:
-        """The heartbeats, which start when the processes have joined a group."""
+        """Start the heartbeats if the processes have joined a group. None before."""
         with self.starting:
             if self.joining is not None and group_exists():
                 self.joining, self.heartbeats = None, Heartbeats(self.limits)
@@ -72,20 +71,20 @@ class Watch(threading.Thread):
         return self.heartbeats
 
     def problem(self) -> str:
-        """Why this process must end, in one line; empty if it need not."""
+        """Reason for which this process must end, in one line; empty if there is none."""
         if self.joining is not None and time.monotonic() - self.joining > self.limits.joining:
             return not_joined(self.limits)
-        beats = self.heartbeats
-        if beats and beats.failure:
-            return OTHER_FAILED.format(beats.failure)
+        heartbeats = self.heartbeats
+        if heartbeats and heartbeats.failure:
+            return OTHER_FAILED.format(heartbeats.failure)
         orphan = self.launcher is not None and os.getppid() != self.launcher
-        if orphan or any(child.poll() for child in self.children) or (beats and (beats.store_lost or beats.silent())):
-            return LOST
-        return ""
+        child_failed = any(child.poll() for child in sigterm.children)
+        lost = orphan or child_failed or (heartbeats and (heartbeats.store_lost or heartbeats.silent()))
+        return LOST if lost else ""
 
     def end(self, problem: str) -> None:
-        """End this process at once, whatever its main thread waits for."""
-        if self.stop.is_set() or not self.last_word.acquire(blocking=False):
+        """End this process at once, also while its main thread waits."""
+        if self.stop.is_set() or not self.exit_lock.acquire(blocking=False):
             return
         print(f"ssl-bench: {problem}", file=sys.stderr, flush=True)
         if self.heartbeats:
@@ -98,27 +97,28 @@ class Watch(threading.Thread):
         """Announce to the other processes that this one fails.
 
         Returns:
-            The error to raise in place of the given one, if that is a consequence of the end of another process.
+            The error to raise instead, if the given one is a consequence of the end of another process.
         """
-        beats = self.start_heartbeats()
-        if beats is None:
+        heartbeats = self.start_heartbeats()
+        if heartbeats is None:
             expected = self.joining is not None and is_communication_error(error)
             return RunError(not_joined(self.limits, error)) if expected else None
-        if not self.last_word.acquire(blocking=False):
-            self.stop.wait()  # the other thread is ending this process
-        if isinstance(error, Terminated) and error.step is not None:  # so are all others
-            beats.leave()
+        if not self.exit_lock.acquire(blocking=False):
+            self.stop.wait()  # the thread of the watch is ending this process
+        if isinstance(error, Terminated) and error.step is not None:  # all others end too
+            heartbeats.leave()
             return None
         if is_communication_error(error):
             deadline = time.monotonic() + self.limits.grace
-            while not (beats.failure or beats.store_lost) and time.monotonic() < deadline:
+            while not (heartbeats.failure or heartbeats.store_lost) and time.monotonic() < deadline:
                 time.sleep(0.1)
-            beats.leave(wait=self.limits.grace if beats.failure else 0)  # until the others have read the failure
-            return RunError(OTHER_FAILED.format(beats.failure) if beats.failure else LOST)
+            # Rank 0 leaves after the others have read the failure.
+            heartbeats.leave(wait=self.limits.grace if heartbeats.failure else 0)
+            return RunError(OTHER_FAILED.format(heartbeats.failure) if heartbeats.failure else LOST)
         line = (str(error) or type(error).__name__).splitlines()[0]
-        own = isinstance(error, UserError | RunError) or not isinstance(error, Exception)  # or an interruption
+        own = isinstance(error, UserError | RunError) or not isinstance(error, Exception)  # e.g. Ctrl-C
         kind = "" if own else f"{type(error).__name__}: "
-        beats.leave(f"rank {beats.rank} of {beats.world_size}: {kind}{line}", wait=3 * self.limits.grace)
+        heartbeats.leave(f"rank {heartbeats.rank} of {heartbeats.world_size}: {kind}{line}", wait=3 * self.limits.grace)
         return None
 
 
@@ -127,7 +127,7 @@ watch: Watch | None = None
 
 @contextmanager
 def watched(limits: Limits | None = None) -> Iterator[None]:
-    """Context manager of a command, in which the loss or the failure of one process ends all others in one line.
+    """Context manager of a command: if one of its processes is lost or fails, all others end with one line.
 
     The command calls `expect_group` before its processes form a group.
 
@@ -138,7 +138,7 @@ def watched(limits: Limits | None = None) -> Iterator[None]:
         RunError: another process was lost or failed, or did not join the group.
     """
     global watch
-    os.environ.setdefault("TORCH_CPP_LOG_LEVEL", "ERROR")  # else the store warns of a lost process in many lines
+    os.environ.setdefault("TORCH_CPP_LOG_LEVEL", "ERROR")  # otherwise the store prints many lines about a lost process
     watch = Watch(limits or Limits())
     if watch.launcher is not None:
         watch.start()
@@ -161,9 +161,7 @@ def expect_group(world_size: int) -> None:
 
 
 def watch_children(processes: "list[subprocess.Popen[bytes]]") -> None:
-    """End this process if one of these processes fails, and these processes if this one receives SIGTERM."""
-    if watch:
-        watch.children = processes
+    """Monitor launched processes: they receive SIGTERM with this one, and this one ends if one of them fails."""
     sigterm.children = processes
 
 
@@ -175,7 +173,7 @@ def group_exists() -> bool:
 
 
 def not_joined(limits: Limits, error: BaseException | None = None) -> str:
-    """Why the processes could not join a group, in one line."""
+    """Reason for which the processes could not join a group, in one line."""
     host, port = (os.environ.get(name, "unknown") for name in ("MASTER_ADDR", "MASTER_PORT"))
     if "EADDRINUSE" in str(error):
         return f"port {port} is in use: set MASTER_PORT to a free port"
@@ -186,14 +184,14 @@ def not_joined(limits: Limits, error: BaseException | None = None) -> str:
 
 
 def is_communication_error(error: BaseException) -> bool:
-    """Whether an error is that of a collective, or of joining a group, rather than of this process."""
+    """Whether an error is of a collective or of joining a group, and not of this process."""
     import torch.distributed as dist
 
     return isinstance(error, dist.DistError) or (type(error) is RuntimeError and "gloo" in str(error))
 
 
 def kill_relative(address: str) -> None:
-    """Kill a process that does not answer, if it is the parent, a child or a sibling of this process."""
+    """Kill a process without heartbeats if it is the parent, a child or a sibling of this process."""
     host, _, number = address.partition(" ")
     if host != socket.gethostname():
         return

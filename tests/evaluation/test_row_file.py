@@ -1,4 +1,4 @@
-"""Files of rows that several processes fill."""
+"""Files of rows that several processes write."""
 
 from pathlib import Path
 
@@ -8,7 +8,7 @@ from safetensors.torch import load_file
 from ssl_bench.evaluation.row_file import RowFile
 
 
-def test_a_process_that_outlived_a_killed_run_does_not_write_to_the_file_of_the_next(tmp_path: Path) -> None:
+def test_a_process_still_running_after_its_run_was_killed_does_not_write_to_the_next_file(tmp_path: Path) -> None:
     path = tmp_path / "x.safetensors"
     left = RowFile(path, {"features": (torch.float32, (2, 3))})
     with RowFile(path, {"features": (torch.float32, (2, 3))}) as file:

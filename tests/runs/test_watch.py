@@ -1,4 +1,4 @@
-"""Loss, failure and absence of processes of a command: one line on each of the others, which all end."""
+"""Lost, failed and missing processes of a command: all others end, each with one line."""
 
 import os
 import signal
@@ -46,7 +46,7 @@ def free_port() -> Iterator[tuple[str, socket.socket]]:
 
 
 def start(command: list[str], folder: Path, **environment: str) -> "subprocess.Popen[str]":
-    """Start a command as the leader of a process group, so that all processes that it leaves behind are found."""
+    """Start a command as the leader of a process group, so that all of its processes can be killed."""
     return subprocess.Popen(
         command, cwd=folder, env=os.environ | environment, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
         start_new_session=True,
@@ -67,7 +67,7 @@ def ranks(
     folder: Path, action: str, others: str = "dist.barrier()", rank: int = 1, silence: float = 60,
     joining: float = LIMIT, started: int = 2,
 ) -> list[tuple[int, str]]:  # fmt: skip
-    """Exit code and errors of two ranks, one of which does something that the other does not."""
+    """Exit codes and errors of two ranks, one of which executes `action` and the other `others`."""
     script = folder / "rank.py"
     script.write_text(RANK.format(action=action, others=others, rank=rank, silence=silence, joining=joining))
     with free_port() as (port, _):
@@ -78,14 +78,14 @@ def ranks(
 
 
 @pytest.mark.parametrize("rank", [0, 1])
-def test_a_killed_process_ends_the_other(tmp_path: Path, rank: int) -> None:
+def test_the_other_process_ends_when_one_is_killed(tmp_path: Path, rank: int) -> None:
     results = ranks(tmp_path, "os.kill(os.getpid(), signal.SIGKILL)", rank=rank)
     assert results[rank] == (-signal.SIGKILL, "")
     assert results[1 - rank] == (1, LOST)
 
 
 @pytest.mark.parametrize(("rank", "others"), [(0, "dist.barrier()"), (1, f"time.sleep({LIMIT})")])
-def test_an_error_of_one_process_is_the_reason_of_the_other(tmp_path: Path, rank: int, others: str) -> None:
+def test_the_other_process_prints_the_error_of_the_one_that_failed(tmp_path: Path, rank: int, others: str) -> None:
     results = ranks(tmp_path, "raise MemoryError('out of memory')", others, rank)
     reason = f"rank {rank} of 2: MemoryError: out of memory"
     assert results[1 - rank] == (1, f"ssl-bench: stopped, because another process did: {reason}\n")
@@ -93,21 +93,21 @@ def test_an_error_of_one_process_is_the_reason_of_the_other(tmp_path: Path, rank
 
 
 @pytest.mark.parametrize("rank", [0, 1])
-def test_a_process_that_does_not_run_is_killed_and_ends_the_other(tmp_path: Path, rank: int) -> None:
+def test_a_suspended_process_is_killed_and_the_other_ends(tmp_path: Path, rank: int) -> None:
     results = ranks(tmp_path, "time.sleep(5); os.kill(os.getpid(), signal.SIGSTOP)", rank=rank, silence=8)
     assert results[rank] == (-signal.SIGKILL, "")
     assert results[1 - rank] == (1, LOST)
 
 
-def test_a_long_computation_and_a_long_wait_end_nothing(tmp_path: Path) -> None:
+def test_a_long_computation_and_a_long_wait_end_no_process(tmp_path: Path) -> None:
     assert ranks(tmp_path, "time.sleep(10)", rank=0, silence=8) == [(0, ""), (0, "")]
 
 
-def test_the_first_process_to_finish_ends_nothing(tmp_path: Path) -> None:
+def test_a_process_that_finishes_first_ends_no_other(tmp_path: Path) -> None:
     assert ranks(tmp_path, "time.sleep(3)", others="pass", silence=60) == [(0, ""), (0, "")]
 
 
-def test_a_process_that_never_joins_ends_the_other_within_a_limit(tmp_path: Path) -> None:
+def test_a_process_ends_when_another_does_not_join_within_the_limit(tmp_path: Path) -> None:
     ((code, error),) = ranks(tmp_path, "pass", joining=2, started=1)
     assert code == 1
     assert "the processes did not all join at 127.0.0.1:" in error
@@ -115,7 +115,7 @@ def test_a_process_that_never_joins_ends_the_other_within_a_limit(tmp_path: Path
     assert error.count("\n") == 1
 
 
-def test_a_process_ends_with_the_one_that_started_it(tmp_path: Path) -> None:
+def test_a_process_ends_when_the_process_that_started_it_ends(tmp_path: Path) -> None:
     waiting = (
         "from ssl_bench.runs.heartbeats import Limits\nfrom ssl_bench.runs.watch import watched\nimport time\n"
         "with watched(Limits(grace=1)): time.sleep({})"
@@ -147,7 +147,7 @@ def test_a_lost_process_ends_training_with_one_line(tmp_path: Path) -> None:
     assert all(line.startswith("epoch") for line in output.splitlines())
 
 
-def test_a_port_in_use_is_named_and_ends_all_processes(tmp_path: Path) -> None:
+def test_all_processes_end_with_one_line_when_the_port_is_in_use(tmp_path: Path) -> None:
     with free_port() as (port, bound):
         bound.listen()
         started = time.monotonic()
