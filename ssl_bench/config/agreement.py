@@ -7,7 +7,7 @@ from typing import Any
 import yaml
 
 from ssl_bench.config.identity import config_hash
-from ssl_bench.config.locations import INPUTS, with_locations_of, without_locations
+from ssl_bench.config.locations import with_locations_of, without_locations
 from ssl_bench.errors import UserError
 from ssl_bench.methods.base import Method
 from ssl_bench.methods.checkpoint import checkpoint_file, method_of, read_checkpoint
@@ -94,27 +94,6 @@ def check_named_runs(config: dict[str, Any]) -> None:
         if is_run:
             file = checkpoint_file(folder)
             require_agreement(read_checkpoint(file, "meta"), read_config(folder), file)
-
-
-def check_inputs(folder: Path, config: dict[str, Any]) -> None:
-    """Check that a run has the inputs with which its folder was made, such as its folder of generated views.
-
-    The hash of a run has only the names of these files and folders, so that they can be moved.
-
-    Raises:
-        UserError: an input of the recorded run still exists, and the given one is another with the same name.
-    """
-    try:
-        recorded = read_config(folder)
-    except UserError:  # there is none, or it is damaged and will be written again
-        return
-    for keys, theirs, ours in differences(recorded, config):
-        paths = [Path(value) for value in (theirs, ours) if isinstance(value, str) and keys[-1] in INPUTS]
-        if len(paths) == 2 and all(path.exists() for path in paths) and not paths[0].samefile(paths[1]):
-            raise UserError(
-                f"{folder} is a run with {'.'.join(keys)} {theirs}, not {ours}: rename one of them, or give the new "
-                "run another --names.method"
-            )
 
 
 def differences(theirs: Any, ours: Any, keys: tuple[str, ...] = ()) -> Iterator[tuple[tuple[str, ...], Any, Any]]:

@@ -25,8 +25,9 @@ from ssl_bench.callbacks.samples import SampleGrid
 from ssl_bench.callbacks.seeding import EpochSeed
 from ssl_bench.callbacks.stopwatch import Stopwatch
 from ssl_bench.callbacks.termination import StopOnSignal
-from ssl_bench.config.agreement import check_inputs, load_run_method
+from ssl_bench.config.agreement import load_run_method
 from ssl_bench.config.identity import names, run_folder
+from ssl_bench.config.inputs import check_inputs, record_inputs
 from ssl_bench.config.resolve import build, resolve, to_dict
 from ssl_bench.config.schema import Run
 from ssl_bench.errors import UserError
@@ -114,14 +115,15 @@ def report_other_epochs(folder: Path, config: dict[str, Any]) -> None:
 
 
 def make_folder(folder: Path, config: dict[str, Any]) -> None:
-    """Make the run folder, without files that a killed process left, and write its configuration.
+    """Make the run folder, without files that a killed process left; write the configuration and digests of inputs.
 
     Raises:
-        UserError: the folder cannot be written.
+        UserError: the folder cannot be written, or an input of the run has another content, see `check_inputs`.
     """
     try:
         folder.mkdir(parents=True, exist_ok=True)
         remove_unfinished(folder)
+        record_inputs(folder, config)
         with replacing(folder / "config.yaml") as file:
             file.write_text(yaml.safe_dump(config, sort_keys=False), encoding="utf-8")
     except OSError as error:

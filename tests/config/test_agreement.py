@@ -9,7 +9,7 @@ import torch
 import yaml
 
 from ssl_bench.cli import main
-from ssl_bench.config.agreement import check_inputs, load_run_method, read_config, require_agreement
+from ssl_bench.config.agreement import load_run_method, read_config, require_agreement
 from ssl_bench.config.locations import without_locations
 from ssl_bench.config.resolve import build, resolve, to_dict
 from ssl_bench.config.stack import stack
@@ -118,22 +118,3 @@ def test_a_damaged_configuration_is_an_error_of_one_line(tmp_path: Path, content
     with pytest.raises(UserError, match=r"config\.yaml is (damaged|not the configuration of a run)") as raised:
         read_config(tmp_path)
     assert "\n" not in str(raised.value)
-
-
-def test_inputs_with_the_same_name_are_not_confused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    source = ["--views.generated=ssl_bench.generation.sources.CachedViews", "--views.generated.folder=w_search"]
-    configs = []
-    for place in ("here", "there"):
-        (tmp_path / place / "w_search").mkdir(parents=True)
-        monkeypatch.chdir(tmp_path / place)
-        configs.append(to_dict(resolve([*stack("simclr", "digits", None), *source])))
-    run = tmp_path / "run"
-    check_inputs(run, configs[0])
-    make_folder(run, configs[0])
-    check_inputs(run, configs[0])
-    with pytest.raises(
-        UserError, match=r"is a run with views\.generated\.init_args\.folder .*here/w_search, not .*there"
-    ):
-        check_inputs(run, configs[1])
-    (tmp_path / "here" / "w_search").rmdir()  # moved
-    check_inputs(run, configs[1])
