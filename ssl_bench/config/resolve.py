@@ -5,7 +5,7 @@ from typing import Any
 
 import torch
 import yaml
-from jsonargparse import ArgumentError, Namespace
+from jsonargparse import ArgumentError, ArgumentParser, Namespace
 
 from ssl_bench.config.agreement import check_named_runs
 from ssl_bench.config.devices import given_devices
@@ -13,6 +13,7 @@ from ssl_bench.config.locations import with_absolute_locations
 from ssl_bench.config.names import as_name
 from ssl_bench.config.parse_errors import one_line
 from ssl_bench.config.schema import Run, make_parser
+from ssl_bench.data.module import DataModule
 from ssl_bench.data.recipes import read_recipe
 from ssl_bench.errors import UserError
 from ssl_bench.trust import import_class, name_classes, refused
@@ -85,6 +86,14 @@ def num_devices(devices: object, accelerator: str) -> int:
     return given_devices("trainer.devices", devices) or gpus
 
 
+def build_data(config: Namespace) -> DataModule:
+    """Instantiate the data module of a configuration; see `build`."""
+    parser = ArgumentParser(exit_on_error=False)
+    parser.add_subclass_arguments(DataModule, "data", required=True)
+    data: DataModule = _instantiate(parser, parser.parse_object({"data": config.data})).data
+    return data
+
+
 def build(config: Namespace) -> Run:
     """Instantiate the objects of a configuration.
 
@@ -94,15 +103,20 @@ def build(config: Namespace) -> Run:
     """
     resolved = to_dict(config)
     check_named_runs(resolved)
-    try:
-        objects = make_parser().instantiate(config)
-    except (ValueError, ArgumentError) as error:
-        if denied := refused(str(error)):
-            raise UserError(f"the configuration {denied}") from error
-        innermost = str(error).rpartition("Errors:")[2].strip().removeprefix("- ")
-        raise UserError(innermost.split("\n")[0]) from error
+    objects = _instantiate(make_parser(), config)
     chosen = resolved["method"]
     if "image_shape" in config.method.init_args:
         chosen.setdefault("init_args", {})["image_shape"] = list(objects.views.output_shape)
     objects.method.config = chosen
     return Run(objects.data, objects.views, objects.method, objects.evaluation, objects.curve)
+
+
+def _instantiate(parser: ArgumentParser, config: Namespace) -> Namespace:
+    try:
+        objects: Namespace = parser.instantiate(config)
+    except (ValueError, ArgumentError) as error:
+        if denied := refused(str(error)):
+            raise UserError(f"the configuration {denied}") from error
+        innermost = str(error).rpartition("Errors:")[2].strip().removeprefix("- ")
+        raise UserError(innermost.split("\n")[0]) from error
+    return objects

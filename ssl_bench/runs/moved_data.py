@@ -6,7 +6,7 @@ from typing import Any
 import yaml
 from jsonargparse import Namespace
 
-from ssl_bench.config.resolve import build, to_dict
+from ssl_bench.config.resolve import build_data, to_dict
 from ssl_bench.data.fingerprint import check_data
 
 
@@ -28,6 +28,6 @@ def check_moved_data(config: Namespace, folder: Path) -> None:
     if given is None or not file.is_file():
         return
     if root(to_dict(config)) != root(yaml.safe_load(file.read_text(encoding="utf-8"))):
-        data = build(config).data
+        data = build_data(config)
         data.setup()
         check_data(data, folder)

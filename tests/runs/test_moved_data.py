@@ -8,6 +8,13 @@ from pathlib import Path
 import pytest
 
 from ssl_bench.cli import main
+from ssl_bench.config.resolve import build_data, resolve, to_dict
+from ssl_bench.config.stack import stack
+from ssl_bench.data.fingerprint import record_data
+from ssl_bench.errors import UserError
+from ssl_bench.methods.simclr import SimCLR
+from ssl_bench.runs.moved_data import check_moved_data
+from ssl_bench.runs.train import make_folder
 from tests.data.samples import encoded, write
 from tests.runs.test_train import QUICK, only_run
 
@@ -62,6 +69,24 @@ def test_a_scored_encoder_is_refused_for_another_folder_of_the_same_name(
 
     assert command(*score, f"--data.root={second}", "--data.name=others") == 0
     assert {path.name.split("-")[1] for path in out.iterdir()} == {"photos", "others"}
+
+
+def test_only_the_data_are_built_to_check_them(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def refuse(*arguments: object) -> None:
+        raise AssertionError("the encoder was built")
+
+    folder, moved = photos(tmp_path / "a" / "photos"), photos(tmp_path / "b" / "photos", 4)
+    configs = [
+        resolve([*stack("simclr", "image_folder", None), "--data.size=8", f"--data.root={root}"])
+        for root in (folder, moved)
+    ]
+    make_folder(tmp_path / "run", to_dict(configs[0]))
+    data = build_data(configs[0])
+    data.setup()
+    record_data(data, tmp_path / "run")
+    monkeypatch.setattr(SimCLR, "__init__", refuse)
+    with pytest.raises(UserError, match="different pixels"):
+        check_moved_data(configs[1], tmp_path / "run")
 
 
 def test_a_run_is_found_after_its_data_were_moved(tmp_path: Path) -> None:
