@@ -6,10 +6,11 @@
 Every run is `ssl-bench bench --method simvae --data digits` with small networks. After a fault the same command is
 repeated until the end. Then weights, metrics and epochs must be bit-equal to those of an undisturbed run.
 
-- kill: SIGKILL at a random moment, twice in a row.
+- kill: SIGKILL at a random moment.
 - disk: the run folder is on a file system with too little space, of a random size. Then space is added.
-- start: the same command is started twice. Every second pair has `--wait`.
-- SIGTERM: two processes train together. At a random moment one of them or both receive SIGTERM.
+- start: the same command is started twice. Half of the pairs have `--wait`.
+- SIGTERM: two processes train together, started as by torchrun or by Lightning (`--devices 2`). At a random moment one
+  of them or both receive SIGTERM.
 
 Commands are forked from a process that has imported torch and Lightning, because the imports take most of the time of
 such a short run. The exit code is 1 if there is any lost, hung or wrong run or any traceback.
@@ -31,7 +32,7 @@ import time
 from collections import Counter
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from multiprocessing.process import BaseProcess
 from pathlib import Path
@@ -62,7 +63,7 @@ class Tally:
 
     Attributes:
         faults: number of faults that hit a running command.
-        wrong: descriptions of everything that should not have happened, by its kind.
+        wrong: number of failures by kind.
         phases: number of faults in each phase of a run.
     """
 
@@ -103,7 +104,7 @@ def carry_out(arguments: list[str], environment: dict[str, str], log: str, limit
 
         # Usually set during the import, which was before the fork.
         rank_zero_only.rank = int(environment["RANK"])  # type: ignore[attr-defined]
-    sys.argv = ["ssl-bench", *arguments]
+    sys.argv = [str(Path(sys.executable).with_name("ssl-bench")), *arguments]  # Lightning repeats it for --devices 2
     sys.exit(ssl_bench(arguments))
 
 
@@ -127,26 +128,27 @@ class Runner:
 
     Args:
         folder: a new folder for run folders and logs.
-        processes: number of processes that train together.
+        launcher: what starts two processes that train together: ``torchrun`` or ``Lightning``; empty for one process.
     """
 
-    def __init__(self, folder: Path, processes: int = 1):
-        self.out, self.log, self.processes = folder / "runs", folder / "log.txt", processes
+    def __init__(self, folder: Path, launcher: str = ""):
+        self.out, self.log, self.launcher = folder / "runs", folder / "log.txt", launcher
+        self.children: set[int] = set()
+        """Processes that Lightning has started."""
         folder.mkdir()
         self.context = multiprocessing.get_context("forkserver")
 
     def start(self, *flags: str, limit: int | None = None) -> list[BaseProcess]:
-        """Start the command once; all its processes."""
-        arguments = [*COMMAND, f"--out={self.out}", *flags]
+        """Start the command once; its processes, except those that Lightning starts."""
+        arguments = [*COMMAND, f"--out={self.out}", *flags, *(["--devices=2"] if self.launcher == "Lightning" else [])]
         environments: list[dict[str, str]] = [{}]
-        if self.processes > 1:
+        if self.launcher == "torchrun":
             with socket.socket() as free:
                 free.bind(("127.0.0.1", 0))
                 port = free.getsockname()[1]
-            launcher = {"WORLD_SIZE": self.processes, "LOCAL_WORLD_SIZE": self.processes, "MASTER_ADDR": "127.0.0.1",
-                        "MASTER_PORT": port, "GROUP_RANK": 0, "TORCHELASTIC_RUN_ID": "faults"}  # fmt: skip
-            ranks = [{"RANK": rank, "LOCAL_RANK": rank, **launcher} for rank in range(self.processes)]
-            environments = [{name: str(value) for name, value in variables.items()} for variables in ranks]
+            group = {"WORLD_SIZE": "2", "LOCAL_WORLD_SIZE": "2", "MASTER_ADDR": "127.0.0.1", "MASTER_PORT": str(port),
+                     "GROUP_RANK": "0", "TORCHELASTIC_RUN_ID": "faults"}  # fmt: skip
+            environments = [group | {"RANK": rank, "LOCAL_RANK": rank} for rank in "01"]
         started: list[BaseProcess] = []
         for environment in environments:
             process = self.context.Process(target=carry_out, args=(arguments, environment, str(self.log), limit))
@@ -154,24 +156,34 @@ class Runner:
             started.append(process)
         return started
 
+    def alive(self, processes: list[BaseProcess]) -> list[int]:
+        """Processes of a command that have not ended, those that Lightning has started included."""
+        for process in processes:
+            with suppress(OSError):
+                words = Path(f"/proc/{process.pid}/task/{process.pid}/children").read_text().split()
+                self.children |= {int(word) for word in words if self.launcher == "Lightning"}
+        own = [process.pid for process in processes if process.is_alive() and process.pid]
+        return own + [child for child in self.children if Path(f"/proc/{child}").exists()]
+
     def end(self, processes: list[BaseProcess], tally: Tally) -> list[int]:
         """Wait for processes; exit codes. Those that do not end are counted as hung and killed.
 
-        As torchrun does, SIGTERM is sent to the other processes of a group when one has ended with an error.
+        As torchrun does, SIGTERM is sent to the other process of a group when one has ended with an error.
         """
-        limit, told = time.monotonic() + LIMIT, self.processes == 1
-        while any(process.is_alive() for process in processes) and time.monotonic() < limit:
+        limit, terminated = time.monotonic() + LIMIT, self.launcher != "torchrun"
+        while (alive := self.alive(processes)) and time.monotonic() < limit:
             time.sleep(0.05)
-            if not told and any(process.exitcode for process in processes):
+            if not terminated and any(process.exitcode for process in processes):
                 time.sleep(GRACE)
-                told = True
+                terminated = True
                 for process in processes:
                     process.terminate()
-        if any(process.is_alive() for process in processes):
+        if alive:
             tally.wrong["hung"] += 1
-            for process in processes:
-                process.kill()
-                process.join()
+            for pid in alive:
+                with suppress(ProcessLookupError):
+                    os.kill(pid, signal.SIGKILL)
+        self.children.clear()
         return [process.exitcode or 0 for process in processes]
 
     def phase(self) -> str:
@@ -183,7 +195,7 @@ class Runner:
         return "training" if any(self.out.glob("*/checkpoints/last.ckpt")) else "start"
 
     def result(self) -> dict[str, Any]:
-        """What must not depend on faults: weights, metrics, epochs and the number of run folders."""
+        """Results to compare with those of an undisturbed run."""
         folders = sorted(self.out.iterdir())
         record = Record.read(folders[0])
         weights = hashlib.sha256()
@@ -220,8 +232,8 @@ class Runner:
 
 
 def kill(runner: Runner, chance: random.Random, tally: Tally, reference: Reference) -> None:
-    """Kill a run twice, each time at a random moment, and finish it."""
-    while tally.faults < 2:
+    """Kill a run at a random moment, and finish it."""
+    while not tally.faults:
         (process,) = runner.start()
         process.join(chance.uniform(0, reference.seconds))
         if process.is_alive():
@@ -263,12 +275,16 @@ def small_disk(folder: Path, space: int) -> Iterator[int | None]:
 def start_twice(runner: Runner, chance: random.Random, tally: Tally, reference: Reference) -> None:
     """Start the same command twice. With --wait both succeed; else the second may be refused."""
     flags = chance.choice([[], ["--wait"]])
-    first = runner.start(*flags)
-    first[0].join(chance.choice([0.0, chance.uniform(0, reference.seconds)]))
-    tally.hit(runner.phase())
-    codes = runner.end([*first, *runner.start(*flags)], tally)
-    if (flags and any(codes)) or 0 not in codes or not set(codes) <= {0, 1}:
-        tally.wrong["lost"] += 1
+    while not tally.faults:
+        processes = runner.start(*flags)
+        processes[0].join(chance.choice([0.0, chance.uniform(0, reference.seconds)]))
+        if processes[0].is_alive():
+            tally.hit(runner.phase())
+            codes = runner.end(processes := [*processes, *runner.start(*flags)], tally)
+            if (flags and any(codes)) or 0 not in codes or not set(codes) <= {0, 1}:
+                tally.wrong["lost"] += 1
+        else:  # complete before the second start: another run
+            shutil.rmtree(runner.out)
     runner.finish(tally, reference)
 
 
@@ -278,9 +294,10 @@ def terminate(runner: Runner, chance: random.Random, tally: Tally, reference: Re
         processes = runner.start()
         processes[0].join(chance.uniform(0, reference.seconds))
         if all(process.is_alive() for process in processes):
-            tally.hit(runner.phase())
-            for process in chance.choice([processes, processes[:1], processes[1:]]):
-                process.terminate()
+            tally.hit(f"{runner.launcher}, {runner.phase()}")
+            alive = runner.alive(processes)
+            for pid in chance.choice([alive, alive[:1], alive[-1:]]):
+                os.kill(pid, signal.SIGTERM)
             runner.end(processes, tally)
         else:  # complete before the signal: another run
             runner.end(processes, tally)
@@ -291,29 +308,29 @@ def terminate(runner: Runner, chance: random.Random, tally: Tally, reference: Re
 FAULTS = {"kill": kill, "disk": full_disk, "start": start_twice, "SIGTERM": terminate}
 
 
-def undisturbed(folder: Path, processes: int) -> Reference:
+def undisturbed(folder: Path, launcher: str) -> Reference:
     """Run the command without a fault.
 
     Raises:
         SystemExit: it failed.
     """
-    runner = Runner(folder / f"undisturbed-{processes}", processes)
+    runner = Runner(folder / f"undisturbed-{launcher}", launcher)
     start = time.perf_counter()
     if any(runner.end(runner.start(), Tally())):
         raise SystemExit(runner.log.read_text(encoding="utf-8"))
     seconds = time.perf_counter() - start
     size = sum(path.stat().st_size for path in runner.out.rglob("*"))
-    print(f"undisturbed with {processes} processes: {seconds:.1f} s, {size:,} bytes", file=sys.stderr)
+    print(f"undisturbed {launcher}: {seconds:.1f} s, {size:,} bytes", file=sys.stderr)
     return Reference(seconds, size, runner.result())
 
 
-def inject(kind: str, runs: int, seed: int, folder: Path, reference: Reference) -> Tally:
+def inject(kind: str, runs: int, seed: int, folder: Path, references: dict[str, Reference]) -> Tally:
     """Outcomes of all faults of one kind; single processes run two at a time."""
-    processes = 2 if kind == "SIGTERM" else 1
 
     def one(number: int) -> Tally:
-        tally, runner = Tally(), Runner(folder / f"{kind}-{number}", processes)
-        FAULTS[kind](runner, random.Random(f"{seed} {kind} {number}"), tally, reference)
+        launcher = ("torchrun", "Lightning")[number % 2] if kind == "SIGTERM" else ""
+        tally, runner = Tally(), Runner(folder / f"{kind}-{number}", launcher)
+        FAULTS[kind](runner, random.Random(f"{seed} {kind} {number}"), tally, references[launcher])
         shutil.rmtree(runner.out)
         return tally
 
@@ -355,14 +372,12 @@ def main() -> int:
     warm_up.start()
     warm_up.join()
     start = time.perf_counter()
-    counts = {"kill": options.kills // 2, "disk": options.disks, "start": options.starts, "SIGTERM": options.signals}
+    counts = {"kill": options.kills, "disk": options.disks, "start": options.starts, "SIGTERM": options.signals}
     with tempfile.TemporaryDirectory() as temporary:
         folder = Path(temporary)
-        references = {processes: undisturbed(folder, processes) for processes in (1, 2)}
-        tallies = {
-            kind: inject(kind, count, options.seed, folder, references[2 if kind == "SIGTERM" else 1])
-            for kind, count in counts.items()
-        }
+        launchers = ("", *(("torchrun", "Lightning") if options.signals else ()))
+        references = {launcher: undisturbed(folder, launcher) for launcher in launchers}
+        tallies = {kind: inject(kind, count, options.seed, folder, references) for kind, count in counts.items()}
     minutes = (time.perf_counter() - start) / 60
     disk = "small file systems" if NAMESPACE in os.environ else "a maximum size of files"
     text = f"""# Runs under faults

@@ -13,7 +13,7 @@ from ssl_bench.config.names import check_name
 from ssl_bench.trust import import_class
 
 SAME_RESULT = {"devices", "num_nodes", "accelerator", "log_every_n_steps", "detect_anomaly"}
-"""Trainer arguments that do not change the result, except by the number of processes, which `global_batch` contains."""
+"""Trainer arguments that do not change the result, except by the number of processes, which is hashed itself."""
 PRECISIONS = {"None": "32-true", "16": "16-mixed", "bf16": "bf16-mixed", "32": "32-true", "64": "64-true"}
 """Lightning's short names of precisions."""
 
@@ -27,9 +27,9 @@ def config_hash(config: dict[str, Any], *, seed: bool = True) -> str:
     """Hash of the settings that determine a run's result.
 
     The keys ``names`` and ``reference`` are excluded, and so is what does not change the result: `SAME_RESULT`, the
-    number of loader processes, and locations of files (see `without_locations`). The batch size and the number of
-    processes are included as their product. The keys ``curve``, ``data.fit_images`` and ``views.generated`` are
-    included only if they are set.
+    number of loader processes, and locations of files (see `without_locations`). The global batch and the number of
+    processes are included, because each process has its own random numbers and BatchNorm statistics. The keys
+    ``curve``, ``data.fit_images`` and ``views.generated`` are included only if they are set.
 
     Args:
         config: a resolved configuration, see `ssl_bench.config.resolve.to_dict`.
@@ -44,6 +44,8 @@ def config_hash(config: dict[str, Any], *, seed: bool = True) -> str:
     if str(trainer["strategy"]).startswith("ddp"):
         trainer["strategy"] = "auto"  # which is ddp if there are several processes
     counted["trainer"] = trainer
+    if (processes := world_size(config)) > 1:
+        counted["processes"] = processes
     if "init_args" in config["data"]:
         arguments = {**config["data"]["init_args"], "batch_size": global_batch(config)}
         if not arguments.get("fit_images"):
@@ -59,9 +61,9 @@ def world_size(config: dict[str, Any]) -> int:
 
 
 def global_batch(config: dict[str, Any]) -> int | None:
-    """Number of images of all processes in a training step; None if the data set has no batch size."""
+    """Number of images of all processes in a step of the optimizer; None if the data set has no batch size."""
     batch: int | None = config["data"].get("init_args", {}).get("batch_size")
-    return batch and batch * world_size(config)
+    return batch and batch * world_size(config) * config["trainer"]["accumulate_grad_batches"]
 
 
 def data_hash(config: dict[str, Any]) -> str:

@@ -33,7 +33,7 @@ class Record:
         command: the command line.
         device: name of the GPU, or ``cpu``.
         world_size: number of processes of training.
-        global_batch: number of images of all processes in a training step; None without training.
+        global_batch: number of images of all processes in a step of the optimizer; None without training.
         schema: version of this format.
         date: date of the run, ISO 8601.
         versions: versions of packages.

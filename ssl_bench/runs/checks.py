@@ -55,13 +55,16 @@ def check_run_folder(folder: Path, flags: list[str]) -> None:
 def check_links(folder: Path) -> None:
     """Check that a run folder, which may be of another person, contains no link to a place outside of it.
 
-    Commands write to a run folder; through such a link they would write elsewhere. The folder itself may be a link.
+    Commands write to a run folder; through such a link they would write elsewhere. The folder itself may be a link. In
+    the logs of earlier wandb runs, to which nothing is written, wandb makes links to its cache.
 
     Raises:
         UserError: there is such a link.
     """
     root = folder.resolve()
     for path in folder.rglob("*"):
+        if path.relative_to(folder).match("wandb/*/logs/*"):
+            continue
         if path.is_symlink() and not Path(os.path.realpath(path)).is_relative_to(root):
             raise UserError(f"{path} is a link out of the run folder: replace it by a copy of {path.readlink()}")
 

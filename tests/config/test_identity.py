@@ -40,12 +40,24 @@ def test_the_hash_identifies_settings_and_not_names() -> None:
         ["--trainer.detect_anomaly=true"],
         ["--data.num_workers=2"],
         ["--data.root=/elsewhere"],
-        ["--trainer.devices=2", "--data.batch_size=64"],
-        ["--trainer.devices=2", "--trainer.num_nodes=2", "--data.batch_size=32", "--trainer.strategy=ddp"],
     ],
 )
 def test_settings_with_the_same_result_have_the_same_hash(flags: list[str]) -> None:
     assert digest("--data.batch_size=128") == digest("--data.batch_size=128", *flags)
+
+
+def test_two_processes_have_the_same_hash_on_one_machine_and_on_two() -> None:
+    assert digest("--trainer.devices=2") == digest("--trainer.num_nodes=2", "--trainer.strategy=ddp")
+
+
+def test_a_batch_that_is_divided_among_processes_has_another_hash() -> None:
+    """Each process has its own random numbers and BatchNorm statistics."""
+    assert digest("--data.batch_size=128") != digest("--data.batch_size=64", "--trainer.devices=2")
+
+
+def test_the_global_batch_counts_processes_and_accumulation() -> None:
+    flags = ["--data.batch_size=32", "--trainer.devices=2", "--trainer.accumulate_grad_batches=4"]
+    assert global_batch(resolved(None, *flags)) == 256
 
 
 @pytest.mark.parametrize(

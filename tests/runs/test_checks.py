@@ -51,6 +51,20 @@ def test_training_does_not_resume_through_a_link_out_of_the_run_folder(
     assert list((tmp_path / "elsewhere").iterdir()) == []
 
 
+def test_a_run_that_was_logged_to_wandb_is_found_again(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The logs of wandb contain a link to its cache."""
+    monkeypatch.setenv("WANDB_MODE", "offline")
+    monkeypatch.chdir(tmp_path)
+    command = [*BENCH, "--epochs=0", "--out=runs"]
+    assert main(command) == 0
+    assert any(path.is_symlink() for path in tmp_path.glob("runs/*/wandb/*/logs/*"))
+    capsys.readouterr()
+    assert main(command) == 0
+    assert "already recorded" in capsys.readouterr().out
+
+
 def test_the_name_of_the_data_of_scored_features_is_no_path(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     np.savez(tmp_path / "x.npz", features=np.zeros((40, 2), np.float32), labels=np.arange(40) % 2)
     run = tmp_path / "runs" / "run"
