@@ -133,6 +133,17 @@ class Job:
     wait: bool = field(default=False, metadata={"switch": True})
 
 
+@dataclass(frozen=True)
+class RunData:
+    """Where the data of a run are.
+
+    Args:
+        root: root of the run's data, if they have been moved; by default as in the run's configuration.
+    """
+
+    root: Path | None = field(default=None, metadata={"flag": "data.root"})
+
+
 @check_ranges
 @dataclass(frozen=True)
 class MineSettings:

@@ -50,15 +50,22 @@ class TrainedRun(NamedTuple):
     data_name: str
 
 
-def load_run(folder: Path, device: torch.device) -> TrainedRun:
+def load_run(folder: Path, device: torch.device, root: Path | None = None) -> TrainedRun:
     """Load the data, the views and the trained method of a run folder.
 
     The method is built from its checkpoint, so that a run of inversion does not need the run of its generator.
 
+    Args:
+        folder: the run folder.
+        device: device of the method.
+        root: root of the data, if they have been moved.
+
     Raises:
-        UserError: the folder is not a run folder, or has no checkpoint.
+        UserError: the folder is not a run folder, or has no checkpoint; or the data are not those of the run.
     """
     config = read_config(folder)
+    if root is not None:
+        config["data"].setdefault("init_args", {})["root"] = str(root.expanduser().absolute())
     method = load_run_method(folder, config).requires_grad_(False).to(device)
     enforce()
     parser = ArgumentParser(exit_on_error=False)
@@ -73,7 +80,7 @@ def load_run(folder: Path, device: torch.device) -> TrainedRun:
             raise UserError(f"{folder / 'config.yaml'} {denied}") from error
         raise UserError(f"{folder}: its data or views cannot be built: {' '.join(str(error).split())}") from error
     built.data.setup()
-    check_data(built.data, folder, f"put the data of the run into {built.data.root}")
+    check_data(built.data, folder, "give the folder of the data of the run with --data.root")
     return TrainedRun(built.data, built.views, method, encoder_hash(method, config), names(config)[1])
 
 

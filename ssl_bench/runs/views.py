@@ -19,8 +19,8 @@ from ssl_bench.ranges import range_of
 from ssl_bench.runs.checks import check_devices
 
 EPILOG = """`ssl-bench views COMMAND --help` lists the arguments of a command.
-An interrupted command resumes. Runs whose classes are not part of ssl_bench need
-`--trust FOLDER`, the folder of their modules.
+An interrupted command resumes. Runs whose classes are not part of ssl_bench
+need `--trust FOLDER`, the folder of their modules.
 The last line of its output is the path of the result."""
 
 
@@ -43,6 +43,7 @@ class Argument:
 
     def __init__(self, field: Field[Any], hint: Any, text: str):
         self.name, self.text = field.name, text
+        self.flag = field.metadata.get("flag", field.name)
         self.required, self.is_switch = field.default is MISSING, field.metadata.get("switch", False)
         self.default = None if self.required else field.default
         alternatives = [hint] if get_origin(hint) is not None and NoneType not in get_args(hint) else get_args(hint)
@@ -121,7 +122,7 @@ def command_parser(name: str) -> Parser:
     """Return the parser of a command."""
     command = COMMANDS[name]
     folder, *flags = arguments_of(command.arguments)
-    required = [folder.name.upper(), *(f"--{flag.name} {flag.metavar}" for flag in flags if flag.required)]
+    required = [folder.name.upper(), *(f"--{flag.flag} {flag.metavar}" for flag in flags if flag.required)]
     parser = Parser(
         prog=f"ssl-bench views {name}",
         usage=f"ssl-bench views {name} {' '.join(required)} [OPTIONS]",
@@ -135,8 +136,8 @@ def command_parser(name: str) -> Parser:
             parser.add_argument(f"--{flag.name}", action="store_true", help=flag.help)
             continue
         parser.add_argument(
-            f"--{flag.name}", type=flag.convert, metavar=flag.metavar, help=flag.help, choices=flag.choices,
-            required=flag.required,
+            f"--{flag.flag}", dest=flag.name, type=flag.convert, metavar=flag.metavar, help=flag.help,
+            choices=flag.choices, required=flag.required,
         )  # fmt: skip
     if command.distributed:
         parser.add_argument("--devices", default="auto", metavar="N", help="processes, one per device (default auto)")

@@ -39,7 +39,7 @@ def test_help_names_every_argument_once_and_imports_nothing_slow(name: str, colu
     assert done.returncode == 0, done.stderr
     lines = done.stdout.splitlines()
     assert max(map(len, lines)) <= columns
-    folder, *flags = [argument.name for argument in arguments_of(COMMANDS[name].arguments)]
+    folder, *flags = [argument.flag for argument in arguments_of(COMMANDS[name].arguments)]
     assert sum(line.startswith(f"  {folder.upper()} ") for line in lines) == 1
     for flag in flags:
         assert sum(line.startswith(f"  --{flag} ") for line in lines) == 1, flag

@@ -14,6 +14,7 @@ from ssl_bench.generation.settings import (
     Job,
     MineSettings,
     PerturbSettings,
+    RunData,
     SampleSettings,
     SearchSettings,
 )
@@ -29,11 +30,13 @@ class InvertCommand:
             starts from the mean code.
         settings: see `InvertSettings`.
         job: see `Job`.
+        data: see `RunData`.
     """
 
     run: Path
     settings: InvertSettings = field(default_factory=InvertSettings)
     job: Job = field(default_factory=Job)
+    data: RunData = field(default_factory=RunData)
 
 
 @dataclass(frozen=True)
@@ -44,11 +47,13 @@ class SampleCommand:
         run: run folder of METHOD=stylegan2.
         settings: see `SampleSettings`.
         job: see `Job`; `Job.images` is required.
+        data: see `RunData`.
     """
 
     run: Path
     settings: SampleSettings = field(default_factory=SampleSettings)
     job: Job = field(default_factory=Job)
+    data: RunData = field(default_factory=RunData)
 
     def __post_init__(self) -> None:
         if self.job.images is None:
@@ -80,6 +85,7 @@ class SearchCommand:
         settings: see `SearchSettings`.
         job: see `Job`.
         compile: if true, compile generator, encoder and gradients by torch.compile; this takes minutes at the start.
+        data: see `RunData`.
     """
 
     codes: Path
@@ -87,6 +93,7 @@ class SearchCommand:
     settings: SearchSettings = field(default_factory=SearchSettings)
     job: Job = field(default_factory=Job)
     compile: bool = False
+    data: RunData = field(default_factory=RunData)
 
 
 @check_ranges
@@ -98,11 +105,13 @@ class ShowCommand:
         folder: folder made by a `views` command, complete or not.
         out: image file to write; by default views.png in the folder.
         anchors: number of rows of the figure.
+        data: see `RunData`.
     """
 
     folder: Path
     out: Path | None = None
     anchors: PositiveInt = 8
+    data: RunData = field(default_factory=RunData)
 
 
 @dataclass(frozen=True)
@@ -113,11 +122,13 @@ class InformationCommand:
         folder: folder of views, or of codes, from which W-perturb makes the views.
         encoder: run folder of a contrastive method; its data and its recipe of expert views are used.
         settings: see `MineSettings`.
+        data: see `RunData`.
     """
 
     folder: Path
     encoder: Path
     settings: MineSettings = field(default_factory=MineSettings)
+    data: RunData = field(default_factory=RunData)
 
 
 class Command(NamedTuple):

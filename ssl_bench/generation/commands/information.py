@@ -29,7 +29,7 @@ def measure_information(command: InformationCommand, device: torch.device) -> Pa
     Returns:
         The path of the file.
     """
-    run, folder, settings = load_run(command.encoder, device), command.folder, command.settings
+    run, folder, settings = load_run(command.encoder, device, command.data.root), command.folder, command.settings
     shards, fit = Shards(folder), run.data.split("fit")
     run.data.fit_images = shards.count  # the images that have generated views
     cached = shards.key["kind"] in ("search", "perturb")

@@ -22,7 +22,7 @@ def invert_images(command: InvertCommand, device: torch.device) -> Path:
     Returns:
         The folder.
     """
-    run, job = load_run(command.run, device), command.job
+    run, job = load_run(command.run, device, command.data.root), command.job
     method, data = require_generator(run.method, command.run), run.data
     fit, order = data.split("fit"), data.fit_order()
     count = number_of_rows(job, len(fit), f"the training images of {data.name}")

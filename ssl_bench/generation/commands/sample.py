@@ -20,7 +20,7 @@ def sample_images(command: SampleCommand, device: torch.device) -> Path:
     Returns:
         The folder.
     """
-    run, job, settings = load_run(command.run, device), command.job, command.settings
+    run, job, settings = load_run(command.run, device, command.data.root), command.job, command.settings
     method = require_generator(run.method, command.run)
     if isinstance(method, InDomainInversion):
         raise UserError(f"{command.run} is a run of inversion: give the stylegan2 run of its generator")

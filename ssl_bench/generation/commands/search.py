@@ -43,7 +43,7 @@ def search_views(command: SearchCommand, device: torch.device) -> Path:
     codes, job, settings = Shards(command.codes), command.job, command.settings
     codes.require_complete(f"the command that made {command.codes}")
     generator = load_generator(codes, device)
-    run = load_run(command.encoder, device)
+    run = load_run(command.encoder, device, command.data.root)
     identity = identify_code_images(codes)
     method = require_projections(run.method, command.encoder)
     refuse_unsuitable_encoder(command, run, generator, identity)

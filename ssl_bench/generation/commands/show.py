@@ -31,7 +31,7 @@ def show_folder(command: ShowCommand, device: torch.device) -> Path:
     out = command.out or folder / "views.png"
     if not out.parent.is_dir():
         raise UserError(f"no folder {out.parent}: give --out in an existing folder")
-    return save(plot_rows(shards, min(command.anchors, len(shards.rows(0))), device), out)
+    return save(plot_rows(shards, min(command.anchors, len(shards.rows(0))), device, command.data.root), out)
 
 
 def metrics(shards: Shards) -> dict[str, str]:
@@ -61,14 +61,14 @@ def metrics(shards: Shards) -> dict[str, str]:
     return shown | {name: f"{value.mean():.4g}" for name, value in values.items()} | {"images/s per process": rate}
 
 
-def plot_rows(shards: Shards, count: int, device: torch.device) -> Figure:
+def plot_rows(shards: Shards, count: int, device: torch.device, root: Path | None = None) -> Figure:
     """Plot one row for each anchor: the image, its reconstruction and its views, as in Figure 2 of the paper."""
     rows, columns, labels = torch.arange(count), [], []
     codes = shards
     if shards.key["kind"] in ("search", "perturb"):
         codes = Shards(shards.notes["codes"])
     if codes.key["kind"] == "invert":
-        columns, labels = [originals(codes, rows, device)], ["image"]
+        columns, labels = [originals(codes, rows, device, root)], ["image"]
     columns.append(codes.read("images", rows) / 255)
     labels.append("reconstruction" if labels else "image")
     if codes is not shards:
@@ -85,8 +85,8 @@ def plot_rows(shards: Shards, count: int, device: torch.device) -> Figure:
     return figure
 
 
-def originals(codes: Shards, rows: Tensor, device: torch.device) -> Tensor:
+def originals(codes: Shards, rows: Tensor, device: torch.device, root: Path | None = None) -> Tensor:
     """Return the inverted images ``(n, C, H, W)`` in [0, 1] of rows ``(n,)``, from the data of the inversion's run."""
-    run = load_run(Path(codes.notes["generator"]), device)
+    run = load_run(Path(codes.notes["generator"]), device, root)
     images = run.data.split("fit")[run.data.fit_order()[rows]].images
     return run.views.to_image(run.views.evaluation_input(images))

@@ -13,6 +13,7 @@ import torch
 from safetensors.torch import load_file, save_file
 
 from ssl_bench.cli import main
+from ssl_bench.data.fingerprint import record_data
 from ssl_bench.data.shards import Shards
 from ssl_bench.errors import UserError
 from ssl_bench.generation.commands.arguments import InvertCommand, PerturbCommand, SearchCommand
@@ -20,11 +21,14 @@ from ssl_bench.generation.commands.invert import invert_images
 from ssl_bench.generation.commands.perturb import perturb_codes
 from ssl_bench.generation.commands.search import search_views
 from ssl_bench.generation.settings import InvertSettings, Job, PerturbSettings, SearchSettings
+from ssl_bench.generation.trained_run import load_run
 from ssl_bench.generation.w_perturb import noise, truncate
 from ssl_bench.lock import folder_lock
 from ssl_bench.methods.checkpoint import load_method
 from tests.generation.conftest import CPU, untrained
+from tests.generators import FLAGS
 from tests.ranks import Ranks
+from tests.runs.test_moved_data import photos
 
 QUICK = ["--images=12", "--views=2", "--steps=15", "--batch_size=4", "--shard_rows=2"]
 """A search of seconds."""
@@ -190,6 +194,23 @@ def test_an_inversion_does_not_need_the_run_of_its_generator(
     folder = invert_images(InvertCommand(run, InvertSettings(steps=0), Job(tmp_path / "codes", images=3)), CPU)
     assert main(["views", "show", str(folder)]) == 0
     assert (folder / "views.png").is_file()
+
+
+def test_the_data_of_a_run_that_were_moved_are_found_by_a_flag(
+    tmp_path: Path, capsys: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("SSL_BENCH_CACHE", str(tmp_path / "cache"))
+    folder, other = photos(tmp_path / "photos"), photos(tmp_path / "other", 4)
+    source = ["--data=ssl_bench.data.ImageFolder", f"--data.root={folder}", "--data.size=8"]
+    run = untrained(tmp_path / "run", "stylegan2", *FLAGS, *source)
+    record_data(load_run(run, CPU).data, run)
+    moved, out = shutil.move(folder, tmp_path / "moved"), tmp_path / "codes"
+    invert = ["invert", run, "--images=3", "--steps=0", "--out", out, "--data.root"]
+    message = refused(capsys, *invert, other)
+    assert f"other data than those in {other}" in message
+    assert message.strip().endswith("give the folder of the data of the run with --data.root")
+    assert main(["views", *map(str, invert), str(moved)]) == 0
+    assert main(["views", "show", str(out), "--data.root", str(moved)]) == 0
 
 
 def test_unsuitable_encoders_are_refused(codes: Path, runs: dict[str, Path], capsys: Any, tmp_path: Path) -> None:
