@@ -16,6 +16,9 @@ from types import FrameType
 GRACE = 10.0
 """Number of seconds after which the process ends at once, if the main thread has not ended by itself. It may wait in a
 call that no signal interrupts, such as a collective."""
+TRAINING_GRACE = 25.0
+"""The same during training, where the main thread writes a checkpoint after a call that takes long. SLURM kills a job
+30 seconds after the signal by default."""
 
 
 class Terminated(BaseException):
@@ -120,7 +123,8 @@ class Sigterm:
         Python writes the number of every signal to a pipe at once, whatever the main thread waits for.
         """
         while number := os.read(reading, 1):
-            if number[0] == signal.SIGTERM and not ending.wait(GRACE):
+            grace = TRAINING_GRACE if self.deferred else GRACE
+            if number[0] == signal.SIGTERM and not ending.wait(grace):
                 report(Terminated())
                 self.end_children()
                 os._exit(1)

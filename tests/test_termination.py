@@ -142,3 +142,28 @@ def test_forks_after_the_end_of_a_command_keep_the_handler_of_the_program() -> N
         signal.signal(signal.SIGTERM, before)
     assert os.WIFEXITED(status)
     assert os.WEXITSTATUS(status) == 3
+
+
+def test_a_long_call_during_training_is_awaited_longer_than_outside_of_training() -> None:
+    source = """
+import hashlib
+from ssl_bench import termination
+
+termination.GRACE = 0.0
+with termination.sigterm.handled():
+    termination.sigterm.defer()
+    print("waiting", flush=True)
+    while not termination.sigterm.received:
+        hashlib.pbkdf2_hmac("sha256", b"", b"", 1_000_000)  # no signal interrupts it
+    print("received")
+"""
+    process = subprocess.Popen([sys.executable, "-c", source], stdout=subprocess.PIPE, text=True)
+    try:
+        assert process.stdout is not None
+        assert process.stdout.readline() == "waiting\n"
+        time.sleep(0.1)
+        process.terminate()
+        output, _ = process.communicate(timeout=60)
+    finally:
+        process.kill()
+    assert (process.returncode, output) == (0, "received\n")

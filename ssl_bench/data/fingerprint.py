@@ -10,7 +10,7 @@ import torch
 
 from ssl_bench.data.module import DataModule
 from ssl_bench.data.types import Split
-from ssl_bench.distributed import barrier, rank
+from ssl_bench.distributed import share_out
 from ssl_bench.errors import UserError
 from ssl_bench.results.fingerprint import Fingerprint
 
@@ -28,20 +28,20 @@ def fingerprint(data: DataModule) -> Fingerprint:
     labels = hashlib.sha256()
     for name in splits:
         labels.update(data.split(name).labels.to(torch.int32).contiguous().numpy().tobytes())
-    brightness: list[float] = []
+    brightness: list[str] = []
     for name in ("fit", "test"):
         images = data.split(name)
         rows = torch.linspace(0, len(images) - 1, min(SAMPLES, len(images)), dtype=torch.float64).long()
         values = images[rows].images.cpu()
-        scale = 1.0 if values.dtype == torch.uint8 else 255.0
-        brightness += (values.flatten(1).double().mean(1) * scale).tolist()
+        digits = ".5e" if values.is_floating_point() else ".1f"
+        brightness += [f"{value:{digits}}" for value in values.flatten(1).double().mean(1).tolist()]
     targets = json.dumps([[target.name, *target.classes] for target in data.targets])
     return Fingerprint(
         images={name: len(data.split(name)) for name in splits},
         shape=tuple(data.image_shape),
         targets=hashlib.sha256(targets.encode()).hexdigest()[:8],
         labels=labels.hexdigest()[:8],
-        brightness=" ".join(f"{value:.1f}" for value in brightness),
+        brightness=" ".join(brightness),
     )
 
 
@@ -58,13 +58,18 @@ def record_data(data: DataModule, folder: Path, advice: str = "") -> None:
     Raises:
         UserError: see `check_data`; or the file cannot be written.
     """
-    if rank() == 0 and Fingerprint.read(folder) is None:
+    found = fingerprint(data)
+
+    def read_or_write() -> Fingerprint:
         try:
-            fingerprint(data).write(folder)
+            if (known := Fingerprint.read(folder)) is None:
+                found.write(folder)
         except OSError as error:
             raise UserError(f"cannot write to {folder}: {error.strerror}; give another folder with --out") from error
-    barrier()
-    check_data(data, folder, advice)
+        return known or found
+
+    (recorded,) = share_out([read_or_write])  # other ranks may not see the file yet, for example on NFS
+    refuse_difference(found.difference(recorded), data, folder, advice)
 
 
 def check_data(data: DataModule, folder: Path, advice: str = "") -> None:
@@ -78,10 +83,19 @@ def check_data(data: DataModule, folder: Path, advice: str = "") -> None:
     Raises:
         UserError: the data differ.
     """
-    recorded = Fingerprint.read(folder)
-    if recorded is None or not (difference := fingerprint(data).difference(recorded)):
+    if (recorded := Fingerprint.read(folder)) is not None:
+        refuse_difference(fingerprint(data).difference(recorded), data, folder, advice)
+
+
+def refuse_difference(difference: str, data: DataModule, folder: Path, advice: str) -> None:
+    """Refuse data that differ from those of a run folder.
+
+    Raises:
+        UserError: `difference` is not empty.
+    """
+    if not difference:
         return
     if not advice:
         named = "name" in inspect.signature(type(data).__init__).parameters
-        advice = f"give {'--data.name NAME to tell data sets apart, or ' if named else ''}another --out"
+        advice = f"give {'--data.name NAME to distinguish the data sets, or ' if named else ''}another --out"
     raise UserError(f"{folder} is a run on other data than those in {data.root}: different {difference}; {advice}")

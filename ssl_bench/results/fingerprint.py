@@ -1,7 +1,8 @@
-"""Fingerprint of the data of a run: tells data sets apart without keeping them."""
+"""Fingerprint of the data of a run: it distinguishes data sets without a copy of them."""
 
 import hashlib
 import json
+import math
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -11,7 +12,8 @@ from ssl_bench.files import replacing
 
 FILE = "data.json"
 TOLERANCE = 1.0
-"""Largest difference of the mean brightness of an image, on a scale of 0 to 255. JPEG decoders differ by less."""
+"""Largest difference of the mean brightness of an image of integers from 0 to 255. JPEG decoders differ by less. For
+images of floats, which may have any range, it is 1/255 of the range of the brightness of all images."""
 
 
 @dataclass(frozen=True)
@@ -23,7 +25,8 @@ class Fingerprint:
         shape: shape of an image.
         targets: hash of the names of targets and classes.
         labels: hash of the labels of all splits.
-        brightness: mean value of some images on a scale of 0 to 255, rounded to one decimal, separated by spaces.
+        brightness: mean value of some images, separated by spaces: with one decimal if the values are integers, and
+            in scientific notation with five decimals if they are floats.
     """
 
     images: dict[str, int]
@@ -54,8 +57,7 @@ class Fingerprint:
         for field, what in (("shape", "shape of the images"), ("targets", "classes"), ("labels", "labels")):
             if getattr(self, field) != getattr(other, field):
                 return what
-        pairs = list(zip(self.brightness.split(), other.brightness.split(), strict=False))
-        return "pixels" if any(not abs(float(a) - float(b)) <= TOLERANCE for a, b in pairs) else ""
+        return "" if same_brightness(self.brightness, other.brightness) else "pixels"
 
     def write(self, folder: Path) -> None:
         """Write ``data.json`` atomically."""
@@ -75,3 +77,16 @@ class Fingerprint:
             return None
         except (ValueError, KeyError, TypeError) as error:
             raise UserError(f"{folder / FILE} is damaged: delete it, and it is written again") from error
+
+
+def same_brightness(first: str, second: str) -> bool:
+    """Whether the brightness of images agrees within the tolerance; NaN agrees with NaN."""
+    values = [[float(value) for value in text.split()] for text in (first, second)]
+    tolerance = TOLERANCE
+    if "e" in first + second:  # floats
+        finite = [[value for value in several if math.isfinite(value)] or [0.0] for several in values]
+        tolerance = min(max(several) - min(several) for several in finite) / 255
+    return all(
+        math.isclose(a, b, rel_tol=1e-4, abs_tol=tolerance) or (math.isnan(a) and math.isnan(b))
+        for a, b in zip(*values, strict=False)
+    )

@@ -35,7 +35,7 @@ def launched() -> Launched | None:
     """The processes that a launcher has started; None without a launcher. Detection is that of Lightning.
 
     Raises:
-        UserError: the nodes have different numbers of processes.
+        UserError: the nodes have different numbers of processes, or SLURM was not given their number on each node.
     """
     if "TORCHELASTIC_RUN_ID" in os.environ:
         by, flag = "torchrun", "torchrun --nproc-per-node"
@@ -47,8 +47,13 @@ def launched() -> Launched | None:
         devices = total // nodes
     else:
         return None
-    if devices * nodes != total or (by == "SLURM" and total > 1 and "SLURM_NTASKS_PER_NODE" not in os.environ):
+    if devices * nodes != total:
         raise UserError(f"{by} started {total} processes, not the same number on each node: start them by {flag} N")
+    if by == "SLURM" and total > 1 and "SLURM_NTASKS_PER_NODE" not in os.environ:
+        raise UserError(
+            f"SLURM started {total} processes without the option --ntasks-per-node, which Lightning requires: start "
+            f"them by {flag}={devices}"
+        )
     return Launched(by, devices, nodes, flag)
 
 
@@ -66,13 +71,15 @@ def check_launched(devices: str, num_nodes: str | None = None) -> None:
     if found is None:
         return
     if given not in (None, found.devices):
+        processes = "1 process" if found.devices == 1 else f"{found.devices} processes"
         raise UserError(
-            f"{found.by} started {found.devices} processes on each node, but --devices is {devices}: give "
+            f"{found.by} started {processes} on each node, but --devices is {devices}: give "
             f"--devices {found.devices} or leave it out, or start with `{found.flag}={given}`"
         )
     if num_nodes not in (None, str(found.num_nodes)):
+        nodes = "1 node" if found.num_nodes == 1 else f"{found.num_nodes} nodes"
         raise UserError(
-            f"{found.by} started processes on {found.num_nodes} nodes, but --trainer.num_nodes is {num_nodes}: give "
+            f"{found.by} started processes on {nodes}, but --trainer.num_nodes is {num_nodes}: give "
             f"--trainer.num_nodes {found.num_nodes} or leave it out"
         )
 

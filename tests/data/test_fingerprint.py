@@ -13,6 +13,7 @@ from ssl_bench.data.contents import DatasetContents
 from ssl_bench.data.fingerprint import check_data, fingerprint, record_data
 from ssl_bench.data.module import DataModule
 from ssl_bench.data.types import Target
+from ssl_bench.distributed import rank
 from ssl_bench.errors import UserError
 from ssl_bench.results.fingerprint import Fingerprint
 from tests.ranks import Ranks
@@ -88,6 +89,39 @@ def test_only_a_few_images_that_are_decoded_when_they_are_read_are_read() -> Non
     assert lazy.read == 32
 
 
+def test_the_images_are_read_once_when_the_data_are_recorded(tmp_path: Path) -> None:
+    images = ready(pictures())
+    test, rows = images.split("test"), []
+    original = type(test).__getitem__
+
+    def counted(self: Any, index: Any) -> Any:
+        rows.append(len(index))
+        return original(self, index)
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(type(test), "__getitem__", counted)
+        record_data(images, tmp_path)
+    assert sum(rows) == 32
+
+
+@pytest.mark.parametrize(("scale", "offset"), [(1.0, 0.0), (1e-3, 0.0), (1e4, 0.0), (4.0, -2.0)])
+def test_images_of_floats_may_have_any_range(scale: float, offset: float) -> None:
+    first, second = (pictures(seed) / 255 * scale + offset for seed in (0, 1))
+    noise = torch.rand(first.shape, generator=torch.Generator().manual_seed(0)).sub(0.5) / 255 * scale
+    assert difference(ready(first), ready(first + noise)) == ""
+    assert difference(ready(first), ready(second)) == "pixels"
+    assert difference(ready(first), ready(first + scale / 50)) == "pixels"
+
+
+def test_images_with_nan_are_equal_to_themselves_and_to_no_others() -> None:
+    images = pictures() / 255
+    assert difference(ready(images / 0 - images / 0), ready(images / 0 - images / 0)) == ""
+    some = images.clone()
+    some[::2] = float("nan")
+    assert difference(ready(some), ready(some)) == ""
+    assert difference(ready(some), ready(images)) == "pixels"
+
+
 def test_every_data_set_has_a_fingerprint_that_a_file_keeps(module: DataModule, tmp_path: Path) -> None:
     found = fingerprint(module)
     assert sum(found.images[split] for split in ("train", "validation", "test")) > 0
@@ -134,3 +168,16 @@ def test_all_ranks_find_the_same_fingerprint_and_all_refuse_other_data(ranks: Ra
     refused = ranks(recorded, str(tmp_path), 1)
     assert refused[0] == refused[1]
     assert "different pixels" in refused[0]
+
+
+def recorded_where_the_file_is_seen_by_rank_0_only(folder: str) -> str:
+    """What each rank finds with data of its own; the folders of the ranks differ, as a cache of NFS may."""
+    own = Path(folder, str(rank()))
+    own.mkdir()
+    return recorded(str(own), rank())
+
+
+def test_a_rank_that_does_not_see_the_file_yet_refuses_other_data(ranks: Ranks, tmp_path: Path) -> None:
+    first, second = ranks(recorded_where_the_file_is_seen_by_rank_0_only, str(tmp_path))
+    assert first == fingerprint(ready(pictures(0))).digest
+    assert "different pixels" in second

@@ -59,6 +59,25 @@ def test_nodes_with_different_numbers_of_processes_are_refused(monkeypatch: pyte
         launched()
 
 
+def test_slurm_without_the_number_of_processes_on_each_node_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
+    """As by ``srun -n 4`` on one node."""
+    set_environment(monkeypatch, {"SLURM_NTASKS": "4", "SLURM_NNODES": "1"})
+    with pytest.raises(UserError) as error:
+        launched()
+    assert str(error.value) == (
+        "SLURM started 4 processes without the option --ntasks-per-node, which Lightning requires: start them by srun "
+        "--ntasks-per-node=4"
+    )
+
+
+def test_one_process_and_one_node_are_in_the_singular(monkeypatch: pytest.MonkeyPatch) -> None:
+    set_environment(monkeypatch, TORCHRUN | {"WORLD_SIZE": "1", "LOCAL_WORLD_SIZE": "1"})
+    with pytest.raises(UserError, match="torchrun started 1 process on each node, but"):
+        check_launched("2")
+    with pytest.raises(UserError, match="torchrun started processes on 1 node, but"):
+        check_launched("auto", "2")
+
+
 def test_numbers_that_are_not_given_are_those_of_the_launcher(monkeypatch: pytest.MonkeyPatch) -> None:
     assert with_launched(["--seed=1"]) == ["--seed=1"]
     set_environment(monkeypatch, TORCHRUN)

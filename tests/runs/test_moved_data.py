@@ -61,7 +61,7 @@ def test_a_scored_encoder_is_refused_for_another_folder_of_the_same_name(
 
     capsys.readouterr()
     assert command(*score, f"--data.root={second}") == 2
-    advice = "give --data.name NAME to tell data sets apart, or another --out"
+    advice = "give --data.name NAME to distinguish the data sets, or another --out"
     message = f"ssl-bench: {run} is a run on other data than those in {second}: different pixels; {advice}\n"
     assert capsys.readouterr().err == message
     assert contents(run) == before
