@@ -2,8 +2,10 @@
 
 import os
 from pathlib import Path
+from typing import Any
 
 from ssl_bench.errors import UserError
+from ssl_bench.results.record import Record
 from ssl_bench.runs.launcher import check_launched
 
 FEATURE_SUFFIXES = (".safetensors", ".npz", ".npy")
@@ -29,6 +31,39 @@ def check_epochs(epochs: str | None) -> None:
     """
     if epochs is not None and not epochs.isdecimal():
         raise UserError(f"--epochs must be an integer of at least 0, got {epochs!r}")
+
+
+def check_end(trainer: dict[str, Any]) -> None:
+    """Check that the settings of the trainer, of files and flags, end the training.
+
+    Raises:
+        UserError: neither the epochs nor the steps nor the time are limited.
+    """
+    epochs = trainer["max_epochs"]
+    if (epochs is None or epochs < 0) and trainer["max_steps"] < 0 and trainer["max_time"] is None:
+        given = "null" if epochs is None else epochs
+        raise UserError(
+            f"trainer.max_epochs must be an integer of at least 0, got {given}: training "
+            "would not end; give --epochs N or trainer.max_steps"
+        )
+
+
+def check_record(folder: Path, config_hash: str) -> None:
+    """Check that the record in a run folder, if there is one, is of its configuration.
+
+    Args:
+        folder: the run folder.
+        config_hash: hash of its configuration.
+
+    Raises:
+        UserError: the record is of another run, or damaged.
+    """
+    file = folder / "metrics.json"
+    if file.is_file() and (record := Record.read(folder)).config_hash != config_hash:
+        raise UserError(
+            f"{file} is the record of another run ({record.run}), but the configuration of the folder has the hash "
+            f"{config_hash}: restore the run's own config.yaml and metrics.json, or delete metrics.json"
+        )
 
 
 def check_run_folder(folder: Path, flags: list[str]) -> None:

@@ -10,7 +10,7 @@ from lightning import seed_everything
 from torch import Tensor, device
 
 from ssl_bench.config.agreement import load_run_method, read_config
-from ssl_bench.config.identity import digest, run_folder
+from ssl_bench.config.identity import config_hash, digest, run_folder
 from ssl_bench.config.names import as_name, check_name
 from ssl_bench.config.parse_errors import one_line
 from ssl_bench.config.resolve import build, resolve, to_dict
@@ -25,7 +25,7 @@ from ssl_bench.lock import folder_lock
 from ssl_bench.methods.frozen import Frozen
 from ssl_bench.results.record import Record, commit
 from ssl_bench.runs import tracking
-from ssl_bench.runs.checks import check_feature_file, check_links
+from ssl_bench.runs.checks import check_feature_file, check_links, check_record
 from ssl_bench.runs.launch import is_first, launch
 from ssl_bench.runs.moved_data import check_moved_data
 from ssl_bench.runs.refused import removed_if_refused
@@ -55,6 +55,7 @@ def evaluate_run(folder: Path, devices: str, flags: list[str], wait: bool = Fals
     recorded = ["--config", str(folder / "config.yaml")]
     stacked, resolved = resolve([*recorded, *flags]), to_dict(resolve(recorded))
     with folder_lock(folder, wait, first=is_first()):
+        check_record(folder, config_hash(config))
         if is_first():
             remove_unfinished(folder)
         score_encoder(stacked, resolved, folder, devices, OWN_DATA)
@@ -74,6 +75,7 @@ def evaluate_encoder(arguments: list[str], out: Path, devices: str, wait: bool =
     folder = run_folder(resolved, out)
     check_links(folder)
     with folder_lock(folder, wait, first=is_first()), removed_if_refused(folder):
+        check_record(folder, config_hash(resolved))
         check_moved_data(config, folder)
         if is_first():
             make_folder(folder, resolved)
@@ -156,6 +158,7 @@ def evaluate_file(
     folder = out / f"{name}-{data}-{hashed}"
     check_links(folder)
     with folder_lock(folder, wait, first=fabric.is_global_zero), removed_if_refused(folder):
+        check_record(folder, hashed)
         if fabric.is_global_zero and not (folder / "config.yaml").is_file():
             make_folder(folder, recorded)
         fabric.barrier()

@@ -26,7 +26,7 @@ from ssl_bench.callbacks.seeding import EpochSeed
 from ssl_bench.callbacks.stopwatch import Stopwatch
 from ssl_bench.callbacks.termination import StopOnSignal
 from ssl_bench.config.agreement import load_run_method
-from ssl_bench.config.identity import names, run_folder
+from ssl_bench.config.identity import config_hash, names, run_folder
 from ssl_bench.config.inputs import check_inputs, record_inputs
 from ssl_bench.config.resolve import build, resolve, to_dict
 from ssl_bench.config.schema import Run
@@ -40,7 +40,7 @@ from ssl_bench.results.record import Record
 from ssl_bench.results.table import read_records
 from ssl_bench.runs import tracking
 from ssl_bench.runs.checkpoint_io import RunCheckpointIO
-from ssl_bench.runs.checks import check_links
+from ssl_bench.runs.checks import check_end, check_links, check_record
 from ssl_bench.runs.csv_log import RunCSVLogger
 from ssl_bench.runs.epochs import other_epochs
 from ssl_bench.runs.launch import expect_group, is_first
@@ -79,12 +79,14 @@ def bench(arguments: list[str], out: Path, fit_only: bool = False, wait: bool = 
     """
     config = resolve(arguments)
     resolved = to_dict(config)
+    check_end(resolved["trainer"])
     folder = run_folder(resolved, out)
     check_links(folder)
     check_inputs(folder, resolved)
     first = is_first()
     recorded = (folder / "metrics.json").is_file
     with folder_lock(folder, wait, first=first, until=recorded), removed_if_refused(folder):
+        check_record(folder, config_hash(resolved))
         check_moved_data(config, folder)
         if recorded():
             if first:

@@ -65,6 +65,39 @@ def test_a_run_that_was_logged_to_wandb_is_found_again(
     assert "already recorded" in capsys.readouterr().out
 
 
+def test_the_record_of_another_run_is_refused_and_not_changed(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    command = [*BENCH, "--epochs=0", "--evaluation.protocols=[knn]", "--evaluation.knn.k=[1]"]
+    for seed in "01":
+        assert main([*command, f"--out={tmp_path}", f"--seed={seed}"]) == 0
+    first, second = sorted(tmp_path.iterdir())
+    own = (second / "metrics.json").read_text()
+    for name in ("config.yaml", "checkpoints/last.ckpt"):
+        (first / name).write_bytes((second / name).read_bytes())
+    (second / "metrics.json").write_text(before := (first / "metrics.json").read_text())
+    capsys.readouterr()
+    assert main(["evaluate", str(first), "--evaluation.knn.k=[3]"]) == 2
+    assert main([*command, f"--out={tmp_path}", "--seed=1"]) == 2
+    for folder, line in zip((first, second), capsys.readouterr().err.splitlines(), strict=True):
+        assert f"{folder / 'metrics.json'} is the record of another run (simvae on digits, seed 0, " in line
+        assert (folder / "metrics.json").read_text() == before
+    (second / "metrics.json").write_text(own)
+    assert main([*command, f"--out={tmp_path}", "--seed=1"]) == 0
+
+
+@pytest.mark.parametrize("epochs", ["-1", "null"])
+def test_a_file_cannot_let_training_run_without_end(
+    epochs: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (tmp_path / "endless.yaml").write_text(f"trainer: {{max_epochs: {epochs}}}")
+    command = [flag for flag in BENCH if flag not in ("--epochs", "2")]
+    flags = [f"--config={tmp_path / 'endless.yaml'}", f"--out={tmp_path / 'runs'}"]
+    assert main([*command, *flags, "--trainer.max_steps=-1"]) == 2
+    assert f"trainer.max_epochs must be an integer of at least 0, got {epochs}: " in capsys.readouterr().err
+    assert main(["fit", *command[1:], *flags, "--trainer.max_steps=1"]) == 0
+
+
 def test_the_name_of_the_data_of_scored_features_is_no_path(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     np.savez(tmp_path / "x.npz", features=np.zeros((40, 2), np.float32), labels=np.arange(40) % 2)
     run = tmp_path / "runs" / "run"
