@@ -61,7 +61,7 @@ class Holder(NamedTuple):
             process: the calling process.
         """
         is_child = process.machine == self.machine and os.getppid() == self.pid
-        return process.launch == self.launch or is_child
+        return is_child or (process.launch == self.launch and not self.launch.isspace())  # blank without a launcher
 
 
 def _status(pid: int) -> list[bytes]:

@@ -218,8 +218,19 @@ def test_other_processes_of_a_launcher_wait_for_their_own_first_process(
     assert (tmp_path / "lock").is_file()
 
 
-def test_other_processes_do_not_accept_a_dead_holder_with_the_same_launcher_address(tmp_path: Path) -> None:
+def test_processes_without_a_launcher_do_not_share_a_lock(monkeypatch: pytest.MonkeyPatch) -> None:
+    for name in ("SLURM_JOB_ID", "SLURM_STEP_ID", "MASTER_ADDR", "MASTER_PORT"):
+        monkeypatch.delenv(name, raising=False)
+    assert not Holder.this_process().launched(Holder.this_process())
+    monkeypatch.setenv("MASTER_PORT", "1234")
+    assert Holder.this_process().launched(Holder.this_process())
+
+
+def test_other_processes_do_not_accept_a_dead_holder_with_the_same_launcher_address(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """It is a process of an earlier command, since two commands in turn may have the same address and port."""
+    monkeypatch.setenv("MASTER_PORT", "1234")
     first, checks = Holder.this_process(), []
     (tmp_path / "lock").write_text(json.dumps(first._replace(started=first.started - 1)._asdict()), encoding="utf-8")
 

@@ -14,7 +14,15 @@ from ssl_bench.runs.launcher import launched
 
 
 def is_first() -> bool:
-    """Whether this is the first of all processes, from the environment of a launcher, before they form a group."""
+    """Whether this is the first of all processes, from the environment of a launcher, before they form a group.
+
+    Without a launcher, a rank in the environment is ignored, also by Lightning, so that the process needs the lock.
+
+    Raises:
+        UserError: see `launched`.
+    """
+    if launched() is None and os.environ.get(watch.LAUNCHER) != str(os.getppid()):
+        setattr(rank_zero_only, "rank", 0)  # noqa: B010  (mypy does not know the attribute)
     return getattr(rank_zero_only, "rank", 0) == 0
 
 

@@ -35,16 +35,19 @@ def launched() -> Launched | None:
     """The processes that a launcher has started; None without a launcher. Detection is that of Lightning.
 
     Raises:
-        UserError: the nodes have different numbers of processes, or SLURM was not given their number on each node.
+        UserError: the nodes have different numbers of processes, SLURM was not given their number on each node, a
+            variable is not valid, or srun started several processes in an interactive job.
     """
     if "TORCHELASTIC_RUN_ID" in os.environ:
         by, flag = "torchrun", "torchrun --nproc-per-node"
-        total, devices = int(os.environ["WORLD_SIZE"]), int(os.environ["LOCAL_WORLD_SIZE"])
+        total, devices = positive("WORLD_SIZE"), positive("LOCAL_WORLD_SIZE")
         nodes = total // devices
     elif "SLURM_NTASKS" in os.environ and os.environ.get("SLURM_JOB_NAME") not in ("bash", "interactive"):
         by, flag = "SLURM", "srun --ntasks-per-node"
-        total, nodes = int(os.environ["SLURM_NTASKS"]), int(os.environ.get("SLURM_NNODES", "1"))
+        total, nodes = positive("SLURM_NTASKS"), positive("SLURM_NNODES", "1")
         devices = total // nodes
+    elif "SLURM_NTASKS" in os.environ and os.environ.get("SLURM_PROCID", "0") != "0":
+        raise UserError("Lightning does not use SLURM in jobs named bash or interactive: give srun --job-name NAME")
     else:
         return None
     if devices * nodes != total:
@@ -55,6 +58,18 @@ def launched() -> Launched | None:
             f"them by {flag}={devices}"
         )
     return Launched(by, devices, nodes, flag)
+
+
+def positive(name: str, default: str = "") -> int:
+    """An environment variable of a launcher.
+
+    Raises:
+        UserError: it is not an integer of at least 1.
+    """
+    value = os.environ.get(name, default)
+    if not value.isdecimal() or not int(value):
+        raise UserError(f"{name} must be an integer of at least 1 under torchrun or SLURM, got {value!r}")
+    return int(value)
 
 
 def check_launched(devices: str, num_nodes: str | None = None) -> None:

@@ -44,7 +44,8 @@ class Watch(threading.Thread):
 
     def expect_group(self) -> None:
         """Start to wait for the other processes to join the group."""
-        os.environ[LAUNCHER] = str(os.getpid())
+        if self.launcher is None:
+            os.environ[LAUNCHER] = str(os.getpid())
         self.joining = time.monotonic()
         if not self.is_alive():
             self.start()

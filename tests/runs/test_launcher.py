@@ -7,9 +7,13 @@ import sys
 from pathlib import Path
 
 import pytest
+from lightning.pytorch.utilities import rank_zero_only
 
 from ssl_bench.errors import UserError
+from ssl_bench.runs.heartbeats import Limits
+from ssl_bench.runs.launch import is_first
 from ssl_bench.runs.launcher import check_launched, launched, with_launched
+from ssl_bench.runs.watch import LAUNCHER, Watch
 from tests.runs.test_train import QUICK
 
 TORCHRUN = {"TORCHELASTIC_RUN_ID": "none", "RANK": "1", "LOCAL_RANK": "1", "WORLD_SIZE": "4", "LOCAL_WORLD_SIZE": "2"}
@@ -19,6 +23,7 @@ LIGHTNING = {"LOCAL_RANK": "1", "NODE_RANK": "0", "WORLD_SIZE": "2", "MASTER_ADD
 LAUNCHERS = {
     **dict.fromkeys(TORCHRUN | SLURM | LIGHTNING),
     "SLURM_JOB_NAME": None,
+    LAUNCHER: None,
 }
 
 
@@ -40,7 +45,7 @@ def set_environment(monkeypatch: pytest.MonkeyPatch, variables: dict[str, str]) 
         (SLURM, ("SLURM", 3, 2)),
         (SLURM | TORCHRUN, ("torchrun", 2, 2)),
         ({"SLURM_NTASKS": "1"}, ("SLURM", 1, 1)),
-        (SLURM | {"SLURM_JOB_NAME": "interactive"}, None),
+        (SLURM | {"SLURM_JOB_NAME": "interactive", "SLURM_PROCID": "0"}, None),
         (LIGHTNING, None),
         ({}, None),
     ],
@@ -76,6 +81,54 @@ def test_one_process_and_one_node_are_in_the_singular(monkeypatch: pytest.Monkey
         check_launched("2")
     with pytest.raises(UserError, match="torchrun started processes on 1 node, but"):
         check_launched("auto", "2")
+
+
+@pytest.mark.parametrize(
+    ("variables", "message"),
+    [
+        ({"TORCHELASTIC_RUN_ID": "x"}, "^WORLD_SIZE must be an integer of at least 1 under torchrun or SLURM, got ''$"),
+        (TORCHRUN | {"LOCAL_WORLD_SIZE": "0"}, "^LOCAL_WORLD_SIZE must be"),
+        (SLURM | {"SLURM_NTASKS": "abc"}, "^SLURM_NTASKS must be an integer of at least 1 .* 'abc'$"),
+        (SLURM | {"SLURM_NNODES": "0"}, "^SLURM_NNODES must be"),
+        (SLURM | {"SLURM_JOB_NAME": "interactive", "SLURM_PROCID": "1"}, "give srun --job-name NAME$"),
+    ],
+)
+def test_an_unusable_environment_is_a_usage_error(
+    variables: dict[str, str], message: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    set_environment(monkeypatch, variables)
+    with pytest.raises(UserError, match=message):
+        launched()
+
+
+@pytest.mark.parametrize(
+    ("variables", "first"),
+    [
+        ({"RANK": "1"}, True),
+        ({"LOCAL_RANK": "1"}, True),
+        ({"SLURM_PROCID": "3"}, True),
+        (LIGHTNING | {LAUNCHER: "1"}, True),
+        (LIGHTNING | {LAUNCHER: str(os.getppid())}, False),
+        (TORCHRUN, False),
+        (SLURM, False),
+    ],
+)
+def test_a_rank_counts_only_in_a_process_of_a_launcher(
+    variables: dict[str, str], first: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    set_environment(monkeypatch, variables)
+    monkeypatch.setattr(rank_zero_only, "rank", 1)
+    assert is_first() == first
+    assert (rank_zero_only.rank == 0) == first  # type: ignore[attr-defined]
+
+
+def test_a_process_that_lightning_started_is_not_the_first_when_it_joins(monkeypatch: pytest.MonkeyPatch) -> None:
+    set_environment(monkeypatch, LIGHTNING | {LAUNCHER: str(os.getppid())})
+    monkeypatch.setattr(rank_zero_only, "rank", 1)
+    watch = Watch(Limits())
+    watch.stop.set()
+    watch.expect_group()
+    assert not is_first()
 
 
 def test_numbers_that_are_not_given_are_those_of_the_launcher(monkeypatch: pytest.MonkeyPatch) -> None:
