@@ -27,6 +27,8 @@ def one_line(message: str, parser: ArgumentParser) -> str:
         known = _parameters(found[1]) if found and allowed(found[1]) else keys_of_all
         where = f"{keys}.{name}" if keys else name
         return f"no key {where!r}: {did_you_mean(name, dict.fromkeys(known))}"
+    if loaded := re.match(r"Parser key \"([^\"]+)\":\s+Unable to load config '([^']*)'", message):
+        return f"{loaded[1]} got {loaded[2]!r}, expected keys with values, or a YAML file of them"
     expected = re.findall(r"Expected a (.+?)(?:\. Got value.*)?$", message, re.MULTILINE)
     names = [re.sub(r"<class '([^']+)'>|typing\.", r"\1", kind) for kind in expected]
     names = [name for name in names if name != "NoneType" and "path" not in name]

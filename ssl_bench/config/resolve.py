@@ -32,6 +32,10 @@ def resolve(arguments: list[str]) -> Namespace:
         config = parser.parse_args(arguments)
     except (ArgumentError, ImportError) as error:
         raise UserError(one_line(str(error), parser)) from error
+    except UnicodeDecodeError as error:
+        raise UserError(f"a file of --config is not text ({error.reason}): give a configuration in YAML") from error
+    if not 0 <= config.seed < 2**32:
+        raise UserError(f"--seed must be an integer in [0, {2**32 - 1}], got {config.seed}")
     del config["config"]
     name_data(config.data)
     return config

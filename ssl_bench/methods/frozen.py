@@ -153,6 +153,8 @@ class Timm(Frozen):
         import timm
         from timm.data.config import resolve_model_data_config
 
+        from ssl_bench.networks.timm_backbone import reason
+
         super().__init__()
         if len(image_shape) != 3 or image_shape[0] not in (1, 3):
             raise UserError(f"timm: {model} needs images of 1 or 3 channels, got shape {image_shape}")
@@ -161,7 +163,7 @@ class Timm(Frozen):
             network: Any = timm.create_model(model, pretrained=pretrained, num_classes=0)
         except Exception as error:  # errors of timm, of the model hub and of the network have no common base
             raise UserError(
-                f"timm/{model}: {str(error).splitlines()[0]}; see timm.list_models(), "
+                f"timm/{model}: {reason(error)}; see timm.list_models(), "
                 f"or give the name without its tag for random weights"
             ) from error
         wanted: dict[str, Any] = resolve_model_data_config(network)  # type: ignore[no-untyped-call]

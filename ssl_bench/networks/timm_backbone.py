@@ -10,6 +10,13 @@ from ssl_bench.networks.interfaces import Backbone
 from ssl_bench.ranges import NonNegativeInt, check_ranges
 
 
+def reason(error: Exception) -> str:
+    """First line of why timm cannot create a model, without torch's advice to load files that can contain code."""
+    if "weights_only" in str(error):
+        return "its file of weights is damaged or contains more than tensors, which is not loaded; give other weights"
+    return (str(error).splitlines() or [type(error).__name__])[0]
+
+
 @check_ranges
 class TimmBackbone(Backbone):
     """A model of timm before its classifier: ``(N, C, H, W) -> (N, outputs)``.
@@ -33,7 +40,7 @@ class TimmBackbone(Backbone):
                 model, pretrained="." in model, num_classes=outputs, in_chans=image_shape[0]
             )
         except Exception as error:  # errors of timm, of the model hub and of the network have no common base
-            raise UserError(f"timm/{model}: {str(error).splitlines()[0]}; see timm.list_models()") from error
+            raise UserError(f"timm/{model}: {reason(error)}; see timm.list_models()") from error
         self.network, self.feature_dim = network, int(network.head_hidden_size)  # some models widen the features
 
     def forward(self, x: Tensor) -> Tensor:

@@ -88,13 +88,14 @@ def check_run_folder(folder: Path, flags: list[str]) -> None:
 
 
 def check_links(folder: Path) -> None:
-    """Check that a run folder, which may be of another person, contains no link to a place outside of it.
+    """Check that a run folder, which may be of another person, contains no link to a place outside of it and no pipe.
 
-    Commands write to a run folder; through such a link they would write elsewhere. The folder itself may be a link. In
-    the logs of earlier wandb runs, to which nothing is written, wandb makes links to its cache.
+    Commands write to a run folder; through such a link they would write elsewhere, and a pipe would block them. The
+    folder itself may be a link. In the logs of earlier wandb runs, to which nothing is written, wandb makes links to
+    its cache.
 
     Raises:
-        UserError: there is such a link.
+        UserError: there is such a link or file.
     """
     root = folder.resolve()
     for path in folder.rglob("*"):
@@ -102,6 +103,8 @@ def check_links(folder: Path) -> None:
             continue
         if path.is_symlink() and not Path(os.path.realpath(path)).is_relative_to(root):
             raise UserError(f"{path} is a link out of the run folder: replace it by a copy of {path.readlink()}")
+        if path.is_fifo() or path.is_socket() or path.is_char_device() or path.is_block_device():
+            raise UserError(f"{path} is a pipe, socket or device, expected a file or folder: delete it")
 
 
 def check_feature_file(path: Path) -> None:

@@ -127,5 +127,6 @@ def given_values(arguments: list[str]) -> dict[str, str]:
                 trainer = (yaml.safe_load(Path(value).read_text(encoding="utf-8")) or {}).get("trainer") or {}
             except (OSError, ValueError, AttributeError, yaml.YAMLError):
                 continue  # the parser of the configuration reports what is wrong
-            given |= {key: str(trainer[key]) for key in ("devices", "num_nodes") if trainer.get(key) is not None}
+            if isinstance(trainer, dict):  # else the parser of the configuration refuses it
+                given |= {key: str(trainer[key]) for key in ("devices", "num_nodes") if trainer.get(key) is not None}
     return given

@@ -1,6 +1,8 @@
 from collections.abc import Callable
+from pickle import UnpicklingError
 
 import pytest
+import timm
 import torch
 from sklearn.datasets import load_digits
 from sklearn.decomposition import PCA as Reference
@@ -8,6 +10,7 @@ from sklearn.decomposition import PCA as Reference
 from ssl_bench.catalogue import config_names
 from ssl_bench.errors import UserError
 from ssl_bench.methods.frozen import PCA, Frozen, Pixels, Random, Timm
+from ssl_bench.networks.timm_backbone import TimmBackbone
 from tests.ranks import Ranks
 
 SHAPE = (1, 8, 8)
@@ -81,6 +84,17 @@ def test_unavailable_weights_and_unknown_models_give_one_line(monkeypatch: pytes
         with pytest.raises(UserError, match=rf"^timm/{model}: .*; see timm\.list_models\(\)") as caught:
             Timm((3, 32, 32), model)
         assert "\n" not in str(caught.value)
+
+
+def test_the_advice_of_torch_to_load_untrusted_files_is_not_passed_on(monkeypatch: pytest.MonkeyPatch) -> None:
+    def refuse(*_: object, **__: object) -> None:
+        raise UnpicklingError("Weights only load failed. Re-running `torch.load` with `weights_only=False` ...")
+
+    monkeypatch.setattr(timm, "create_model", refuse)
+    for make in (lambda: Timm((3, 32, 32), "resnet18.mine"), lambda: TimmBackbone((3, 32, 32), 0, "resnet18.mine")):
+        with pytest.raises(UserError, match=r"^timm/resnet18\.mine: its file of weights is damaged") as caught:
+            make()
+        assert "weights_only" not in str(caught.value)
 
 
 def test_features_are_of_the_length_that_a_head_before_the_classifier_gives_them() -> None:

@@ -1,5 +1,6 @@
 """Checks of a run folder before anything is written to it."""
 
+import os
 from pathlib import Path
 
 import numpy as np
@@ -24,6 +25,13 @@ def test_a_link_out_of_the_run_folder_is_refused_and_nothing_is_written_through_
     (line,) = capsys.readouterr().err.splitlines()
     assert f"{run / place} is a link out of the run folder" in line
     assert list(outside.iterdir()) == []
+
+
+def test_a_pipe_in_the_run_folder_is_refused(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    (tmp_path / "config.yaml").write_text("{}")
+    os.mkfifo(tmp_path / ".lock")
+    assert main(["evaluate", str(tmp_path)]) == 2
+    assert f"{tmp_path / '.lock'} is a pipe, socket or device" in capsys.readouterr().err
 
 
 def test_a_run_folder_that_is_a_link_and_links_inside_it_are_used(
