@@ -1,8 +1,9 @@
 """Import paths that the values of a configuration or a checkpoint may name.
 
-A class path in a file runs the code of its module. Only these are imported: ssl_bench, the optimizers of torch,
-installed packages that declare methods or data sets of ssl_bench as entry points, and modules that the user named in
-this command by a flag or by ``--trust FOLDER``. jsonargparse applies this to all values that it parses, see `enforce`.
+A class path in a file runs the code of its module. Only these are imported: classes of ssl_bench for configurations,
+the optimizers of torch, installed packages that declare methods or data sets of ssl_bench as entry points, and modules
+that the user named in this command by a flag or by ``--trust FOLDER``. jsonargparse applies this to all values that it
+parses, see `enforce`.
 """
 
 import importlib
@@ -13,14 +14,24 @@ from functools import lru_cache
 from importlib.machinery import PathFinder
 from importlib.metadata import entry_points
 from importlib.util import find_spec
+from inspect import isclass
 from pathlib import Path
 from pkgutil import iter_modules
 from typing import Any
 
 from ssl_bench.errors import UserError
 
-PACKAGE = {"ssl_bench", "torch.optim"}
-"""Always allowed. The rest of torch is not: `torch.hub`, `torch.load` and others can run code or write files."""
+PACKAGE = {
+    "ssl_bench.data",
+    "ssl_bench.generation.pretrained_perceptual",
+    "ssl_bench.generation.sources",
+    "ssl_bench.methods",
+    "ssl_bench.networks",
+    "ssl_bench.optim",
+    "torch.optim",
+}
+"""Always allowed: the modules of the classes that configurations consist of. Other modules of ssl_bench, and of torch
+such as `torch.hub`, have functions and classes that can run code or write files."""
 CLASS = r"[A-Za-z_][\w.]*\.[A-Z]\w*"
 """Import path of a class. A factory function needs ``--trust``, because its path has the same form as a file name."""
 
@@ -80,15 +91,14 @@ def name_classes(arguments: Iterable[str]) -> None:
 
 def allowed(path: str) -> bool:
     """Whether an import path may be imported."""
-    entries = PACKAGE | _named | _declared(tuple(sys.path))
-    return any(path == entry or path.startswith(f"{entry}.") for entry in entries)
+    return _is_within(path, PACKAGE | _named | _declared(tuple(sys.path)))
 
 
 def refusal(path: str) -> str:
     """End of an error message about a file that names an import path which may not be imported."""
     return (
-        f"names {path}, which is not part of ssl_bench: if you trust its code, give --trust FOLDER (the folder of its "
-        "module), or name the class by a flag such as --method"
+        f"names {path}, which is no class of ssl_bench for configurations: if you trust its code, give --trust "
+        "FOLDER (the folder of its module), or name the class by a flag such as --method"
     )
 
 
@@ -110,6 +120,27 @@ def import_class(path: str) -> Any:
     return getattr(importlib.import_module(module), name)
 
 
+def require_classes(value: Any) -> None:
+    """Refuse the functions that a configuration names by ``class_path``: jsonargparse would call them.
+
+    Args:
+        value: a configuration, or a part of one. What the user has named may be a function.
+
+    Raises:
+        UserError: there is a function, or a class that may not be imported.
+    """
+    if isinstance(value, list | tuple):
+        for item in value:
+            require_classes(item)
+        return
+    items = value if isinstance(value, dict) else getattr(value, "__dict__", {})
+    path = items.get("class_path")
+    if isinstance(path, str) and "." in path and not _is_within(path, _named) and not isclass(import_class(path)):
+        raise UserError(f"the configuration names {path}, which is not a class: give a class, or name it by a flag")
+    for item in items.values():
+        require_classes(item)
+
+
 def enforce() -> None:
     """Make jsonargparse refuse values that name anything else. Call it before each parser is used."""
     from jsonargparse import set_parsing_settings
@@ -122,6 +153,11 @@ def enforce() -> None:
         instantiate_subclass_spec_in_any=False,
     )
     _enforced.update(entries)
+
+
+def _is_within(path: str, entries: Iterable[str]) -> bool:
+    """Whether an import path is one of the entries, or lies in a module that is one of them."""
+    return any(path == entry or path.startswith(f"{entry}.") for entry in entries)
 
 
 @lru_cache

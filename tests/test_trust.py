@@ -68,6 +68,30 @@ def set_key(config: dict[str, Any], key: str, value: Any) -> None:
 
 
 @pytest.mark.parametrize(
+    "value",
+    [
+        {"class_path": "ssl_bench.cli.main", "init_args": {"argv": ["bench", "--trust", "."]}},
+        {"class_path": "ssl_bench.trust.start", "init_args": {"folders": ["."]}},
+        {"class_path": "ssl_bench.data.download.download", "init_args": {"url": "x", "path": "y", "md5": "z"}},
+        {"class_path": "ssl_bench.evaluation.row_file.RowFile", "init_args": {"path": "y", "tensors": {}}},
+    ],
+)
+@pytest.mark.parametrize("key", ["encoder", "optimizer"])
+def test_no_function_and_no_other_class_of_the_package_is_called_by_a_file(
+    key: str, value: dict[str, Any], folder: Path
+) -> None:
+    """jsonargparse would call any of them in the place of a factory of networks or optimizers."""
+    config = configuration()
+    set_key(config, f"method.init_args.{key}", value)
+    (folder / "config.yaml").write_text(yaml.safe_dump(config))
+    with pytest.raises(UserError, match="names ssl_bench"):
+        build(resolve(["--config", "config.yaml"]))
+    run = save_run(folder / "run", configuration(), config["method"])
+    with pytest.raises(UserError, match=value["class_path"]):
+        load_method(run)
+
+
+@pytest.mark.parametrize(
     ("key", "value"),
     [
         ("method", THEIRS),
@@ -108,7 +132,9 @@ def test_a_class_that_a_checkpoint_names_is_refused_and_not_imported(
     nested["init_args"] = {**nested["init_args"], "image_shape": [1, 8, 8], "encoder": {"class_path": "theirs.Encoder"}}
     for place, method in enumerate((THEIRS, nested)):
         run = save_run(folder / f"run-{place}", configuration(), method)
-        with pytest.raises(UserError, match=r"the checkpoint names theirs\.\w+, which is not part of ssl_bench"):
+        with pytest.raises(
+            UserError, match=r"the checkpoint names theirs\.\w+, which is no class of ssl_bench for configurations"
+        ):
             load_method(run)
     generator = f"--method.generator={run}"
     assert main(["bench", "--method", "inversion", "--data", "digits", generator]) == 2
@@ -121,7 +147,9 @@ def test_the_data_of_a_run_that_views_are_made_of_are_refused_and_not_imported(f
     plain = build(resolve([*stack("vae", "digits", None), *QUICK])).method
     config = configuration() | {"data": {"class_path": "theirs.Data"}}
     run = save_run(folder / "run", config, plain.config or {}, state_dict=plain.state_dict())
-    with pytest.raises(UserError, match=r"config\.yaml names theirs\.Data, which is not part of ssl_bench"):
+    with pytest.raises(
+        UserError, match=r"config\.yaml names theirs\.Data, which is no class of ssl_bench for configurations"
+    ):
         load_run(run, torch.device("cpu"))
     assert not (folder / "imported").exists()
 

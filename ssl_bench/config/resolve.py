@@ -16,7 +16,7 @@ from ssl_bench.config.schema import Run, make_parser
 from ssl_bench.data.module import DataModule
 from ssl_bench.data.recipes import read_recipe
 from ssl_bench.errors import UserError
-from ssl_bench.trust import import_class, name_classes, refused
+from ssl_bench.trust import import_class, name_classes, refused, require_classes
 
 
 def resolve(arguments: list[str]) -> Namespace:
@@ -116,6 +116,7 @@ def build(config: Namespace) -> Run:
 
 
 def _instantiate(parser: ArgumentParser, config: Namespace) -> Namespace:
+    require_classes(config)
     try:
         objects: Namespace = parser.instantiate(config)
     except (ValueError, ArgumentError) as error:

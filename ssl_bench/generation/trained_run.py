@@ -17,7 +17,7 @@ from ssl_bench.errors import UserError
 from ssl_bench.methods.base import Method
 from ssl_bench.methods.inversion import InDomainInversion
 from ssl_bench.methods.stylegan2 import StyleGAN2
-from ssl_bench.trust import enforce, refused
+from ssl_bench.trust import enforce, refused, require_classes
 
 CodeGenerator = StyleGAN2 | InDomainInversion
 """Methods with ``synthesize``, ``mean_code``, ``n_latent``, ``style_dim`` and ``image_shape``."""
@@ -74,7 +74,9 @@ def load_run(folder: Path, device: torch.device, root: Path | None = None) -> Tr
     for name in ("image_shape", "mean", "std"):
         parser.link_arguments(f"data.{name}", f"views.{name}", apply_on="instantiate")
     try:
-        built = parser.instantiate(parser.parse_object({name: config[name] for name in ("data", "views")}))
+        parsed = parser.parse_object({name: config[name] for name in ("data", "views")})
+        require_classes(parsed)
+        built = parser.instantiate(parsed)
     except (ArgumentError, ValueError) as error:
         if denied := refused(str(error)):
             raise UserError(f"{folder / 'config.yaml'} {denied}") from error

@@ -14,7 +14,7 @@ from jsonargparse import ArgumentError, ArgumentParser
 
 from ssl_bench.errors import UserError
 from ssl_bench.methods.base import Method, describe_mismatch
-from ssl_bench.trust import enforce, refused
+from ssl_bench.trust import enforce, refused, require_classes
 
 
 def build_method(config: dict[str, Any]) -> Method:
@@ -27,7 +27,9 @@ def build_method(config: dict[str, Any]) -> Method:
     parser = ArgumentParser(exit_on_error=False)
     parser.add_subclass_arguments(Method, "method", required=True)
     try:
-        method: Method = parser.instantiate(parser.parse_object({"method": config})).method
+        parsed = parser.parse_object({"method": config})
+        require_classes(parsed)
+        method: Method = parser.instantiate(parsed).method
     except (ArgumentError, ValueError) as error:
         if denied := refused(str(error)):
             raise UserError(f"the checkpoint {denied}") from error
