@@ -68,4 +68,5 @@ def test_documented_commands_are_accepted_by_the_script(command: str, tmp_path: 
     with pytest.raises(KeyboardInterrupt):
         assimilation.main(arguments, stop)
     assert ran[0][:2] == ["fit", f"--experiment=stylegan2-{arguments[0]}"]
-    resolve([*stack(None, None, ran[0][1].partition("=")[2]), *ran[0][2:]])
+    settings = [argument for argument in ran[0][2:] if not argument.startswith("--out=")]
+    resolve([*stack(None, None, ran[0][1].partition("=")[2]), *settings])

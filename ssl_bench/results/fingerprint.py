@@ -12,8 +12,8 @@ from ssl_bench.files import replacing
 
 FILE = "data.json"
 TOLERANCE = 1.0
-"""Largest difference of the mean brightness of an image of integers from 0 to 255. JPEG decoders differ by less. For
-images of floats, which may have any range, it is 1/255 of the range of the brightness of all images."""
+"""Largest difference of the mean brightness of a quarter of an image of integers from 0 to 255. JPEG decoders differ by
+less. For images of floats, which may have any range, it is 1/255 of the range of the brightness of all images."""
 
 
 @dataclass(frozen=True)
@@ -25,8 +25,8 @@ class Fingerprint:
         shape: shape of an image.
         targets: hash of the names of targets and classes.
         labels: hash of the labels of all splits.
-        brightness: mean value of some images, separated by spaces: with one decimal if the values are integers, and
-            in scientific notation with five decimals if they are floats.
+        brightness: mean value of each channel and quarter of some images, separated by spaces: with one decimal if the
+            values are integers, and in scientific notation with five decimals if they are floats.
     """
 
     images: dict[str, int]

@@ -57,6 +57,12 @@ def test_other_images_with_the_same_labels_are_other_data() -> None:
     assert difference(ready(pictures(0)), ready(pictures(0))) == ""
 
 
+@pytest.mark.parametrize("axis", [2, 3])
+def test_mirrored_images_are_other_data(axis: int) -> None:
+    images = torch.arange(64, dtype=torch.uint8).view(1, 1, 8, 8).expand(200, -1, -1, -1)
+    assert difference(ready(images), ready(images.flip(axis))) == "pixels"
+
+
 def test_the_same_images_of_another_jpeg_decoder_are_the_same_data() -> None:
     images = pictures()
     noise = torch.randint(-1, 2, images.shape, generator=torch.Generator().manual_seed(0))

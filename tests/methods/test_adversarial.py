@@ -48,7 +48,8 @@ def small(*flags: str, name: str = "structural_gan") -> tuple[Run, Any]:
 
 def trained(folder: Path, *flags: str, name: str = "structural_gan") -> tuple[Adversarial, Trainer]:
     run, config = small(*flags, name=name)
-    make_folder(folder, {})
+    if not (distributed.is_initialized() and distributed.get_rank()):
+        make_folder(folder, {})
     trainer = fit(run, config, folder)
     assert isinstance(run.method, Adversarial)
     return run.method, trainer

@@ -113,7 +113,7 @@ def test_the_queue_takes_keys_of_before_and_embeddings_of_after_the_discriminato
     real = torch.randn(N, 2)
     before, after = gan.discriminator_ema.features(real), torch.Tensor()
 
-    def step_optimizer(name: str, parts: list[Any]) -> tuple[dict[str, Tensor], list[Any]]:
+    def step_optimizer(name: str, parts: list[Any], sizes: list[int]) -> tuple[dict[str, Tensor], list[Any]]:
         nonlocal after
         loss = gan.trained_networks()[name].objective(parts[0])
         if name == "discriminator":
