@@ -48,7 +48,7 @@ def small(*flags: str, name: str = "structural_gan") -> tuple[Run, Any]:
 
 def trained(folder: Path, *flags: str, name: str = "structural_gan") -> tuple[Adversarial, Trainer]:
     run, config = small(*flags, name=name)
-    if not (distributed.is_initialized() and distributed.get_rank()):
+    if distributed.rank() == 0:
         make_folder(folder, {})
     trainer = fit(run, config, folder)
     assert isinstance(run.method, Adversarial)

@@ -183,7 +183,7 @@ def trained_weights(name: str, folder: Path, *flags: str, terminated: int = 0) -
     """Weights after two epochs of three steps, in one session, or in two if SIGTERM comes in a step of the first."""
     from ssl_bench.runs.train import fit, make_folder
 
-    if not (distributed.is_initialized() and distributed.get_rank()):
+    if distributed.rank() == 0:
         make_folder(folder, {})
     for session in range(2 if terminated else 1):
         config = resolve([*stack(name, "digits", None), *tiny_flags(name), *FEW_STEPS, *flags])
