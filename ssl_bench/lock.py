@@ -175,7 +175,9 @@ def _refresh(path: Path, mine: Holder, stop: Event, interval: float) -> None:
                 os.utime(path)
             elif found.holder:
                 line = f"ssl-bench: {path.parent} has been taken over by {found.describe()}: this process exits"
-                print(f"{line}; the same command resumes", file=sys.stderr, flush=True)
-                os._exit(1)  # nothing may be written to the folder from now on, not even a checkpoint
+                try:
+                    print(f"{line}; the same command resumes", file=sys.stderr, flush=True)
+                finally:  # also if nothing reads stderr any more
+                    os._exit(1)  # nothing may be written to the folder from now on, not even a checkpoint
         except (OSError, RunError):  # the file system does not respond or is full: try again
             continue

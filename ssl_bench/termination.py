@@ -125,9 +125,11 @@ class Sigterm:
         while number := os.read(reading, 1):
             grace = TRAINING_GRACE if self.deferred else GRACE
             if number[0] == signal.SIGTERM and not ending.wait(grace):
-                report(Terminated())
-                self.end_children()
-                os._exit(1)
+                try:
+                    self.end_children()
+                    report(Terminated())
+                finally:  # also if nothing reads stderr any more
+                    os._exit(1)
         os.close(reading)
 
 

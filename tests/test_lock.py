@@ -174,6 +174,14 @@ def test_a_process_that_has_lost_its_lock_exits(tmp_path: Path, hold: Callable[.
     assert LockFile.read(tmp_path / "lock").holder is not None  # the lock of the other machine is kept
 
 
+def test_it_exits_also_if_nothing_reads_its_errors(tmp_path: Path, hold: Callable[..., subprocess.Popen[str]]) -> None:
+    process = hold(lease=4)
+    assert process.stderr is not None
+    process.stderr.close()
+    write(tmp_path / "lock")
+    assert process.wait(LIMIT) == 1
+
+
 def test_a_removed_lock_file_is_written_again(tmp_path: Path) -> None:
     with locked(tmp_path / "lock", lease=1):
         (tmp_path / "lock").unlink()

@@ -87,12 +87,15 @@ class Watch(threading.Thread):
         """End this process at once, also while its main thread waits."""
         if self.stop.is_set() or not self.exit_lock.acquire(blocking=False):
             return
-        print(f"ssl-bench: {problem}", file=sys.stderr, flush=True)
-        if self.heartbeats:
-            for rank in self.heartbeats.silent():
-                kill_relative(self.heartbeats.addresses.get(rank, ""))
-            self.heartbeats.leave(wait=1)
-        os._exit(1)
+        try:
+            if self.heartbeats:
+                for rank in self.heartbeats.silent():
+                    kill_relative(self.heartbeats.addresses.get(rank, ""))
+            print(f"ssl-bench: {problem}", file=sys.stderr, flush=True)
+            if self.heartbeats:
+                self.heartbeats.leave(wait=1)
+        finally:  # also if nothing reads stderr any more
+            os._exit(1)
 
     def failed(self, error: BaseException) -> RunError | None:
         """Announce to the other processes that this one fails.

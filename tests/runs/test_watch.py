@@ -156,3 +156,15 @@ def test_all_processes_end_with_one_line_when_the_port_is_in_use(tmp_path: Path)
     assert code == 1
     assert f"ssl-bench: port {port} is in use: set MASTER_PORT to a free port\n" in error
     assert "Error" not in error
+
+
+def test_a_process_ends_also_if_nothing_reads_its_errors() -> None:
+    """As after the end of the shell or of the test that has started it."""
+    reading, writing = os.pipe()
+    os.close(reading)
+    script = (
+        "import threading, time\nfrom ssl_bench.runs.watch import Limits, Watch\n"
+        "threading.Thread(target=Watch(Limits()).end, args=('lost',), daemon=True).start()\ntime.sleep(20)"
+    )
+    assert subprocess.run([sys.executable, "-c", script], stderr=writing, check=False, timeout=LIMIT).returncode == 1
+    os.close(writing)
