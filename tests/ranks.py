@@ -76,6 +76,8 @@ def serve(connection: Connection) -> None:
     while (work := connection.recv()) is not None:
         function, arguments, rank, size, meeting = work
         os.environ |= {"RANK": str(rank), "LOCAL_RANK": str(rank), "WORLD_SIZE": str(size)}
+        # As a launcher does: the same address for all processes of a group.
+        os.environ |= {"MASTER_ADDR": meeting, "MASTER_PORT": "1"}
         distributed.init_process_group("gloo", init_method=f"file://{meeting}", rank=rank, world_size=size)
         connection.send("connected")
         try:

@@ -60,7 +60,7 @@ def _read(folder: Path) -> dict[str, str]:
     """
     try:
         return dict(json.loads((folder / FILE).read_text(encoding="utf-8")))
-    except FileNotFoundError:
+    except (FileNotFoundError, NotADirectoryError):
         return {}
     except (OSError, ValueError, TypeError) as error:
         raise UserError(f"{folder / FILE} is damaged: delete it, and it is written again") from error

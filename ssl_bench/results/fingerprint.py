@@ -73,7 +73,7 @@ class Fingerprint:
         """
         try:
             return cls.of(json.loads((folder / FILE).read_text(encoding="utf-8")))
-        except FileNotFoundError:
+        except (FileNotFoundError, NotADirectoryError):
             return None
         except (ValueError, KeyError, TypeError) as error:
             raise UserError(f"{folder / FILE} is damaged: delete it, and it is written again") from error

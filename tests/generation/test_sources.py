@@ -114,6 +114,10 @@ def test_simclr_trains_with_them_and_resumes_with_the_same_rows_only(
     index["key"]["settings"]["made"] = "anew"
     (folder / "index.json").write_text(json.dumps(index))
     assert main([*command, "--data.fit_images=30"]) == 2
+    assert "is a run with another content of views.generated" in capsys.readouterr().err
+    (inputs,) = tmp_path.glob("runs/*/inputs.json")
+    inputs.unlink()
+    assert main([*command, "--data.fit_images=30"]) == 2
     assert "has been made anew since" in capsys.readouterr().err
 
 

@@ -40,7 +40,8 @@ def trained(folder: Path, *flags: str, generator: str | None = None) -> InDomain
     config = resolve([*stack("inversion", "digits", None), *SMALL, f"--method.generator={path}", *flags])
     torch.manual_seed(0)
     run = build(config)
-    make_folder(folder, to_dict(config))
+    if distributed.rank() == 0:
+        make_folder(folder, to_dict(config))
     fit(run, config, folder)
     assert isinstance(run.method, InDomainInversion)
     return run.method
