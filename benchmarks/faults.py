@@ -10,7 +10,7 @@ repeated until the end. Then weights, metrics and epochs must be bit-equal to th
 - disk: the run folder is on a file system with too little space, of a random size. Then space is added.
 - start: the same command is started twice. Half of the pairs have `--wait`.
 - SIGTERM: two processes train together, started as by torchrun or by Lightning (`--devices 2`). At a random moment one
-  of them or both receive SIGTERM.
+  of them or both receive SIGTERM. In half of the runs the moment is after the first checkpoint and before scoring.
 
 Commands are forked from a process that has imported torch and Lightning, because the imports take most of the time of
 such a short run. The exit code is 1 if there is any lost, hung or wrong run or any traceback.
@@ -46,9 +46,11 @@ from ssl_bench.methods.checkpoint import load_method
 from ssl_bench.results.record import Record, commit
 
 COMMAND = [
-    "bench", "--method=simvae", "--data=digits", "--epochs=4", "--trainer.accelerator=cpu",
+    "bench", "--method=simvae", "--data=digits", "--trainer.accelerator=cpu",
     "--method.encoder.hidden=[32]", "--method.decoder.hidden=[32]", "--evaluation.protocols=[knn,kmeans]",
 ]  # fmt: skip
+EPOCHS = {"": 4, "torchrun": 24, "Lightning": 24}
+"""Epochs by launcher. Two processes train longer, so that training is long enough to be hit."""
 LIMIT = 60.0
 """Seconds after which a process that has not ended is counted as hung."""
 GRACE = 5.0
@@ -114,11 +116,13 @@ class Reference:
 
     Attributes:
         seconds: duration.
+        training: duration of the part of it between the first checkpoint and scoring.
         size: total size of its files in bytes.
         result: see `Runner.result`.
     """
 
     seconds: float
+    training: float
     size: int
     result: dict[str, Any]
 
@@ -140,7 +144,8 @@ class Runner:
 
     def start(self, *flags: str, limit: int | None = None) -> list[BaseProcess]:
         """Start the command once; its processes, except those that Lightning starts."""
-        arguments = [*COMMAND, f"--out={self.out}", *flags, *(["--devices=2"] if self.launcher == "Lightning" else [])]
+        arguments = [*COMMAND, f"--epochs={EPOCHS[self.launcher]}", f"--out={self.out}", *flags]
+        arguments += ["--devices=2"] if self.launcher == "Lightning" else []
         environments: list[dict[str, str]] = [{}]
         if self.launcher == "torchrun":
             with socket.socket() as free:
@@ -193,6 +198,12 @@ class Runner:
         if any(self.out.glob("*/features")):
             return "scoring"
         return "training" if any(self.out.glob("*/checkpoints/last.ckpt")) else "start"
+
+    def wait_for(self, phase: str, processes: list[BaseProcess]) -> float:
+        """Wait for a phase of the run; the time at which it started, or at which a process has ended."""
+        while self.phase() != phase and all(process.is_alive() for process in processes):
+            time.sleep(0.01)
+        return time.perf_counter()
 
     def result(self) -> dict[str, Any]:
         """Results to compare with those of an undisturbed run."""
@@ -291,8 +302,11 @@ def start_twice(runner: Runner, chance: random.Random, tally: Tally, reference: 
 def terminate(runner: Runner, chance: random.Random, tally: Tally, reference: Reference) -> None:
     """Send SIGTERM to one or both of two processes that train together, and finish the run."""
     while not tally.faults:
-        processes = runner.start()
-        processes[0].join(chance.uniform(0, reference.seconds))
+        processes, seconds = runner.start(), reference.seconds
+        if chance.random() < 0.5:
+            runner.wait_for("training", processes)
+            seconds = reference.training
+        processes[0].join(chance.uniform(0, seconds))
         if all(process.is_alive() for process in processes):
             tally.hit(f"{runner.launcher}, {runner.phase()}")
             alive = runner.alive(processes)
@@ -316,12 +330,14 @@ def undisturbed(folder: Path, launcher: str) -> Reference:
     """
     runner = Runner(folder / f"undisturbed-{launcher}", launcher)
     start = time.perf_counter()
-    if any(runner.end(runner.start(), Tally())):
+    processes = runner.start()
+    training = -runner.wait_for("training", processes) + runner.wait_for("scoring", processes)
+    if any(runner.end(processes, Tally())):
         raise SystemExit(runner.log.read_text(encoding="utf-8"))
     seconds = time.perf_counter() - start
     size = sum(path.stat().st_size for path in runner.out.rglob("*"))
-    print(f"undisturbed {launcher}: {seconds:.1f} s, {size:,} bytes", file=sys.stderr)
-    return Reference(seconds, size, runner.result())
+    print(f"undisturbed {launcher}: {seconds:.1f} s, {training:.1f} s of training, {size:,} bytes", file=sys.stderr)
+    return Reference(seconds, training, size, runner.result())
 
 
 def inject(kind: str, runs: int, seed: int, folder: Path, references: dict[str, Reference]) -> Tally:
