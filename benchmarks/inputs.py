@@ -14,6 +14,7 @@ import contextlib
 import multiprocessing
 import os
 import random
+import re
 import sys
 import tempfile
 import time
@@ -38,6 +39,10 @@ KINDS = {
     "methods": (methods.mutate, 30),
 }
 """Mutation and number of inputs of each kind."""
+RAW = re.compile(
+    "<class '|Parser key|Does not validate|Expected a <|Problem with given|Problems parsing|NestedArg|Namespace"
+)
+"""Words of messages that jsonargparse writes for programmers."""
 FAULTS = ("traceback", "silent drop", "wrong score", "wrong exit code", "unclear message", "hung")
 
 
@@ -65,7 +70,7 @@ def fault(case: Case, code: object, place: Path) -> str:
     """The fault of a command that has ended, empty if there is none."""
     output = (place / "log").read_text(encoding="utf-8", errors="replace")
     runs = list((place / "runs").glob("*")) if (place / "runs").is_dir() else []
-    if "Traceback" in output or "--debug prints" in output:
+    if "Traceback" in output or ("--debug prints" in output and case.codes != (1,)):
         return "traceback"
     if code not in case.codes:
         return "wrong exit code"
@@ -73,7 +78,7 @@ def fault(case: Case, code: object, place: Path) -> str:
         with contextlib.redirect_stdout(None):
             return case.check(runs[0], output)
     lines = [line for line in output.splitlines() if line.startswith("ssl-bench: ")]
-    if len(lines) != 1 or len(lines[0]) > 600 or case.says not in lines[0]:
+    if len(lines) != 1 or len(lines[0]) > 500 or case.says not in lines[0] or RAW.search(lines[0]):
         return "unclear message"
     return "wrong exit code" if runs and code == 2 else ""  # a refused run leaves no folder
 

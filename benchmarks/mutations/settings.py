@@ -51,7 +51,7 @@ FLAGS = [
     ("--evaluation.protocols", ["[knnn]", "knn", "3", "[]"]),
     ("--evaluation.knn.k", ["[0]", "5", "[a]", "[]"]),
     ("--evaluation.knn.kk", ["[5]"]),
-    ("--names.method", ["../../x", "a/b", "", "a b"]),
+    ("--names.method", ["../../x", "a/b", "a b"]),
     ("--config", ["nowhere.yaml", "/dev/null", ""]),
     ("--experiment", ["simvae-cfar10", "assimilation_9/no_row", ""]),
     ("--out", ["/dev/null/x", "/proc/x"]),
