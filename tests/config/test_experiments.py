@@ -118,6 +118,14 @@ def test_a_reference_is_the_experiments_own(experiment: str) -> None:
     assert snapshot.resolved(experiment)["reference"] == own.get("reference", {"source": "", "metrics": {}})
 
 
+def test_the_knn_of_the_simvae_paper_is_euclidean() -> None:
+    references = [read(config_file("experiment", name)).get("reference", {}) for name in FILES]
+    simvae_paper = [one["metrics"] for one in references if "SimVAE paper" in one.get("source", "")]
+    knn = [[name for name in metrics if name.startswith("knn")] for metrics in simvae_paper]
+    assert len(knn) == 20
+    assert all(name.partition("/accuracy")[0] == "knn_5_euclidean" for (name,) in knn)
+
+
 def generator(experiment: str) -> list[str]:
     """Flags that give an inversion the generator of the same data, and no network that is downloaded."""
     if not experiment.startswith("inversion-"):

@@ -219,6 +219,8 @@ class TestColumns:
 
     def test_include_the_metrics_of_a_paper(self) -> None:
         assert "kmeans/nmi" in self.columns(reference={"source": "s", "metrics": {"kmeans/nmi": 0.5}})
+        simvae_paper = {"source": "s", "metrics": {"knn_1_euclidean/accuracy": 42.8}}
+        assert "knn_1_euclidean/accuracy" in self.columns(reference=simvae_paper)
 
     def test_are_what_patterns_choose(self) -> None:
         assert self.columns("svm/accuracy", "kmeans/*") == ["svm/accuracy", "kmeans/accuracy", "kmeans/nmi"]
