@@ -13,6 +13,7 @@ from ssl_bench.errors import RunError, UserError, did_you_mean
 from ssl_bench.evaluation import LABELLED, PROTOCOLS
 from ssl_bench.evaluation.encoder import EvaluatedEncoder
 from ssl_bench.evaluation.features import Features
+from ssl_bench.evaluation.notes import collect_notes
 from ssl_bench.evaluation.protocols.generation import Generation
 from ssl_bench.evaluation.protocols.gmm import GMM
 from ssl_bench.evaluation.protocols.kmeans import KMeans
@@ -43,6 +44,7 @@ class Result(NamedTuple):
         sources: for each metric, the protocol and the hash of its settings, such as ``knn 1a2b3c4d``.
         seconds: wall time of each protocol, over all targets.
         failed: for each protocol that failed, the reason in one line; failed protocols have no metrics.
+        notes: for each protocol that has some, its notes in one line, see `ProtocolNote`.
         skipped_targets: targets without metrics, because fewer than two of their classes occur in train or in test, or
             no validation image has a label.
     """
@@ -51,6 +53,7 @@ class Result(NamedTuple):
     sources: dict[str, str]
     seconds: dict[str, float]
     failed: dict[str, str]
+    notes: dict[str, str]
     skipped_targets: tuple[str, ...]
 
 
@@ -129,14 +132,17 @@ class Evaluation:
     def __call__(self, encoder: EvaluatedEncoder) -> Result:
         """Run the protocols on all targets. All processes of a group call it and get the same result."""
         groups, skipped = task_groups(encoder)
-        result = Result({}, {}, {}, {}, skipped)
+        result = Result({}, {}, {}, {}, {}, skipped)
         # With several processes, an error in one of them, such as running out of memory, must end that process, because
         # the others wait for its part of a sum.
         recorded = UserError if world_size() > 1 else Exception
         for name in self.chosen(encoder):
             start = time.perf_counter()
             try:
-                metrics = self._run(name, encoder, groups, skipped)
+                with collect_notes() as notes:
+                    metrics = self._run(name, encoder, groups, skipped)
+                if notes:
+                    result.notes[name] = "; ".join(notes)
                 result.metrics.update(metrics)
                 result.sources.update(dict.fromkeys(metrics, f"{name} {settings_hash(getattr(self, name))}"))
             except RunError:
@@ -173,12 +179,15 @@ def _check_not_collapsed(features: Features) -> None:
 
 
 def _join_targets(by_target: dict[Target, dict[str, float]]) -> dict[str, float]:
-    """Metrics of every target as ``<metric>_<target>``, and mean accuracies over the targets with two classes."""
+    """Metrics of every target as ``<metric>_<target>``, and mean accuracies over the targets with two classes.
+
+    An accuracy that some of these targets lack has no mean.
+    """
     metrics = {f"{key}_{target.name}": value for target, one in by_target.items() for key, value in one.items()}
     binary = [one for target, one in by_target.items() if len(target.classes) == 2]
     means = {
         key: sum(one[key] for one in binary) / len(binary)
         for key in (binary[0] if binary else ())
-        if key.endswith("/accuracy")
+        if key.endswith("/accuracy") and all(key in one for one in binary)
     }
     return means | metrics

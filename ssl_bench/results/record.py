@@ -41,6 +41,7 @@ class Record:
         peak_memory_mb: peak memory of the GPU, or of the process on a CPU, in MiB.
         metrics: metrics by name; accuracies in percent.
         failed: for each protocol that failed, the reason in one line.
+        notes: for each protocol that has some, what its metrics leave out, in one line.
         scored: for each metric, the protocol, the hash of its settings and the commit.
         targets: names of all targets of the data. If a metric belongs to one target, its name ends with the name of the
             target, such as ``gmm/accuracy_hair``.
@@ -68,6 +69,7 @@ class Record:
     peak_memory_mb: float = 0.0
     metrics: dict[str, float] = field(default_factory=dict)
     failed: dict[str, str] = field(default_factory=dict)
+    notes: dict[str, str] = field(default_factory=dict)
     scored: dict[str, str] = field(default_factory=dict)
     targets: list[str] = field(default_factory=list)
     skipped_targets: list[str] = field(default_factory=list)

@@ -71,7 +71,7 @@ class DataTable:
         columns: names of the metrics, each with a number format such as ``.1f``.
         rows: recorded settings, then the values of papers.
         has_targets: whether there are rows of several targets.
-        notes: failed protocols, skipped targets, sources of papers.
+        notes: failed protocols, notes of protocols, skipped targets, sources of papers.
     """
 
     data: str
@@ -189,6 +189,7 @@ def _data_table(data: str, records: list[Record], patterns: Sequence[str]) -> Da
             if cells := {name: cell for name, cell in found[target].items() if name in formats}:
                 rows.append(Row(f"{method} (paper)", None, None, target, cells))
     notes += [f"{record.run}: {name} failed: {why}" for record in records for name, why in record.failed.items()]
+    notes += dict.fromkeys(f"{r.method} on {r.data}: {note}" for r in records for note in r.notes.values())
     if skipped_targets := sorted({name for record in records for name in record.skipped_targets}):
         notes.append(f"skipped targets, excluded from all means: {', '.join(skipped_targets)}")
     notes += [

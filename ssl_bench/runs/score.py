@@ -168,6 +168,7 @@ def add_result(record: Record, result: Result, encoder: EvaluatedEncoder, second
     record.metrics |= {name: float(f"{value:.9g}") for name, value in result.metrics.items()}
     record.scored |= {name: f"{source} {(commit() or '')[:7]}".strip() for name, source in result.sources.items()}
     record.failed = {name: why for name, why in record.failed.items() if name not in result.seconds} | result.failed
+    record.notes = {name: note for name, note in record.notes.items() if name not in result.seconds} | result.notes
     record.skipped_targets = list(result.skipped_targets)
     known_data = Fingerprint.read(folder)
     record.fingerprint = asdict(known_data) if known_data else {}

@@ -23,6 +23,8 @@ from ssl_bench.evaluation.protocols.mlp_probe import MLPProbe
 from ssl_bench.evaluation.suite import Evaluation
 from ssl_bench.evaluation.task import LabelledProtocol, Task
 from ssl_bench.evaluation.task_groups import task_groups
+from ssl_bench.results.record import Record
+from ssl_bench.runs.score import add_result
 from tests.evaluation.conftest import rows, task
 from tests.full_disk import largest_file
 from tests.ranks import Ranks
@@ -300,6 +302,27 @@ def test_a_protocol_that_fails_is_recorded_and_the_others_run(separated: Task, t
     result = Evaluation(protocols=("knn", "linear_probe"), knn=KNN(k=(500,)))(encoder(separated, tmp_path))
     assert result.failed == {"knn": "knn: k = 500 neighbours of a bank of 180 labelled images; give a k of at most 180"}
     assert result.metrics["linear_probe/accuracy"] == 100
+
+
+def test_what_a_protocol_leaves_out_is_recorded(separated: Task, tmp_path: Path) -> None:
+    given = encoder(separated, tmp_path)
+    result = Evaluation(protocols=("knn", "rank"), knn=KNN(k=(5, 500), distances=("cosine",)))(given)
+    assert result.failed == {}
+    assert result.notes == {"knn": "knn: k = 500 left out, because the bank has 180 labelled images"}
+    old = {"rank": "old", "svm": "kept"}
+    Record("vae", "digits", 0, 1, "a0", "a", None, "ssl-bench bench", "cpu", notes=old).write(tmp_path)
+    assert add_result(Record.read(tmp_path), result, given, {}).notes == {"svm": "kept"} | result.notes
+
+
+def test_metrics_that_some_targets_lack_have_no_mean(attributes: EvaluatedEncoder) -> None:
+    few = attributes.features.train.labels.clone()
+    few[:, 1] = torch.where(torch.arange(len(few)) < 40, few[:, 1], -1)  # Hat is known of 40 training images only
+    features = attributes.features._replace(train=attributes.features.train._replace(labels=few))
+    knn = KNN(k=(5, 100), distances=("cosine",))
+    result = Evaluation(protocols=("knn",), knn=knn)(replace(attributes, features=features))
+    assert result.failed == {}
+    assert {"knn_5/accuracy", "knn_5/accuracy_Hat", "knn_100/accuracy_Male"} <= result.metrics.keys()
+    assert not {"knn_100/accuracy", "knn_100/accuracy_Hat"} & result.metrics.keys()
 
 
 def test_a_full_disk_ends_the_evaluation_and_is_not_recorded_as_a_failed_protocol(

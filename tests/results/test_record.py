@@ -15,7 +15,7 @@ def test_a_record_is_read_back_as_it_was_written(tmp_path: Path) -> None:
     written = Record(
         method="simvae", data="celeba", seed=0, epochs=2, config_hash="a0", setting_hash="a", commit=None,
         command="ssl-bench bench", device="cpu", metrics={"knn_5/accuracy": 90.0}, seconds={"fit": 1.5},
-        targets=["hair", "Bald"], skipped_targets=["Bald"], failed={"knn": "why"},
+        targets=["hair", "Bald"], skipped_targets=["Bald"], failed={"knn": "why"}, notes={"gmm": "note"},
     )  # fmt: skip
     written.write(tmp_path)
     assert Record.read(tmp_path) == written

@@ -131,8 +131,11 @@ class TestEveryFormat:
     def test_has_notes_on_failures_targets_left_out_and_papers(self, format: str) -> None:
         reference = {"source": "Table 1", "metrics": {"knn_5/accuracy": 84.0}}
         text = printed(
-            record(failed={"gmm": "no such thing"}, skipped_targets=["Bald"], reference=reference), format=format
+            record(failed={"gmm": "no such thing"}, skipped_targets=["Bald"], reference=reference),
+            *(record(seed=seed, notes={"knn": "knn: k = 200 left out"}) for seed in (1, 2)),
+            format=format,
         )
+        assert text.count("simvae on digits: knn: k = 200 left out") == 1
         excluded = "skipped targets, excluded from all means: Bald"
         for note in ("simvae on digits, seed 0, a0: gmm failed: no such thing", excluded, "paper: Table 1"):
             assert note in text

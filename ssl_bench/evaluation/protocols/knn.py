@@ -1,5 +1,6 @@
 """k-nearest-neighbour vote, cosine and Euclidean (Wu et al. 2018, arXiv 1805.01978)."""
 
+import warnings
 from dataclasses import dataclass
 from typing import Literal
 
@@ -8,6 +9,7 @@ from torch import Tensor
 
 from ssl_bench.errors import UserError
 from ssl_bench.evaluation.neighbours import Distance, Neighbours, search
+from ssl_bench.evaluation.notes import ProtocolNote
 from ssl_bench.evaluation.task import Task, accuracy
 from ssl_bench.ranges import PositiveFloat, PositiveInt, check_ranges
 
@@ -46,7 +48,7 @@ class KNN:
 
     Features are used as they are, without centring. Ties go to the class with the nearest member. Among equally near
     images, train images come before validation images, each in the order of the split. All values of k are reported;
-    none is selected on validation.
+    none is selected on validation. Values larger than the number of images are left out with a `ProtocolNote`.
 
     Args:
         k: numbers of neighbours, each with its own metric ``knn_<k>``. All use the same neighbour search.
@@ -73,22 +75,27 @@ class KNN:
         """``knn_<k>[_euclidean][_exponential]/accuracy`` in percent on test, for each target.
 
         Raises:
-            UserError: a value of k is larger than the number of train and validation images.
+            UserError: all values of k are larger than the number of train and validation images.
         """
         size = sum(map(len, task.fitting))
-        if max(self.k) > size:
-            large = ", ".join(str(k) for k in self.k if k > size)
+        fitting = [k for k in self.k if k <= size]
+        large = ", ".join(str(k) for k in self.k if k > size)
+        if not fitting:
             raise UserError(
                 f"knn: k = {large} neighbours of a bank of {size} labelled images; give a k of at most {size}"
             )
+        if large:
+            warnings.warn(
+                f"knn: k = {large} left out, because the bank has {size} labelled images", ProtocolNote, stacklevel=2
+            )
         labels = torch.cat([rows.y for rows in task.fitting])
         metrics: list[dict[str, float]] = [{} for _ in range(task.num_targets)]
-        for distance, found in search(task.fitting, task.test, max(self.k), self.distances).items():
+        for distance, found in search(task.fitting, task.test, max(fitting), self.distances).items():
             for weights in self.weights:
                 if (distance, weights) == ("euclidean", "exponential"):
                     continue
                 suffix = "_euclidean" * (distance == "euclidean") + "_exponential" * (weights == "exponential")
-                for k in self.k:
+                for k in fitting:
                     predicted = self.predict(found, k, labels, weights, task)
                     for of_target, value in zip(metrics, accuracy(predicted, task.test.y), strict=True):
                         of_target[f"knn_{k}{suffix}/accuracy"] = value

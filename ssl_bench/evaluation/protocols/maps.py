@@ -191,5 +191,5 @@ def _class_accuracies(x: Tensor, y: Tensor, encoder: EvaluatedEncoder, train_lab
     occurring = y.unique()
     accuracy = torch.stack([100 * right[y == label].mean() for label in occurring])
     names = [target.classes[label] for label in occurring.tolist()]
-    title = f"accuracy by {target.name}, vote of the {VOTERS} nearest training images"
+    title = f"accuracy by {target.name}, vote of the {votes.shape[1]} nearest training images"
     return primitives.bars(accuracy, names, 100 * right.mean().item(), title)

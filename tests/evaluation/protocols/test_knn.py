@@ -10,6 +10,7 @@ from torch import Tensor
 from ssl_bench.errors import UserError
 from ssl_bench.evaluation import neighbours
 from ssl_bench.evaluation.neighbours import Distance, Neighbours, exactly_largest, largest, search
+from ssl_bench.evaluation.notes import ProtocolNote
 from ssl_bench.evaluation.protocols.knn import KNN, vote
 from ssl_bench.evaluation.task import Task
 from tests.evaluation.conftest import rows, task
@@ -175,10 +176,14 @@ def test_bad_settings_are_refused(settings: dict[str, tuple[str, ...]], message:
         KNN(**settings)  # type: ignore[arg-type]
 
 
-def test_more_neighbours_than_images_are_refused() -> None:
+def test_a_k_larger_than_the_bank_is_left_out_with_a_note() -> None:
     x, y = torch.eye(3), torch.arange(3)
-    with pytest.raises(UserError, match="k = 4, 9 neighbours of a bank of 3"):
-        KNN(k=(1, 4, 9))(task((x[:2], y[:2]), (x[2:], y[2:]), (x, y), 3))
+    three = task((x[:2], y[:2]), (x[2:], y[2:]), (x, y), 3)
+    with pytest.warns(ProtocolNote, match="k = 4, 9 left out, because the bank has 3 labelled images"):
+        (metrics,) = KNN(k=(1, 4, 3, 9), distances=("cosine",))(three)
+    assert metrics.keys() == {"knn_1/accuracy", "knn_3/accuracy"}
+    with pytest.raises(UserError, match="k = 4, 9 neighbours of a bank of 3 labelled images; give a k of at most 3"):
+        KNN(k=(4, 9))(three)
 
 
 def duplicates() -> Task:
