@@ -5,7 +5,6 @@ from functools import partial
 from math import log
 
 import torch
-import torch.nn.functional as F
 from torch import Tensor
 
 from ssl_bench.distributed import all_reduce_sum
@@ -19,7 +18,7 @@ PAIRS = 2**25
 """Number of pairs of a point and a centre in memory at a time: 128 MiB."""
 
 ToPoints = Callable[[Tensor], Tensor]
-"""Function of the features of a block ``(n, D)`` that returns the points to cluster, float32 ``(n, d)``."""
+"""Function of the features of a block ``(n, D)`` that returns the points to cluster ``(n, d)``, float32 or float64."""
 
 
 def nearest_centres(x: Tensor, centres: Tensor) -> tuple[Tensor, Tensor]:
@@ -93,7 +92,7 @@ def kmeans_plus_plus(rows: Rows, points: ToPoints, k: int, restarts: int, seed: 
         Centres ``(restarts, k, d)``.
 
     Raises:
-        UserError: fewer than k points differ by more than float32 rounding error.
+        UserError: fewer than k points differ by more than the rounding error of their type.
     """
     generator = torch.Generator().manual_seed(seed)
     trials = 2 + int(log(k))
@@ -101,10 +100,11 @@ def kmeans_plus_plus(rows: Rows, points: ToPoints, k: int, restarts: int, seed: 
     def distances(x: Tensor, centres: Tensor) -> Tensor:
         own = x.square().sum(1, keepdim=True)
         distance = own + centres.square().sum(1) - 2 * x @ centres.T
-        return distance.where(distance > 1e-6 * own, 0.0)  # rounding error of a centre's distance to itself
+        rounding = 8 * torch.finfo(x.dtype).eps * own  # of a centre's distance to itself
+        return distance.where(distance > rounding, 0.0)
 
     def to(centres: Tensor, out: Tensor | None = None) -> Tensor:
-        return rows.map(lambda x: distances(points(x), centres), len(centres), dtype=torch.float32, out=out)
+        return rows.map(lambda x: distances(points(x), centres), len(centres), dtype=centres.dtype, out=out)
 
     first = points(rows.take(torch.randint(len(rows), (restarts,), generator=generator)))
     chosen = first.new_empty(restarts, k, first.shape[1])
@@ -128,7 +128,15 @@ def kmeans_plus_plus(rows: Rows, points: ToPoints, k: int, restarts: int, seed: 
     return chosen
 
 
-def lloyd(rows: Rows, points: ToPoints, centres: Tensor, *, unit: bool, max_iter: int, tol: float) -> Tensor:
+def lloyd(
+    rows: Rows,
+    points: ToPoints,
+    centres: Tensor,
+    *,
+    max_iter: int,
+    tol: float,
+    project: Callable[[Tensor], Tensor] = torch.Tensor.double,
+) -> Tensor:
     """Lloyd's iterations of R clusterings, one pass over the rows per iteration for all of them.
 
     A clustering stops when the squared movements of its centres sum to at most `tol` times the mean variance of a
@@ -137,10 +145,10 @@ def lloyd(rows: Rows, points: ToPoints, centres: Tensor, *, unit: bool, max_iter
     Args:
         rows: rows whose points are clustered.
         points: maps features to points.
-        centres: initial centres, float32 ``(R, K, d)``.
-        unit: whether centres are scaled to length 1; spherical k-means if the points have length 1 too.
+        centres: initial centres ``(R, K, d)``, of the type of the points.
         max_iter: maximum number of iterations.
         tol: tolerance.
+        project: function that moves mean points, float64 ``(R, K, d)``, to centres; for spherical k-means.
 
     Returns:
         Centres ``(R, K, d)``.
@@ -169,10 +177,10 @@ def lloyd(rows: Rows, points: ToPoints, centres: Tensor, *, unit: bool, max_iter
             clusters.append(cluster)
         sums, counts, inertia = all_reduce_sum(own), all_reduce_sum(counts), squares + all_reduce_sum(inertia)
         means = (sums / counts.unsqueeze(1).clamp_min(1)).view(old.shape)
-        new = (F.normalize(means, dim=2) if unit else means).float()
+        new = project(means).to(centres.dtype)
         empty = (counts == 0).view(len(active), k)
         if empty.any():
-            far = rows.map(partial(_squared_distance, points, old), len(active), dtype=torch.float32)
+            far = rows.map(partial(_squared_distance, points, old), len(active), dtype=centres.dtype)
             for r in empty.any(1).nonzero().flatten().tolist():
                 lost = empty[r].nonzero().flatten()
                 new[r, lost] = points(rows.take(far[:, r].argsort(descending=True, stable=True)[: len(lost)]))

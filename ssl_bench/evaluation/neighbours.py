@@ -1,13 +1,15 @@
 """Exact k-nearest-neighbour search by all processes, in a bank that may be larger than memory."""
 
 from collections.abc import Iterator
+from dataclasses import replace
 from typing import Literal, NamedTuple
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from ssl_bench.distributed import all_gather
+from ssl_bench.distributed import all_gather, all_reduce_sum
+from ssl_bench.evaluation.points import LIMIT, PRECISE, Points
 from ssl_bench.evaluation.rows import Rows
 
 Distance = Literal["cosine", "euclidean"]
@@ -24,12 +26,12 @@ class Neighbours(NamedTuple):
     """The k rows of a bank that are nearest to each of Q queries, nearest first; ties are in the order of rows.
 
     Attributes:
-        score: scores, float32 ``(Q, k)``, higher for nearer rows: |q| times the cosine similarity, or half of
-            |q|^2 - |q - b|^2.
+        distance: Euclidean distances, float64 ``(Q, k)``, of the features, or for cosine similarity of the features
+            scaled to length 1: sqrt(2 - 2 cosine). The cosine similarity of a zero feature is 0.
         row: row indices in the bank, int32 ``(Q, k)``.
     """
 
-    score: Tensor
+    distance: Tensor
     row: Tensor
 
 
@@ -66,11 +68,11 @@ def exactly_largest(scores: Tensor, k: int) -> tuple[Tensor, Tensor]:
     return values, columns
 
 
-def top_neighbours(score: Tensor, row: Tensor, k: int) -> Neighbours:
-    """The k of n candidates ``(Q, n)`` with the highest scores; ties are in the order of rows."""
+def top_scores(score: Tensor, row: Tensor, k: int) -> tuple[Tensor, Tensor]:
+    """Scores and rows of the k of n candidates ``(Q, n)`` with the highest scores; ties are in the order of rows."""
     row, order = row.sort(1)
     score, order = score.gather(1, order).sort(stable=True, dim=1, descending=True)
-    return Neighbours(score[:, :k], row.gather(1, order[:, :k]))
+    return score[:, :k], row.gather(1, order[:, :k])
 
 
 def tiles(bank: tuple[Rows, ...]) -> Iterator[list[tuple[int, Tensor]]]:
@@ -88,27 +90,41 @@ def tiles(bank: tuple[Rows, ...]) -> Iterator[list[tuple[int, Tensor]]]:
         yield tile
 
 
-def affine(x: Tensor, distance: Distance) -> tuple[Tensor, Tensor]:
-    """Scale and shift ``(n,)`` that map products with bank rows ``(n, d)`` to scores; a zero row has score 0."""
-    norm = x.norm(dim=1)
-    if distance == "cosine":
-        return 1 / norm.clamp_min(1e-12), torch.zeros_like(norm)
-    return torch.ones_like(norm), norm.square() / -2
-
-
 class Tile:
     """Blocks of the bank that are scored together."""
 
-    def __init__(self, blocks: list[tuple[int, Tensor]], size: int, distances: tuple[Distance, ...]) -> None:
-        self.blocks = [x for _, x in blocks]
+    def __init__(
+        self,
+        blocks: list[tuple[int, Tensor]],
+        size: int,
+        distances: tuple[Distance, ...],
+        points: Points,
+        dtype: torch.dtype,
+    ) -> None:
+        self.blocks, self.too_long = [], False
+        parts: dict[Distance, list[tuple[Tensor, Tensor]]] = {distance: [] for distance in distances}
+        for _, x in blocks:
+            p = points(x)
+            norm = torch.linalg.vector_norm(p, dim=1)
+            for distance, part in parts.items():
+                if distance == "cosine" and not points.spherical:
+                    part.append((1 / torch.where(norm == 0, 1, norm), torch.zeros_like(norm)))
+                else:
+                    # A zero row is at distance sqrt(2) from unit vectors, since its cosine similarity is 0.
+                    zero = (~x.any(1)).double() / points.unit**2 if points.spherical else 0
+                    part.append((torch.ones_like(norm), (norm.square() + zero) / -2))
+            if dtype == torch.float32:
+                self.too_long |= bool((norm > LIMIT).any())
+                p = p.clamp(-LIMIT, LIMIT)
+            self.blocks.append(p.to(dtype))
         self.lengths = [len(x) for x in self.blocks]
         device = self.blocks[0].device
         self.pad = pad = -sum(self.lengths) % GROUP  # extra columns with score -inf and row N fill the last group
         numbers = [start + torch.arange(len(x), device=device) for start, x in blocks]
         self.rows = F.pad(torch.cat(numbers).int(), (0, pad), value=size)
         self.affine: dict[Distance, tuple[Tensor, Tensor]] = {}
-        for distance in distances:
-            scale, shift = map(torch.cat, zip(*(affine(x, distance) for x in self.blocks), strict=True))
+        for distance, part in parts.items():
+            scale, shift = (torch.cat(one).to(dtype) for one in zip(*part, strict=True))
             self.affine[distance] = F.pad(scale, (0, pad), value=1), F.pad(shift, (0, pad), value=-torch.inf)
 
     def products(self, q: Tensor, out: Tensor) -> None:
@@ -124,9 +140,10 @@ def search(
 ) -> dict[Distance, Neighbours]:
     """Search exact nearest neighbours; every process searches its own blocks of the bank.
 
-    All distances use the same product q.b of the raw features. The score q.b / |b| ranks rows by cosine similarity, and
-    the score q.b - |b|^2 / 2 ranks them by Euclidean distance. The product is in float32, so squared distances are
-    accurate to about 1e-7 (|q|^2 + |b|^2). Rows whose distances differ by less may be swapped.
+    Features near 0 are multiplied once for both distances. Features far from 0 are centred for each distance. The
+    products are in float32. Where that is not precise enough, because the nearest row is much nearer to the query than
+    both are to the origin, the query is searched again in float64. Rows whose distances differ by less than about 1e-4
+    of the distance may be swapped.
 
     Args:
         bank: parts of the bank with features ``(N_i, d)``; rows are numbered from 0 to N - 1 through all parts.
@@ -137,25 +154,51 @@ def search(
     Returns:
         For each distance the neighbours of all queries, the same in every process.
     """
+    bank, queries = tuple(replace(part, dtype=torch.float64) for part in bank), replace(queries, dtype=torch.float64)
+    raw = Points.of(bank, spherical=False)
+    near = not raw.origin.any()
+    result: dict[Distance, Neighbours] = {}
+    for group in [distances] if near else [(distance,) for distance in distances]:
+        points = Points.of(bank, spherical=True) if group == ("cosine",) and not near else raw
+        for distance, (found, precise) in _search(bank, queries, k, group, points, torch.float32).items():
+            result[distance] = found
+            if len(again := (~precise).nonzero().squeeze(1)):
+                exact = Points.of(bank, spherical=distance == "cosine")
+                others = queries.select(again.cpu())
+                (better, _) = _search(bank, others, k, (distance,), exact, torch.float64)[distance]
+                found.distance[again], found.row[again] = better
+    return result
+
+
+def _search(
+    bank: tuple[Rows, ...], queries: Rows, k: int, distances: tuple[Distance, ...], points: Points, dtype: torch.dtype
+) -> dict[Distance, tuple[Neighbours, Tensor]]:
+    """Neighbours of all queries, and for each query whether products of this type are precise enough, bool ``(Q,)``.
+
+    The score p.b - |b|^2 / 2 ranks points b by their distance to the point p. If features are not scaled to length 1
+    before, the score p.b / |b| ranks them by cosine similarity.
+    """
     size, device = sum(map(len, bank)), queries.device
     # Products are identical to the last bit, because every process multiplies the same blocks by as many queries.
-    step = max(1, SCORES[device.type] // min(size, TILE) // len(distances))
+    step = max(1, SCORES[device.type] * 4 // dtype.itemsize // min(size, TILE) // len(distances))
     step -= step % 64 if step > 64 else 0  # products with other numbers of rows are a fifth slower
     chunks = [slice(i, min(i + step, len(queries))) for i in range(0, len(queries), step)]
     found = {
-        distance: Neighbours(
-            torch.full((len(queries), k), -torch.inf, device=device),
+        distance: (
+            torch.full((len(queries), k), -torch.inf, dtype=dtype, device=device),
             torch.full((len(queries), k), size, dtype=torch.int32, device=device),
         )
         for distance in distances
     }
+    too_long = torch.zeros((), device=device)
     for number, blocks in enumerate(tiles(bank)):
-        tile = Tile(blocks, size, distances)
-        products = torch.empty(min(step, len(queries)), len(tile.rows), device=device)
+        tile = Tile(blocks, size, distances, points, dtype)
+        too_long += tile.too_long
+        products = torch.empty(min(step, len(queries)), len(tile.rows), dtype=dtype, device=device)
         scores = products if len(distances) == 1 else torch.empty_like(products)
         for chunk in chunks:
-            q = queries.take(chunk)
-            tile.products(q, products[: len(q)])
+            q = points(queries.take(chunk))
+            tile.products((q.clamp(-LIMIT, LIMIT) if dtype == torch.float32 else q).to(dtype), products[: len(q)])
             for distance, (score, row) in found.items():
                 scale, shift = tile.affine[distance]
                 s = torch.addcmul(shift, products[: len(q)], scale, out=scores[: len(q)])
@@ -163,10 +206,28 @@ def search(
                 near = tile.rows[columns]
                 if number:  # merge with the neighbours from earlier tiles
                     values = torch.cat([score[chunk], values], 1)
-                    values, near = top_neighbours(values, torch.cat([row[chunk], near], 1), k)
+                    values, near = top_scores(values, torch.cat([row[chunk], near], 1), k)
                 score[chunk, : values.shape[1]], row[chunk, : near.shape[1]] = values, near
-    for candidates in found.values():
+    all_short = not all_reduce_sum(too_long)
+    result: dict[Distance, tuple[Neighbours, Tensor]] = {}
+    for distance, candidates in found.items():
+        neighbours = Neighbours(torch.empty_like(candidates[0], dtype=torch.float64), candidates[1])
+        precise = torch.empty(len(queries), dtype=torch.bool, device=device)
         for chunk in chunks:
             score, row = (all_gather(x[chunk]).movedim(0, 1).flatten(1) for x in candidates)
-            candidates.score[chunk], candidates.row[chunk] = top_neighbours(score, row, k)
-    return found
+            score, row = top_scores(score, row, k)
+            x = queries.take(chunk)
+            p = points(x)
+            norm = torch.linalg.vector_norm(p, dim=1, keepdim=True)
+            if distance == "cosine" and not points.spherical:
+                square, unit, own = 2 - 2 * score.double() / norm, 1.0, torch.ones_like(norm)
+            else:
+                square, unit, own = norm.square() - 2 * score.double(), points.unit, norm.square()
+            precise[chunk] = ((square[:, :1] >= PRECISE * own) & (norm <= LIMIT)).squeeze(1) & all_short
+            if distance == "cosine" and len(zero := (~x.any(1)).nonzero().squeeze(1)):  # all rows are equally near
+                square[zero] = 2 / unit**2
+                row[zero] = torch.arange(k, dtype=torch.int32, device=device)
+                precise[chunk][zero] = True
+            neighbours.distance[chunk], neighbours.row[chunk] = square.clamp_min(0).sqrt() * unit, row
+        result[distance] = neighbours, precise
+    return result

@@ -1,7 +1,7 @@
 """Rows of features in fixed blocks, so that metrics are the same on any number of processes."""
 
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import torch
 from torch import Tensor
@@ -26,12 +26,14 @@ class Rows:
         y: labels of T targets, int64 ``(N, T)``, on the device.
         device: device on which blocks are processed.
         index: rows of `features` to use, int64 ``(N,)``; None for all rows in order.
+        dtype: type of the features that protocols get.
     """
 
     features: Tensor
     y: Tensor
     device: torch.device
     index: Tensor | None = None
+    dtype: torch.dtype = torch.float32
 
     @classmethod
     def of(cls, split: FeatureSplit, device: torch.device) -> "Rows":
@@ -47,14 +49,19 @@ class Rows:
         return self.features.shape[1]
 
     def take(self, rows: Tensor | slice) -> Tensor:
-        """Features of the given rows, float32 ``(n, d)``, on the device."""
+        """Features of the given rows ``(n, d)`` in `dtype`, on the device."""
         if self.index is not None:
             rows = self.index[rows.to(self.index.device) if isinstance(rows, Tensor) else rows]
         if isinstance(rows, slice):
             found = self.features[rows]
         else:
             found = self.features.index_select(0, rows.to(self.features.device))
-        return found.to(self.device, non_blocking=True).float()
+        return found.to(self.device, non_blocking=True).to(self.dtype)
+
+    def select(self, rows: Tensor) -> "Rows":
+        """The given rows, int64 ``(n,)`` on the CPU, as rows of the same features."""
+        index = rows.to(self.features.device) if self.index is None else self.index[rows.to(self.index.device)]
+        return replace(self, y=self.y[rows.to(self.y.device)], index=index)
 
     def slices(self) -> list[slice]:
         """All blocks in order."""

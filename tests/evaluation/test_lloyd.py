@@ -2,6 +2,7 @@
 
 import subprocess
 import sys
+from functools import partial
 from pathlib import Path
 
 import pytest
@@ -37,7 +38,7 @@ def test_iterations_agree_with_scikit_learn() -> None:
     given = overlapping_blocks()
     x = given.features
     start = x[:12].view(3, 4, -1)
-    found = lloyd(given, same, start, unit=False, max_iter=300, tol=0)
+    found = lloyd(given, same, start, max_iter=300, tol=0)
     for one, centres in zip(start, found, strict=True):
         reference = Reference(4, init=one.numpy(), n_init=1, tol=0).fit(x.numpy())
         torch.testing.assert_close(centres, torch.from_numpy(reference.cluster_centers_), rtol=1e-5, atol=1e-5)
@@ -47,7 +48,7 @@ def test_one_spherical_step_agrees_with_the_formula() -> None:
     given = overlapping_blocks()
     x = F.normalize(given.features)
     start = x[:20].view(2, 10, -1)
-    found = lloyd(given, F.normalize, start, unit=True, max_iter=1, tol=0)
+    found = lloyd(given, F.normalize, start, max_iter=1, tol=0, project=partial(F.normalize, dim=2))
     for before, after in zip(start, found, strict=True):
         cosine = torch.nn.CosineSimilarity(-1)(x[:, None], before[None])
         for k in range(10):
@@ -57,9 +58,9 @@ def test_one_spherical_step_agrees_with_the_formula() -> None:
 def test_few_pairs_of_points_and_centres_at_a_time_give_the_same_centres(monkeypatch: pytest.MonkeyPatch) -> None:
     given = overlapping_blocks()
     start = given.features[:12].view(3, 4, -1)
-    whole = lloyd(given, same, start, unit=False, max_iter=300, tol=0)
+    whole = lloyd(given, same, start, max_iter=300, tol=0)
     monkeypatch.setattr("ssl_bench.evaluation.lloyd.PAIRS", 12 * 100)
-    torch.testing.assert_close(lloyd(given, same, start, unit=False, max_iter=300, tol=0), whole)
+    torch.testing.assert_close(lloyd(given, same, start, max_iter=300, tol=0), whole)
 
 
 PEAK = """
@@ -103,7 +104,7 @@ def test_seeding_takes_one_row_of_each_distinct_point() -> None:
 def test_an_empty_cluster_restarts_from_the_farthest_point() -> None:
     x = torch.tensor([[0.0], [1.0], [2.0], [50.0]])
     start = torch.tensor([[[1.0], [-1000.0]], [[0.0], [2.0]]])
-    first, second = lloyd(rows(x, torch.zeros(4, dtype=torch.int64)), same, start, unit=False, max_iter=9, tol=0)
+    first, second = lloyd(rows(x, torch.zeros(4, dtype=torch.int64)), same, start, max_iter=9, tol=0)
     assert first.flatten().tolist() == [1, 50]
     assert second.flatten().tolist() == [1, 50]
 
@@ -111,8 +112,8 @@ def test_an_empty_cluster_restarts_from_the_farthest_point() -> None:
 def test_restarts_do_not_depend_on_one_another() -> None:
     given = overlapping_blocks()
     start = given.features[:16].view(4, 4, -1)
-    at_once = lloyd(given, same, start, unit=False, max_iter=300, tol=1e-4)
-    one_by_one = [lloyd(given, same, one[None], unit=False, max_iter=300, tol=1e-4) for one in start]
+    at_once = lloyd(given, same, start, max_iter=300, tol=1e-4)
+    one_by_one = [lloyd(given, same, one[None], max_iter=300, tol=1e-4) for one in start]
     torch.testing.assert_close(at_once, torch.cat(one_by_one))
 
 
@@ -124,7 +125,7 @@ def line() -> Rows:
 
 def emptied() -> Tensor:
     start = torch.tensor([[[0.0], [-1e4], [-2e4]]])
-    return lloyd(line(), same, start, unit=False, max_iter=1, tol=0)
+    return lloyd(line(), same, start, max_iter=1, tol=0)
 
 
 def test_an_empty_cluster_restarts_the_same_on_any_number_of_processes(ranks: Ranks) -> None:

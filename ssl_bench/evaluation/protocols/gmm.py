@@ -23,9 +23,7 @@ def subsample(rows: Rows, count: int) -> Rows:
     """`count` evenly spaced rows; all rows if there are at most `count`."""
     if len(rows) <= count:
         return rows
-    every = torch.arange(count) * len(rows) // count
-    index = every.to(rows.features.device) if rows.index is None else rows.index[every.to(rows.index.device)]
-    return Rows(rows.features, rows.y[every.to(rows.y.device)], rows.device, index)
+    return rows.select(torch.arange(count) * len(rows) // count)
 
 
 @check_ranges
@@ -95,7 +93,7 @@ class GMM:
             return (points(x) * scale).float()
 
         centres = kmeans_plus_plus(first, scaled, k, self.inits, self.seed)
-        centres = lloyd(first, scaled, centres, unit=False, max_iter=self.max_iter, tol=1e-4)
+        centres = lloyd(first, scaled, centres, max_iter=self.max_iter, tol=1e-4)
 
         def best(rows: Rows, start: Mixture) -> tuple[Mixture, Tensor]:
             fitted, likelihood = em(rows, points, family, start, ridge=self.ridge, max_iter=self.max_iter, tol=self.tol)

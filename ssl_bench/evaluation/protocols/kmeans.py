@@ -1,16 +1,16 @@
 """K-means clusters of the test features, matched with classes (Zhang & Maire 2023, arXiv 2310.00357)."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Literal
 
 import torch
-import torch.nn.functional as F
 from torch import Tensor
 
 from ssl_bench.distributed import all_reduce_sum
 from ssl_bench.errors import UserError
 from ssl_bench.evaluation.clustering_metrics import clustering_metrics, count_pairs
 from ssl_bench.evaluation.lloyd import assign_clusters, kmeans_plus_plus, lloyd
+from ssl_bench.evaluation.points import PRECISE, Points
 from ssl_bench.evaluation.rows import Rows
 from ssl_bench.evaluation.task import Task
 from ssl_bench.ranges import NonNegativeFloat, PositiveInt, check_ranges
@@ -27,7 +27,8 @@ class KMeans:
     be chosen without labels.
 
     Spherical k-means (Dhillon & Modha 2001) scales features and centres to length 1. A feature of length 0 is an error.
-    Euclidean k-means uses the features as they are.
+    Euclidean k-means uses the features as they are. Products are in float32, or in float64 if the clusters are too far
+    apart for float32.
 
     Args:
         distances: one or both of ``spherical`` (``kmeans/...``) and ``euclidean`` (``kmeans_euclidean/...``).
@@ -68,25 +69,20 @@ class KMeans:
         return result
 
     def _score(self, task: Task, name: str, spherical: bool) -> list[dict[str, float]]:
-        rows, k = task.test, task.num_classes
+        rows = replace(task.test, dtype=torch.float64)
         if spherical:
             _check_lengths(rows)
-        origin = rows.take(slice(1))[0]  # subtracted, because float32 loses the distances of features far from 0
-
-        def points(x: Tensor) -> Tensor:
-            return F.normalize(x) if spherical else x - origin
-
-        start = kmeans_plus_plus(rows, points, k, self.restarts, self.seed)
-        centres = lloyd(rows, points, start, unit=spherical, max_iter=self.max_iter, tol=self.tol)
-        table = rows.y.new_zeros(task.num_targets, self.restarts, k, k)
-        inertia = torch.zeros(self.restarts, dtype=torch.float64, device=rows.device)
-        for block, y in rows.blocks():
-            distance, cluster = assign_clusters(points(block), centres)
-            count_pairs(table, cluster, y)
-            inertia += distance.sum(0, dtype=torch.float64)
-        inertia = all_reduce_sum(inertia)
+        points = Points.of((rows,), spherical=spherical)
+        try:
+            table, inertia, squares = self._cluster(task, rows, points, torch.float32)
+            precise = bool(inertia.min() >= PRECISE * squares)
+        except UserError:  # too few points differ in float32
+            precise = False
+        if not precise:
+            table, inertia, _ = self._cluster(task, rows, points, torch.float64)
+        inertia = inertia * points.unit**2
         best = int(inertia.argmin())
-        scores = clustering_metrics(all_reduce_sum(table))
+        scores = clustering_metrics(table)
         return [
             {f"{name}/{metric}": value[t].mean().item() for metric, value in scores.items()}
             | {
@@ -97,6 +93,27 @@ class KMeans:
             | {f"{name}_best/inertia": inertia[best].item()}
             for t in range(task.num_targets)
         ]
+
+    def _cluster(self, task: Task, rows: Rows, points: Points, dtype: torch.dtype) -> tuple[Tensor, Tensor, float]:
+        """Pairs of cluster and class ``(T, R, K, K)``, inertia ``(R,)``, and the sum of the points' squared lengths."""
+
+        def typed(x: Tensor) -> Tensor:
+            return points(x).to(dtype)
+
+        k = task.num_classes
+        start = kmeans_plus_plus(rows, typed, k, self.restarts, self.seed)
+        project = points.to_sphere if points.spherical else Tensor.double
+        centres = lloyd(rows, typed, start, max_iter=self.max_iter, tol=self.tol, project=project)
+        table = rows.y.new_zeros(task.num_targets, self.restarts, k, k)
+        sums = torch.zeros(self.restarts + 1, dtype=torch.float64, device=rows.device)
+        for block, y in rows.blocks():
+            x = typed(block)
+            distance, cluster = assign_clusters(x, centres)
+            count_pairs(table, cluster, y)
+            sums[:-1] += distance.sum(0, dtype=torch.float64)
+            sums[-1] += x.square().sum(dtype=torch.float64)
+        sums = all_reduce_sum(sums)
+        return all_reduce_sum(table), sums[:-1], float(sums[-1])
 
 
 def _check_lengths(rows: Rows) -> None:

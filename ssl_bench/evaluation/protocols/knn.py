@@ -117,8 +117,7 @@ class KNN:
             part = slice(start, start + step)
             weight = None
             if weights == "exponential":
-                norm = task.test.take(part).norm(dim=1, keepdim=True).clamp_min(1e-12)
-                similarity = found.score[part, :k] / norm
-                weight = ((similarity - similarity[:, :1]).double() / self.temperature).exp()
+                similarity = 1 - found.distance[part, :k].square() / 2
+                weight = ((similarity - similarity[:, :1]) / self.temperature).exp()
             predicted.append(vote(labels[found.row[part, :k]], task.num_classes, weight))
         return torch.cat(predicted)

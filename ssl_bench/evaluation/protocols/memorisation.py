@@ -13,7 +13,7 @@ from ssl_bench.errors import UserError
 from ssl_bench.evaluation.encoder import EvaluatedEncoder
 from ssl_bench.evaluation.features import FeatureSplit
 from ssl_bench.evaluation.generative.sampling import sample_images
-from ssl_bench.evaluation.neighbours import Neighbours, search, top_neighbours
+from ssl_bench.evaluation.neighbours import search, top_scores
 from ssl_bench.evaluation.rows import Rows
 from ssl_bench.evaluation.thumbnails import fetch_thumbnails, thumbnails
 from ssl_bench.plots import primitives
@@ -21,8 +21,8 @@ from ssl_bench.ranges import Interval, check_ranges
 
 SHOWN, NEAREST = 8, 4
 BATCH_SIZE = 100
-MIN_DISTANCE = 1e-3
-"""Smaller distances are rounding errors, which reach the square root of float32 precision at distance 0."""
+MIN_DISTANCE = 1e-5
+"""Smaller distances of unit vectors are rounding errors of an encoder in float32."""
 
 
 @check_ranges
@@ -73,8 +73,7 @@ class Memorisation:
         k = min(NEAREST, sum(map(len, bank)))
         unlabelled = FeatureSplit(queries, torch.zeros(len(queries)).long())
         found = search(bank, Rows.of(unlabelled, encoder.device), k, ("cosine",))
-        similarity = found["cosine"].score[:, 0] / queries.norm(dim=1).clamp_min(1e-12)
-        distances = (2 - 2 * similarity.double()).clamp_min(0).sqrt()  # distances of unit vectors
+        distances = found["cosine"].distance[:, 0]
         self._plot(encoder, shown, _nearest_by_pixels(encoder, shown, k), found["cosine"].row[: len(shown)])
         of_samples, of_test = distances.split([len(sampled), len(chosen)])
         if of_test.median() < MIN_DISTANCE:
@@ -144,7 +143,7 @@ def _nearest_by_pixels(encoder: EvaluatedEncoder, images: Tensor, k: int) -> Ten
         "train": len(encoder.features.train.features),
         "validation": len(encoder.features.validation.features),
     }
-    best = Neighbours(
+    best = (
         torch.full((len(q), k), -torch.inf, device=q.device),
         torch.full((len(q), k), sum(sizes.values()), dtype=torch.int64, device=q.device),
     )
@@ -154,7 +153,7 @@ def _nearest_by_pixels(encoder: EvaluatedEncoder, images: Tensor, k: int) -> Ten
             x = batch.images.flatten(1)
             score, column = (q @ x.T - x.square().sum(1) / 2).topk(min(k, len(x)))  # decreases with |q - x|^2
             row = start + batch.ids.to(q.device)[column]
-            best = top_neighbours(torch.cat([best.score, score], 1), torch.cat([best.row, row], 1), k)
+            best = top_scores(torch.cat([best[0], score], 1), torch.cat([best[1], row], 1), k)
         start += size
     score, row = (all_gather(part).movedim(0, 1).flatten(1) for part in best)
-    return top_neighbours(score, row, k).row
+    return top_scores(score, row, k)[1]

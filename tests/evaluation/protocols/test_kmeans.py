@@ -6,6 +6,7 @@ from sklearn.cluster import KMeans as Reference
 from torch import Tensor
 
 from ssl_bench.errors import UserError
+from ssl_bench.evaluation.points import unit_vectors
 from ssl_bench.evaluation.protocols.kmeans import KMeans
 from ssl_bench.evaluation.task import Task
 from tests.evaluation.conftest import gaussians, task
@@ -51,6 +52,28 @@ def test_euclidean_metrics_do_not_depend_on_where_the_origin_is(digits: Task) ->
     moved = digits.test.features + 1000
     found = EUCLIDEAN(alone(moved, digits.test.y, 10))[0]
     assert found == pytest.approx(EUCLIDEAN(digits)[0], rel=1e-3)
+
+
+@pytest.mark.parametrize("offset", [0, 1e3, 1e5])
+@pytest.mark.parametrize("scale", [1e-30, 1, 1e30])
+@pytest.mark.parametrize("distance", ["spherical", "euclidean"])
+def test_clusters_are_those_in_float64_at_any_place_and_scale(distance: str, offset: float, scale: float) -> None:
+    x, y = blobs(300)
+    x = (scale * (x.double() + offset)).float()
+    metrics = KMeans(distances=(distance,))(alone(x, y, 4))[0]  # type: ignore[arg-type]
+    z = unit_vectors(x) if distance == "spherical" else x.double()
+    z -= z.mean(0)
+    size = float(z.std())  # scikit-learn takes 1e-30 for 0
+    reference = Reference(4, n_init=20, random_state=0).fit((z / size).numpy())
+    name = "kmeans" if distance == "spherical" else "kmeans_euclidean"
+    assert metrics[f"{name}_best/inertia"] == pytest.approx(reference.inertia_ * size**2, rel=1e-3)
+    assert metrics[f"{name}_best/accuracy"] == 100
+
+
+def test_clusters_within_groups_far_apart_are_found() -> None:
+    x, y = blobs(300)
+    metrics = EUCLIDEAN(alone(x + 1e6 * (y % 2).unsqueeze(1), y, 4))[0]
+    assert metrics["kmeans_euclidean_best/accuracy"] == 100
 
 
 def test_mean_and_deviation_are_over_restarts_and_best_is_the_lowest_inertia() -> None:

@@ -126,8 +126,8 @@ def test_results_do_not_depend_on_chunks_and_tiles(digits: Task, monkeypatch: py
     for scores, tile in ((1, 2**16), (10**6, 256), (10**5, 2100)):  # tiles of all blocks, of one, of two and three
         monkeypatch.setattr(neighbours, "SCORES", {"cpu": scores})
         monkeypatch.setattr(neighbours, "TILE", tile)
-        for distance, (score, row) in found().items():  # to the last bit: products of whole numbers are exact
-            assert torch.equal(score, whole[distance].score)
+        for distance, (near, row) in found().items():  # to the last bit: products of whole numbers are exact
+            assert torch.equal(near, whole[distance].distance)
             assert torch.equal(row, whole[distance].row)
 
 
@@ -209,4 +209,4 @@ def test_results_are_the_same_on_any_number_of_ranks(ranks: Ranks) -> None:
             assert others == metrics
             for distance in DISTANCES:
                 assert torch.equal(found[distance].row, alone[distance].row)
-                assert torch.equal(found[distance].score, alone[distance].score)
+                assert torch.equal(found[distance].distance, alone[distance].distance)

@@ -1,0 +1,69 @@
+"""Points: features centred and scaled, so that products in float32 rank and measure distances."""
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from ssl_bench.evaluation.rows import Rows
+
+SAMPLE = 4096
+"""Maximum number of rows of each part from which the origin and the unit are computed."""
+FAR = 16
+"""Features are centred if the squared length of their mean is more than this multiple of their variance."""
+LIMIT = 1e15
+"""Largest length of a point in float32 whose square and products cannot overflow."""
+PRECISE = 2.0**-9
+"""Squared distances above this multiple of the points' squared lengths are precise to about 1e-4 in float32."""
+
+
+def unit_vectors(x: Tensor) -> Tensor:
+    """Rows of ``(n, d)`` scaled to length 1, in float64; a zero row stays zero."""
+    x = x.double()
+    norm = torch.linalg.vector_norm(x, dim=1, keepdim=True)
+    return x / torch.where(norm == 0, 1, norm)
+
+
+@dataclass(frozen=True)
+class Points:
+    """Map of features ``(n, d)`` to points ``(x - origin) / unit`` in float64.
+
+    Origin and unit are computed from evenly spaced rows, the same in every process. The origin is 0 unless the features
+    are far from 0. Otherwise it is their mean, rounded to a multiple of the unit. The unit is the power of two below
+    the standard deviation, so that features that are whole numbers become points without rounding errors.
+
+    Attributes:
+        spherical: whether features are first scaled to length 1.
+        origin: float64 ``(d,)``.
+        unit: a power of two.
+    """
+
+    spherical: bool
+    origin: Tensor
+    unit: float
+
+    @classmethod
+    def of(cls, parts: Sequence[Rows], *, spherical: bool) -> "Points":
+        """Points of features in one or more parts."""
+        counts = [min(len(part), SAMPLE) for part in parts]
+        x = torch.cat([p.take(torch.arange(n) * len(p) // n) for p, n in zip(parts, counts, strict=True) if n]).double()
+        if spherical:
+            x = unit_vectors(x)
+        mean = x.mean(0)
+        variance = (x - mean).square().mean(0).sum()
+        size = float(variance / len(mean)) or float(x.square().mean()) or 1.0
+        unit = 2.0 ** math.floor(math.log2(size) / 2)
+        far = mean.square().sum() > FAR * variance
+        return cls(spherical, (mean / unit).round() * unit * far, unit)
+
+    def __call__(self, x: Tensor) -> Tensor:
+        """Points ``(n, d)`` of features ``(n, d)``."""
+        return ((unit_vectors(x) if self.spherical else x.double()) - self.origin) / self.unit
+
+    def to_sphere(self, points: Tensor) -> Tensor:
+        """Points ``(..., d)`` of the unit vectors in the directions of given spherical points ``(..., d)``."""
+        x = points.double() * self.unit + self.origin
+        return (F.normalize(x, dim=-1) - self.origin) / self.unit

@@ -1,0 +1,85 @@
+"""Neighbours and k-means of features of any place and scale, against scikit-learn in float64."""
+
+from collections.abc import Callable
+from functools import partial
+
+import pytest
+import torch
+from sklearn.neighbors import KNeighborsClassifier
+from torch import Tensor
+
+from ssl_bench.evaluation.neighbours import Distance, search
+from ssl_bench.evaluation.points import unit_vectors
+from ssl_bench.evaluation.protocols.knn import KNN
+from tests.evaluation.conftest import gaussians, task
+
+DISTANCES: tuple[Distance, ...] = ("cosine", "euclidean")
+TEST, K = 150, 7
+
+
+def classes() -> tuple[Tensor, Tensor]:
+    """Overlapping classes, float64, with mean 0 and about 1 as standard deviation."""
+    x, y = gaussians(700, 16, 4, spread=1.0)
+    x = ((x - x.mean(0)) / x.std(0)).double()
+    return x, y
+
+
+def moved(x: Tensor, offset: float, scale: float) -> Tensor:
+    return scale * (x + offset)
+
+
+def outlier(x: Tensor) -> Tensor:
+    x = x.clone()
+    x[[TEST // 2, -1]] = x.new_tensor([[1e20], [3e20]])
+    return x
+
+
+def lengths(x: Tensor) -> Tensor:
+    return x * torch.logspace(-6, 6, len(x))[torch.randperm(len(x))].unsqueeze(1)
+
+
+FEATURES: dict[str, Callable[[Tensor], Tensor]] = {
+    "offset of both signs": lambda x: x + 3e4 * torch.arange(-8, 8),
+    "constant column": lambda x: torch.cat([x, torch.full((len(x), 1), 3.3e5)], 1),
+    "duplicates": lambda x: x[torch.arange(len(x)) % 350],
+    "lengths from 1e-6 to 1e6": lengths,
+    "lengths and offset": lambda x: lengths(x + 1000),
+    "two groups far apart": lambda x: x + 1e5 * (torch.arange(len(x)) % 2).unsqueeze(1),
+    "outliers": outlier,
+    "in float64": lambda x: x + 3e5,
+    "columns of any scale": lambda x: x * torch.logspace(-20, 20, 16),
+} | {
+    f"offset {offset:g}, scale {scale:g}": partial(moved, offset=offset, scale=scale)
+    for offset in (0, 10, 1e3, 1e5)
+    for scale in (1e-30, 1, 1e30)
+}
+
+
+def exact_distances(distance: Distance, queries: Tensor, bank: Tensor) -> Tensor:
+    """(Q, N) from differences in float64."""
+    q, b = (unit_vectors(x) if distance == "cosine" else x.double() for x in (queries, bank))
+    return torch.cdist(q, b, compute_mode="donot_use_mm_for_euclid_dist")
+
+
+@pytest.mark.parametrize("distance", DISTANCES)
+@pytest.mark.parametrize("name", FEATURES)
+def test_neighbours_and_accuracy_are_those_in_float64(name: str, distance: Distance) -> None:
+    torch.manual_seed(0)
+    x, y = classes()
+    x = FEATURES[name](x)
+    x = x if name == "in float64" else x.float()
+    test, train, validation = x[:TEST], x[TEST:600], x[600:]
+    bank = torch.cat([train, validation])
+    given = task((train, y[TEST:600]), (validation, y[600:]), (test, y[:TEST]), 4)
+    found = search(given.fitting, given.test, K, DISTANCES)[distance]
+    every = exact_distances(distance, test, bank)
+    nearest = every.topk(K, largest=False).values
+    torch.testing.assert_close(every.gather(1, found.row.long()), nearest, rtol=1e-4, atol=0)
+    torch.testing.assert_close(found.distance, nearest, rtol=1e-4, atol=1e-7 * float(nearest.median()))
+    scale = x.double().abs().median()  # scikit-learn takes 1e-30 for 0
+    reference = KNeighborsClassifier(1, algorithm="brute", metric=distance)
+    reference.fit((bank.double() / scale).numpy(), y[TEST:].numpy())
+    (metrics,) = KNN(k=(1,), distances=(distance,))(given)
+    suffix = "" if distance == "cosine" else "_euclidean"
+    score = 100 * reference.score((test.double() / scale).numpy(), y[:TEST].numpy())
+    assert metrics[f"knn_1{suffix}/accuracy"] == pytest.approx(score)
