@@ -16,9 +16,11 @@ LUMA = (0.2989, 0.587, 0.114)  # ITU-R BT.601, rounded as in torchvision
 
 
 def luma(x: Tensor) -> Tensor:
-    """Grey values ``(N, 1, H, W)`` of images ``(N, C, H, W)``; images of one channel are returned unchanged."""
+    """Grey values ``(N, 1, H, W)`` of images ``(N, C, H, W)``: the mean of the channels of images that are not RGB."""
     if x.shape[1] == 1:
         return x
+    if x.shape[1] != 3:
+        return x.mean(1, keepdim=True)
     r, g, b = x.unbind(1)
     return (LUMA[0] * r + LUMA[1] * g + LUMA[2] * b)[:, None]
 
@@ -60,7 +62,8 @@ class ColorJitter(Transform):
 
     The factors have the distributions of torchvision's ``ColorJitter``: uniform in [max(0, 1 - b), 1 + b] for
     brightness, contrast and saturation, and in [-h, h] for the hue. torchvision samples an order for each image; here
-    the order is fixed, so that a batch is one operation. Only brightness and contrast change images of one channel.
+    the order is fixed, so that a batch is one operation. Only brightness and contrast change images of one channel;
+    saturation and hue are refused for images that are neither grey nor RGB.
 
     Args:
         brightness: largest change b of the brightness factor.
@@ -75,6 +78,11 @@ class ColorJitter(Transform):
     saturation: NonNegativeFloat = 0.0
     hue: Annotated[float, Interval(0, 0.5)] = 0.0
     p: UnitFloat = 1.0
+
+    @property
+    def needs_colour(self) -> bool:
+        """Whether saturation or hue are changed."""
+        return bool(self.saturation or self.hue)
 
     def sample_parameters(self, n: int, height: int, width: int, device: torch.device) -> tuple[Tensor, ...]:
         """The four factors; for an image that is not selected, factors without effect."""
@@ -107,6 +115,11 @@ class Grayscale(Transform):
     """Replace all channels by the grey value with probability `p`."""
 
     p: UnitFloat = 0.1
+
+    @property
+    def needs_colour(self) -> bool:
+        """The grey value is that of RGB."""
+        return True
 
     def sample_parameters(self, n: int, height: int, width: int, device: torch.device) -> tuple[Tensor, ...]:
         """Whether each image becomes grey."""

@@ -2,7 +2,7 @@
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, Literal
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -64,6 +64,11 @@ def list_classes(tree: FileTree, folders: Mapping[str, Split], classes: Sequence
     depth = 1 if present else 0  # where the class is in a path
     loose = next((path for path in paths if len(path) < depth + 2), None)
     found = {path[depth] for path in paths if len(path) >= depth + 2}
+    if not found:
+        raise UserError(
+            f"{tree.path} contains files but no class folders: move the images of each class into a folder of its own, "
+            f"and images without a label into the folder {UNLABELLED} beside them, which is used in pretraining only"
+        )
     if classes is None:
         if loose:
             raise UserError(f"{tree.path / '/'.join(loose)} is not in a class folder; move it into one")
@@ -97,7 +102,7 @@ class ImageFolder(DataModule):
     Args:
         root: the folder or zip file of the images.
         size: height and width of the resized images.
-        channels: 1 for grey, 3 for RGB.
+        channels: number of channels: 1 for grey, 3 for RGB; any other must be that of the files.
         mean: mean of each channel, in [0, 1]; default ImageNet's.
         std: standard deviation of each channel, in [0, 1]; default ImageNet's.
         name: name of the data in run folders, tables and wandb; on the command line, default the name of the root.
@@ -111,7 +116,7 @@ class ImageFolder(DataModule):
         self,
         root: str | None = None,
         size: PositiveInt = 64,
-        channels: Literal[1, 3] = 3,
+        channels: PositiveInt = 3,
         mean: tuple[FiniteFloat, ...] | None = None,
         std: tuple[StandardDeviation, ...] | None = None,
         name: str | None = None,
@@ -148,10 +153,10 @@ class ImageFolder(DataModule):
 def channel_statistics(
     channels: int, mean: Sequence[float] | None, std: Sequence[float] | None
 ) -> tuple[tuple[float, ...], tuple[float, ...]]:
-    """The given mean and std; by default those of ImageNet, averaged over channels for grey images."""
+    """The given mean and std; by default those of ImageNet, averaged over channels for images that are not RGB."""
     statistics = []
     for name, values, default in (("mean", mean, IMAGENET_MEAN), ("std", std, IMAGENET_STD)):
-        selected = tuple(values) if values else default if channels == 3 else (sum(default) / 3,)
+        selected = tuple(values) if values else default if channels == 3 else (sum(default) / 3,) * channels
         if len(selected) != channels:
             raise UserError(f"--data.{name} has {len(selected)} values, expected {channels}, one for each channel")
         statistics.append(selected)

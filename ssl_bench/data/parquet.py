@@ -4,7 +4,7 @@ import json
 from collections.abc import Iterator
 from functools import partial
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
 import pyarrow as pa
 import pyarrow.parquet as pq
@@ -34,7 +34,7 @@ class Parquet(DataModule):
     Args:
         root: the folder of the parquet files; subfolders are searched too.
         size: height and width of the resized images.
-        channels: 1 for grey, 3 for RGB.
+        channels: number of channels: 1 for grey, 3 for RGB; any other must be that of the files.
         mean: mean of each channel, in [0, 1]; default ImageNet's.
         std: standard deviation of each channel, in [0, 1]; default ImageNet's.
         image_column: name of the column of images.
@@ -53,7 +53,7 @@ class Parquet(DataModule):
         self,
         root: str | None = None,
         size: PositiveInt = 32,
-        channels: Literal[1, 3] = 3,
+        channels: PositiveInt = 3,
         mean: tuple[FiniteFloat, ...] | None = None,
         std: tuple[StandardDeviation, ...] | None = None,
         image_column: str = "image",

@@ -1,6 +1,6 @@
 """Random image transforms of a whole batch, with separate parameters for each image.
 
-Images are float ``(N, C, H, W)`` in [0, 1] with one or three channels. A transform first samples its parameters from
+Images are float ``(N, C, H, W)`` in [0, 1]. A transform first samples its parameters from
 the device's global generator and then applies them. The second part can therefore be compared image by image with
 torchvision's functional transforms, and be compiled without random numbers. Values are never rounded to 8 bits.
 """
@@ -28,6 +28,11 @@ class Transform(ABC):
     """
 
     random: ClassVar[bool] = True
+
+    @property
+    def needs_colour(self) -> bool:
+        """Whether the step is defined for grey and RGB images only."""
+        return False
 
     def output_size(self, height: int, width: int) -> tuple[int, int]:
         """Height and width of the output for images of this height and width."""

@@ -76,8 +76,12 @@ class Views:
                 f"views: recipe {recipe} is for images, the data have shape {self.image_shape}: use identity"
             )
         channels = self.image_shape[0]
-        if steps and channels not in (1, 3):
-            raise UserError(f"views: images have {channels} channels, recipes need 1 or 3")
+        for step in steps if channels not in (1, 3) else ():
+            if isinstance(step, Transform) and step.needs_colour:
+                raise UserError(
+                    f"views: {step} is for images of 1 or 3 channels, these have {channels}: set --views.recipe to one "
+                    "without grayscale, saturation and hue, such as crop_flip or flip"
+                )
         steps = [step.with_statistics(mean, std) if isinstance(step, Normalize) else step for step in steps]
         for step in steps:
             if isinstance(step, Normalize) and not step.fits_channels(channels):

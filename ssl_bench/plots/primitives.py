@@ -34,7 +34,8 @@ def save(figure: Figure, path: Path) -> Path:
 
 
 def show_image(image: Tensor, ax: Axes) -> None:
-    """Show an image ``(C, H, W)`` in [0, 1], grey or in colour, without axes."""
+    """Show an image ``(C, H, W)`` in [0, 1] without axes; of 2 channels the first, of more than 3 the first three."""
+    image = image[: 3 if len(image) >= 3 else 1]
     ax.imshow(image.expand(3, -1, -1).permute(1, 2, 0).numpy(), interpolation="nearest", aspect="equal")
     ax.set(xticks=[], yticks=[])
     ax.spines[:].set_visible(False)

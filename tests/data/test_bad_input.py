@@ -136,12 +136,18 @@ CASES: dict[str, tuple[str, Callable[[Path], object] | None, dict[str, Any], str
         "owl/7.png is not a readable image",
     ),
     "no image": ("image_folder", put("cat/notes.txt", "hello"), {}, "cat/notes.txt is not a readable image"),
+    "empty image": (
+        "image_folder",
+        put("cat/0.png", b""),
+        {},
+        r"cat/0.png is not a readable image \(the file is empty",
+    ),
     "empty folder": ("image_folder", empty, {}, "contains no files"),
     "no class folders": (
         "image_folder",
         only("a.png"),
         {},
-        "a.png is not in a class folder",
+        "contains files but no class folders",
     ),
     "no train folder": (
         "image_folder",

@@ -1,10 +1,13 @@
 """Views: J independent views, evaluation inputs, views of another source."""
 
+from typing import Any
+
 import pytest
 import torch
 from torch import Tensor
 
 from ssl_bench.catalogue import config_names
+from ssl_bench.data.color import ColorJitter
 from ssl_bench.data.recipes import Steps
 from ssl_bench.data.transforms import Normalize
 from ssl_bench.data.views import Views
@@ -215,3 +218,32 @@ def test_generated_recipe_replaces_the_normalisation() -> None:
 def test_views_of_a_source_of_another_size_are_refused() -> None:
     with pytest.raises(UserError, match="same size"):
         sourced(1, [{"center_crop": {"size": 4}}])
+
+
+@pytest.mark.parametrize("channels", [2, 4, 13])
+def test_recipes_without_colour_work_for_any_number_of_channels(channels: int) -> None:
+    recipe: Steps = [
+        {"random_resized_crop": {"scale": [0.2, 1.0]}},
+        "horizontal_flip",
+        {"color_jitter": {"brightness": 0.4, "contrast": 0.4}},
+        {"gaussian_blur": {"p": 1.0}},
+        "solarize",
+        {"normalize": {"mean": 0.5, "std": 0.5}},
+    ]
+    made = Views(recipe, 2, image_shape=(channels, 16, 16), mean=(0.5,) * channels, std=(0.2,) * channels)
+    x = made(pictures((channels, 16, 16)))
+    assert x.shape == (2, 6, channels, 16, 16)
+    assert x.isfinite().all()
+
+
+def test_the_contrast_of_images_that_are_not_rgb_changes_about_the_mean_of_all_channels() -> None:
+    x = torch.rand(2, 4, 8, 8)
+    step = ColorJitter(contrast=0.5)
+    expected = (0.5 * x + 0.5 * x.mean((1, 2, 3), keepdim=True)).clamp(0, 1)
+    torch.testing.assert_close(step(x, torch.ones(2), torch.full((2,), 0.5), torch.ones(2), torch.zeros(2)), expected)
+
+
+@pytest.mark.parametrize("step", [{"grayscale": {"p": 0.2}}, {"color_jitter": {"hue": 0.1}}, "simclr_symmetric"])
+def test_colour_steps_are_refused_for_images_of_other_channels_with_a_remedy(step: str | dict[str, Any]) -> None:
+    with pytest.raises(UserError, match=r"is for images of 1 or 3 channels, these have 4: set --views\.recipe"):
+        Views(step if isinstance(step, str) else [step], image_shape=(4, 8, 8), mean=(0.5,) * 4, std=(0.5,) * 4)

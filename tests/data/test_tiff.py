@@ -1,0 +1,101 @@
+"""TIFF files of several channels, in strips and tiles, against the array that was written."""
+
+import struct
+import zlib
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+import pytest
+
+from ssl_bench.data.decode import Decoder
+from ssl_bench.data.tiff import read_tiff
+
+
+def tiff(
+    values: np.ndarray, planar: bool = False, compression: int = 1, rows: int = 4, tile: int = 0, rgb: bool = False
+) -> bytes:
+    """A TIFF file, written by the specification: strips of `rows` rows, or tiles of `tile` x `tile` pixels."""
+    height, width, channels = values.shape
+    order = ">" if values.dtype.byteorder == ">" else "<"
+    blocks = []
+    for part in np.moveaxis(values, 2, 0)[..., None] if planar else [values]:
+        if tile:
+            padded = np.pad(part, [(0, -height % tile), (0, -width % tile), (0, 0)])
+            blocks += [
+                padded[y : y + tile, x : x + tile] for y in range(0, height, tile) for x in range(0, width, tile)
+            ]
+        else:
+            blocks += [part[y : y + rows] for y in range(0, height, rows)]
+    contents = [block.tobytes() if compression == 1 else zlib.compress(block.tobytes()) for block in blocks]
+    offsets = [8 + sum(map(len, contents[:i])) for i in range(len(contents))]
+    body = b"".join(contents)
+    body += bytes(len(body) % 2)
+    kind = {"u": 1, "i": 2, "f": 3}[values.dtype.kind]
+    tags: dict[int, Sequence[int]] = {
+        256: [width], 257: [height], 258: [8 * values.itemsize] * channels, 259: [compression], 262: [2 if rgb else 1],
+        277: [channels], 284: [2 if planar else 1], 339: [kind] * channels,
+    }  # fmt: skip
+    sizes = list(map(len, contents))
+    tags |= {322: [tile], 323: [tile], 324: offsets, 325: sizes} if tile else {273: offsets, 278: [rows], 279: sizes}
+    start = 8 + len(body)
+    entries, extra = b"", b""
+    after = start + 2 + 12 * len(tags) + 4
+    for tag, numbers in sorted(tags.items()):
+        content = struct.pack(f"{order}{len(numbers)}I", *numbers)
+        if len(content) > 4:
+            extra, content = extra + content, struct.pack(f"{order}I", after + len(extra))
+        entries += struct.pack(f"{order}HHI", tag, 4, len(numbers)) + content
+    magic = b"II*\0" if order == "<" else b"MM\0*"
+    head = magic + struct.pack(f"{order}I", start) + body + struct.pack(f"{order}H", len(tags))
+    return head + entries + bytes(4) + extra
+
+
+@pytest.mark.parametrize("planar", [False, True])
+@pytest.mark.parametrize("layout", [{"rows": 4}, {"rows": 100}, {"tile": 16}])
+@pytest.mark.parametrize("compression", [1, 8])
+@pytest.mark.parametrize(("kind", "channels"), [("<u2", 13), (">u2", 2), ("<f4", 4), ("u1", 5), ("<u2", 3)])
+def test_channels_are_those_that_were_written(
+    planar: bool, layout: dict[str, Any], compression: int, kind: str, channels: int
+) -> None:
+    values = (np.random.default_rng(0).random((18, 21, channels)) * 250).astype(kind)
+    pixels = read_tiff(tiff(values, planar, compression, **layout), channels)
+    assert pixels is not None
+    assert np.array_equal(pixels, values)
+
+
+def test_images_of_13_bands_are_decoded_by_their_bit_depth() -> None:
+    values = np.random.default_rng(0).integers(0, 65536, (8, 8, 13), np.uint16)
+    expected = np.rint(values / 257).transpose(2, 0, 1)
+    assert np.array_equal(Decoder(13, 8)(tiff(values)).numpy(), expected)
+    with pytest.raises(ValueError, match="13 channels, expected 3"):
+        Decoder(3, 8)(tiff(values))
+
+
+def test_the_fourth_channel_of_rgb_is_left_out_of_rgb_images_only() -> None:
+    values = np.random.default_rng(0).integers(0, 65536, (8, 8, 4), np.uint16)
+    expected = np.rint(values / 257).transpose(2, 0, 1)
+    assert np.array_equal(Decoder(3, 8)(tiff(values, rgb=True)).numpy(), expected[:3])
+    assert np.array_equal(Decoder(4, 8)(tiff(values, rgb=True)).numpy(), expected)
+
+
+def test_an_unsupported_compression_is_named() -> None:
+    with pytest.raises(ValueError, match="TIFF compression 5 with predictor 1 is not supported for 13 channels"):
+        read_tiff(tiff(np.zeros((4, 4, 13), np.uint16), compression=5), 13)
+
+
+def test_a_file_whose_pixels_are_missing_is_refused() -> None:
+    data = tiff(np.ones((8, 8, 13), np.uint16)).replace(
+        struct.pack("<HHII", 278, 4, 1, 4), struct.pack("<HHII", 278, 4, 1, 2)
+    )
+    with pytest.raises(ValueError, match="the TIFF file is incomplete"):
+        Decoder(13, 8)(data)
+
+
+def test_differences_of_neighbours_are_summed() -> None:
+    values = np.random.default_rng(0).integers(0, 65536, (4, 6, 5), np.uint16)
+    differences = np.diff(values, axis=1, prepend=np.zeros((4, 1, 5), np.uint16))
+    data = tiff(differences).replace(struct.pack("<HHII", 284, 4, 1, 1), struct.pack("<HHII", 317, 4, 1, 2))
+    pixels = read_tiff(data, 5)
+    assert pixels is not None
+    assert np.array_equal(pixels, values)
