@@ -10,7 +10,7 @@ import pytest
 import torch
 from torch import Tensor
 
-from benchmarks import decay, rounds, ssgan, structural_gan, views, w_search
+from benchmarks import decay, inputs, rounds, ssgan, structural_gan, views, w_search
 from benchmarks.forgetting import VARIANTS, figure, measure, table
 from benchmarks.simclr import Ours
 from ssl_bench.data.contents import DatasetContents
@@ -176,3 +176,16 @@ def test_a_run_survives_one_fault_of_each_kind() -> None:
     rows = [line.split(" | ")[:6] for line in done.stdout.splitlines() if line.startswith("| ")][1:]
     kinds = {"| kill": "2", "| disk": "1", "| start": "1", "| SIGTERM": "2"}
     assert rows == [[kind, count, "0", "0", "0", "0"] for kind, count in kinds.items()]
+
+
+def test_odd_inputs_of_each_kind_have_right_answers() -> None:
+    """The numbers of benchmarks/results/inputs.md, with fewer inputs."""
+    done = subprocess.run(
+        [sys.executable, "benchmarks/inputs.py", "--share=0.02", "--seed=1"],
+        cwd=Path(__file__).parent.parent, capture_output=True, text=True, check=False, timeout=900,
+        env=os.environ | {"PYTHONPATH": "."},
+    )  # fmt: skip
+    assert done.returncode == 0, done.stderr
+    rows = [line.strip("| ").split(" | ") for line in done.stdout.splitlines() if line.startswith("| ")][1:]
+    assert {kind: counts for kind, *counts in rows}.keys() == {*inputs.KINDS, "all"}
+    assert all(counts[1:] == ["0"] * len(inputs.FAULTS) for _, *counts in rows)
