@@ -11,21 +11,24 @@ from torch import Tensor
 
 from ssl_bench.data.splits import hold_out
 from ssl_bench.data.types import Target
-from ssl_bench.errors import UserError
+from ssl_bench.errors import UserError, did_you_mean
 from ssl_bench.evaluation.features import Features, FeatureSplit
 
 TEST_FRACTION, VALIDATION_FRACTION, SEED = 0.2, 0.1, 0
 SUFFIXES = (".safetensors", ".npz", ".npy")
+PREFIXES = {"": "", "train": "train_", "test": "test_", **dict.fromkeys(("validation", "valid", "val"), "validation_")}
+"""Words before ``_features`` and ``_labels``, and the split of each."""
+Array = Tensor | np.ndarray
 
 
 def read_features(path: Path, labels: Path | None = None) -> Features:
     """Read features ``(N, d)`` and labels ``(N,)`` from a file.
 
     A ``.safetensors`` or ``.npz`` file contains ``train_features``, ``train_labels``, ``test_features``,
-    ``test_labels`` and optionally ``validation_features`` and ``validation_labels``; or only ``features`` and
-    ``labels``. A ``.npy`` file contains only the features. Features in ``.safetensors`` and ``.npy`` files are
-    memory-mapped in the type of the file, those in ``.npz`` files are read into memory. Splits that are held out are
-    rows of the same tensor.
+    ``test_labels`` and optionally ``validation_features`` and ``validation_labels`` (also spelled ``val_`` or
+    ``valid_``); or only ``features`` and ``labels``. A ``.npy`` file contains only the features. Features in
+    ``.safetensors`` and ``.npy`` files are memory-mapped in the type of the file, those in ``.npz`` files are read into
+    memory. Splits that are held out are rows of the same tensor.
 
     Args:
         path: path of the file.
@@ -36,10 +39,13 @@ def read_features(path: Path, labels: Path | None = None) -> Features:
         a tenth of the rest for validation.
 
     Raises:
-        UserError: the file cannot be read, or features and labels are missing, of different lengths or not finite.
+        UserError: the file cannot be read; it contains other arrays, or two for one split; features or labels are
+            missing, of different lengths, not finite, or of a type that is neither real numbers nor names.
     """
-    arrays = _arrays(path)
+    arrays = _by_split(path, _arrays(path))
     if labels is not None:
+        if labels.suffix != ".npy":
+            raise UserError(f"--labels {labels}: labels are read from a .npy file; put them into {path} instead")
         arrays["labels"] = _arrays(labels)["features"]
     names: dict[str, int] = {}
     if "features" in arrays:
@@ -47,7 +53,7 @@ def read_features(path: Path, labels: Path | None = None) -> Features:
         parts = dict(zip(("train", "test"), _hold_out(FeatureSplit(x, y), TEST_FRACTION), strict=True))
     else:
         parts = {split: FeatureSplit(*_pair(path, arrays, f"{split}_", names)) for split in ("train", "test")}
-        if "validation_features" in arrays:
+        if any(name.startswith("validation_") for name in arrays):
             parts["validation"] = FeatureSplit(*_pair(path, arrays, "validation_", names))
     if "validation" not in parts:
         parts["train"], parts["validation"] = _hold_out(parts["train"], VALIDATION_FRACTION)
@@ -66,7 +72,31 @@ def _hold_out(split: FeatureSplit, fraction: float) -> tuple[FeatureSplit, Featu
     return FeatureSplit(x, y[~held], rows[~held]), FeatureSplit(x, y[held], rows[held])
 
 
-def _arrays(path: Path) -> dict[str, "Tensor | np.ndarray"]:
+def _by_split(path: Path, arrays: dict[str, Array]) -> dict[str, Array]:
+    """The arrays with ``validation_`` for all its spellings.
+
+    Raises:
+        UserError: an array has another name, or two arrays are for the same split.
+    """
+    known = {
+        f"{word}_{part}".lstrip("_"): split + part
+        for word, split in PREFIXES.items()
+        for part in ("features", "labels")
+    }
+    found: dict[str, str] = {}
+    for name in sorted(arrays):
+        if name not in known:
+            raise UserError(f"{path}: array {name!r} is not used: {did_you_mean(name, known)} Rename or remove it")
+        if other := found.get(known[name]):
+            raise UserError(f"{path}: {other} and {name} are both for the validation split; remove one")
+        found[known[name]] = name
+    whole, parts = [[name for name in found if ("_" in name) == split] for split in (False, True)]
+    if whole and parts:
+        raise UserError(f"{path}: contains {whole[0]} and {parts[0]}; give the splits, or features and labels alone")
+    return {split: arrays[name] for split, name in found.items()}
+
+
+def _arrays(path: Path) -> dict[str, Array]:
     if path.suffix not in SUFFIXES:
         raise UserError(f"{path}: features are read from {', '.join(SUFFIXES)}")
     try:
@@ -77,12 +107,48 @@ def _arrays(path: Path) -> dict[str, "Tensor | np.ndarray"]:
                 return dict(file)
         return {"features": np.load(path, mmap_mode="c", allow_pickle=False)}
     except (OSError, EOFError, ValueError, BadZipFile, SafetensorError) as error:
+        if "allow_pickle" in str(error):  # a file of objects would run code when it is read
+            raise UserError(f"{path} contains Python objects; save arrays of numbers") from error
         raise UserError(f"cannot read {path}: {str(error).splitlines()[0]}") from error
 
 
-def _pair(
-    path: Path, arrays: dict[str, "Tensor | np.ndarray"], split: str, names: dict[str, int]
-) -> tuple[Tensor, Tensor]:
+def _numbers(path: Path, name: str, array: Array) -> Tensor:
+    """Features as a tensor in their own type, or in the next type that torch has.
+
+    Raises:
+        UserError: they are not real numbers.
+    """
+    if isinstance(array, np.ndarray):
+        if array.dtype.kind not in "fiu" or array.dtype.itemsize > 8:
+            raise UserError(
+                f"{path}: {name} of type {array.dtype}, expected real numbers such as float32; convert them"
+            )
+        array = array.astype(np.float64) if array.dtype == np.uint64 else array
+        array = torch.as_tensor(array.astype(array.dtype.newbyteorder("="), copy=False))
+    if array.is_complex() or array.dtype == torch.bool:
+        raise UserError(f"{path}: {name} of type {array.dtype}, expected real numbers such as float32; convert them")
+    return array
+
+
+def _classes(path: Path, name: str, labels: np.ndarray) -> tuple[list[str], Tensor]:
+    """Names of the classes and the number of each image's name.
+
+    Raises:
+        UserError: the labels are neither integers nor names.
+    """
+    if labels.dtype.kind not in "biufSU":
+        raise UserError(f"{path}: {name} of type {labels.dtype}, expected integers or names")
+    if labels.dtype.kind == "f" and not (np.isfinite(labels).all() and (labels == np.round(labels)).all()):
+        raise UserError(
+            f"{path}: {name} that are not integers; number the classes, and give -1 where there is no label"
+        )
+    found, codes = np.unique(labels, return_inverse=True)
+    if labels.dtype.kind == "f":
+        return [str(int(value)) for value in found], torch.from_numpy(codes)
+    return [value.decode() if isinstance(value, bytes) else str(value) for value in found], torch.from_numpy(codes)
+
+
+def _pair(path: Path, arrays: dict[str, Array], split: str, names: dict[str, int]) -> tuple[Tensor, Tensor]:
     """Features and labels of one split; new classes are added to `names` and numbered in order."""
     missing = [name for name in (f"{split}features", f"{split}labels") if name not in arrays]
     if missing:
@@ -91,23 +157,22 @@ def _pair(
             f"{path}: no {missing[0]} (it contains {known}); see `ssl-bench evaluate --help` for the names, "
             "and give the labels of a .npy with --labels"
         )
-    x, y = torch.as_tensor(arrays[f"{split}features"]), np.asarray(arrays[f"{split}labels"])
-    if x.ndim != 2 or y.ndim != 1:
+    x, y = _numbers(path, f"{split}features", arrays[f"{split}features"]), np.asarray(arrays[f"{split}labels"])
+    if x.ndim != 2 or y.ndim != 1 or not x.shape[1]:
         raise UserError(f"{path}: {split}features of shape {tuple(x.shape)} with labels of shape {y.shape}; "
                         "expected (images, features) and (images,)")  # fmt: skip
-    if y.dtype.kind == "f" and not np.isfinite(y).all():
-        raise UserError(f"{path}: {split}labels that are not finite; give -1 where an image has none")
     if not len(x):
         raise UserError(f"{path}: no {split}features; give some images")
     if len(x) != len(y):
         raise UserError(f"{path}: {len(x)} {split}features but {len(y)} {split}labels; give one label for each")
-    bad = sum(int((~part.float().isfinite()).any(1).sum()) for part in x.split(4096))
-    if bad:
+    parts = x.split(4096)
+    if bad := sum(int((~part.isfinite()).any(1).sum()) for part in parts):
         raise UserError(
             f"{path}: {split}features of {bad} of {len(x)} images are not finite; encode these images again"
         )
-    found, codes = np.unique(y, return_inverse=True)
-    words = [str(int(name)) if isinstance(name, np.floating) and name == int(name) else str(name) for name in found]
+    if any(not part.float().isfinite().all() for part in parts):
+        raise UserError(f"{path}: {split}features above the range of float32, 3.4e38; rescale all features")
+    words, codes = _classes(path, f"{split}labels", y)
     for name in words:
         if name != "-1":
             names.setdefault(name, len(names))
@@ -116,4 +181,4 @@ def _pair(
             f"{path}: all {split}labels are -1, which means no label; give a class for at least some images"
         )
     code = torch.tensor([names.get(name, -1) for name in words])
-    return x, code[torch.from_numpy(codes)]
+    return x, code[codes]

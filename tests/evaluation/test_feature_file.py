@@ -92,12 +92,66 @@ def test_labels_may_be_names_and_minus_one_is_no_label(tmp_path: Path) -> None:
         (WHOLE | {"features": np.where(X > 2, np.nan, X)}, "features of [0-9]+ of 60 images are not finite"),
         (WHOLE | {"features": X[:, 0]}, r"features of shape \(60,\) with labels of shape \(60,\)"),
         (SPLIT | {"test_features": X[40:, :2]}, "all splits must come from one encoder"),
+        (SPLIT | {"trian_labels": Y}, r"array 'trian_labels' is not used: did you mean train_labels"),
+        (WHOLE | {"paths": Y}, "array 'paths' is not used"),
+        (WHOLE | SPLIT, "contains features and test_features; give the splits, or features and labels alone"),
+        (
+            SPLIT | {"val_features": X, "valid_features": X},
+            "val_features and valid_features are both for the validation",
+        ),
+        (SPLIT | {"val_features": X}, r"no validation_labels"),
+        (SPLIT | {"val_labels": Y}, r"no validation_features"),
+        (WHOLE | {"features": X.astype(np.complex64)}, "features of type complex64, expected real numbers"),
+        (WHOLE | {"features": X.astype(np.longdouble)}, "features of type float128, expected real numbers"),
+        (WHOLE | {"features": X > 0}, "features of type bool, expected real numbers"),
+        (WHOLE | {"features": X.astype("U4")}, "features of type <U4, expected real numbers"),
+        (WHOLE | {"features": X.astype(np.float64) * 1e300}, "above the range of float32, 3.4e38; rescale"),
+        (WHOLE | {"features": X[:, :0]}, r"features of shape \(60, 0\)"),
+        (WHOLE | {"labels": Y + 0.5}, "labels that are not integers; number the classes"),
+        (WHOLE | {"labels": np.where(Y == 1, np.nan, Y)}, "labels that are not integers"),
+        (WHOLE | {"labels": np.eye(3)[Y]}, r"labels of shape \(60, 3\)"),
+        (WHOLE | {"labels": Y.astype(complex)}, "labels of type complex128, expected integers or names"),
+        (WHOLE | {"labels": Y.astype(object)}, "contains Python objects; save arrays of numbers"),
     ],
 )
 def test_invalid_arrays_are_refused_in_one_line(tmp_path: Path, arrays: Arrays, message: str) -> None:
     with pytest.raises(UserError, match=message) as caught:
         read_features(npz(tmp_path, arrays))
     assert "\n" not in str(caught.value)
+
+
+@pytest.mark.parametrize("word", ["validation", "valid", "val"])
+def test_the_validation_split_has_three_spellings(tmp_path: Path, word: str) -> None:
+    features = read_features(npz(tmp_path, SPLIT | {f"{word}_features": X[:8], f"{word}_labels": Y[:8]}))
+    assert torch.equal(values(features.validation), torch.from_numpy(X[:8]))
+
+
+@pytest.mark.parametrize("dtype", [">f4", ">f8", "<f8", "<u2", "<u8", "<i2", ">i4", "<f2"])
+def test_numbers_of_every_type_and_byte_order_keep_their_values(tmp_path: Path, dtype: str) -> None:
+    x = np.asfortranarray(np.abs(X * 100).round().astype(dtype))
+    np.save(tmp_path / "x.npy", x)
+    np.save(tmp_path / "y.npy", Y.astype(">i8"))
+    for features in (read_features(npz(tmp_path, WHOLE | {"features": x})),
+                     read_features(tmp_path / "x.npy", tmp_path / "y.npy")):  # fmt: skip
+        together = torch.cat([values(features.train), values(features.validation), values(features.test)])
+        expected = torch.from_numpy(x.astype(np.float32))
+        assert torch.equal(together.sort(0).values, expected.sort(0).values)
+
+
+def test_labels_are_numbers_or_names_of_any_size(tmp_path: Path) -> None:
+    for labels, classes in {
+        ("cat", "dog", "emu"): ("cat", "dog", "emu"),
+        (b"cat", b"dog", b"emu"): ("cat", "dog", "emu"),
+        (2**60, 2**60 + 1, 5): ("5", str(2**60), str(2**60 + 1)),
+        (1.0, 2.0, 7.0): ("1", "2", "7"),
+    }.items():
+        assert read_features(npz(tmp_path, WHOLE | {"labels": np.array(labels)[Y]})).targets[0].classes == classes
+
+
+def test_labels_are_not_read_from_an_archive(tmp_path: Path) -> None:
+    np.save(tmp_path / "x.npy", X)
+    with pytest.raises(UserError, match=r"--labels .*features\.npz: labels are read from a \.npy file"):
+        read_features(tmp_path / "x.npy", npz(tmp_path, {"labels": Y}))
 
 
 def test_damaged_and_unknown_files_are_refused(tmp_path: Path) -> None:
