@@ -70,7 +70,7 @@ def fault(case: Case, code: object, place: Path) -> str:
     """The fault of a command that has ended, empty if there is none."""
     output = (place / "log").read_text(encoding="utf-8", errors="replace")
     runs = list((place / "runs").glob("*")) if (place / "runs").is_dir() else []
-    if "Traceback" in output or ("--debug prints" in output and case.codes != (1,)):
+    if "Traceback" in output or ("--debug prints" in output and not case.says):
         return "traceback"
     if code not in case.codes:
         return "wrong exit code"

@@ -1,7 +1,10 @@
 """Errors whose messages are for the user: one line, printed without a traceback."""
 
 import difflib
+import sys
+import traceback
 from collections.abc import Iterable
+from pathlib import Path
 
 
 class UserError(Exception):
@@ -13,6 +16,24 @@ class UserError(Exception):
 
 class RunError(Exception):
     """A valid run that failed; exit code 1."""
+
+
+def describe(error: BaseException) -> str:
+    """One line about an exception in the code of a user: type, message and place."""
+    place = "; ".join([*user_line(error), "--debug prints the traceback"])
+    return f"{type(error).__name__}: {' '.join(str(error).split())} ({place})"
+
+
+def user_line(error: BaseException) -> list[str]:
+    """The last line of a traceback that is neither in this package nor in a library; empty if there is none."""
+    own = str(Path(__file__).parent)
+    frames = [
+        frame
+        for frame in traceback.extract_tb(error.__traceback__)
+        if not frame.filename.startswith((own, "<", sys.prefix, sys.base_prefix))
+        and "site-packages" not in frame.filename
+    ]
+    return [f"{Path(frame.filename).name}, line {frame.lineno}" for frame in frames[-1:]]
 
 
 def did_you_mean(name: str, known: Iterable[str]) -> str:

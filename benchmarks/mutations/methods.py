@@ -58,6 +58,12 @@ MISTAKES: dict[str, tuple[str, str]] = {
     "a required argument": ("width: int = 8", "width: int"),
 }  # fmt: skip
 """What is wrong, the text that is replaced, and its replacement."""
+SAYS = {
+    "training_step fails": "'Own' object has no attribute 'missing'",
+    "an error in the syntax": "SyntaxError",
+    "an import that fails": "No module named 'no_such_package'",
+}
+"""Texts of messages; other messages name the class."""
 GOOD: dict[str, tuple[str, str]] = {
     "correct": ("", ""),
     "no type of image_shape": ("image_shape: tuple[int, ...]", "image_shape"),
@@ -81,5 +87,6 @@ def mutate(chance: random.Random, folder: Path) -> Case:
     (folder / f"{module}.py").write_text(MODULE.replace(old, new, 1) if old else MODULE)
     arguments = ["fit", f"--trust={folder}", f"--method={module}.Own", "--data=digits", "--epochs=1",
                  "--trainer.limit_train_batches=1", "--trainer.accelerator=cpu"]  # fmt: skip
-    codes: tuple[int, ...] = (0,) if name in GOOD else (2,)
-    return Case(name, arguments, codes=(1,) if name == "training_step fails" else codes)
+    if name in GOOD:
+        return Case(name, arguments)
+    return Case(name, arguments, codes=(1,) if name == "training_step fails" else (2,), says=SAYS.get(name, "Own"))

@@ -29,8 +29,9 @@ class StopOnNonFinite(Callback):
         self, trainer: Trainer, pl_module: LightningModule, outputs: Any, batch: Any, batch_idx: int
     ) -> None:
         """Keep the loss and the other outputs of the step."""
-        if outputs is not None:
-            self.steps.append({name: value.detach() for name, value in outputs.items() if isinstance(value, Tensor)})
+        values = {name: value.detach() for name, value in (outputs or {}).items() if isinstance(value, Tensor)}
+        if values:  # empty with manual optimization if `training_step` returns nothing
+            self.steps.append(values)
         if len(self.steps) >= max(1, trainer.log_every_n_steps):  # type: ignore[attr-defined]
             self.check(trainer)
 

@@ -1,9 +1,11 @@
-"""Progress of a run in lines, for logs and CI."""
+"""Progress of a run: in a terminal as a bar, in logs and CI as lines."""
 
+import math
 import time
 from typing import Any
 
 from lightning import Callback, LightningModule, Trainer
+from lightning.pytorch.callbacks import RichProgressBar
 
 from ssl_bench.data.sampler import BatchSampler
 
@@ -32,32 +34,66 @@ class EpochSize(Callback):
             print(epoch_size(sampler, int(trainer.num_training_batches)), flush=True)
 
 
-class EpochLine(Callback):
-    """Print epoch, loss, images per second and remaining time; used if there is no terminal for a progress bar."""
+class LogEveryEpoch(Callback):
+    """Log metrics at least once per epoch: `log_every_n_steps` is at most the number of optimizer steps of an epoch."""
+
+    def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        """Limit the interval; 0, for no logging, is kept."""
+        steps = math.ceil(trainer.num_training_batches / trainer.accumulate_grad_batches)
+        every: int = trainer.log_every_n_steps  # type: ignore[attr-defined]
+        trainer.log_every_n_steps = min(every, max(1, steps))  # type: ignore[attr-defined]
+
+
+class Progress(Callback):
+    """Base of the displays of progress: loss, learning rate and images per second of the epoch."""
 
     def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Start the clock of a run that resumes in the middle of an epoch."""
-        self.on_train_epoch_start(trainer, pl_module)
+        super().on_train_start(trainer, pl_module)
+        self.start, self.images = time.perf_counter(), 0
+
+    def on_train_epoch_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        """Start the clock of an epoch."""
+        super().on_train_epoch_start(trainer, pl_module)
+        self.start, self.images = time.perf_counter(), 0
 
     def on_train_batch_end(
         self, trainer: Trainer, pl_module: LightningModule, outputs: Any, batch: Any, batch_idx: int
     ) -> None:
         """Count the images of all processes, which have the same number."""
         self.images += len(batch.ids) * trainer.world_size
+        super().on_train_batch_end(trainer, pl_module, outputs, batch, batch_idx)
 
-    def on_train_epoch_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        """Start the clock of an epoch."""
-        self.start, self.images = time.perf_counter(), 0
+    def shown(self, trainer: Trainer) -> dict[str, str]:
+        """Values by name, in the order in which they are shown."""
+        loss = trainer.callback_metrics.get("train/loss")
+        values = {} if loss is None else {"loss": f"{loss:.4f}"}
+        if trainer.optimizers:
+            values["lr"] = f"{trainer.optimizers[0].param_groups[0]['lr']:.3g}"
+        self.seconds = time.perf_counter() - self.start
+        return values | {"images/s": f"{self.images / self.seconds:,.0f}"}
+
+
+class ProgressBar(Progress, RichProgressBar):
+    """Lightning's progress bar with these values; used in a terminal."""
+
+    def get_metrics(
+        self, trainer: Trainer, pl_module: LightningModule
+    ) -> dict[str, int | str | float | dict[str, float]]:
+        """The values that the bar shows."""
+        return {**self.shown(trainer)}
+
+
+class EpochLine(Progress):
+    """Print a line per epoch with these values and the remaining time; used if there is no terminal."""
 
     def on_train_epoch_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Print the line, on the first rank only."""
         if not trainer.is_global_zero or trainer.max_epochs is None:
             return
-        seconds = time.perf_counter() - self.start
-        loss = trainer.callback_metrics.get("train/loss")
-        shown_loss = "" if loss is None else f"  loss {loss:.4f}"
         epoch, epochs = trainer.current_epoch + 1, trainer.max_epochs
-        left = time.strftime("%H:%M:%S", time.gmtime(seconds * (epochs - epoch)))
-        print(
-            f"epoch {epoch}/{epochs}{shown_loss}  {self.images / seconds:,.0f} images/s  {left} remaining", flush=True
-        )
+        values = self.shown(trainer)
+        rate = values.pop("images/s")
+        left = time.strftime("%H:%M:%S", time.gmtime(self.seconds * (epochs - epoch)))
+        named = "".join(f"{name} {value}  " for name, value in values.items())
+        print(f"epoch {epoch}/{epochs}  {named}{rate} images/s  {left} remaining", flush=True)

@@ -2,6 +2,7 @@
 
 import inspect
 import re
+import sys
 
 from jsonargparse import ArgumentParser
 
@@ -27,6 +28,14 @@ def one_line(message: str, parser: ArgumentParser) -> str:
         known = _parameters(found[1]) if found and allowed(found[1]) else keys_of_all
         where = f"{keys}.{name}" if keys else name
         return f"no key {where!r}: {did_you_mean(name, dict.fromkeys(known))}"
+    if missing := re.search(r"class_path '([^']+)':\s+the following arguments are required: ([\w, ]+)", message):
+        return f"{missing[1]} needs a value of {' '.join(missing[2].split())}: give a flag, or a key under init_args"
+    if "not correspond to a subclass" in message and (given := re.search(r"Given value: (\S+)\s*$", message)):
+        kind = re.findall(r"subclass of (\w+)", message)[0]
+        return f"{keys} got {given[1]}, which is no subclass of {kind}"
+    if absent := re.search(r"module '([\w.]+)' has no attribute '(\w+)'", message):
+        nearest = did_you_mean(absent[2], _classes(absent[1]))
+        return f"{keys} got {absent[1]}.{absent[2]}, which does not exist: {nearest}"
     if loaded := re.match(r"Parser key \"([^\"]+)\":\s+Unable to load config '([^']*)'", message):
         return f"{loaded[1]} got {loaded[2]!r}, expected keys with values, or a YAML file of them"
     expected = re.findall(r"Expected a (.+?)(?:\. Got value.*)?$", message, re.MULTILINE)
@@ -41,6 +50,11 @@ def one_line(message: str, parser: ArgumentParser) -> str:
     if keys and value and names:
         return f"{keys} got {value[0]!r}, expected {' or '.join(dict.fromkeys(names))}"
     return " ".join(message.split())
+
+
+def _classes(module: str) -> list[str]:
+    """Names of the classes in a module that was imported."""
+    return [name for name, value in vars(sys.modules[module]).items() if inspect.isclass(value)]
 
 
 def _parameters(class_path: str) -> list[str]:

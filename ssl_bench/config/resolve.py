@@ -15,7 +15,7 @@ from ssl_bench.config.parse_errors import one_line
 from ssl_bench.config.schema import Run, make_parser
 from ssl_bench.data.module import DataModule
 from ssl_bench.data.recipes import read_recipe
-from ssl_bench.errors import UserError
+from ssl_bench.errors import UserError, describe, user_line
 from ssl_bench.trust import import_class, name_classes, refused, require_classes
 
 
@@ -122,6 +122,14 @@ def _instantiate(parser: ArgumentParser, config: Namespace) -> Namespace:
     except (ValueError, ArgumentError) as error:
         if denied := refused(str(error)):
             raise UserError(f"the configuration {denied}") from error
+        cause: BaseException = error
+        while (deeper := cause.__cause__ or cause.__context__) is not None:
+            cause = deeper
+        if isinstance(cause, UserError):
+            raise UserError(str(cause)) from error
+        if user_line(cause):
+            hint = "; call super().__init__(**kwargs) first" if "before Module.__init__()" in str(cause) else ""
+            raise UserError(f"{config.method.class_path} cannot be built: {describe(cause)}{hint}") from error
         innermost = str(error).rpartition("Errors:")[2].strip().removeprefix("- ")
         raise UserError(innermost.split("\n")[0]) from error
     return objects

@@ -5,7 +5,7 @@ from pathlib import Path
 
 from ssl_bench.catalogue import config_file, config_names, config_path
 from ssl_bench.config.tables import read_row, row_names
-from ssl_bench.errors import UserError, did_you_mean
+from ssl_bench.errors import UserError, describe, did_you_mean
 from ssl_bench.trust import import_class, name_classes
 
 NO_REFERENCE = ["--reference.source=", "--reference.metrics={}"]
@@ -99,4 +99,6 @@ def choose(kind: str, name: str) -> list[str]:
         import_class(path)
     except (ImportError, AttributeError) as error:
         raise UserError(f"no {kind} at import path {path!r}: {error}; give PACKAGE.MODULE.CLASS") from error
+    except Exception as error:  # the module of a user may raise any
+        raise UserError(f"the module of {path} cannot be imported: {describe(error)}") from error
     return [f"--{kind}", path]

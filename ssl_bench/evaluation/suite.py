@@ -8,7 +8,7 @@ import torch
 
 from ssl_bench.config.identity import settings_hash
 from ssl_bench.data.types import Target
-from ssl_bench.distributed import world_size
+from ssl_bench.distributed import rank, world_size
 from ssl_bench.errors import RunError, UserError, did_you_mean
 from ssl_bench.evaluation import LABELLED, PROTOCOLS
 from ssl_bench.evaluation.encoder import EvaluatedEncoder
@@ -138,6 +138,7 @@ class Evaluation:
         recorded = UserError if world_size() > 1 else Exception
         for name in self.chosen(encoder):
             start = time.perf_counter()
+            show(f"{name} ")
             try:
                 with collect_notes() as notes:
                     metrics = self._run(name, encoder, groups, skipped)
@@ -150,6 +151,8 @@ class Evaluation:
             except recorded as error:
                 result.failed[name] = (str(error) or type(error).__name__).splitlines()[0]
             result.seconds[name] = time.perf_counter() - start
+            failed = f"  failed: {result.failed[name]}" if name in result.failed else ""
+            show(f" {result.seconds[name]:.1f} s{failed}\n")
         return result
 
     def _run(
@@ -169,6 +172,12 @@ class Evaluation:
         }
         single = len(encoder.features.targets) == 1
         return next(iter(by_target.values()), {}) if single else _join_targets(by_target)
+
+
+def show(text: str) -> None:
+    """Print a part of a line at once, on the first rank only."""
+    if rank() == 0:
+        print(text, end="", flush=True)
 
 
 def _check_not_collapsed(features: Features) -> None:

@@ -29,7 +29,7 @@ from ssl_bench.runs.checks import check_feature_file, check_links, check_record
 from ssl_bench.runs.launch import is_first, launch
 from ssl_bench.runs.moved_data import check_moved_data
 from ssl_bench.runs.refused import removed_if_refused
-from ssl_bench.runs.score import add_result, command, device_name, score
+from ssl_bench.runs.score import add_result, check_scored, command, device_name, score
 from ssl_bench.runs.train import make_folder, print_result
 from ssl_bench.trust import enforce
 
@@ -103,9 +103,10 @@ def score_encoder(config: Namespace, recorded: dict[str, Any], folder: Path, dev
         run.method.eval().to(fabric.device).prepare(lambda: training_images(run, fabric.device))
     else:
         run.method = load_run_method(folder, recorded)
-    score(run, recorded, folder, fabric.device)
+    result = score(run, recorded, folder, fabric.device)
     if fabric.is_global_zero:
         print_result(folder, full=True)
+    check_scored(result, folder)
 
 
 def training_images(run: Run, on: device) -> Iterator[Tensor]:
@@ -180,3 +181,4 @@ def evaluate_file(
             tracking.log_record(record, folder, recorded)
     if fabric.is_global_zero:
         print_result(folder, full=True)
+    check_scored(result, folder)

@@ -107,7 +107,7 @@ def layers_of(
     return by_columns(side_by_side, widths)
 
 
-def score(run: Run, config: dict[str, Any], folder: Path, device: torch.device) -> None:
+def score(run: Run, config: dict[str, Any], folder: Path, device: torch.device) -> Result:
     """Score a run with the protocols of `run.evaluation`, plot figures, write its record and log the record to wandb.
 
     All processes must call this function; only rank 0 writes files. A run with a record is finished, so the record is
@@ -118,12 +118,15 @@ def score(run: Run, config: dict[str, Any], folder: Path, device: torch.device) 
         config: resolved configuration of the run.
         folder: the run folder. If it has a record already, new metrics are added and recomputed metrics are replaced.
         device: device of encoding and scoring.
+
+    Returns:
+        The new metrics and failures, see `check_scored`.
     """
     seconds, epochs = training_progress(folder)
     start = time.perf_counter()
     encoder = evaluated_encoder(run, config, folder, device)
     seconds["extract"] = time.perf_counter() - start
-    result = run.evaluation(encoder)
+    result: Result = run.evaluation(encoder)
     if rank() == 0:
         label, data = names(config)
         record = Record(
@@ -150,6 +153,18 @@ def score(run: Run, config: dict[str, Any], folder: Path, device: torch.device) 
         record.write(folder)
         tracking.log_record(record, folder, config)
     barrier()
+    return result
+
+
+def check_scored(result: Result, folder: Path) -> None:
+    """Check that at least one protocol has metrics.
+
+    Raises:
+        RunError: all protocols failed.
+    """
+    if result.failed and not result.metrics:
+        name, reason = next(iter(result.failed.items()))
+        raise RunError(f"{folder.name} has no scores: all {len(result.failed)} protocols failed, {name}: {reason}")
 
 
 def add_result(record: Record, result: Result, encoder: EvaluatedEncoder, seconds: dict[str, float]) -> Record:

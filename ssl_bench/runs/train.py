@@ -12,14 +12,14 @@ import yaml
 from jsonargparse import Namespace
 from lightning import Trainer, seed_everything
 from lightning.fabric.utilities.exceptions import MisconfigurationException
-from lightning.pytorch.callbacks import Callback, ModelCheckpoint, RichProgressBar
+from lightning.pytorch.callbacks import Callback, ModelCheckpoint
 from lightning.pytorch.loggers import Logger, WandbLogger
 from lightning.pytorch.utilities.exceptions import SIGTERMException
 
 from ssl_bench.callbacks.data_check import DataCheck
 from ssl_bench.callbacks.finite import StopOnNonFinite
 from ssl_bench.callbacks.generation_curve import GenerationCurve
-from ssl_bench.callbacks.progress import EpochLine, EpochSize
+from ssl_bench.callbacks.progress import EpochLine, EpochSize, LogEveryEpoch, ProgressBar
 from ssl_bench.callbacks.resume import ResumeAfterEpoch
 from ssl_bench.callbacks.samples import SampleGrid
 from ssl_bench.callbacks.seeding import EpochSeed
@@ -46,7 +46,8 @@ from ssl_bench.runs.epochs import other_epochs
 from ssl_bench.runs.launch import expect_group, is_first
 from ssl_bench.runs.moved_data import check_moved_data
 from ssl_bench.runs.refused import removed_if_refused
-from ssl_bench.runs.score import score
+from ssl_bench.runs.score import check_scored, score
+from ssl_bench.runs.trial import try_method
 from ssl_bench.termination import Terminated
 
 for module in ("lightning.pytorch.utilities.rank_zero", "lightning.fabric.utilities.rank_zero"):
@@ -83,7 +84,7 @@ def bench(arguments: list[str], out: Path, fit_only: bool = False, wait: bool = 
     folder = run_folder(resolved, out)
     check_links(folder)
     check_inputs(folder, resolved)
-    first = is_first()
+    first, result = is_first(), None
     recorded = (folder / "metrics.json").is_file
     with folder_lock(folder, wait, first=first, until=recorded), removed_if_refused(folder):
         check_record(folder, config_hash(resolved))
@@ -94,6 +95,7 @@ def bench(arguments: list[str], out: Path, fit_only: bool = False, wait: bool = 
         else:
             seed_everything(config.seed, workers=True, verbose=False)
             run = build(config)
+            try_method(run)
             if first:
                 report_other_epochs(folder, resolved)
                 make_folder(folder, resolved)
@@ -102,11 +104,13 @@ def bench(arguments: list[str], out: Path, fit_only: bool = False, wait: bool = 
             if not fit_only:
                 # The checkpoint is scored, because BatchNorm statistics differ between processes after the last step.
                 run.method = load_run_method(folder, resolved)
-                score(run, resolved, folder, scoring_device(trainer.strategy.root_device))
+                result = score(run, resolved, folder, scoring_device(trainer.strategy.root_device))
     if first and fit_only:
         print(folder)
     elif first:
         print_result(folder)
+    if result:
+        check_scored(result, folder)
 
 
 def report_other_epochs(folder: Path, config: dict[str, Any]) -> None:
@@ -153,7 +157,7 @@ def fit(run: Run, config: Namespace, folder: Path) -> Trainer:
         run.method.to(memory_format=torch.channels_last)
     last = folder / "checkpoints" / "last.ckpt"
     checkpoint = ModelCheckpoint(folder / "checkpoints", filename="last", enable_version_counter=False)
-    callbacks: list[Callback] = [RichProgressBar() if sys.stdout.isatty() else EpochLine(), SampleGrid(folder)]
+    callbacks: list[Callback] = [ProgressBar() if sys.stdout.isatty() else EpochLine(), SampleGrid(folder)]
     if run.curve.every:
         callbacks.append(GenerationCurve(run, to_dict(config), folder))
     try:
@@ -168,6 +172,7 @@ def fit(run: Run, config: Namespace, folder: Path) -> Trainer:
                 EpochSeed(config.seed),
                 ResumeAfterEpoch(),
                 EpochSize(),
+                LogEveryEpoch(),
                 StopOnNonFinite(),
                 *callbacks,
                 StopOnSignal(last),

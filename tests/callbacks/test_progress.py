@@ -1,12 +1,17 @@
 """The lines that a run prints: the size of an epoch, and its progress."""
 
+import csv
 import re
+from pathlib import Path
 
 import pytest
 import torch
-from lightning import Trainer
+from lightning import Callback, LightningModule, Trainer
 
-from ssl_bench.callbacks.progress import EpochLine, EpochSize, epoch_size
+from ssl_bench.callbacks.progress import EpochLine, EpochSize, ProgressBar, epoch_size
+from ssl_bench.cli import main
+from ssl_bench.config.resolve import build, resolve
+from ssl_bench.config.stack import stack
 from ssl_bench.data import Digits
 from ssl_bench.data.sampler import BatchSampler
 from tests.data.test_sampler import Recorder
@@ -36,6 +41,37 @@ def test_the_line_states_steps_and_dropped_images(batch: int, world: int, drop_l
 def test_images_that_limited_epochs_leave_out_are_counted() -> None:
     sampler = BatchSampler(range(100), 30, num_replicas=1, rank=0, drop_last=False)
     assert epoch_size(sampler, 2) == "100 images, 2 steps of 30 per epoch; 40 (40.0 %) dropped in every epoch"
+
+
+@pytest.mark.parametrize("flags", [[], ["--trainer.accumulate_grad_batches=4"], ["--trainer.log_every_n_steps=2"]])
+def test_the_loss_of_every_epoch_is_logged_and_printed(
+    flags: list[str], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    command = ["fit", "--method=simclr", "--data=digits", "--epochs=3", "--method.backbone.width=4",
+               "--trainer.limit_train_batches=5", "--data.batch_size=16", "--trainer.accelerator=cpu"]  # fmt: skip
+    assert main([*command, *flags, f"--out={tmp_path}"]) == 0
+    epochs = [line for line in capsys.readouterr().out.splitlines() if line.startswith("epoch")]
+    assert len(epochs) == 3
+    assert all(re.search(r"loss \d+\.\d{4}  lr [\d.e-]+  [\d,]+ images/s", line) for line in epochs)
+    (log,) = tmp_path.rglob("metrics.csv")
+    rows = list(csv.DictReader(log.open()))
+    assert {row["epoch"] for row in rows if row["train/loss"]} == {"0", "1", "2"}
+    assert len({row["step"] for row in rows}) == len(rows)
+
+
+def test_the_bar_of_a_terminal_shows_loss_learning_rate_and_speed() -> None:
+    bar, shown = ProgressBar(), []
+
+    class Shown(Callback):
+        def on_train_batch_end(self, trainer: Trainer, pl_module: LightningModule, *arguments: object) -> None:
+            shown.append([*bar.get_metrics(trainer, pl_module)])
+
+    trainer = Trainer(max_epochs=1, limit_train_batches=2, accelerator="cpu", logger=False, enable_checkpointing=False,
+                      enable_model_summary=False, callbacks=[bar, Shown()], log_every_n_steps=1)  # fmt: skip
+    run = build(resolve(stack("vae", "digits", None)))
+    run.method.views = run.views
+    trainer.fit(run.method, Digits(batch_size=8))
+    assert shown == [["loss", "lr", "images/s"]] * 2
 
 
 def test_a_run_prints_the_size_of_an_epoch_and_the_images_per_second(

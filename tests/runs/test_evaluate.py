@@ -1,6 +1,7 @@
 """`ssl-bench evaluate`: runs, baselines, external encoders, files of features."""
 
 import json
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -137,11 +138,25 @@ def test_metrics_record_their_settings_and_a_failure_removes_none(
     assert main(["evaluate", str(features), out, *KNN, "--evaluation.knn.weights=[exponential,uniform]"]) == 0
     after = record_of(folder)
     assert after["scored"]["knn_1/accuracy"] != before["scored"]["knn_1/accuracy"]
-    assert main(["evaluate", str(features), out, *KNN, "--evaluation.knn.k=[100000]"]) == 0
+    capsys.readouterr()
+    assert main(["evaluate", str(features), out, *KNN, "--evaluation.knn.k=[100000]"]) == 1
     record = record_of(folder)
     assert record["metrics"] == after["metrics"]  # of the settings that did not fail
     assert "k = 100000" in record["failed"]["knn"]
-    assert "knn failed: knn: k = 100000" in capsys.readouterr().out
+    output = capsys.readouterr()
+    assert "knn failed: knn: k = 100000" in output.out
+    assert "has no scores: all 1 protocols failed, knn: knn: k = 100000" in output.err
+
+
+def test_each_protocol_announces_itself_with_its_time(
+    features: Path, tmp_path: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
+    flags = ["--evaluation.protocols=[knn,kmeans,reconstruction]"]
+    assert main(["evaluate", str(features), *flags, f"--out={tmp_path / 'runs'}"]) == 0
+    first, second, third, *_ = capfd.readouterr().out.splitlines()
+    assert re.fullmatch(r"knn  \d+\.\d s", first)
+    assert re.fullmatch(r"kmeans  \d+\.\d s", second)
+    assert re.fullmatch(r"reconstruction  \d+\.\d s  failed: .+", third)
 
 
 def test_devices_must_be_a_number(features: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -1,0 +1,113 @@
+"""A trial of a method from outside the package: mistakes are found before the first epoch."""
+
+import copy
+import io
+from typing import Any
+
+import torch
+from lightning import LightningModule
+from torch import Tensor, nn
+
+from ssl_bench.config.schema import Run
+from ssl_bench.errors import UserError, describe
+from ssl_bench.methods.base import Method
+from ssl_bench.trust import import_class
+
+IMAGES = 4
+"""Number of images that the trial encodes."""
+
+
+def try_method(run: Run) -> None:
+    """Encode a few random images, and save and load a checkpoint in memory, with a copy of the method.
+
+    Neither the method nor the state of random numbers changes. The methods of this package are not tried, because the
+    contract tests cover them.
+
+    Raises:
+        UserError: one line that says what is wrong with the class.
+    """
+    method = run.method
+    if type(method).__module__.startswith("ssl_bench."):
+        return
+    name = type(method).__name__
+    check_definition(method, name)
+    generator = torch.Generator().manual_seed(0)
+    shape = (IMAGES, *run.data.image_shape)
+    images = torch.rand(shape, generator=generator)
+    if len(shape) == 4:
+        images = (255 * images).to(torch.uint8)
+    with torch.random.fork_rng(), torch.no_grad():
+        check_features(copy.deepcopy(method).eval(), run.views.evaluation_input(images), name)
+        check_checkpoint(copy.deepcopy(method), name)
+
+
+def check_definition(method: Method, name: str) -> None:
+    """Check that the class defines what the contract of a method needs.
+
+    Raises:
+        UserError: something is missing.
+    """
+    if type(method).encode is Method.encode:
+        raise UserError(f"{name} must define encode(x), from images (N, C, H, W) to features (N, feature_dim)")
+    if type(method).training_step is LightningModule.training_step:
+        raise UserError(f"{name} must define training_step(batch, batch_idx), which returns the loss")
+    dim = getattr(method, "feature_dim", None)
+    if not isinstance(dim, int) or dim < 1:
+        given = "does not set it" if dim is None else f"sets {dim!r}"
+        raise UserError(f"{name} must set feature_dim, the number of features, to an integer of at least 1; it {given}")
+    for attribute, value in vars(method).items():
+        items = list(value.values()) if isinstance(value, dict) else value
+        if attribute != "_modules" and isinstance(items, list | tuple) and any(isinstance(i, nn.Module) for i in items):
+            raise UserError(
+                f"{name}.{attribute} is a {type(value).__name__} of networks, which are neither trained nor saved: use "
+                f"nn.Module{'Dict' if isinstance(value, dict) else 'List'}"
+            )
+    if import_class(f"{type(method).__module__}.{type(method).__qualname__}") is not type(method):
+        raise UserError(f"{name} is not the class at its import path: define it at the top level of its module")
+
+
+def check_features(method: Method, x: Tensor, name: str) -> None:
+    """Encode images twice and check the features.
+
+    Raises:
+        UserError: encode fails, or its result is not a tensor of the right shape, or not deterministic.
+    """
+    try:
+        features: Any = method.encode(x)
+        again: Any = method.encode(x)
+    except Exception as error:  # the code of a user may raise any
+        raise UserError(f"{name}.encode fails on images of shape {tuple(x.shape)}: {describe(error)}") from error
+    expected = f"a tensor of shape ({len(x)}, {method.feature_dim}), (N, feature_dim)"
+    if not isinstance(features, Tensor):
+        raise UserError(f"{name}.encode must return {expected}, got {type(features).__name__}")
+    if tuple(features.shape) != (len(x), method.feature_dim):
+        raise UserError(f"{name}.encode must return {expected}, got shape {tuple(features.shape)}")
+    if not torch.equal(features, again):
+        raise UserError(f"{name}.encode returns other features for the same images: use no random numbers in it")
+
+
+def check_checkpoint(method: Method, name: str) -> None:
+    """Save a checkpoint to memory and load it.
+
+    Raises:
+        UserError: it cannot be saved, or contains objects of other types than tensors and plain values.
+    """
+    file, checkpoint = io.BytesIO(), {"state_dict": method.state_dict()}
+    try:
+        method.on_save_checkpoint(checkpoint)
+        torch.save(checkpoint, file)
+        file.seek(0)
+        loaded = torch.load(file, weights_only=True)
+    except Exception as error:
+        raise UserError(
+            f"{name}: its checkpoint cannot be saved and loaded again: on_save_checkpoint must add tensors, numbers, "
+            "strings, lists and dicts only"
+        ) from error
+    if "method" not in loaded or loaded["method"] != method.config:
+        raise UserError(f"{name}.on_save_checkpoint must call super().on_save_checkpoint(checkpoint)")
+    try:
+        method.on_load_checkpoint(loaded)
+    except UserError:
+        raise
+    except Exception as error:
+        raise UserError(f"{name}.on_load_checkpoint fails: {describe(error)}") from error
