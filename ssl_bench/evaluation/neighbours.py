@@ -1,7 +1,6 @@
 """Exact k-nearest-neighbour search by all processes, in a bank that may be larger than memory."""
 
 from collections.abc import Iterator
-from dataclasses import replace
 from typing import Literal, NamedTuple
 
 import torch
@@ -154,9 +153,9 @@ def search(
     Returns:
         For each distance the neighbours of all queries, the same in every process.
     """
-    bank, queries = tuple(replace(part, dtype=torch.float64) for part in bank), replace(queries, dtype=torch.float64)
+    bank, queries = tuple(part.exact() for part in bank), queries.exact()
     raw = Points.of(bank, spherical=False)
-    near = not raw.origin.any()
+    near = raw.origin is None
     result: dict[Distance, Neighbours] = {}
     for group in [distances] if near else [(distance,) for distance in distances]:
         points = Points.of(bank, spherical=True) if group == ("cosine",) and not near else raw

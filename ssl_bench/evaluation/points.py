@@ -22,14 +22,13 @@ PRECISE = 2.0**-9
 
 def unit_vectors(x: Tensor) -> Tensor:
     """Rows of ``(n, d)`` scaled to length 1, in float64; a zero row stays zero."""
-    x = x.double()
-    norm = torch.linalg.vector_norm(x, dim=1, keepdim=True)
+    norm = torch.linalg.vector_norm(x, dim=1, keepdim=True, dtype=torch.float64)
     return x / torch.where(norm == 0, 1, norm)
 
 
 @dataclass(frozen=True)
 class Points:
-    """Map of features ``(n, d)`` to points ``(x - origin) / unit`` in float64.
+    """Map of features ``(n, d)`` to points ``(x - origin) / unit``.
 
     Origin and unit are computed from evenly spaced rows, the same in every process. The origin is 0 unless the features
     are far from 0. Otherwise it is their mean, rounded to a multiple of the unit. The unit is the power of two below
@@ -37,12 +36,12 @@ class Points:
 
     Attributes:
         spherical: whether features are first scaled to length 1.
-        origin: float64 ``(d,)``.
+        origin: float64 ``(d,)``; None if it is 0.
         unit: a power of two.
     """
 
     spherical: bool
-    origin: Tensor
+    origin: Tensor | None
     unit: float
 
     @classmethod
@@ -56,14 +55,18 @@ class Points:
         variance = (x - mean).square().mean(0).sum()
         size = float(variance / len(mean)) or float(x.square().mean()) or 1.0
         unit = 2.0 ** math.floor(math.log2(size) / 2)
-        far = mean.square().sum() > FAR * variance
-        return cls(spherical, (mean / unit).round() * unit * far, unit)
+        far = bool(mean.square().sum() > FAR * variance)
+        return cls(spherical, (mean / unit).round() * unit if far else None, unit)
 
-    def __call__(self, x: Tensor) -> Tensor:
-        """Points ``(n, d)`` of features ``(n, d)``."""
-        return ((unit_vectors(x) if self.spherical else x.double()) - self.origin) / self.unit
+    def __call__(self, x: Tensor, dtype: torch.dtype = torch.float64) -> Tensor:
+        """Points ``(n, d)`` of features ``(n, d)``, computed in float64 and rounded to `dtype`."""
+        if self.spherical:
+            x = unit_vectors(x)
+        if self.origin is None:  # division by a power of two does not round
+            return x.to(dtype) / self.unit
+        return (x - self.origin).div_(self.unit).to(dtype)
 
     def to_sphere(self, points: Tensor) -> Tensor:
         """Points ``(..., d)`` of the unit vectors in the directions of given spherical points ``(..., d)``."""
-        x = points.double() * self.unit + self.origin
-        return (F.normalize(x, dim=-1) - self.origin) / self.unit
+        origin = 0 if self.origin is None else self.origin
+        return (F.normalize(points.double() * self.unit + origin, dim=-1) - origin) / self.unit

@@ -58,6 +58,11 @@ class Rows:
             found = self.features.index_select(0, rows.to(self.features.device))
         return found.to(self.device, non_blocking=True).to(self.dtype)
 
+    def exact(self) -> "Rows":
+        """The same rows with features in float64 if float32 would round them."""
+        fits = self.features.dtype in (torch.float32, torch.float16, torch.bfloat16)
+        return replace(self, dtype=torch.float32 if fits else torch.float64)
+
     def select(self, rows: Tensor) -> "Rows":
         """The given rows, int64 ``(n,)`` on the CPU, as rows of the same features."""
         index = rows.to(self.features.device) if self.index is None else self.index[rows.to(self.index.device)]

@@ -83,3 +83,31 @@ def test_neighbours_and_accuracy_are_those_in_float64(name: str, distance: Dista
     suffix = "" if distance == "cosine" else "_euclidean"
     score = 100 * reference.score((test.double() / scale).numpy(), y[:TEST].numpy())
     assert metrics[f"knn_1{suffix}/accuracy"] == pytest.approx(score)
+
+
+@pytest.mark.parametrize("offset", [0, 1000])
+def test_a_zero_feature_has_cosine_similarity_0_to_every_row(offset: float) -> None:
+    x = torch.tensor([[1.0, 0.0], [0.0, 1.0], [0.0, 0.0], [-1.0, 0.1]]).repeat(9, 1)
+    x[x.any(1)] += offset
+    x[3::4] *= -1 if offset else 1
+    labels = torch.zeros(len(x))
+    found = search((rows(x, labels),), rows(x[:3], labels[:3]), len(x), ("cosine",))["cosine"]
+    assert found.row[2].tolist() == list(range(len(x)))
+    torch.testing.assert_close(found.distance[2], torch.full((len(x),), 2**0.5).double())
+    zero = (found.row[0] % 4 == 2).nonzero().flatten()
+    torch.testing.assert_close(found.distance[0, zero], torch.full((9,), 2**0.5).double())
+
+
+@pytest.mark.parametrize("offset", [0, 300])
+def test_exponential_votes_use_the_cosine_similarity_of_features_far_from_zero(offset: float) -> None:
+    x, y = classes()
+    x = (x + offset).float()
+    given = task((x[TEST:600], y[TEST:600]), (x[600:], y[600:]), (x[:TEST], y[:TEST]), 4)
+    similarity = 1 - exact_distances("cosine", x[:TEST], x[TEST:]).square() / 2
+    near, index = similarity.topk(50)
+    temperature = float(near.std(1).mean())
+    votes = torch.zeros(TEST, 4, dtype=torch.float64)
+    votes.scatter_add_(1, y[TEST:][index], ((near - near[:, :1]) / temperature).exp())
+    (metrics,) = KNN(k=(50,), distances=("cosine",), weights=("exponential",), temperature=temperature)(given)
+    expected = 100 * float((votes.argmax(1) == y[:TEST]).double().mean())
+    assert metrics["knn_50_exponential/accuracy"] == pytest.approx(expected)

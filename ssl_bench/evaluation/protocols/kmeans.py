@@ -1,6 +1,6 @@
 """K-means clusters of the test features, matched with classes (Zhang & Maire 2023, arXiv 2310.00357)."""
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import Literal
 
 import torch
@@ -69,7 +69,7 @@ class KMeans:
         return result
 
     def _score(self, task: Task, name: str, spherical: bool) -> list[dict[str, float]]:
-        rows = replace(task.test, dtype=torch.float64)
+        rows = task.test.exact()
         if spherical:
             _check_lengths(rows)
         points = Points.of((rows,), spherical=spherical)
@@ -98,7 +98,7 @@ class KMeans:
         """Pairs of cluster and class ``(T, R, K, K)``, inertia ``(R,)``, and the sum of the points' squared lengths."""
 
         def typed(x: Tensor) -> Tensor:
-            return points(x).to(dtype)
+            return points(x, dtype)
 
         k = task.num_classes
         start = kmeans_plus_plus(rows, typed, k, self.restarts, self.seed)

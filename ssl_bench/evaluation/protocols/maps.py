@@ -16,6 +16,7 @@ from ssl_bench.distributed import share_out
 from ssl_bench.errors import UserError
 from ssl_bench.evaluation.encoder import EvaluatedEncoder
 from ssl_bench.evaluation.features import Features, FeatureSplit
+from ssl_bench.evaluation.points import Points, unit_vectors
 from ssl_bench.evaluation.rows import Rows
 from ssl_bench.evaluation.thumbnails import fetch_thumbnails
 from ssl_bench.plots import primitives
@@ -143,7 +144,7 @@ class Maps:
 
         occurring, y = y.unique(return_inverse=True)
         count = len(occurring)
-        means = KMeans(count, n_init=5, random_state=self.seed).fit(F.normalize(x).numpy())
+        means = KMeans(count, n_init=5, random_state=self.seed).fit(unit_vectors(x).numpy())
         pairs = y * count + torch.from_numpy(means.labels_).long()
         counts = torch.bincount(pairs, minlength=count**2).reshape(count, count)
         matched = counts[:, torch.from_numpy(linear_sum_assignment(counts.numpy(), maximize=True)[1])]
@@ -171,13 +172,15 @@ def nearest_by_cosine(queries: Tensor, bank: FeatureSplit, k: int, device: torch
     Returns:
         Row indices, int64 ``(n, k)``, on the CPU, nearest first.
     """
-    unit = F.normalize(queries.to(device))
-    best = torch.empty(len(unit), 0, device=device)
-    index = torch.empty(len(unit), 0, dtype=torch.int64, device=device)
     every = Rows.of(bank, device)
+    points = Points.of((every,), spherical=True)
+    q = points(queries.to(device), torch.float32)
+    best = torch.empty(len(q), 0, device=device)
+    index = torch.empty(len(q), 0, dtype=torch.int64, device=device)
     for start in range(0, len(every), CHUNK):
-        similarity = unit @ F.normalize(every.take(slice(start, start + CHUNK))).T
-        rows = torch.arange(start, start + similarity.shape[1], device=device).expand(len(unit), -1)
+        x = points(every.take(slice(start, start + CHUNK)), torch.float32)
+        similarity = torch.addmm(x.square().sum(1) / -2, q, x.T)
+        rows = torch.arange(start, start + similarity.shape[1], device=device).expand(len(q), -1)
         both, rows = torch.cat([best, similarity], 1), torch.cat([index, rows], 1)
         best, chosen = both.topk(min(k, both.shape[1]))
         index = rows.gather(1, chosen)

@@ -4,11 +4,11 @@ import math
 from dataclasses import dataclass
 
 import torch
-import torch.nn.functional as F
 
 from ssl_bench.distributed import all_reduce_sum, share
 from ssl_bench.errors import UserError
 from ssl_bench.evaluation.encoder import EvaluatedEncoder
+from ssl_bench.evaluation.points import unit_vectors
 from ssl_bench.evaluation.rows import Rows
 
 
@@ -52,13 +52,13 @@ def uniformity(x: Rows, t: float = 2) -> float:
     total = torch.zeros((), dtype=torch.float64, device=x.device)
     every = x.slices()
     for i in share(len(every)):
-        block = F.normalize(x.take(every[i]))
+        block = unit_vectors(x.take(every[i])).float()
         for step in range(len(every) // 2 + 1):  # cyclic, so that every process has the same number of pairs
             j = (i + step) % len(every)
             if 2 * step == len(every) and j < i:
                 continue
             # For unit vectors |x - y|^2 = 2 - 2 x.y, and no term exceeds 1.
-            near = (2 * t * (block @ F.normalize(x.take(every[j])).T - 1)).exp()
+            near = (2 * t * (block @ unit_vectors(x.take(every[j])).float().T - 1)).exp()
             total += (near.triu(1) if i == j else near).sum(dtype=torch.float64)
     return math.log(float(all_reduce_sum(total)) / (len(x) * (len(x) - 1) / 2))
 
@@ -75,7 +75,7 @@ def alignment(x: Rows, y: Rows) -> float:
     """
     total = torch.zeros((), dtype=torch.float64, device=x.device)
     for rows in x.local_slices():
-        total += (F.normalize(x.take(rows)) - F.normalize(y.take(rows))).square().sum(dtype=torch.float64)
+        total += (unit_vectors(x.take(rows)) - unit_vectors(y.take(rows))).square().sum()
     return float(all_reduce_sum(total)) / len(x)
 
 

@@ -186,26 +186,28 @@ def test_a_k_larger_than_the_bank_is_left_out_with_a_note() -> None:
         KNN(k=(4, 9))(three)
 
 
-def duplicates() -> Task:
+def duplicates(offset: float) -> Task:
     """A bank of 3 + 1 blocks with every feature twice, in different blocks and classes."""
     generator = torch.Generator().manual_seed(0)
-    x = torch.randn(1550, 12, generator=generator).repeat(2, 1)
+    x = offset + torch.randn(1550, 12, generator=generator).repeat(2, 1)
     y = torch.randint(4, (3100, 2), generator=generator)
-    test = torch.randn(70, 12, generator=generator)
+    test = offset + torch.randn(70, 12, generator=generator)
+    test[:20] = x[:20]  # distances of 0, which are computed in float64
     return task((x[:2500], y[:2500]), (x[2500:], y[2500:]), (test, y[:70]), 4)
 
 
-def scored() -> tuple[dict[Distance, Neighbours], list[dict[str, float]]]:
-    given = duplicates()
+def scored(offset: float) -> tuple[dict[Distance, Neighbours], list[dict[str, float]]]:
+    given = duplicates(offset)
     every = KNN(k=(1, 2, 1100), weights=("uniform", "exponential"))  # 1,100 are more than a block has
     return search(given.fitting, given.test, 1100, DISTANCES), every(given)
 
 
-def test_results_are_the_same_on_any_number_of_ranks(ranks: Ranks) -> None:
-    assert [len(part.slices()) for part in duplicates().fitting] == [3, 1]
-    ((alone, metrics),) = ranks(scored, size=1)
+@pytest.mark.parametrize("offset", [0, 1000])
+def test_results_are_the_same_on_any_number_of_ranks(ranks: Ranks, offset: float) -> None:
+    assert [len(part.slices()) for part in duplicates(offset).fitting] == [3, 1]
+    ((alone, metrics),) = ranks(scored, offset, size=1)
     for size in (2, 3, 4):  # of 4, the first has no block and the last has two
-        for found, others in ranks(scored, size=size):
+        for found, others in ranks(scored, offset, size=size):
             assert others == metrics
             for distance in DISTANCES:
                 assert torch.equal(found[distance].row, alone[distance].row)

@@ -15,6 +15,7 @@ from ssl_bench.data.types import Target
 from ssl_bench.errors import UserError
 from ssl_bench.evaluation.encoder import EvaluatedEncoder
 from ssl_bench.evaluation.features import Features, FeatureSplit
+from ssl_bench.evaluation.points import unit_vectors
 from ssl_bench.evaluation.protocols import maps
 from ssl_bench.evaluation.protocols.maps import Maps, nearest_by_cosine, plotted_target
 from ssl_bench.plots import projection
@@ -84,6 +85,15 @@ def test_neighbours_are_those_of_scikit_learn(tmp_path: Path) -> None:
 def test_a_bank_of_fewer_rows_gives_fewer_neighbours() -> None:
     bank = FeatureSplit(torch.eye(3), torch.arange(3))
     assert nearest_by_cosine(torch.tensor([[1.0, 0.5, 0.1]]), bank, 8, CPU).tolist() == [[0, 1, 2]]
+
+
+@pytest.mark.parametrize(("offset", "scale"), [(0, 1e-30), (0, 1e30), (1e4, 1)])
+def test_neighbours_do_not_depend_on_the_place_and_scale_of_features(offset: float, scale: float) -> None:
+    x = scale * (torch.randn(300, 8, generator=torch.Generator().manual_seed(0)) + offset)
+    found = nearest_by_cosine(x[:50], FeatureSplit(x[50:], torch.zeros(250)), 5, CPU)
+    every = torch.cdist(unit_vectors(x[:50]), unit_vectors(x[50:]), compute_mode="donot_use_mm_for_euclid_dist")
+    nearest = every.topk(5, largest=False).values
+    torch.testing.assert_close(every.gather(1, found), nearest, rtol=1e-4, atol=0)
 
 
 def test_queries_are_of_different_classes_in_order(tmp_path: Path) -> None:

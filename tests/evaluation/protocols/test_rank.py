@@ -67,6 +67,14 @@ def test_uniformity_of_one_direction_is_zero_and_of_two_opposite_images_minus_ei
     assert uniformity(rows(torch.stack([ray[0], -ray[5]]), torch.zeros(2))) == pytest.approx(-8)
 
 
+@pytest.mark.parametrize("scale", [1e-30, 1e30])
+def test_uniformity_and_alignment_do_not_depend_on_the_scale(scale: float) -> None:
+    x, y, labels = random(300, 6), random(300, 6, seed=1), torch.zeros(300)
+    scaled = rows(scale * x, labels), rows(scale * y, labels)
+    assert uniformity(scaled[0]) == pytest.approx(uniformity(rows(x, labels)), rel=1e-5)
+    assert alignment(*scaled) == pytest.approx(alignment(rows(x, labels), rows(y, labels)), rel=1e-5)
+
+
 def test_uniformity_of_one_image_is_refused() -> None:
     with pytest.raises(UserError, match="2 or more test images"):
         uniformity(rows(torch.ones(1, 2), torch.zeros(1)))
