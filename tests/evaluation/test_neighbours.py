@@ -8,9 +8,11 @@ import torch
 from sklearn.neighbors import KNeighborsClassifier
 from torch import Tensor
 
+from ssl_bench.evaluation.features import FeatureSplit
 from ssl_bench.evaluation.neighbours import Distance, search
 from ssl_bench.evaluation.points import unit_vectors
 from ssl_bench.evaluation.protocols.knn import KNN
+from ssl_bench.evaluation.rows import Rows
 from tests.evaluation.conftest import gaussians, task
 
 DISTANCES: tuple[Distance, ...] = ("cosine", "euclidean")
@@ -90,8 +92,9 @@ def test_a_zero_feature_has_cosine_similarity_0_to_every_row(offset: float) -> N
     x = torch.tensor([[1.0, 0.0], [0.0, 1.0], [0.0, 0.0], [-1.0, 0.1]]).repeat(9, 1)
     x[x.any(1)] += offset
     x[3::4] *= -1 if offset else 1
-    labels = torch.zeros(len(x))
-    found = search((rows(x, labels),), rows(x[:3], labels[:3]), len(x), ("cosine",))["cosine"]
+    labels = torch.zeros(len(x), dtype=torch.int64)
+    bank, queries = (Rows.of(FeatureSplit(x[:n], labels[:n]), torch.device("cpu")) for n in (len(x), 3))
+    found = search((bank,), queries, len(x), ("cosine",))["cosine"]
     assert found.row[2].tolist() == list(range(len(x)))
     torch.testing.assert_close(found.distance[2], torch.full((len(x),), 2**0.5).double())
     zero = (found.row[0] % 4 == 2).nonzero().flatten()
