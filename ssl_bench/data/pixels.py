@@ -82,4 +82,5 @@ def check_channels(pixels: NDArray[np.uint8], channels: int) -> NDArray[np.uint8
         return pixels
     if pixels.shape[0] == channels:
         raise ValueError(f"an array of shape {pixels.shape}, expected (H, W, {channels}): move the channels to the end")
-    raise ValueError(f"{found} channel{'s' * (found > 1)}, expected {channels}: see --data.channels")
+    plural = "s" * (found > 1)
+    raise ValueError(f"{found} channel{plural}, expected {channels}; if all have {found}, set --data.channels {found}")

@@ -155,7 +155,7 @@ def test_arrays_and_images_of_the_same_pixels_are_the_same() -> None:
 @pytest.mark.parametrize(
     ("shape", "channels", "message"),
     [
-        ((8, 8, 4), 3, "4 channels, expected 3: see --data.channels"),
+        ((8, 8, 4), 3, "4 channels, expected 3; if all have 4, set --data.channels 4"),
         ((8, 8, 13), 4, "13 channels, expected 4"),
         ((8, 8), 4, "1 channel, expected 4"),
         ((13, 8, 8), 13, r"shape \(13, 8, 8\), expected \(H, W, 13\): move the channels to the end"),
