@@ -10,7 +10,7 @@ from ssl_bench.data.module import DataModule
 
 
 class DataCheck(Callback):
-    """Write the fingerprint of the data to the run folder at the first start, and check it when the run resumes.
+    """Print a summary of the data; write their fingerprint to the run folder, and check it when the run resumes.
 
     Lightning calls ``setup`` after that of the data and before the checkpoint is restored.
 
@@ -22,7 +22,9 @@ class DataCheck(Callback):
         self.folder = folder
 
     def setup(self, trainer: Trainer, pl_module: LightningModule, stage: str) -> None:
-        """Write or check the fingerprint in every process."""
+        """Print the summary on the first rank; write or check the fingerprint in every process."""
         data = trainer.datamodule  # type: ignore[attr-defined]
         assert isinstance(data, DataModule)
+        if trainer.is_global_zero:
+            print(data.summary(), flush=True)
         record_data(data, self.folder)

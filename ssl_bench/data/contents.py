@@ -32,6 +32,7 @@ class DatasetContents:
         train: rows of the training split, int64 ``(n,)``.
         test: rows of the test split; None to hold it out of ``train``.
         validation: rows of the validation split; None to hold it out of ``train``.
+        skipped: number of files that are not images or cannot be decoded.
     """
 
     images: Tensor | LazyImages
@@ -40,6 +41,7 @@ class DatasetContents:
     train: Tensor
     test: Tensor | None = None
     validation: Tensor | None = None
+    skipped: int = 0
 
     def check(self, name: str, image_shape: tuple[int, ...], root: Path) -> None:
         """Check shapes and labels.

@@ -6,10 +6,11 @@ import torch
 from torch import Tensor
 
 from ssl_bench.data.cache import decode_files_cached
+from ssl_bench.data.class_folders import Listing, list_classes
 from ssl_bench.data.contents import DatasetContents
 from ssl_bench.data.decode import Decoder, ImageFiles
 from ssl_bench.data.file_tree import FileTree
-from ssl_bench.data.folder import IMAGENET_MEAN, IMAGENET_STD, Listing, list_classes
+from ssl_bench.data.folder import IMAGENET_MEAN, IMAGENET_STD
 from ssl_bench.data.locate import find_files, missing_files
 from ssl_bench.data.module import DataModule
 from ssl_bench.data.types import Target

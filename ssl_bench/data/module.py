@@ -113,6 +113,18 @@ class DataModule(LightningDataModule, ABC):
             "fit": ImageSet(images, labels, torch.cat([train, validation])),
         }
 
+    def summary(self) -> str:
+        """One line: images of each split, classes, images without a label and skipped files; call ``setup`` first."""
+        assert self._contents is not None
+        sizes = ", ".join(f"{len(self._sets[split]):,} {split}" for split in ("train", "validation", "test"))
+        labels = self._contents.labels.view(len(self._contents.labels), -1)
+        classes = (
+            f"{len(self.targets[0].classes):,} classes" if len(self.targets) == 1 else f"{len(self.targets)} targets"
+        )
+        extra = {"unlabelled": int((labels == -1).all(1).sum()), "files skipped": self._contents.skipped}
+        more = "".join(f"; {count:,} {what}" for what, count in extra.items() if count)
+        return f"{self.name}: {sizes} images, {classes}{more}"
+
     def split(self, name: Split | Literal["fit"]) -> ImageSet:
         """The images of one split in a fixed order; call ``setup`` first. ``fit`` is the split used in pretraining."""
         return self._sets[name]

@@ -98,6 +98,8 @@ def score_encoder(config: Namespace, recorded: dict[str, Any], folder: Path, dev
         run = build(config)
         run.data.prepare_data()
     run.data.setup()
+    if fabric.is_global_zero:
+        print(run.data.summary(), flush=True)
     record_data(run.data, folder, advice)
     if isinstance(run.method, Frozen):
         run.method.eval().to(fabric.device).prepare(lambda: training_images(run, fabric.device))

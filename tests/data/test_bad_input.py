@@ -135,14 +135,14 @@ CASES: dict[str, tuple[str, Callable[[Path], object] | None, dict[str, Any], str
         {},
         "owl/7.png is not a readable image",
     ),
-    "no image": ("image_folder", put("cat/notes.txt", "hello"), {}, "cat/notes.txt is not a readable image"),
+    "no image": ("image_folder", put("cat/notes.png", "hello"), {}, "cat/notes.png is not a readable image"),
     "empty image": (
         "image_folder",
         put("cat/0.png", b""),
         {},
         r"cat/0.png is not a readable image \(the file is empty",
     ),
-    "empty folder": ("image_folder", empty, {}, "contains no files"),
+    "empty folder": ("image_folder", empty, {}, "contains no images"),
     "no class folders": (
         "image_folder",
         only("a.png"),

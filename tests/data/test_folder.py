@@ -9,6 +9,7 @@ import pytest
 import torch
 from PIL import Image
 
+from ssl_bench.cli import main
 from ssl_bench.data.fingerprint import fingerprint
 from ssl_bench.errors import UserError
 from tests.data.conftest import Make
@@ -126,3 +127,77 @@ def test_the_error_for_a_folder_without_class_folders_names_the_folder_of_unlabe
 
     with pytest.raises(UserError, match=r"contains files but no class folders: .*into the folder unlabelled"):
         make("image_folder", flatten).setup()
+
+
+@pytest.mark.parametrize("train", ["train", "Train", "TRAINING"])
+@pytest.mark.parametrize("validation", ["val", "valid", "Validation", "dev"])
+@pytest.mark.parametrize("test", ["Test", "testing"])
+def test_split_folders_have_the_usual_spellings(make: Make, train: str, validation: str, test: str) -> None:
+    def rename(root: Path) -> None:
+        move_into_splits(root)
+        for name, new in {"train": train, "val": validation, "test": test}.items():
+            (root / name).rename(root / f"{new}-moved")
+            (root / f"{new}-moved").rename(root / new)
+
+    module = make("image_folder", rename)
+    module.setup()
+    assert [len(module.split(split)) for split in ("train", "validation", "test")] == [24, 3, 3]
+    assert module.targets[0].classes == ("cat", "dog", "owl")
+
+
+@pytest.mark.parametrize("place", ["Unlabeled", "train/unlabelled", "UNLABELLED"])
+def test_unlabelled_images_beside_or_in_splits_are_no_class(make: Make, place: str) -> None:
+    def add(root: Path) -> None:
+        move_into_splits(root)
+        for i in range(5):
+            write(root / place / f"{i}.png", encoded(5, (20, 20), "PNG"))
+
+    module = make("image_folder", add)
+    module.setup()
+    assert module.targets[0].classes == ("cat", "dog", "owl")
+    assert int((module.split("train").labels == -1).sum()) == 5
+    assert module.summary() == "image_folder: 29 train, 3 validation, 3 test images, 3 classes; 5 unlabelled"
+
+
+@pytest.mark.parametrize(
+    ("added", "message"),
+    [
+        ("fox", r"has folders of splits \(test, train, val\) and others \(fox\); move the others into the splits, or"),
+        ("Training", "Training and train are both folders of the train split; merge them"),
+        ("valid", "val and valid are both folders of the validation split; merge them"),
+    ],
+)
+def test_a_folder_that_is_only_in_part_one_of_splits_is_refused(make: Make, added: str, message: str) -> None:
+    def add(root: Path) -> None:
+        move_into_splits(root)
+        write(root / added / "cat" / "0.png", encoded(5, (20, 20), "PNG"))
+
+    with pytest.raises(UserError, match=message):
+        make("image_folder", add).setup()
+
+
+def test_a_class_called_like_a_split_among_classes_is_refused(make: Make) -> None:
+    with pytest.raises(UserError, match="rename the folders if they are all classes"):
+        make("image_folder", lambda root: write(root / "test" / "0.png", encoded(5, (20, 20), "PNG"))).setup()
+
+
+def test_files_that_are_no_images_are_counted_and_hidden_files_ignored(make: Make) -> None:
+    def add(root: Path) -> None:
+        for name in ("notes.txt", "cat/Thumbs.db", "cat/0.png.bak", "cat/.DS_Store", "__MACOSX/cat/0.png"):
+            write(root / name, b"no image")
+
+    module = make("image_folder", add)
+    module.setup()
+    assert module.summary() == "image_folder: 21 train, 3 validation, 6 test images, 3 classes; 3 files skipped"
+
+
+def test_a_run_prints_what_was_found(make: Make, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    root = make("image_folder").root
+    flags = ["--data=image_folder", f"--data.root={root}", "--data.size=16", "--evaluation.protocols=[knn]"]
+    assert main(["evaluate", "pixels", *flags, f"--out={tmp_path / 'runs'}"]) == 0
+    first, *_ = capsys.readouterr().out.splitlines()
+    assert first == f"{root.name}: 21 train, 3 validation, 6 test images, 3 classes"
+    train = ["fit", "--method=vae", *flags[:3], "--epochs=1", "--trainer.accelerator=cpu", "--data.batch_size=4"]
+    assert main([*train, f"--out={tmp_path / 'runs'}"]) == 0
+    first, *_ = capsys.readouterr().out.splitlines()
+    assert first == f"{root.name}: 21 train, 3 validation, 6 test images, 3 classes"
