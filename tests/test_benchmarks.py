@@ -1,5 +1,6 @@
 """Benchmarks compare equivalent computations on the same images."""
 
+import math
 import os
 import subprocess
 import sys
@@ -10,9 +11,10 @@ import pytest
 import torch
 from torch import Tensor
 
-from benchmarks import decay, inputs, rounds, ssgan, structural_gan, views, w_search
+from benchmarks import decay, inputs, presets, rounds, ssgan, structural_gan, views, w_search
 from benchmarks.forgetting import VARIANTS, figure, measure, table
 from benchmarks.simclr import Ours
+from ssl_bench.catalogue import config_names
 from ssl_bench.data.contents import DatasetContents
 from ssl_bench.data.module import DataModule
 from ssl_bench.data.types import Target
@@ -189,3 +191,38 @@ def test_odd_inputs_of_each_kind_have_right_answers() -> None:
     rows = [line.strip("| ").split(" | ") for line in done.stdout.splitlines() if line.startswith("| ")][1:]
     assert {kind: counts for kind, *counts in rows}.keys() == {*inputs.KINDS, "all"}
     assert all(counts[1:] == ["0"] * len(inputs.FAULTS) for _, *counts in rows)
+
+
+def test_presets_benchmark_has_every_method_and_every_variant_on_digits() -> None:
+    variants = {name for name in config_names("experiment") if name.split("-")[1] == "digits"}
+    methods = set(config_names("method"))
+    assert set(presets.presets()) == methods | {
+        name for name in variants if name.removesuffix("-digits") not in methods
+    }
+
+
+@pytest.mark.parametrize(("epochs", "result", "code"), [(60, "pass", 0), (0, "fail", 1)])
+def test_a_preset_passes_only_if_it_is_better_than_its_untrained_network(
+    epochs: int, result: str, code: int, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert presets.main(["--methods", "vae", f"--trainer.max_epochs={epochs}", "--trainer.accelerator=cpu"]) == code
+    (line,) = (line for line in capsys.readouterr().out.splitlines() if line.startswith("| vae "))
+    name, trained_epochs, _, probe, neighbours, distance, found = line.strip("| ").split(" | ")
+    assert (name, trained_epochs, found) == ("vae", str(epochs), result)
+    for cell in (probe, neighbours, distance):
+        before, after = map(float, cell.split(" -> "))
+        assert (before == after) is (epochs == 0)
+
+
+@pytest.mark.parametrize(
+    ("trained", "result"),
+    [
+        (presets.Scores(1, 1.0, 81.0, 91.0, 2.0), True),
+        (presets.Scores(1, 1.0, 80.0, 91.0, 2.0), False),
+        (presets.Scores(1, 1.0, 81.0, 90.0, 2.0), False),
+        (presets.Scores(1, 1.0, 81.0, 91.0, 2.1), False),
+        (presets.Scores(1, 1.0, math.nan, 91.0, 2.0), False),
+    ],
+)
+def test_a_preset_passes_only_if_no_score_fails(trained: presets.Scores, result: bool) -> None:
+    assert presets.passes(presets.Scores(0, 0.0, 80.0, 90.0, 4.0), trained) is result

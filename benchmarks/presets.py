@@ -1,0 +1,158 @@
+"""Presets on digits compared with their untrained networks.
+
+    python benchmarks/presets.py            print the table
+    python benchmarks/presets.py --write    also write it to benchmarks/results/presets.md
+
+Every method of `ssl-bench list` is trained on digits with its preset. The network is scored untrained (0 epochs) and
+after training, with the same seed. A preset passes if linear probe and 5-NN (cosine) are better after training and, if
+the method samples images, the Frechet distance between samples and data is at most half of that before training. It is
+computed from mean and covariance of raw pixels. The exit code is 1 if a preset fails.
+
+Other flags are passed to all `ssl-bench bench` commands, for example `--seed 1`.
+"""
+
+import argparse
+import contextlib
+import io
+import math
+import sys
+import tempfile
+import time
+from dataclasses import dataclass
+from pathlib import Path
+
+import torch
+from torch import Tensor
+
+from benchmarks.rounds import provenance, write
+from ssl_bench.catalogue import config_names
+from ssl_bench.cli import main as ssl_bench
+from ssl_bench.data import Digits
+from ssl_bench.evaluation.generative.frechet import Statistics, Sums, frechet_distance
+from ssl_bench.methods.base import Generative
+from ssl_bench.methods.checkpoint import load_method
+from ssl_bench.results.record import Record, commit
+
+GENERATORS = {"inversion": "stylegan2"}
+"""Methods that need a run of another method, with the name of that method."""
+
+
+@dataclass
+class Scores:
+    """Results of one run.
+
+    Attributes:
+        epochs: epochs of training.
+        seconds: seconds of training.
+        probe: accuracy of the linear probe in percent.
+        neighbours: accuracy of 5-NN with cosine similarity in percent.
+        distance: Frechet distance between samples and data; None if the method does not sample images.
+    """
+
+    epochs: int
+    seconds: float
+    probe: float
+    neighbours: float
+    distance: float | None
+
+
+def presets() -> dict[str, list[str]]:
+    """Arguments of `ssl-bench bench` by preset: each method on digits, and the variants in configs/experiment."""
+    variants = [
+        name for name in config_names("experiment") if name.split("-")[1:2] == ["digits"] and name.count("-") > 1
+    ]
+    methods = {name: [f"--method={name}", "--data=digits"] for name in config_names("method")}
+    return methods | {name: [f"--experiment={name}"] for name in sorted(variants)}
+
+
+def bench(arguments: list[str], out: Path) -> Path:
+    """Run `ssl-bench bench`; the run folder.
+
+    Raises:
+        SystemExit: the command failed.
+    """
+    output = io.StringIO()
+    with contextlib.redirect_stdout(output):
+        code = ssl_bench(["bench", *arguments, f"--out={out}", "--evaluation.protocols=[linear_probe,knn]"])
+    if code:
+        raise SystemExit(f"ssl-bench bench {' '.join(arguments)}: exit code {code}\n{output.getvalue()}")
+    return Path(output.getvalue().split()[-1])
+
+
+def pixel_statistics(images: Tensor) -> Statistics:
+    """Mean and covariance of the pixels of images in [0, 1]."""
+    sums = Sums(images[0].numel(), images.device)
+    sums.add(images.flatten(1))
+    return sums.statistics()
+
+
+def scores(folder: Path, data: Tensor) -> Scores:
+    """Scores of a run.
+
+    Args:
+        folder: run folder.
+        data: images in [0, 1]; as many images are sampled.
+    """
+    method, record, distance = load_method(folder), Record.read(folder), None
+    if isinstance(method, Generative):
+        with torch.no_grad():
+            samples = method.sample(len(data), torch.Generator().manual_seed(0))
+        distance = frechet_distance(pixel_statistics(samples), pixel_statistics(data))
+    probe, neighbours = (record.metrics.get(f"{name}/accuracy", math.nan) for name in ("linear_probe", "knn_5"))
+    return Scores(record.epochs, record.seconds.get("fit", 0.0), probe, neighbours, distance)
+
+
+def passes(untrained: Scores, trained: Scores) -> bool:
+    """Whether a trained network is better than an untrained one in all scores."""
+    better = trained.probe > untrained.probe and trained.neighbours > untrained.neighbours
+    if untrained.distance is None or trained.distance is None:
+        return better
+    return better and trained.distance <= untrained.distance / 2
+
+
+def row(name: str, untrained: Scores, trained: Scores) -> str:
+    """Row of the table."""
+    cells = [f"{getattr(untrained, score):.1f} -> {getattr(trained, score):.1f}" for score in ("probe", "neighbours")]
+    distances = [f"{run.distance:.2f}" for run in (untrained, trained) if run.distance is not None]
+    cells += [" -> ".join(distances), "pass" if passes(untrained, trained) else "fail"]
+    return f"| {name} | {trained.epochs} | {trained.seconds:.0f} | {' | '.join(cells)} |"
+
+
+def main(arguments: list[str] | None = None) -> int:
+    """Train and score presets and print the table; the exit code is 1 if a preset fails."""
+    known = presets()
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--methods", nargs="+", choices=known, default=list(known), metavar="NAME", help="default all")
+    parser.add_argument("--write", action="store_true")
+    options, flags = parser.parse_known_args(arguments)
+    data = Digits().read().images / 255
+    lines = ["| method | epochs | seconds | linear probe | 5-NN | Frechet distance | result |", "|---" * 7 + "|"]
+    failed, start = [], time.perf_counter()
+    with tempfile.TemporaryDirectory() as temporary:
+        out = Path(temporary)
+        for name in options.methods:
+            run = [*known[name], *flags]
+            if generator := GENERATORS.get(name.split("-")[0]):
+                run.append(f"--method.generator={bench([*known[generator], *flags], out)}")
+            untrained, trained = (scores(bench([*run, *last], out), data) for last in (["--epochs=0"], []))
+            lines.append(row(name, untrained, trained))
+            print(lines[-1], file=sys.stderr)
+            if not passes(untrained, trained):
+                failed.append(name)
+    text = f"""# Presets on digits
+
+{provenance()}. {(time.perf_counter() - start) / 60:.0f} minutes. Commit {commit()}.
+
+Scores of the untrained network -> after training, of one seed; accuracies in percent. The Frechet distance compares
+mean and covariance of the pixels of {len(data):,} samples with those of the data. Seconds are those of training.
+
+{chr(10).join(lines)}
+"""
+    print(text)
+    if options.write:
+        write("presets", text)
+    return int(bool(failed))
+
+
+if __name__ == "__main__":
+    sys.exit(main())
