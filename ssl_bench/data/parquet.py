@@ -9,7 +9,6 @@ from typing import Any
 import pyarrow as pa
 import pyarrow.parquet as pq
 import torch
-from torch import Tensor
 
 from ssl_bench.data.cache import CHUNK, Item, decode_cached
 from ssl_bench.data.contents import DatasetContents
@@ -17,6 +16,7 @@ from ssl_bench.data.decode import Decoder
 from ssl_bench.data.file_tree import FileTree
 from ssl_bench.data.folder import channel_statistics
 from ssl_bench.data.module import DataModule
+from ssl_bench.data.parquet_files import encode_labels, find_shards
 from ssl_bench.data.transforms import FiniteFloat, StandardDeviation
 from ssl_bench.data.types import Target
 from ssl_bench.errors import UserError
@@ -25,10 +25,11 @@ from ssl_bench.ranges import PositiveInt, check_ranges
 
 @check_ranges
 class Parquet(DataModule):
-    """Files ``<split>-*.parquet`` (or ``<split>.parquet``) with a column of images and one of integer labels.
+    """Files ``<split>-*.parquet``, ``<split>.parquet`` or ``<split>/*.parquet`` with columns of images and labels.
 
-    The image column contains encoded images of any format that Pillow reads, as bytes or as a struct with a field
-    ``bytes``. A label of null or -1 means no label. Images are cropped to their central square and resized to ``size``;
+    The image column contains encoded images of any format that Pillow reads, as bytes, as a struct with a field
+    ``bytes``, or as paths of files relative to the parquet file (also in a field ``path`` of the struct). Labels are
+    integers, strings or booleans; null or -1 means no label. Images are cropped to their central square and resized to ``size``;
     images of that size are not changed.
 
     Args:
@@ -74,18 +75,23 @@ class Parquet(DataModule):
 
     def read(self) -> DatasetContents:
         """Decode all splits into one cache; labels and class names are read from the files."""
-        files = {part: self._files(name) for part, name in self.split_names.items() if name}
+        files = {part: find_shards(self.root, name) for part, name in self.split_names.items() if name}
         paths = [path for found in files.values() for path in found]
-        labels = {part: torch.cat([self._labels(path) for path in found]) for part, found in files.items()}
+        columns = [self._labels(path) for path in paths]
+        if len(kinds := {str(column.type) for column in columns}) > 1 and "string" in kinds:
+            raise UserError(f"{self.root}: column {self.label_column} has the types {', '.join(sorted(kinds))}")
+        codes, classes = encode_labels(columns, self._classes(paths[0]))
+        by_path = dict(zip(paths, codes, strict=True))
+        labels = {part: torch.cat([by_path[path] for path in found]) for part, found in files.items()}
         counts = {part: len(column) for part, column in labels.items()}
         tree = FileTree(self.root)
-        key = [self.image_column, *tree.fingerprint([path.relative_to(self.root).as_posix() for path in paths])]
+        named = [name for path in paths for name in self._image_files(path)]
+        key = [self.image_column, *tree.fingerprint([path.relative_to(self.root).as_posix() for path in paths] + named)]
         items = (item for path in paths for item in self._items(path))
         images, kept = decode_cached(type(self).name, key, sum(counts.values()), items, self.decoder, self.on_error)
         all_labels = torch.cat(list(labels.values()))
         rows = dict(zip(counts, torch.split(torch.arange(len(all_labels)), list(counts.values())), strict=True))
         kept_rows = {part: row[kept[row]] for part, row in rows.items()}
-        classes = self._classes(paths[0]) or tuple(map(str, range(int(all_labels.max()) + 1)))
         return DatasetContents(
             images,
             all_labels,
@@ -93,17 +99,8 @@ class Parquet(DataModule):
             kept_rows["train"],
             kept_rows.get("test"),
             kept_rows.get("validation"),
+            int((~kept).sum()),
         )
-
-    def _files(self, split: str) -> list[Path]:
-        found = sorted(self.root.rglob(f"{split}.parquet")) + sorted(self.root.rglob(f"{split}-*.parquet"))
-        if not found:
-            present = sorted({path.stem.split("-")[0] for path in self.root.rglob("*.parquet")})
-            raise UserError(
-                f"parquet: found no {split}-*.parquet in {self.root}; its splits are {', '.join(present) or 'none'}: "
-                "set --data.root, or --data.train_split and --data.test_split"
-            )
-        return found
 
     def _open(self, path: Path, column: str) -> pq.ParquetFile:
         try:
@@ -117,21 +114,44 @@ class Parquet(DataModule):
             )
         return file
 
-    def _labels(self, path: Path) -> Tensor:
+    def _labels(self, path: Path) -> pa.ChunkedArray:
         column = self._open(path, self.label_column).read([self.label_column]).column(0)
-        if not pa.types.is_integer(column.type):
-            raise UserError(f"{path}: column {self.label_column} has the type {column.type}, expected integer labels")
-        return torch.tensor(column.cast(pa.int64()).fill_null(-1).to_pylist(), dtype=torch.int64)
+        kind = column.type.value_type if pa.types.is_dictionary(column.type) else column.type
+        known = (pa.types.is_integer, pa.types.is_boolean, pa.types.is_string, pa.types.is_large_string)
+        if not any(is_kind(kind) for is_kind in known):
+            raise UserError(
+                f"{path}: column {self.label_column} has the type {kind}, expected integers, strings or booleans"
+            )
+        return column.cast(pa.string() if pa.types.is_large_string(kind) else kind)
 
     def _items(self, path: Path) -> Iterator[Item]:
         row = 0
         for batch in self._open(path, self.image_column).iter_batches(CHUNK, columns=[self.image_column]):
-            column = batch.column(0)
-            if pa.types.is_struct(column.type):
-                column = column.field("bytes")
-            for data in column.to_pylist():
-                yield f"row {row} of {path}", partial(bytes, data)
+            for cell in batch.column(0).to_pylist():
+                yield f"row {row} of {path}", partial(self._content, path.parent, cell)
                 row += 1
+
+    @staticmethod
+    def _content(folder: Path, cell: Any) -> bytes:
+        """An encoded image: bytes, or the content of a file whose path is relative to the folder of the parquet file."""
+        if isinstance(cell, dict):
+            cell = cell["path"] if cell.get("bytes") is None else cell["bytes"]
+        if cell is None:
+            raise ValueError("no image")
+        return cell if isinstance(cell, bytes) else (folder / cell).read_bytes()
+
+    def _image_files(self, path: Path) -> list[str]:
+        """Image files that a parquet file names, relative to the root; their times are part of the cache's key."""
+        file = self._open(path, self.image_column)
+        kind = file.schema_arrow.field(self.image_column).type
+        if pa.types.is_binary(kind) or pa.types.is_large_binary(kind):
+            return []
+        if pa.types.is_struct(kind):
+            cells = [cell for cell in file.read([self.image_column]).column(0).to_pylist() if cell]
+            names = [cell["path"] for cell in cells if cell.get("bytes") is None and cell.get("path")]
+        else:
+            names = file.read([self.image_column]).column(0).to_pylist()
+        return [(path.parent / name).relative_to(self.root).as_posix() for name in names if name]
 
     def _classes(self, path: Path) -> tuple[str, ...]:
         metadata = self._open(path, self.label_column).schema_arrow.metadata or {}
