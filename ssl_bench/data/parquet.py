@@ -29,8 +29,8 @@ class Parquet(DataModule):
 
     The image column contains encoded images of any format that Pillow reads, as bytes, as a struct with a field
     ``bytes``, or as paths of files relative to the parquet file (also in a field ``path`` of the struct). Labels are
-    integers, strings or booleans; null or -1 means no label. Images are cropped to their central square and resized to ``size``;
-    images of that size are not changed.
+    integers, strings or booleans; null or -1 means no label. Images are cropped to their central square and resized to
+    ``size``; images of that size are not changed.
 
     Args:
         root: the folder of the parquet files; subfolders are searched too.
@@ -133,7 +133,7 @@ class Parquet(DataModule):
 
     @staticmethod
     def _content(folder: Path, cell: Any) -> bytes:
-        """An encoded image: bytes, or the content of a file whose path is relative to the folder of the parquet file."""
+        """An encoded image: bytes, or the content of a file, whose path is relative to the folder."""
         if isinstance(cell, dict):
             cell = cell["path"] if cell.get("bytes") is None else cell["bytes"]
         if cell is None:
