@@ -158,7 +158,12 @@ CASES: dict[str, tuple[str, Callable[[Path], object] | None, dict[str, Any], str
     "statistics of other channels": ("image_folder", None, {"mean": (0.5,)}, "mean has 1 values, expected 3"),
     "parquet truncated": ("parquet", cut("data/train-00000-of-00001.parquet"), {}, "not a readable parquet file"),
     "column": ("parquet", None, {"image_column": "img"}, "no column 'img', only image, label"),
-    "labels that are no numbers": ("parquet", None, {"label_column": "image"}, "expected integers, strings or booleans"),
+    "labels that are no numbers": (
+        "parquet",
+        None,
+        {"label_column": "image"},
+        "expected integers, strings or booleans",
+    ),
     "split": ("parquet", None, {"test_split": "dev"}, "no dev-.*its splits are test, train"),
 }
 
