@@ -52,7 +52,7 @@ class Points:
         if spherical:
             x = unit_vectors(x)
         mean = x.mean(0)
-        variance = (x - mean).square().mean(0).sum()
+        variance = (x - mean).square_().mean(0).sum()
         size = float(variance / len(mean)) or float(x.square().mean()) or 1.0
         unit = 2.0 ** math.floor(math.log2(size) / 2)
         far = bool(mean.square().sum() > FAR * variance)
