@@ -32,7 +32,7 @@ class DatasetContents:
         train: rows of the training split, int64 ``(n,)``.
         test: rows of the test split; None to hold it out of ``train``.
         validation: rows of the validation split; None to hold it out of ``train``.
-        skipped: number of files that are not images or cannot be decoded.
+        skipped: number of files that are not images, cannot be decoded, or belong to no split.
     """
 
     images: Tensor | LazyImages

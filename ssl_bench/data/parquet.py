@@ -1,7 +1,7 @@
 """Your own images: parquet files in the layout of Hugging Face."""
 
 import json
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -16,7 +16,7 @@ from ssl_bench.data.decode import Decoder
 from ssl_bench.data.file_tree import FileTree
 from ssl_bench.data.folder import channel_statistics
 from ssl_bench.data.module import DataModule
-from ssl_bench.data.parquet_files import encode_labels, find_shards
+from ssl_bench.data.parquet_files import encode_labels, find_shards, parquet_files
 from ssl_bench.data.transforms import FiniteFloat, StandardDeviation
 from ssl_bench.data.types import Target
 from ssl_bench.errors import UserError
@@ -30,7 +30,7 @@ class Parquet(DataModule):
     The image column contains encoded images of any format that Pillow reads, as bytes, as a struct with a field
     ``bytes``, or as paths of files relative to the parquet file (also in a field ``path`` of the struct). Labels are
     integers, strings or booleans; null or -1 means no label. Images are cropped to their central square and resized to
-    ``size``; images of that size are not changed.
+    ``size``; images of that size are not changed. Parquet files of no split are counted as skipped.
 
     Args:
         root: the folder of the parquet files; subfolders are searched too.
@@ -78,9 +78,10 @@ class Parquet(DataModule):
         files = {part: find_shards(self.root, name) for part, name in self.split_names.items() if name}
         paths = [path for found in files.values() for path in found]
         columns = [self._labels(path) for path in paths]
-        if len(kinds := {str(column.type) for column in columns}) > 1 and "string" in kinds:
+        kinds = {str(column.type) for column in columns}
+        if len(kinds) > 1 and not all(pa.types.is_integer(column.type) for column in columns):
             raise UserError(f"{self.root}: column {self.label_column} has the types {', '.join(sorted(kinds))}")
-        codes, classes = encode_labels(columns, self._classes(paths[0]))
+        codes, classes = encode_labels(columns, self._classes(paths))
         by_path = dict(zip(paths, codes, strict=True))
         labels = {part: torch.cat([by_path[path] for path in found]) for part, found in files.items()}
         counts = {part: len(column) for part, column in labels.items()}
@@ -99,7 +100,7 @@ class Parquet(DataModule):
             kept_rows["train"],
             kept_rows.get("test"),
             kept_rows.get("validation"),
-            int((~kept).sum()),
+            int((~kept).sum()) + len(set(parquet_files(self.root)) - set(paths)),
         )
 
     def _open(self, path: Path, column: str) -> pq.ParquetFile:
@@ -135,7 +136,7 @@ class Parquet(DataModule):
     def _content(folder: Path, cell: Any) -> bytes:
         """An encoded image: bytes, or the content of a file, whose path is relative to the folder."""
         if isinstance(cell, dict):
-            cell = cell["path"] if cell.get("bytes") is None else cell["bytes"]
+            cell = cell.get("path") if cell.get("bytes") is None else cell["bytes"]
         if cell is None:
             raise ValueError("no image")
         return cell if isinstance(cell, bytes) else (folder / cell).read_bytes()
@@ -146,14 +147,33 @@ class Parquet(DataModule):
         kind = file.schema_arrow.field(self.image_column).type
         if pa.types.is_binary(kind) or pa.types.is_large_binary(kind):
             return []
-        if pa.types.is_struct(kind):
+        fields = {field.name for field in kind} if pa.types.is_struct(kind) else set()
+        value = kind.value_type if pa.types.is_dictionary(kind) else kind
+        if not (fields & {"bytes", "path"} or pa.types.is_string(value) or pa.types.is_large_string(value)):
+            raise UserError(
+                f"{path}: column {self.image_column} has the type {kind}, expected encoded images as bytes, paths of "
+                "images, or a struct with a field bytes or path: set --data.image_column"
+            )
+        if fields:
             cells = [cell for cell in file.read([self.image_column]).column(0).to_pylist() if cell]
             names = [cell["path"] for cell in cells if cell.get("bytes") is None and cell.get("path")]
         else:
             names = file.read([self.image_column]).column(0).to_pylist()
-        return [(path.parent / name).relative_to(self.root).as_posix() for name in names if name]
+        files = [path.parent / name for name in names if name]
+        return [(file.relative_to(self.root) if file.is_relative_to(self.root) else file).as_posix() for file in files]
 
-    def _classes(self, path: Path) -> tuple[str, ...]:
+    def _classes(self, paths: Sequence[Path]) -> tuple[str, ...]:
+        """Names of the classes in the schemas of the files, which must agree; empty if no file has any."""
+        found = {names: path for path in paths if (names := self._class_names(path))}
+        if len(found) > 1:
+            (first, path), (second, other) = list(found.items())[:2]
+            raise UserError(
+                f"{path} and {other} name the classes of {self.label_column} differently ({', '.join(first[:3])}; "
+                f"{', '.join(second[:3])}); write both with the same order of classes"
+            )
+        return next(iter(found), ())
+
+    def _class_names(self, path: Path) -> tuple[str, ...]:
         metadata = self._open(path, self.label_column).schema_arrow.metadata or {}
         features = json.loads(metadata.get(b"huggingface", b"{}")).get("info", {}).get("features", {})
         return tuple(features.get(self.label_column, {}).get("names", ()))

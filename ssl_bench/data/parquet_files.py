@@ -9,41 +9,87 @@ import pyarrow.compute as pc
 import torch
 from torch import Tensor
 
+from ssl_bench.data.class_folders import SPLITS
 from ssl_bench.errors import UserError
 
 SHARD = re.compile(r"-(\d{5})-of-(\d{5})$")
 
 
+def parquet_files(root: Path) -> list[Path]:
+    """All parquet files below a folder except hidden ones, sorted."""
+    found = sorted(root.rglob("*.parquet"))
+    return [path for path in found if not any(part[:1] == "." for part in path.relative_to(root).parts)]
+
+
 def find_shards(root: Path, split: str) -> list[Path]:
     """Files of a split in order: ``<split>.parquet``, ``<split>-*.parquet`` or ``<split>/*.parquet``, in any folder.
 
+    The name of the split may be in any case and in any of the usual spellings, see `class_folders.SPLITS`. The name of
+    a file takes precedence over that of its folder.
+
     Raises:
-        UserError: there are none, a shard is missing, or there are several configurations of the data set.
+        UserError: there are none, a shard is missing, or there are several spellings, configurations or copies.
     """
-    every = sorted(root.rglob("*.parquet"))
-    found = [path for path in every if path.parent.name == split and path.parent != root]
-    found += [path for path in every if path.stem == split or path.stem.startswith(f"{split}-")]
-    if not found:
+    every, usual = parquet_files(root), SPLITS.get(split.lower())
+    words = {word for word, of in SPLITS.items() if of == usual} | {split.lower()}
+    by_word: dict[str, list[Path]] = {}
+    for path in every:
+        if word := _split_word(root, path, words):
+            by_word.setdefault(word, []).append(path)
+    if not by_word:
         stems = {path.stem.split("-")[0]: path.parent.name for path in every}
         present = sorted({folder if stem.isdigit() else stem for stem, folder in stems.items()})
         raise UserError(
             f"parquet: found no {split}-*.parquet in {root}; its splits are {', '.join(present) or 'none'}: "
-            "set --data.root, or --data.train_split and --data.test_split"
+            "set --data.root, or --data.train_split and --data.test_split (null holds the test split out of train)"
         )
-    folders = sorted({path.parent.parent if path.parent.name == split else path.parent for path in found})
+    if len(by_word) > 1:
+        raise UserError(f"parquet: {root} has the {usual} split as {' and as '.join(sorted(by_word))}; remove one")
+    ((word, found),) = by_word.items()
+    folders = sorted({path.parent.parent if _folder(root, path) == word else path.parent for path in found})
     if len(folders) > 1:
         names = ", ".join(folder.relative_to(root).as_posix() for folder in folders)
         raise UserError(
             f"parquet: {root} has several configurations ({names}): set --data.root to one of these folders"
         )
-    for path in found:
-        if (shard := SHARD.search(path.stem)) and int(shard[2]) > len(found):
-            raise UserError(f"parquet: {len(found)} of {int(shard[2])} files {split}-*.parquet in {path.parent}; "
-                            "download the others")  # fmt: skip
+    _check_shards(found, word)
+    return found
+
+
+def _folder(root: Path, path: Path) -> str:
+    """Name of the folder of a file in lower case; empty for the root."""
+    return "" if path.parent == root else path.parent.name.lower()
+
+
+def _split_word(root: Path, path: Path, words: set[str]) -> str | None:
+    """The word of ``words`` that names the split of a file, or None."""
+    stem, folder = path.stem.lower(), _folder(root, path)
+    if word := next((word for word in words if stem == word or stem.startswith(f"{word}-")), None):
+        return word
+    return folder if folder in words and stem.split("-")[0] not in SPLITS else None
+
+
+def _check_shards(found: Sequence[Path], word: str) -> None:
+    """Raise a UserError if shards are missing, or if files of several layouts may contain the same images."""
+    shards = [SHARD.search(path.stem) for path in found]
+    whole = sum(path.stem.lower() == word for path in found)
+    layouts = {
+        f"of-{shard[2]}" if shard else str(path.stem.isdigit()) for path, shard in zip(found, shards, strict=True)
+    }
+    indices = [int(shard[1]) for shard in shards if shard]
+    if len(layouts) > 1 or len(indices) > len(set(indices)) or (whole and len(found) > 1):
+        names = ", ".join(path.relative_to(found[0].parent.parent).as_posix() for path in found[:4])
+        raise UserError(f"parquet: the files of the {word} split are of several layouts ({names}); keep one of them")
+    if shards[0]:
+        count = int(shards[0][2])
+        if missing := sorted(set(range(count)) - {*indices}):
+            name = f"{found[0].stem[: shards[0].start()]}-{missing[0]:05d}-of-{count:05d}.parquet"
+            raise UserError(
+                f"parquet: {len(found)} of {count} files {word}-*.parquet in {found[0].parent}; download {name}"
+            )
     numbers = [int(path.stem) for path in found if path.stem.isdigit()]
     if missing := sorted(set(range(max(numbers, default=-1) + 1)) - {*numbers}):
         raise UserError(f"parquet: {found[0].parent} lacks {missing[0]:04d}.parquet; download it")
-    return found
 
 
 def encode_labels(columns: Sequence[pa.ChunkedArray], names: Sequence[str]) -> tuple[list[Tensor], tuple[str, ...]]:
@@ -53,17 +99,26 @@ def encode_labels(columns: Sequence[pa.ChunkedArray], names: Sequence[str]) -> t
 
     Args:
         columns: labels of each file, all integers, all strings or all booleans.
-        names: names of the classes, of which integer labels are the numbers; if empty, the classes are the values that
-            occur in any column, in sorted order.
+        names: names of the classes, of which integer labels are the numbers; if empty, or if the labels are strings,
+            the classes are the values that occur in any column, in sorted order.
 
     Returns:
         int64 ``(N,)`` for each column, -1 for no label; and the names.
 
     Raises:
-        UserError: the labels have another type or are below -1.
+        UserError: integers are below -1, or too large for int64 where they must have that type.
     """
-    if names:
-        columns = [column.cast(pa.int64()).fill_null(-1) for column in columns]
+    is_text = pa.types.is_string(columns[0].type)
+    if (names and not is_text) or len({column.type for column in columns}) > 1:
+        try:
+            columns = [column.cast(pa.int64()) for column in columns]
+        except pa.ArrowInvalid as error:
+            raise UserError(
+                "labels are above the largest int64; expected labels below 2^63 if their classes have names, or if the "
+                "integers of the files have different types"
+            ) from error
+    if names and not is_text:
+        columns = [column.fill_null(-1) for column in columns]
         return [torch.from_numpy(column.to_numpy().copy()) for column in columns], tuple(names)
     values = pc.unique(pa.chunked_array([chunk for column in columns for chunk in column.chunks])).drop_null()
     if pa.types.is_boolean(values.type):

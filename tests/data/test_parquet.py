@@ -1,11 +1,14 @@
 """Parquet files: columns, split names, missing labels and class names."""
 
+import json
 from pathlib import Path
 
 import pyarrow as pa
 import pyarrow.parquet as pq
+import pytest
 import torch
 
+from ssl_bench.errors import UserError
 from tests.data.conftest import Make
 from tests.data.samples import encoded, grey
 
@@ -49,3 +52,68 @@ def test_a_missing_test_split_is_held_out(make: Make) -> None:
     module.setup()
     assert len(module.split("test")) == 6
     assert sum(len(module.split(split)) for split in ("train", "validation")) == 24
+
+
+def write(path: Path, images: pa.Array, classes: list[str]) -> None:
+    """Write a file with labels 0, 1, 0, 1, ... and names of their classes."""
+    table = pa.table({"image": images, "label": [i % 2 for i in range(len(images))]})
+    info = {"info": {"features": {"label": {"names": classes}}}}
+    path.parent.mkdir(parents=True, exist_ok=True)
+    pq.write_table(table.replace_schema_metadata({"huggingface": json.dumps(info)}), path)
+
+
+def images(count: int) -> pa.Array:
+    return pa.array([encoded(i % 2, (40, 40), "PNG") for i in range(count)])
+
+
+def only(root: Path) -> Path:
+    """The folder without its files."""
+    for path in (root / "data").iterdir():
+        path.unlink()
+    return root
+
+
+def test_files_in_a_folder_of_the_same_name_are_read_once(make: Make) -> None:
+    def build(root: Path) -> None:
+        write(only(root) / "train" / "train-00000-of-00001.parquet", images(20), ["cat", "dog"])
+
+    module = make("parquet", build, test_split=None)
+    module.setup()
+    assert sum(len(module.split(split)) for split in ("train", "validation", "test")) == 20
+
+
+def test_splits_that_number_their_classes_differently_are_refused(make: Make) -> None:
+    def build(root: Path) -> None:
+        write(only(root) / "train.parquet", images(4), ["cat", "dog"])
+        write(root / "test.parquet", images(4), ["dog", "cat"])
+
+    with pytest.raises(UserError, match=r"train\.parquet and .*test\.parquet name the classes of label differently"):
+        make("parquet", build).setup()
+
+
+def test_files_of_no_split_are_counted(make: Make) -> None:
+    def build(root: Path) -> None:
+        only(root)
+        for name in ("train", "test", "validation", "extra"):
+            write(root / f"{name}.parquet", images(10), ["cat", "dog"])
+
+    module = make("parquet", build)
+    module.setup()
+    assert module.summary() == "parquet: 8 train, 2 validation, 10 test images, 2 classes; 2 files skipped"
+
+
+def test_paths_of_images_may_be_outside_of_the_root(make: Make, tmp_path: Path) -> None:
+    (tmp_path / "elsewhere.png").write_bytes(encoded(1, (40, 40), "PNG"))
+
+    def build(root: Path) -> None:
+        write(only(root) / "train.parquet", pa.array([str(tmp_path / "elsewhere.png")] * 20), ["cat", "dog"])
+
+    module = make("parquet", build, test_split=None)
+    module.setup()
+    assert module.split("train")[torch.arange(1)].images[0, 0, 0, 0] == grey(1)
+
+
+@pytest.mark.parametrize("cells", [pa.array([0, 1]), pa.array([{"data": b"0"}, {"data": b"1"}])])
+def test_a_column_without_images_is_refused(make: Make, cells: pa.Array) -> None:
+    with pytest.raises(UserError, match=r"train\.parquet: column image has the type .*set --data.image_column"):
+        make("parquet", lambda root: write(only(root) / "train.parquet", cells, ["a", "b"]), test_split=None).setup()

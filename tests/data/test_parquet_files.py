@@ -37,11 +37,27 @@ def test_the_layouts_of_hugging_face_are_found_in_order(names: list[str], tmp_pa
         (["default/train/0000.parquet", "default/train/0002.parquet"], r"train lacks 0001\.parquet"),
         (["a/train/0000.parquet", "b/train/0000.parquet"], r"several configurations \(a, b\): set --data\.root"),
         (["default/validation/0000.parquet", "holdout.parquet"], "its splits are holdout, validation"),
+        (["train/train-00000-of-00002.parquet"], r"1 of 2 files .*download train-00001-of-00002\.parquet"),
+        (["train.parquet", "train-00000-of-00001.parquet"], "of several layouts .*keep one"),
+        (["train-00000-of-00001.parquet", "train-00000-of-00002.parquet"], "of several layouts .*keep one"),
+        (["train.parquet", "Train.parquet"], "of several layouts .*keep one"),
+        (["train.parquet", "Training.parquet"], "the train split as train and as training; remove one"),
     ],
 )
 def test_missing_shards_and_several_configurations_are_named(names: list[str], message: str, tmp_path: Path) -> None:
     with pytest.raises(UserError, match=message):
         find_shards(touch(tmp_path, *names), "train")
+
+
+@pytest.mark.parametrize("name", ["train/train-00000-of-00001.parquet", "Train.parquet", "TRAINING/0000.parquet"])
+def test_a_file_is_found_once_under_any_spelling_of_its_split(name: str, tmp_path: Path) -> None:
+    touch(tmp_path, name, "test/0000.parquet", ".cache/train.parquet")
+    assert find_shards(tmp_path, "train") == [tmp_path / name]
+
+
+def test_the_name_of_a_file_takes_precedence_over_that_of_its_folder(tmp_path: Path) -> None:
+    touch(tmp_path, "test/train-00000-of-00001.parquet", "test/test-00000-of-00001.parquet")
+    assert [path.name[:5] for path in find_shards(tmp_path, "test")] == ["test-"]
 
 
 @pytest.mark.parametrize(
@@ -74,3 +90,19 @@ def test_labels_with_named_classes_are_their_numbers() -> None:
 def test_labels_below_minus_one_are_refused() -> None:
     with pytest.raises(UserError, match="at least 0, or -1 for no label; got -5"):
         encode_labels([pa.chunked_array([pa.array([-5, 1])])], ())
+
+
+def test_files_may_have_integers_of_different_sizes() -> None:
+    columns = [pa.chunked_array([pa.array(labels, kind)]) for labels, kind in (([7, 5], pa.int64()), ([7], pa.uint8()))]
+    codes, names = encode_labels(columns, ())
+    assert ([code.tolist() for code in codes], names) == ([[1, 0], [1]], ("5", "7"))
+
+
+def test_strings_with_named_classes_are_classes() -> None:
+    (codes,), names = encode_labels([pa.chunked_array([pa.array(["dog", "cat"])])], ["dog", "cat"])
+    assert (codes.tolist(), names) == ([1, 0], ("cat", "dog"))
+
+
+def test_a_label_of_more_than_63_bits_that_should_number_a_class_is_refused() -> None:
+    with pytest.raises(UserError, match=r"below 2\^63"):
+        encode_labels([pa.chunked_array([pa.array([2**63], pa.uint64())])], ["cat"])
