@@ -4,10 +4,19 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
+SIZE = 8
+"""Height and width of the images."""
+
 
 def nothing(run: Path, output: str) -> str:
     """No fault can be found in the result."""
     return ""
+
+
+def score_pixels(data: str, root: Path, *flags: str) -> list[str]:
+    """Arguments that read a data set and score its pixels by 1-NN."""
+    knn = ["--evaluation.protocols=[knn]", "--evaluation.knn.k=[1]"]
+    return ["evaluate", "pixels", f"--data={data}", f"--data.root={root}", f"--data.size={SIZE}", *flags, *knn]
 
 
 @dataclass(frozen=True)

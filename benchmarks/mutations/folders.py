@@ -8,7 +8,7 @@ from pathlib import Path
 import numpy as np
 from PIL import Image
 
-from benchmarks.mutations import Case
+from benchmarks.mutations import Case, score_pixels
 
 TRAIN, VALIDATION = ("train", "Train", "TRAINING", "training"), ("val", "Val", "valid", "VALIDATION", "dev")
 TEST, UNLABELLED = ("test", "Test", "testing"), ("unlabelled", "Unlabeled", "UNLABELED")
@@ -96,8 +96,7 @@ def mutate(chance: random.Random, folder: Path) -> Case:
 
     return Case(
         f"{mistake or 'good'}, {'/'.join(splits.values()) or 'no splits'}",
-        ["evaluate", "pixels", "--data=image_folder", f"--data.root={root}", "--data.size=8",
-         "--evaluation.protocols=[knn]", "--evaluation.knn.k=[1]"],
+        score_pixels("image_folder", root),
         codes=codes,
         check=check,
-    )  # fmt: skip
+    )

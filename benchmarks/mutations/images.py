@@ -10,10 +10,9 @@ import numpy as np
 import torch
 from PIL import Image
 
-from benchmarks.mutations import Case
+from benchmarks.mutations import SIZE, Case, score_pixels
 from ssl_bench.data.folder import ImageFolder
 
-SIZE = 8
 CLASSES, PER_CLASS = ("cat", "dog"), 10
 
 
@@ -114,7 +113,6 @@ def mutate(chance: random.Random, folder: Path) -> Case:
         path.parent.mkdir(parents=True, exist_ok=True)
         this = kind if number == odd else chance.choice(others)
         expected.append(write_image(path, this, generator.random((SIZE, SIZE, 4))))
-    data = [f"--data.root={folder / 'photos'}", f"--data.size={SIZE}", f"--data.channels={channels}"]
 
     def check(run: Path, output: str) -> str:
         counts = json.loads((run / "data.json").read_text())["images"]
@@ -132,7 +130,7 @@ def mutate(chance: random.Random, folder: Path) -> Case:
     refused = expected[odd] is None
     return Case(
         f"{kind} among {len(others)} types, {channels} channels",
-        ["evaluate", "pixels", "--data=image_folder", *data, "--evaluation.protocols=[knn]", "--evaluation.knn.k=[1]"],
+        score_pixels("image_folder", folder / "photos", f"--data.channels={channels}"),
         codes=(2,) if refused else (0,),
         says=f"/{odd}." if refused else "",
         check=check,

@@ -11,7 +11,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 from PIL import Image
 
-from benchmarks.mutations import Case
+from benchmarks.mutations import Case, score_pixels
 
 LABELS: dict[str, tuple[list[Any], Any]] = {
     "int64": ([0, 1, 2], pa.int64()),
@@ -64,7 +64,8 @@ def mutate(chance: random.Random, folder: Path) -> Case:
     root, counts = folder / "set", {"train": chance.randrange(24, 40), "test": chance.randrange(9, 15)}
     image = chance.choice(["bytes", "struct", "struct of paths", "paths"])
     name = chance.choice(list(LABELS))
-    layout = chance.choice(["data/{split}-{shard:05d}-of-{shards:05d}", "default/{split}/{shard:04d}", "{split}"])
+    layout = chance.choice(["data/{split}-{shard:05d}-of-{shards:05d}", "default/{split}/{shard:04d}",
+                            "{split}/{split}-{shard:05d}-of-{shards:05d}", "{split}"])  # fmt: skip
     paths = []
     for split, count in counts.items():
         shards = 1 if layout == "{split}" else chance.choice([1, 2, 3])
@@ -76,7 +77,7 @@ def mutate(chance: random.Random, folder: Path) -> Case:
     mistake = chance.choice(["", "", "", "missing shard", "damaged shard", "empty shard", "no train", "other column"])
     path, shards, part = chance.choice(paths)
     match mistake:
-        case "missing shard" if shards > 1 and layout.startswith("data"):
+        case "missing shard" if shards > 1 and "-of-" in layout:
             codes = (2,)
             path.unlink()
         case "damaged shard":
@@ -100,8 +101,7 @@ def mutate(chance: random.Random, folder: Path) -> Case:
 
     return Case(
         f"{name}, {image}, {layout}, {mistake or 'good'}",
-        ["evaluate", "pixels", "--data=parquet", f"--data.root={root}", "--data.size=8",
-         "--evaluation.protocols=[knn]", "--evaluation.knn.k=[1]"],
+        score_pixels("parquet", root),
         codes=codes,
         check=check,
-    )  # fmt: skip
+    )

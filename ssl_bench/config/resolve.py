@@ -123,7 +123,7 @@ def _instantiate(parser: ArgumentParser, config: Namespace) -> Namespace:
         if denied := refused(str(error)):
             raise UserError(f"the configuration {denied}") from error
         cause: BaseException = error
-        while (deeper := cause.__cause__ or cause.__context__) is not None:
+        while not isinstance(cause, UserError) and (deeper := cause.__cause__ or cause.__context__):
             cause = deeper
         if isinstance(cause, UserError):
             raise UserError(str(cause)) from error

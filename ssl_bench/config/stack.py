@@ -99,6 +99,8 @@ def choose(kind: str, name: str) -> list[str]:
         import_class(path)
     except (ImportError, AttributeError) as error:
         raise UserError(f"no {kind} at import path {path!r}: {error}; give PACKAGE.MODULE.CLASS") from error
+    except UserError:
+        raise
     except Exception as error:  # the module of a user may raise any
         raise UserError(f"the module of {path} cannot be imported: {describe(error)}") from error
     return [f"--{kind}", path]

@@ -53,13 +53,13 @@ def is_image(name: str) -> bool:
     return suffix in ("", ".npy") or suffix in Image.registered_extensions()
 
 
-def split_folders(tree: FileTree, tops: set[str], folders: Mapping[str, Split]) -> dict[str, Split]:
+def split_folders(tree: FileTree, tops: set[str]) -> dict[str, Split]:
     """The folders among the top folders that are splits; images in an unlabelled folder beside them are for training.
 
     Raises:
         UserError: only some of the top folders are splits, or two are for the same split.
     """
-    splits = {name: folders[name.lower()] for name in sorted(tops) if name.lower() in folders}
+    splits = {name: SPLITS[name.lower()] for name in sorted(tops) if name.lower() in SPLITS}
     if not splits:
         return {}
     if others := sorted(name for name in tops if name not in splits and name.lower() not in UNLABELLED):
@@ -74,7 +74,7 @@ def split_folders(tree: FileTree, tops: set[str], folders: Mapping[str, Split]) 
 
 
 def list_classes(
-    tree: FileTree, folders: Mapping[str, Split] = SPLITS, classes: Sequence[str] | None = None
+    tree: FileTree, folders: Mapping[str, Split] | None = None, classes: Sequence[str] | None = None
 ) -> Listing:
     """List files ``[split folder/]class folder/.../file``; without split folders, all files are the training split.
 
@@ -82,13 +82,14 @@ def list_classes(
 
     Args:
         tree: the files.
-        folders: possible names of split folders in lower case, and the split of each.
-        classes: classes to use, in the order of their labels, beside which other files are ignored; default all
+        folders: names of split folders, and the split of each; other folders beside them are ignored. By default the
+            names are `SPLITS`, and other folders beside them are an error.
+        classes: classes to use, in the order of their labels, beside which other folders are ignored; default all
             folders, sorted by name.
 
     Raises:
         UserError: there are no images, no class folders, images outside of a class folder, folders of splits beside
-            others, or not all of ``classes``.
+            others, class folders without images, or not all of ``classes``.
     """
     files = tree.names()
     paths = [name.split("/") for name in files if is_image(name)]
@@ -96,11 +97,11 @@ def list_classes(
     if not paths:
         raise UserError(f"{tree.path} contains no images; {EXPECTED}")
     tops = {path[0] for path in paths if len(path) > 1}
-    if classes is not None:
-        tops = {name for name in tops if name in folders}
-    splits = split_folders(tree, tops, folders)
-    if classes is not None and splits:
-        paths = [path for path in paths if path[0] in splits]
+    if folders is None:
+        splits = split_folders(tree, tops)
+    else:
+        splits = {name: folders[name] for name in tops & set(folders)}
+        paths = [path for path in paths if path[0] in splits] if splits else paths
 
     def depth(path: list[str]) -> int:
         """Place of the class in a path."""
@@ -118,6 +119,14 @@ def list_classes(
         if loose:
             raise UserError(f"{tree.path / '/'.join(loose)} is not in a class folder; move it into one")
         classes = sorted(name for name in found if name.lower() not in UNLABELLED)
+        for path in (name.split("/") for name in files if not is_image(name)):
+            used = not splits or path[0] in splits or (folders is None and path[0].lower() in SPLITS)
+            if used and len(path) >= depth(path) + 2 and path[depth(path)] not in found:
+                folder = tree.path / "/".join(path[: depth(path) + 1])
+                raise UserError(
+                    f"{folder} contains files but no images, such as {path[-1]}; convert them to a format that Pillow "
+                    "reads, or move the folder away"
+                )
     if not classes:
         raise UserError(f"{tree.path} has no classes; {EXPECTED}")
     if absent := [name for name in classes if name not in found]:

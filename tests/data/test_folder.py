@@ -181,6 +181,24 @@ def test_a_class_called_like_a_split_among_classes_is_refused(make: Make) -> Non
         make("image_folder", lambda root: write(root / "test" / "0.png", encoded(5, (20, 20), "PNG"))).setup()
 
 
+def test_the_test_folder_of_imagenet_without_labels_is_ignored(make: Make) -> None:
+    name = "imagenet/test/ILSVRC2012_test_00000001.JPEG"
+    module = make("imagenet", lambda root: write(root / name, encoded(5, (200, 200), "JPEG")))
+    module.setup()
+    assert all(name.startswith("n") for name in module.targets[0].classes)
+
+
+@pytest.mark.parametrize("folder", ["train/fox", "dev"])
+def test_a_class_or_split_without_images_is_named(make: Make, folder: str) -> None:
+    def add(root: Path) -> None:
+        move_into_splits(root)
+        shutil.rmtree(root / "val")
+        write(root / folder / "cat" / "0.heic", b"no format of Pillow")
+
+    with pytest.raises(UserError, match=rf"{folder} contains files but no images, such as 0\.heic; convert them"):
+        make("image_folder", add).setup()
+
+
 def test_files_that_are_no_images_are_counted_and_hidden_files_ignored(make: Make) -> None:
     def add(root: Path) -> None:
         for name in ("notes.txt", "cat/Thumbs.db", "cat/0.png.bak", "cat/.DS_Store", "__MACOSX/cat/0.png"):

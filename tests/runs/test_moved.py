@@ -67,7 +67,8 @@ def test_a_recorded_run_is_found_from_any_directory_and_after_it_is_moved(
     recorded = [f"--config=../moved/{folder.name}/config.yaml"]
     capsys.readouterr()
     assert main(["fit", *recorded]) == 0
-    assert capsys.readouterr().out.splitlines()[-1] == str(tmp_path / "moved" / folder.name)
+    summary = "digits: 1,295 train, 143 validation, 359 test images, 10 classes"
+    assert capsys.readouterr().out.splitlines() == [summary, str(tmp_path / "moved" / folder.name)]
 
     assert main(["fit", *recorded, "--epochs=2"]) == 0
     first, *_, last = capsys.readouterr().out.splitlines()
