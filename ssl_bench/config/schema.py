@@ -29,6 +29,9 @@ EXCLUDED_TRAINER_ARGUMENTS = {
     "model_registry", "enable_autolog_hparams",
 }  # fmt: skip
 """Trainer arguments that are not keys, because ssl_bench sets them or they have no effect without validation loop."""
+INT_OR_FLOAT = ("limit_train_batches", "gradient_clip_val")
+"""Trainer arguments with different meanings of 4 and 4.0. Lightning's type of them, ``Optional[Union[int, float]]``, may
+have the reverse order, because `typing` caches equal types; jsonargparse would then convert integers to floats."""
 
 
 @dataclass(frozen=True)
@@ -87,7 +90,10 @@ def make_parser() -> ArgumentParser:
     parser.add_subclass_arguments(DataModule, "data", required=True)
     parser.add_class_arguments(Views, "views")
     parser.add_subclass_arguments(Method, "method", required=True)
-    parser.add_class_arguments(Trainer, "trainer", instantiate=False, skip=EXCLUDED_TRAINER_ARGUMENTS)
+    skipped = EXCLUDED_TRAINER_ARGUMENTS | {*INT_OR_FLOAT}
+    parser.add_class_arguments(Trainer, "trainer", instantiate=False, skip=skipped)
+    for name in INT_OR_FLOAT:
+        parser.add_argument(f"--trainer.{name}", type=int | float | None)
     evaluation = resolve_name(EVALUATION)
     parser.add_argument("--evaluation", type=evaluation, default=evaluation())
     parser.add_argument("--curve", type=Curve, default=Curve())

@@ -1,6 +1,10 @@
 """Links and defaults of the schema's keys."""
 
+from typing import Optional, Union
+
+import pytest
 import torch
+from lightning import Trainer
 
 from ssl_bench.config.resolve import build, resolve
 from ssl_bench.config.stack import stack
@@ -24,3 +28,16 @@ def test_switching_the_optimizer_leaks_nothing_into_it_but_what_the_file_set() -
     assert optimizer["init_args"]["weight_decay"] == 0
     assert "eps" not in optimizer["init_args"]
     assert optimizer["init_args"]["lr"] == 1e-3
+
+
+@pytest.mark.parametrize(("value", "kind"), [("1", int), ("1.0", float), ("null", type(None))])
+def test_whole_numbers_are_integers_in_any_order_of_lightnings_types(
+    value: str, kind: type, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """One batch of an epoch, or all of it. `typing` gives equal types the order of the first one in the process."""
+    monkeypatch.setitem(
+        Trainer.__init__.__wrapped__.__annotations__,  # type: ignore[attr-defined]
+        "limit_train_batches",
+        Optional[Union[float, int]],  # noqa: UP007, UP045
+    )
+    assert type(resolved(None, f"--trainer.limit_train_batches={value}")["trainer"]["limit_train_batches"]) is kind
