@@ -11,15 +11,22 @@ import pyarrow.parquet as pq
 import torch
 
 from ssl_bench.data.cache import CHUNK, Item, decode_cached
+from ssl_bench.data.class_folders import SPLITS
 from ssl_bench.data.contents import DatasetContents
 from ssl_bench.data.decode import Decoder
 from ssl_bench.data.file_tree import FileTree
 from ssl_bench.data.folder import channel_statistics
 from ssl_bench.data.module import DataModule
-from ssl_bench.data.parquet_files import encode_labels, find_shards, parquet_files
+from ssl_bench.data.parquet_files import (
+    check_one_configuration,
+    encode_labels,
+    find_shards,
+    has_shards,
+    parquet_files,
+)
 from ssl_bench.data.transforms import FiniteFloat, StandardDeviation
 from ssl_bench.data.types import Target
-from ssl_bench.errors import UserError
+from ssl_bench.errors import UserError, did_you_mean
 from ssl_bench.ranges import PositiveInt, check_ranges
 
 
@@ -42,7 +49,9 @@ class Parquet(DataModule):
         label_column: name of the column of labels.
         train_split: prefix of the names of the training files.
         test_split: prefix of the names of the test files; null to hold out a part of the training images.
-        validation_split: prefix of the names of the validation files; null to hold out a part of the training images.
+        validation_split: prefix of the names of the validation files. If null, files of one of the usual spellings are
+            used if there are any and they are not the train or test split; else a part of the training images is held
+            out.
         name: name of the data in run folders, tables and wandb; on the command line, default the name of the root.
         **kwargs: see `DataModule`.
     """
@@ -75,7 +84,9 @@ class Parquet(DataModule):
 
     def read(self) -> DatasetContents:
         """Decode all splits into one cache; labels and class names are read from the files."""
-        files = {part: find_shards(self.root, name) for part, name in self.split_names.items() if name}
+        splits = self._splits()
+        files = {part: find_shards(self.root, name) for part, name in splits.items()}
+        check_one_configuration(self.root, {splits[part]: found for part, found in files.items()})
         paths = [path for found in files.values() for path in found]
         columns = [self._labels(path) for path in paths]
         kinds = {str(column.type) for column in columns}
@@ -103,16 +114,23 @@ class Parquet(DataModule):
             int((~kept).sum()) + len(set(parquet_files(self.root)) - set(paths)),
         )
 
+    def _splits(self) -> dict[str, str]:
+        """Name of each split that has files, by its part: train, validation or test."""
+        names = {part: name for part, name in self.split_names.items() if name}
+        is_used = "validation" in names or any(SPLITS.get(name.lower()) == "validation" for name in names.values())
+        if not is_used and has_shards(self.root, "validation"):
+            names["validation"] = "validation"
+        return names
+
     def _open(self, path: Path, column: str) -> pq.ParquetFile:
         try:
             file = pq.ParquetFile(path)
         except (OSError, pa.ArrowInvalid) as error:
             raise UserError(f"{path} is not a readable parquet file ({error}); download it again") from error
         if column not in file.schema_arrow.names:
-            raise UserError(
-                f"{path} has no column {column!r}, only {', '.join(file.schema_arrow.names)}: "
-                "set --data.image_column or --data.label_column"
-            )
+            flag = "--data.label_column" if column == self.label_column else "--data.image_column"
+            nearest = did_you_mean(column, file.schema_arrow.names)
+            raise UserError(f"{path} has no column {column!r} ({flag}): {nearest}")
         return file
 
     def _labels(self, path: Path) -> pa.ChunkedArray:

@@ -1,7 +1,7 @@
 """Parquet files of a split: layouts of Hugging Face, missing shards, labels of any type."""
 
 import re
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 import pyarrow as pa
@@ -30,23 +30,19 @@ def find_shards(root: Path, split: str) -> list[Path]:
     Raises:
         UserError: there are none, a shard is missing, or there are several spellings, configurations or copies.
     """
-    every, usual = parquet_files(root), SPLITS.get(split.lower())
-    words = {word for word, of in SPLITS.items() if of == usual} | {split.lower()}
-    by_word: dict[str, list[Path]] = {}
-    for path in every:
-        if word := _split_word(root, path, words):
-            by_word.setdefault(word, []).append(path)
+    by_word = _by_spelling(root, split)
     if not by_word:
-        stems = {path.stem.split("-")[0]: path.parent.name for path in every}
+        stems = {path.stem.split("-")[0]: path.parent.name for path in parquet_files(root)}
         present = sorted({folder if stem.isdigit() else stem for stem, folder in stems.items()})
         raise UserError(
             f"parquet: found no {split}-*.parquet in {root}; its splits are {', '.join(present) or 'none'}: "
             "set --data.root, or --data.train_split and --data.test_split (null holds the test split out of train)"
         )
     if len(by_word) > 1:
-        raise UserError(f"parquet: {root} has the {usual} split as {' and as '.join(sorted(by_word))}; remove one")
+        usual, spellings = SPLITS.get(split.lower()), " and as ".join(sorted(by_word))
+        raise UserError(f"parquet: {root} has the {usual} split as {spellings}; remove one")
     ((word, found),) = by_word.items()
-    folders = sorted({path.parent.parent if _folder(root, path) == word else path.parent for path in found})
+    folders = sorted({_configuration(root, path, word) for path in found})
     if len(folders) > 1:
         names = ", ".join(folder.relative_to(root).as_posix() for folder in folders)
         raise UserError(
@@ -54,6 +50,47 @@ def find_shards(root: Path, split: str) -> list[Path]:
         )
     _check_shards(found, word)
     return found
+
+
+def has_shards(root: Path, split: str) -> bool:
+    """Whether there are files of a split, see `find_shards`."""
+    return bool(_by_spelling(root, split))
+
+
+def check_one_configuration(root: Path, files: Mapping[str, Sequence[Path]]) -> None:
+    """Refuse splits of different configurations, which may have different images or classes.
+
+    Args:
+        root: the folder of the parquet files.
+        files: files of each split, by the name of the split.
+
+    Raises:
+        UserError: two splits are of different configurations.
+    """
+    (first, folder), *others = ((split, _configuration(root, found[0], split)) for split, found in files.items())
+    for split, other in others:
+        if other != folder:
+            names = [path.relative_to(root).as_posix() for path in (folder, other)]
+            raise UserError(
+                f"parquet: {root} has the {first} split in the configuration {names[0]} and the {split} split in "
+                f"{names[1]}; set --data.root to one configuration, or move the files of one data set into one folder"
+            )
+
+
+def _by_spelling(root: Path, split: str) -> dict[str, list[Path]]:
+    """Files of a split by the spelling of its name in lower case."""
+    usual = SPLITS.get(split.lower())
+    words = {word for word, of in SPLITS.items() if of == usual} | {split.lower()}
+    found: dict[str, list[Path]] = {}
+    for path in parquet_files(root):
+        if word := _split_word(root, path, words):
+            found.setdefault(word, []).append(path)
+    return found
+
+
+def _configuration(root: Path, path: Path, split: str) -> Path:
+    """Folder of the configuration of a file: its folder, or the one above if its folder has the name of a split."""
+    return path.parent.parent if _folder(root, path) in {split.lower(), *SPLITS} else path.parent
 
 
 def _folder(root: Path, path: Path) -> str:

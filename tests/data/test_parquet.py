@@ -2,6 +2,7 @@
 
 import json
 from pathlib import Path
+from typing import Any
 
 import pyarrow as pa
 import pyarrow.parquet as pq
@@ -91,15 +92,41 @@ def test_splits_that_number_their_classes_differently_are_refused(make: Make) ->
         make("parquet", build).setup()
 
 
-def test_files_of_no_split_are_counted(make: Make) -> None:
+@pytest.mark.parametrize(
+    ("names", "settings", "sizes"),
+    [
+        (["train", "test", "Valid", "extra"], {}, "10 train, 10 validation, 10 test images"),
+        (["train", "test", "extra"], {}, "8 train, 2 validation, 10 test images"),
+        (["train", "validation", "extra"], {"test_split": "validation"}, "8 train, 2 validation, 10 test images"),
+    ],
+)
+def test_validation_files_are_used_and_files_of_no_split_counted(
+    make: Make, names: list[str], settings: dict[str, Any], sizes: str
+) -> None:
     def build(root: Path) -> None:
         only(root)
-        for name in ("train", "test", "validation", "extra"):
+        for name in names:
             write(root / f"{name}.parquet", images(10), ["cat", "dog"])
 
-    module = make("parquet", build)
+    module = make("parquet", build, **settings)
     module.setup()
-    assert module.summary() == "parquet: 8 train, 2 validation, 10 test images, 2 classes; 2 files skipped"
+    assert module.summary() == f"parquet: {sizes}, 2 classes; 1 files skipped"
+
+
+def test_splits_of_two_configurations_are_refused(make: Make) -> None:
+    def build(root: Path) -> None:
+        write(only(root) / "full" / "train" / "0000.parquet", images(4), ["cat", "dog"])
+        write(root / "small" / "test" / "0000.parquet", images(4), ["cat", "dog"])
+
+    with pytest.raises(UserError, match="the train split in the configuration full and the test split in small; set"):
+        make("parquet", build).setup()
+
+
+@pytest.mark.parametrize("key", ["image_column", "label_column"])
+def test_a_wrong_column_names_the_nearest(make: Make, key: str) -> None:
+    right = key.removesuffix("_column")
+    with pytest.raises(UserError, match=rf"no column '{right}s' \(--data\.{key}\): did you mean {right}\?"):
+        make("parquet", **{key: f"{right}s"}).setup()
 
 
 def test_paths_of_images_may_be_outside_of_the_root(make: Make, tmp_path: Path) -> None:
