@@ -30,8 +30,8 @@ EXCLUDED_TRAINER_ARGUMENTS = {
 }  # fmt: skip
 """Trainer arguments that are not keys, because ssl_bench sets them or they have no effect without validation loop."""
 INT_OR_FLOAT = ("limit_train_batches", "gradient_clip_val")
-"""Trainer arguments with different meanings of 4 and 4.0. Lightning's type of them, ``Optional[Union[int, float]]``, may
-have the reverse order, because `typing` caches equal types; jsonargparse would then convert integers to floats."""
+"""Trainer arguments that are integers or floats; 1 batch is not 1.0, all batches. Lightning's type of them may have the
+reverse order, because `typing` caches equal types, and jsonargparse would convert integers to floats."""
 
 
 @dataclass(frozen=True)

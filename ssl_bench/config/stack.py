@@ -1,5 +1,6 @@
 """The stack of files that configures a run, from the names of method, data set and experiment."""
 
+import sys
 from importlib.metadata import entry_points
 from pathlib import Path
 
@@ -80,6 +81,8 @@ def _split(experiment: str) -> tuple[str, str, str]:
 def choose(kind: str, name: str) -> list[str]:
     """Arguments that choose a class by the name of a file, by an entry point or by its import path.
 
+    The file ``NAME.yaml`` beside the module of the entry point NAME, if there is one, is stacked after the class.
+
     Args:
         kind: ``data``, ``method`` or ``encoder``.
         name: a name from `ssl-bench list`, a name that an installed package declares, or ``PACKAGE.MODULE.CLASS``.
@@ -103,4 +106,11 @@ def choose(kind: str, name: str) -> list[str]:
         raise
     except Exception as error:  # the module of a user may raise any
         raise UserError(f"the module of {path} cannot be imported: {describe(error)}") from error
-    return [f"--{kind}", path]
+    return [f"--{kind}", path, *(settings_beside(path, name) if name in installed else [])]
+
+
+def settings_beside(path: str, name: str) -> list[str]:
+    """Arguments that stack the file ``NAME.yaml`` beside the module of an imported class; empty if there is none."""
+    file = sys.modules[path.rpartition(".")[0]].__file__
+    settings = Path(file or "").with_name(f"{name}.yaml")
+    return ["--config", str(settings)] if file and settings.is_file() else []

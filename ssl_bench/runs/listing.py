@@ -4,7 +4,9 @@ import ast
 import shutil
 import sys
 from collections import Counter
-from importlib.metadata import entry_points
+from contextlib import suppress
+from importlib.metadata import EntryPoint, entry_points
+from importlib.util import find_spec
 from pathlib import Path
 
 import ssl_bench.evaluation
@@ -69,7 +71,8 @@ def sections() -> dict[str, dict[str, str]]:
     """Names with their descriptions, by section."""
     methods = config_names("method")
     for entry in entry_points(group="ssl_bench.methods"):
-        methods[entry.name] = f"{entry.value}, installed by {entry.dist.name if entry.dist else 'another package'}"
+        by = f"installed by {entry.dist.name if entry.dist else 'another package'}"
+        methods[entry.name] = f"{class_summary(entry) or entry.value} ({by})"
     return {
         "methods": methods,
         "encoders": config_names("encoder"),
@@ -85,6 +88,22 @@ def first_line(protocol: str) -> str:
     """The first line of the docstring of a protocol's module, read without importing it."""
     file = Path(ssl_bench.evaluation.__file__).parent / "protocols" / f"{protocol}.py"
     return (ast.get_docstring(ast.parse(file.read_text(encoding="utf-8"))) or "").split("\n")[0]
+
+
+def class_summary(entry: EntryPoint) -> str:
+    """The first line of the docstring of a class, read without importing its package; empty if it is not found."""
+    package, *parts = entry.module.split(".")
+    spec = find_spec(package)
+    if spec is None or spec.origin is None:
+        return ""
+    module = Path(spec.origin).parent.joinpath(*parts)
+    files = [module / "__init__.py", module.with_suffix(".py")] if parts else [Path(spec.origin)]
+    for file in filter(Path.is_file, files):
+        with suppress(SyntaxError, ValueError):
+            for node in ast.parse(file.read_text(encoding="utf-8")).body:
+                if isinstance(node, ast.ClassDef) and node.name == entry.attr:
+                    return (ast.get_docstring(node) or "").split("\n")[0]
+    return ""
 
 
 def matching(names: dict[str, str], word: str) -> dict[str, str]:

@@ -1,6 +1,5 @@
 """Names and flags to the stack of files."""
 
-import sys
 from pathlib import Path
 
 import pytest
@@ -41,17 +40,17 @@ def test_a_class_that_is_no_method_is_refused() -> None:
         resolve(stack("pathlib.Path", "digits", None))
 
 
-def test_a_method_installed_under_the_entry_point_group_has_its_name(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    (tmp_path / "their_package.py").write_text("from ssl_bench.methods.vae import VAE\nclass Theirs(VAE): ...\n")
-    info = tmp_path / "their_package-1.0.dist-info"
-    info.mkdir()
-    (info / "METADATA").write_text("Metadata-Version: 2.1\nName: their_package\nVersion: 1.0\n")
-    (info / "entry_points.txt").write_text("[ssl_bench.methods]\ntheirs = their_package:Theirs\n")
-    monkeypatch.syspath_prepend(str(tmp_path))
-    assert "their_package.Theirs" in stack("theirs", "digits", None)
-    sys.modules.pop("their_package", None)
+def test_an_installed_method_has_its_name_and_brings_its_settings(their_package: Path) -> None:
+    arguments = stack("pairs", "digits", None)
+    assert arguments[-4:] == ["--method", "their_package.model.Pairs", "--config", str(their_package / "pairs.yaml")]
+    config = resolve([*arguments, "--trainer.max_epochs=5"])
+    assert (config.views.num_views, config.trainer.max_epochs) == (2, 5)
+    assert config.method.class_path == "their_package.model.Pairs"
+
+
+def test_an_installed_method_needs_no_settings(their_package: Path) -> None:
+    (their_package / "pairs.yaml").unlink()
+    assert stack("pairs", "digits", None)[-2:] == ["--method", "their_package.model.Pairs"]
 
 
 def test_a_variant_is_stacked_on_its_base_experiment_and_on_each_prefix() -> None:

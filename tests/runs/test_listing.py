@@ -1,6 +1,8 @@
 """`ssl-bench list`: sections, words, widths."""
 
 import re
+import sys
+from pathlib import Path
 
 import pytest
 
@@ -27,6 +29,18 @@ def test_list_names_everything_there_is(capsys: pytest.CaptureFixture[str]) -> N
             assert name in names
             assert len(line) > 20, f"{name} has no description"
     assert names >= set(PROTOCOLS)
+
+
+@pytest.mark.usefixtures("their_package")
+def test_an_installed_method_has_the_first_line_of_its_docstring() -> None:
+    assert sections()["methods"]["pairs"] == "Contrast pairs of views. (installed by their_package)"
+    assert "their_package" not in sys.modules
+
+
+@pytest.mark.parametrize("text", ["class Pairs(", "Pairs = object", ""])
+def test_an_installed_method_without_a_docstring_has_its_import_path(their_package: Path, text: str) -> None:
+    (their_package / "model.py").write_text(text)
+    assert sections()["methods"]["pairs"] == "their_package.model:Pairs (installed by their_package)"
 
 
 def test_where_there_is_no_terminal_each_name_has_one_line_with_its_description() -> None:

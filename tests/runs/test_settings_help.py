@@ -72,6 +72,19 @@ def test_help_on_the_other_parts_fits_on_a_screen_and_needs_no_names(
     assert len(capsys.readouterr().out.splitlines()) <= 70
 
 
+@pytest.mark.usefixtures("their_package")
+@pytest.mark.parametrize("name", ["pairs", "their_package.model.Pairs"])
+@pytest.mark.parametrize("data", [[], ["--data=digits"]])
+def test_help_on_a_method_from_outside_has_its_arguments(
+    name: str, data: list[str], capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert main(["bench", f"--method={name}", *data, "--method.help"]) == 0
+    output = " ".join(capsys.readouterr().out.split())
+    assert "Pairs Contrast pairs of views" in output
+    assert "margin FLOAT distance of a pair (default 2.5)" in output
+    assert "decay_all true|false" in output
+
+
 def test_evaluate_has_the_help_too(capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["evaluate", "--evaluation.help"]) == 0
     assert "knn SETTINGS" in capsys.readouterr().out
