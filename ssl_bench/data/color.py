@@ -9,7 +9,7 @@ from typing import Annotated
 import torch
 from torch import Tensor
 
-from ssl_bench.data.transforms import Transform, bernoulli, per_image, uniform
+from ssl_bench.data.transforms import Probability, Transform, bernoulli, per_image, uniform
 from ssl_bench.ranges import Interval, NonNegativeFloat, UnitFloat, check_ranges
 
 LUMA = (0.2989, 0.587, 0.114)  # ITU-R BT.601, rounded as in torchvision
@@ -77,7 +77,7 @@ class ColorJitter(Transform):
     contrast: NonNegativeFloat = 0.0
     saturation: NonNegativeFloat = 0.0
     hue: Annotated[float, Interval(0, 0.5)] = 0.0
-    p: UnitFloat = 1.0
+    p: Probability = 1.0
 
     @property
     def needs_colour(self) -> bool:
@@ -114,7 +114,7 @@ class ColorJitter(Transform):
 class Grayscale(Transform):
     """Replace all channels by the grey value with probability `p`."""
 
-    p: UnitFloat = 0.1
+    p: Probability = 0.1
 
     @property
     def needs_colour(self) -> bool:
@@ -135,7 +135,7 @@ class Grayscale(Transform):
 class Solarize(Transform):
     """Invert values of at least `threshold` with probability `p`."""
 
-    p: UnitFloat = 0.5
+    p: Probability = 0.5
     threshold: UnitFloat = 0.5
 
     def sample_parameters(self, n: int, height: int, width: int, device: torch.device) -> tuple[Tensor, ...]:

@@ -1,9 +1,10 @@
 """Recipes of views: lists of named steps, read from YAML and built as transforms."""
 
+from collections.abc import Sequence
 from dataclasses import replace
 from inspect import signature
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import yaml
 
@@ -85,6 +86,21 @@ def build_step(entry: object) -> Step:
         raise UserError(f"views: {name}: {str(error).partition(': ')[2]}") from error
     except TypeError as error:
         raise UserError(f"views: {name}: {error}") from error
+
+
+def for_views(step: Step, num_views: int) -> Step:
+    """A step with one probability for each view, if its `p` is a list: view v has the item v modulo its length.
+
+    Raises:
+        UserError: the list is empty.
+    """
+    p = getattr(step, "p", None)
+    if not isinstance(p, Sequence):
+        return step
+    if not p:
+        raise UserError(f"views: {step}: p is an empty list: give one probability, or one for each view")
+    changed: Step = replace(cast("Any", step), p=tuple(p[view % len(p)] for view in range(num_views)))
+    return changed
 
 
 def fuse(steps: list[Step], height: int, width: int) -> list[Transform]:

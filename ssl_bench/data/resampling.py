@@ -12,9 +12,9 @@ import torch
 from torch import Tensor
 
 from ssl_bench.data.crops import Crop, Interpolation
-from ssl_bench.data.transforms import Flip, Transform, bernoulli, check_ascending, uniform
+from ssl_bench.data.transforms import Flip, Probability, Transform, bernoulli, check_ascending, uniform
 from ssl_bench.errors import UserError
-from ssl_bench.ranges import Interval, NonNegativeInt, PositiveInt, UnitFloat, check_ranges
+from ssl_bench.ranges import Interval, NonNegativeInt, PositiveInt, check_ranges
 
 BlurSigma = Annotated[float, Interval(1e-2)]
 
@@ -133,7 +133,7 @@ class GaussianBlur(Transform):
         above: blur only images whose smaller side has more pixels than this.
     """
 
-    p: UnitFloat = 0.5
+    p: Probability = 0.5
     sigma: tuple[BlurSigma, BlurSigma] = (0.1, 2.0)
     kernel_size: PositiveInt | None = None
     above: NonNegativeInt = 0

@@ -18,6 +18,8 @@ from ssl_bench.ranges import Interval, UnitFloat, check_ranges
 
 FiniteFloat = Annotated[float, Interval()]
 StandardDeviation = Annotated[float, Interval(1e-6)]
+Probability = UnitFloat | tuple[UnitFloat, ...]
+"""A probability for all views, or one for each view."""
 
 
 class Transform(ABC):
@@ -53,9 +55,13 @@ def uniform(n: int, between: Sequence[float], device: torch.device) -> Tensor:
     return torch.rand(n, device=device) * (high - low) + low
 
 
-def bernoulli(n: int, p: float, device: torch.device) -> Tensor:
-    """``(n,)`` booleans, each true with probability p."""
-    return torch.rand(n, device=device) < p
+def bernoulli(n: int, p: float | Sequence[float], device: torch.device) -> Tensor:
+    """``(n,)`` booleans, each true with probability p; if p has V items, each applies to n / V successive booleans."""
+    numbers = torch.rand(n, device=device)
+    if isinstance(p, Sequence):
+        views = zip(numbers.chunk(len(p)), p, strict=True)
+        return torch.cat([part < probability for part, probability in views])
+    return numbers < p
 
 
 def per_image(value: Tensor) -> Tensor:
@@ -79,7 +85,7 @@ def check_ascending(step: object, name: str) -> None:
 class Flip(Transform):
     """Flip an image along `axis` with probability `p`."""
 
-    p: UnitFloat = 0.5
+    p: Probability = 0.5
     axis: ClassVar[int]
 
     def sample_parameters(self, n: int, height: int, width: int, device: torch.device) -> tuple[Tensor, ...]:

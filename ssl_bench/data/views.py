@@ -7,7 +7,7 @@ from typing import Any, Protocol
 import torch
 from torch import Tensor
 
-from ssl_bench.data.recipes import Steps, build_step, fuse, read_recipe
+from ssl_bench.data.recipes import Steps, build_step, for_views, fuse, read_recipe
 from ssl_bench.data.transforms import Normalize, Transform
 from ssl_bench.errors import UserError
 from ssl_bench.ranges import PositiveInt, check_ranges
@@ -70,7 +70,7 @@ class Views:
         """
         self.num_views = num_views
         self.image_shape = tuple(image_shape)
-        steps = [build_step(entry) for entry in read_recipe(recipe)]
+        steps = [for_views(build_step(entry), num_views) for entry in read_recipe(recipe)]
         if steps and len(self.image_shape) != 3:
             raise UserError(
                 f"views: recipe {recipe} is for images, the data have shape {self.image_shape}: use identity"

@@ -9,7 +9,7 @@ from torch.nn import functional as F
 from ssl_bench.losses.contrastive import alignment, info_nce, nt_xent
 from ssl_bench.methods.multi_view import MultiView
 from ssl_bench.networks.interfaces import BackboneFactory, ProjectorFactory
-from ssl_bench.ranges import PositiveFloat, check_ranges
+from ssl_bench.ranges import NonNegativeFloat, PositiveFloat, check_ranges
 
 CONTRASTS = {"info_nce": info_nce, "nt_xent": nt_xent}
 
@@ -28,10 +28,11 @@ class SimCLR(MultiView):
         loss: ``info_nce``, whose negatives are other images in the other view (E-SSL, CIFAR-10), or ``nt_xent``, whose
             negatives are other images in all views (SimCLR; SupContrast, CIFAR-100 and Tiny-ImageNet).
         assimilation: use of views after the second: ``a2``, or ``a2_full``, which ignores `loss` and alpha.
+        alpha: weight of the alignment of additional positives; 0.5 in Han et al.
         temperature: divisor of the cosine similarities.
         base_temperature: if given, the whole loss is multiplied by temperature / base_temperature. SupContrast uses
             0.07, and its learning rates are tuned for it. If None, the loss is not scaled.
-        **kwargs: alpha and joint_forward, see `MultiView`; optimizer, schedule and decay_all, see `Method`.
+        **kwargs: joint_forward, see `MultiView`; optimizer, schedule and decay_all, see `Method`.
 
     Example:
         ``ssl-bench bench --method simclr --data digits``
@@ -44,13 +45,15 @@ class SimCLR(MultiView):
         projector: ProjectorFactory,
         loss: Literal["info_nce", "nt_xent"] = "info_nce",
         assimilation: Literal["a2", "a2_full"] = "a2",
+        alpha: NonNegativeFloat = 0.5,
         temperature: PositiveFloat = 0.5,
         base_temperature: PositiveFloat | None = None,
         **kwargs: Any,
     ):
         super().__init__(image_shape, backbone, projector, **kwargs)
         self.contrast, self.assimilation = CONTRASTS[loss], assimilation
-        self.temperature, self.scale = temperature, temperature / (base_temperature or temperature)
+        self.alpha, self.temperature = alpha, temperature
+        self.scale = temperature / (base_temperature or temperature)
 
     def objective(self, embeddings: Tensor) -> dict[str, Tensor]:
         """A2 of projections ``(J, N, d)``: L_contrast - alpha L_align (Eq. 5 and 3), or A2-full (Eq. 6)."""

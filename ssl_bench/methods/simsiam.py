@@ -3,14 +3,15 @@
 from typing import Any
 
 import torch
-from torch import Tensor, nn
-from torch.nn import functional as F
+from torch import Tensor
 
 from ssl_bench.losses.contrastive import simsiam, simsiam_alignment
-from ssl_bench.methods.multi_view import MultiView
+from ssl_bench.methods.multi_view import MultiView, spread
 from ssl_bench.networks.interfaces import BackboneFactory, PredictorFactory, ProjectorFactory
+from ssl_bench.ranges import NonNegativeFloat, check_ranges
 
 
+@check_ranges
 class SimSiam(MultiView):
     """SimSiam (Chen & He 2020, arXiv 2011.10566), alone or with A2 of "Constructive Assimilation" (Eq. 8).
 
@@ -21,7 +22,8 @@ class SimSiam(MultiView):
         backbone: see `MultiView`.
         projector: see `MultiView`.
         predictor: given (inputs, outputs), returns the network; both numbers are the length of a projection.
-        **kwargs: alpha and joint_forward, see `MultiView`; optimizer, schedule and decay_all, see `Method`.
+        alpha: weight of the alignment of additional positives; 0.5 in Han et al.
+        **kwargs: joint_forward, see `MultiView`; optimizer, schedule and decay_all, see `Method`.
 
     Example:
         ``ssl-bench bench --method simsiam --data digits``
@@ -33,18 +35,18 @@ class SimSiam(MultiView):
         backbone: BackboneFactory,
         projector: ProjectorFactory,
         predictor: PredictorFactory,
+        alpha: NonNegativeFloat = 0.5,
         **kwargs: Any,
     ):
         super().__init__(image_shape, backbone, projector, **kwargs)
-        linear = [layer for layer in self.projector.modules() if isinstance(layer, nn.Linear)]
-        self.predictor = predictor(linear[-1].out_features, linear[-1].out_features)
+        self.predictor = predictor(self.projection_dim, self.projection_dim)
+        self.alpha = alpha
 
     def objective(self, embeddings: Tensor) -> dict[str, Tensor]:
         """Eq. 2 of SimSiam plus alpha times A2's alignment (Eq. 8) of projections ``(J, N, d)``.
 
         Returns:
-            Scalar terms by name. ``spread`` is the standard deviation of normalised projections times sqrt d: 0 where
-            all projections have collapsed to one direction, 1 where directions are uniform.
+            Scalar terms by name; ``spread`` is that of the projections, see `multi_view.spread`.
         """
         predictions = torch.stack([self.predictor(z) for z in embeddings]).float()
         with torch.autocast(embeddings.device.type, enabled=False):
@@ -52,5 +54,4 @@ class SimSiam(MultiView):
             contrast = simsiam(predictions[:2], pair)
             aligned = simsiam_alignment(additional, pair) if len(additional) else torch.zeros_like(contrast)
             loss = contrast + self.alpha * aligned
-            spread = F.normalize(pair[0].detach(), dim=1).std(0).mean() * pair.shape[2] ** 0.5
-        return {"spread": spread, "contrast": contrast, "alignment": aligned, "loss": loss}
+        return {"spread": spread(pair[0]), "contrast": contrast, "alignment": aligned, "loss": loss}

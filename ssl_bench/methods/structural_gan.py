@@ -249,18 +249,12 @@ class StructuralGAN(Adversarial):
                 )
         if self.queue is None:
             return
-        batch = inputs.images * inputs.processes
         if part < self.neighbours + 1:
             raise UserError(
                 f"StructuralGAN: {part} images at a time have no {self.neighbours} neighbours each: give "
                 f"--data.batch_size, over --method.accumulate, of {self.neighbours + 1} or more"
             )
-        if batch > self.queue.size:
-            raise UserError(
-                f"StructuralGAN: a queue of {self.queue.size} is shorter than the batch of {batch} images in "
-                f"{inputs.processes} processes: give --method.queue_size {batch} or more, or a smaller "
-                "--data.batch_size"
-            )
+        self.queue.check_fits(inputs.images, inputs.processes, "StructuralGAN")
 
 
 def named(determinants: LogDeterminants, prefix: str) -> dict[str, Tensor]:

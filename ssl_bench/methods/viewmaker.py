@@ -20,7 +20,7 @@ class ViewMaker(AlternatingMethod, SimCLR):
 
     The viewmaker perturbs the last `num_learned_views` views of an image. On each batch the encoder makes a step that
     lowers SimCLR's loss. Then the viewmaker makes a step that raises the same loss, on new random perturbations. The
-    loss includes the alignment of additional positives (A2, see `MultiView`), so the viewmaker also reduces their
+    loss includes the alignment of additional positives (A2, see `SimCLR`), so the viewmaker also reduces their
     similarity with the pair.
 
     In the code released with "Constructive Assimilation" the viewmaker increases that alignment, alpha has no effect,

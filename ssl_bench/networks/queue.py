@@ -34,6 +34,24 @@ class FeatureQueue(nn.Module):
         """The rows ``(size, dim)`` of one feature; rows of all features are aligned."""
         return self.get_buffer(name)
 
+    def check_fits(self, rows: int, processes: int, method: str) -> None:
+        """Refuse a batch that is larger than the queue; a method calls it before training.
+
+        Args:
+            rows: number of rows that each process enqueues at a time.
+            processes: number of processes.
+            method: name of the method for the message; the setting is its ``queue_size``.
+
+        Raises:
+            UserError: the rows of all processes are more than the queue holds.
+        """
+        batch = rows * processes
+        if batch > self.size:
+            raise UserError(
+                f"{method}: a queue of {self.size} is shorter than the batch of {batch} images in {processes} "
+                f"processes: give --method.queue_size {batch} or more, or a smaller --data.batch_size"
+            )
+
     @torch.no_grad()
     def enqueue(self, **rows: Tensor) -> None:
         """Replace the oldest n rows by new rows ``(n, dim)`` of each feature; n is at most `size`.

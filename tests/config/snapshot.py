@@ -27,7 +27,7 @@ ABSENT = "(absent)"
 """Value of a key that an experiment does not have, although a layer below has it."""
 
 TRAINER = ("max_epochs", "precision", "log_every_n_steps")
-OPTIMIZER = ("lr", "momentum", "nesterov", "betas", "eps", "weight_decay", "trust_coeff", "fused")
+OPTIMIZER = ("lr", "momentum", "nesterov", "betas", "eps", "weight_decay", "trust_coeff", "trust_clip", "fused")
 """Arguments that are recorded; the other defaults of Lightning and torch change with their versions."""
 
 

@@ -36,6 +36,8 @@ def test_a_recipe_can_be_a_file(tmp_path: Path) -> None:
         ([{"horizontal_flip": {"q": 0.1}}], "horizontal_flip has no parameter 'q': known: p"),
         ([{"gaussian_blur": {"sigmas": [1, 2]}}], "no parameter 'sigmas': did you mean sigma"),
         ([{"grayscale": {"p": 2}}], "views: grayscale: p must be a number in \\[0, 1\\], got 2"),
+        ([{"grayscale": {"p": [0.5, 2]}}], "grayscale: p must be a number in"),
+        ([{"grayscale": {"p": []}}], "p is an empty list: give one probability"),
         ([{"grayscale": {"p": "often"}}], "p must be a number in .*, got 'often'"),
         (
             [{"random_resized_crop": {"scale": [1.0, 0.2]}}],

@@ -73,6 +73,16 @@ def test_any_number_of_views(num_views: int) -> None:
     assert views(STRONG, num_views=num_views)(pictures((3, 32, 32))).shape == (num_views, 6, 3, 32, 32)
 
 
+@pytest.mark.parametrize("crop", [[], [{"random_crop": {"padding": 1}}]], ids=["alone", "after a crop"])
+def test_each_view_has_its_own_probability_and_the_list_is_repeated(crop: Steps) -> None:
+    x = torch.zeros(5, 3, 32, 32)
+    x[..., :16] = 1
+    made = views([*crop, {"horizontal_flip": {"p": [0.0, 1.0]}}], num_views=3)(x)
+    flipped = made[..., 16:].sum((2, 3, 4)) > made[..., :16].sum((2, 3, 4))
+    assert flipped.all(1).tolist() == [False, True, False]
+    assert not flipped[[0, 2]].any()
+
+
 def test_views_differ_between_views_and_between_equal_images() -> None:
     x = pictures((3, 32, 32), n=1).expand(5, -1, -1, -1)
     flat = views(STRONG, num_views=3)(x).flatten(0, 1).flatten(1)

@@ -69,6 +69,13 @@ def test_batch_longer_than_the_queue_is_refused() -> None:
         FeatureQueue(7, keys=3, values=2).enqueue(**rows(8))
 
 
+def test_a_batch_of_all_processes_that_is_longer_than_the_queue_is_refused_before_training() -> None:
+    queue = FeatureQueue(8, keys=3)
+    queue.check_fits(4, 2, "MoCo")
+    with pytest.raises(UserError, match="MoCo: a queue of 8 is shorter than the batch of 10 images in 2 processes"):
+        queue.check_fits(5, 2, "MoCo")
+
+
 def test_features_that_belong_together_enter_together() -> None:
     with pytest.raises(TypeError, match="holds keys, values, not keys"):
         FeatureQueue(7, keys=3, values=2).enqueue(keys=torch.zeros(1, 3))
