@@ -205,12 +205,13 @@ def test_presets_benchmark_has_every_method_and_every_variant_on_digits() -> Non
 def test_a_preset_passes_only_if_it_is_better_than_its_untrained_network(
     epochs: int, result: str, code: int, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    assert presets.main(["--methods", "vae", f"--trainer.max_epochs={epochs}", "--trainer.accelerator=cpu"]) == code
+    flags = ["--seeds=1", f"--trainer.max_epochs={epochs}", "--trainer.accelerator=cpu"]
+    assert presets.main(["--methods", "vae", *flags]) == code
     (line,) = (line for line in capsys.readouterr().out.splitlines() if line.startswith("| vae "))
     name, trained_epochs, _, probe, neighbours, distance, found = line.strip("| ").split(" | ")
     assert (name, trained_epochs, found) == ("vae", str(epochs), result)
     for cell in (probe, neighbours, distance):
-        before, after = map(float, cell.split(" -> "))
+        before, after = map(float, cell.partition(" (")[0].split(" -> "))
         assert (before == after) is (epochs == 0)
 
 
@@ -218,6 +219,7 @@ def test_a_preset_passes_only_if_it_is_better_than_its_untrained_network(
     ("trained", "result"),
     [
         (presets.Scores(1, 1.0, 81.0, 91.0, 2.0), True),
+        (presets.Scores(1, 1.0, 81.0, 91.0, None), True),
         (presets.Scores(1, 1.0, 80.0, 91.0, 2.0), False),
         (presets.Scores(1, 1.0, 81.0, 90.0, 2.0), False),
         (presets.Scores(1, 1.0, 81.0, 91.0, 2.1), False),
@@ -225,4 +227,16 @@ def test_a_preset_passes_only_if_it_is_better_than_its_untrained_network(
     ],
 )
 def test_a_preset_passes_only_if_no_score_fails(trained: presets.Scores, result: bool) -> None:
-    assert presets.passes(presets.Scores(0, 0.0, 80.0, 90.0, 4.0), trained) is result
+    assert presets.passes([presets.Scores(0, 0.0, 80.0, 90.0, 4.0)], [trained]) is result
+
+
+@pytest.mark.parametrize(
+    ("probes", "text", "result"),
+    [((83.0, 79.0, 81.0), "(+1.0 ± 1.2)", "pass"), ((82.0, 79.0, 79.0), "(+0.0 ± 1.0)", "fail")],
+)
+def test_presets_are_compared_on_average_over_seeds(probes: tuple[float, ...], text: str, result: str) -> None:
+    untrained = [presets.Scores(0, 0.0, 80.0, 90.0, 4.0)] * 3
+    trained = [presets.Scores(1, 1.0, probe, 91.0, 1.0) for probe in probes]
+    line = presets.row("vae", untrained, trained)
+    mean = sum(probes) / 3
+    assert line == f"| vae | 1 | 1 | 80.0 -> {mean:.1f} {text} | 90.0 -> 91.0 (+1.0 ± 0.0) | 4.00 -> 1.00 | {result} |"
