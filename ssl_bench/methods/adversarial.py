@@ -200,6 +200,11 @@ class Adversarial(AlternatingMethod):
             )
         check_pixel_range(self, inputs)
 
+    def on_fit_start(self) -> None:
+        """Recalibrate the averages of a run without steps, which writes its checkpoint at once."""
+        if 0 in (self.trainer.max_epochs, self.trainer.max_steps) and self.inputs and not self.trainer.ckpt_path:
+            self.recalibrate_ema(self.inputs.images)
+
     def on_train_batch_end(self, outputs: Any, batch: Any, batch_idx: int) -> None:
         """Recalibrate the averages before the checkpoint of an epoch is written."""
         trainer = self.trainer

@@ -108,7 +108,10 @@ class PCA(Frozen):
 
 @check_ranges
 class Random(Frozen):
-    """An untrained ResNet-18 (for points an MLP), initialised from ``--seed``: the baseline ``random``.
+    """A ResNet-18 (for points an MLP) with random weights, initialised from ``--seed``: the baseline ``random``.
+
+    It is the same network for every method. To score the network of a method without training, use
+    ``ssl-bench bench --method NAME --epochs 0``.
 
     Args:
         image_shape: shape of one image; the command line takes it from the data.
@@ -158,16 +161,16 @@ class Timm(Frozen):
         super().__init__()
         if len(image_shape) != 3 or image_shape[0] not in (1, 3):
             raise UserError(f"timm: {model} needs images of 1 or 3 channels, got shape {image_shape}")
-        pretrained = "." in model
+        self.pretrained = "." in model
         try:
-            network: Any = timm.create_model(model, pretrained=pretrained, num_classes=0)
+            network: Any = timm.create_model(model, pretrained=self.pretrained, num_classes=0)
         except Exception as error:  # errors of timm, of the model hub and of the network have no common base
             raise UserError(
                 f"timm/{model}: {reason(error)}; see timm.list_models(), "
                 f"or give the name without its tag for random weights"
             ) from error
         wanted: dict[str, Any] = resolve_model_data_config(network)  # type: ignore[no-untyped-call]
-        resize = pretrained or network.pretrained_cfg.get("fixed_input_size")
+        resize = self.pretrained or network.pretrained_cfg.get("fixed_input_size")
         self.network = network
         self.size: tuple[int, int] | None = tuple(wanted["input_size"][1:]) if resize else None
         self.feature_dim = network.head_hidden_size  # some models widen the features after pooling

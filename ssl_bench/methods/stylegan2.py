@@ -78,7 +78,7 @@ class StyleGAN2(Adversarial):
             raise UserError(f"StyleGAN2: generator {kind} has no {missing[0]}: give a StyleGAN2Generator")
         self.r1_weight, self.r1_every = r1_weight, r1_every
         self.path_weight, self.path_every = path_weight, path_every
-        self.augment, self.rosinality = augment, rosinality
+        self.augment, self.rosinality, self.pretrained = augment, rosinality, rosinality is not None
         self.register_buffer("path_mean", torch.zeros(()))
 
     def discriminator_loss(self, real: Tensor) -> Loss:

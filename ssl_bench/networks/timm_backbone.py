@@ -35,9 +35,10 @@ class TimmBackbone(Backbone):
 
     def __init__(self, image_shape: tuple[int, ...], outputs: NonNegativeInt, model: str = "resnet18"):
         super().__init__()
+        self.pretrained = "." in model
         try:
             network: Any = timm.create_model(
-                model, pretrained="." in model, num_classes=outputs, in_chans=image_shape[0]
+                model, pretrained=self.pretrained, num_classes=outputs, in_chans=image_shape[0]
             )
         except Exception as error:  # errors of timm, of the model hub and of the network have no common base
             raise UserError(f"timm/{model}: {reason(error)}; see timm.list_models()") from error

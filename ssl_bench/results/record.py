@@ -27,6 +27,7 @@ class Record:
         data: name of the data set.
         seed: seed of the run.
         epochs: epochs of training.
+        untrained: whether the encoder has random weights, because there were no epochs and it is not pretrained.
         config_hash: hash of the configuration, as in the name of the run folder.
         setting_hash: hash of the configuration without the seed; runs with equal setting hashes are averaged.
         commit: commit of the checkout at the start, with ``-dirty`` if it had changes; None outside a checkout.
@@ -60,6 +61,7 @@ class Record:
     commit: str | None
     command: str
     device: str
+    untrained: bool = False
     world_size: int = 1
     global_batch: int | None = None
     schema: int = SCHEMA

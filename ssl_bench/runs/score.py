@@ -21,7 +21,7 @@ from ssl_bench.evaluation.encoder import EvaluatedEncoder
 from ssl_bench.evaluation.features import Features, by_columns, extract
 from ssl_bench.evaluation.run_images import images_of_run
 from ssl_bench.evaluation.suite import Result
-from ssl_bench.methods.base import Layered, Reconstructive
+from ssl_bench.methods.base import Layered, Method, Reconstructive
 from ssl_bench.methods.checkpoint import checkpoint_file, read_checkpoint
 from ssl_bench.plots.run import plot_run
 from ssl_bench.precision import autocast_dtype
@@ -134,6 +134,7 @@ def score(run: Run, config: dict[str, Any], folder: Path, device: torch.device) 
             data=data,
             seed=config["seed"],
             epochs=epochs,
+            untrained=is_untrained(run.method, epochs),
             config_hash=config_hash(config),
             setting_hash=config_hash(config, seed=False),
             commit=commit(),
@@ -154,6 +155,12 @@ def score(run: Run, config: dict[str, Any], folder: Path, device: torch.device) 
         tracking.log_record(record, folder, config)
     barrier()
     return result
+
+
+def is_untrained(method: Method, epochs: int) -> bool:
+    """Whether a method has random weights: it was not trained, has parameters and is not pretrained."""
+    pretrained = any(getattr(module, "pretrained", False) for module in method.modules())
+    return epochs == 0 and not pretrained and any(True for _ in method.parameters())
 
 
 def check_scored(result: Result, folder: Path) -> None:

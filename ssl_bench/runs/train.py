@@ -190,7 +190,7 @@ def fit(run: Run, config: Namespace, folder: Path) -> Trainer:
         trainer.fit(run.method, datamodule=run.data, ckpt_path=last if last.is_file() else None, weights_only=True)
     except SIGTERMException as stopped:
         raise Terminated(trainer.global_step) from stopped
-    if trainer.max_epochs == 0:  # the untrained encoder
+    if 0 in (trainer.max_epochs, trainer.max_steps):  # the untrained encoder
         trainer.save_checkpoint(last, weights_only=False)
     return trainer
 
