@@ -11,6 +11,7 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
+from ssl_bench.results.metrics import unit
 from ssl_bench.results.record import Record
 from ssl_bench.results.table import Cell, DataTable, Row, make_tables
 
@@ -18,6 +19,11 @@ GAP = 2
 COUNTS = ("epochs", "seeds")
 PIPED_WIDTH = 140
 """Width of the output in characters if there is no terminal."""
+BOLD = (
+    "bold: the best, and what differs from it by at most one standard error of the difference; with one seed, only the "
+    "best"
+)
+"""Note below tables with bold numbers."""
 
 
 def print_table(
@@ -43,7 +49,7 @@ def terminal(tables: Sequence[DataTable], console: Console) -> None:
     for table in tables:
         for columns in _column_groups(table, console.width):
             console.print(_rich_table(table, columns))
-        for note in table.notes:
+        for note in _notes(table):
             console.print(note, markup=False, highlight=False)
 
 
@@ -52,19 +58,20 @@ def markdown(tables: Sequence[DataTable], console: Console) -> None:
     for table in tables:
         labels = _labels(table)
         rules = ["---:" if head in COUNTS else "---" for head in labels] + ["---:"] * len(table.columns)
-        lines = [[_escape_markdown(head) for head in (*labels, *table.columns)], rules]
+        lines = [[_escape_markdown(head) for head in (*labels, *map(_heading, table.columns))], rules]
         for row in table.rows:
             label = [_escape_markdown(text) for text in _labels_of(row, table)]
             lines.append(label + _numbers(row, table, lambda text, best: f"**{text}**" if best else text))
         _write(console, f"**{_escape_markdown(table.data)}**", "", *(f"| {' | '.join(line)} |" for line in lines), "")
-        _write(console, *(f"- {_escape_markdown(note)}" for note in table.notes), *[""] * bool(table.notes))
+        notes = _notes(table)
+        _write(console, *(f"- {_escape_markdown(note)}" for note in notes), *[""] * bool(notes))
 
 
 def latex(tables: Sequence[DataTable], console: Console) -> None:
     """One LaTeX ``tabular`` per data set, for the package booktabs; notes are comments."""
     for table in tables:
         labels = _labels(table)
-        stacked = [r" \\ ".join(map(_escape_latex, _heads(name))) for name in table.columns]
+        stacked = [r" \\ ".join(map(_escape_latex, _heading(name).split("/", 1))) for name in table.columns]
         lines = [[*labels, *(rf"\shortstack[r]{{{head}}}" for head in stacked)]]
         for row in table.rows:
             label = [_escape_latex(text) for text in _labels_of(row, table)]
@@ -74,7 +81,7 @@ def latex(tables: Sequence[DataTable], console: Console) -> None:
         rules = [r"\midrule", *body[ours:]] if body[ours:] else []
         alignment = "".join("r" if head in COUNTS else "l" for head in labels) + "r" * len(table.columns)
         _write(console, f"% {table.data}", f"\\begin{{tabular}}{{{alignment}}}", r"\toprule", body[0], r"\midrule")
-        _write(console, *body[1:ours], *rules, r"\bottomrule", r"\end{tabular}", *(f"% {n}" for n in table.notes), "")
+        _write(console, *body[1:ours], *rules, r"\bottomrule", r"\end{tabular}", *(f"% {n}" for n in _notes(table)), "")
 
 
 def comma_separated(tables: Sequence[DataTable], console: Console) -> None:
@@ -82,7 +89,7 @@ def comma_separated(tables: Sequence[DataTable], console: Console) -> None:
     columns = list(dict.fromkeys(column for table in tables for column in table.columns))
     text = io.StringIO()
     writer = csv.writer(text, lineterminator="\n")
-    heads = [head for column in columns for head in (column, f"{column}_se")]
+    heads = [head for column in columns for head in (_heading(column), _heading(column, "_se"))]
     writer.writerow(["data", "method", "epochs", "seeds", "target", *heads])
     for table in tables:
         for row in table.rows:
@@ -126,7 +133,7 @@ def _number(cell: Cell | None, spec: str, seeds: int | None) -> str:
     if cell is None:
         return "-"
     error = "" if cell.se is None else f" ± {format(cell.se, spec)}"
-    return f"{format(cell.mean, spec)}{error}" + (f" (n={cell.n})" if cell.n < (seeds or 0) else "")
+    return f"{format(cell.mean, spec)}{error}" + (f" (n = {cell.n})" if cell.n < (seeds or 0) else "")
 
 
 def _numbers(row: Row, table: DataTable, style: Callable[[str, bool], str]) -> list[str]:
@@ -135,6 +142,12 @@ def _numbers(row: Row, table: DataTable, style: Callable[[str, bool], str]) -> l
         style(_number(cell, table.columns[name], row.seeds), cell is not None and cell.best)
         for name, cell in cells.items()
     ]
+
+
+def _notes(table: DataTable) -> list[str]:
+    """The notes of a table, for formats that mark the best values."""
+    bold = any(cell.best for row in table.rows for cell in row.cells.values())
+    return [*[BOLD] * bold, *table.notes]
 
 
 def _escape_markdown(text: str) -> str:
@@ -151,9 +164,14 @@ def _latex_number(text: str, best: bool) -> str:
     return rf"\textbf{{{text}}}" if best else text
 
 
+def _heading(column: str, suffix: str = "") -> str:
+    """Name of a column with its unit: ``svm/accuracy [%]``; a suffix belongs to the name."""
+    return f"{column}{suffix} [{unit(column)}]" if unit(column) else f"{column}{suffix}"
+
+
 def _heads(column: str) -> list[str]:
-    """The lines of a heading: protocol and metric."""
-    return column.split("/", 1)
+    """The lines of a heading in a terminal: protocol, metric and unit, as far as there are any."""
+    return re.split("[/ ]", _heading(column))
 
 
 def _column_groups(table: DataTable, width: int) -> list[list[str]]:
@@ -175,13 +193,13 @@ def _column_groups(table: DataTable, width: int) -> list[list[str]]:
 
 
 def _rich_table(table: DataTable, columns: list[str]) -> Table:
-    title = Text(f"{table.data}: accuracies in %", style="bold")
+    title = Text(table.data, style="bold")
     shown = Table(title=title, title_justify="left", box=box.SIMPLE_HEAD, padding=(0, GAP - 1, 0, 0))
     for label in _labels(table):
         counts = label in COUNTS
         shown.add_column(label, justify="right" if counts else "left", no_wrap=counts, overflow="fold")
     for column in columns:
-        shown.add_column("\n".join(_heads(column)), justify="right", no_wrap=True)
+        shown.add_column(Text("\n".join(_heads(column))), justify="right", no_wrap=True)
     ours = True
     for row in table.rows:
         cells = {name: row.cells.get(name) for name in columns}

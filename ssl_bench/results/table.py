@@ -1,9 +1,8 @@
 """Tables of run records: averages over seeds, columns, and the best of each column."""
 
-import hashlib
 import math
 import statistics
-from collections import Counter, defaultdict
+from collections import defaultdict
 from collections.abc import Iterable, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field, replace
@@ -12,21 +11,14 @@ from pathlib import Path
 
 from ssl_bench.errors import UserError
 from ssl_bench.results.data_groups import by_data
+from ssl_bench.results.metrics import higher_is_better, number_format
 from ssl_bench.results.record import Record
+from ssl_bench.results.settings import by_setting
 
 DEFAULT = ("*/accuracy", "fid", "fd_*")
 """Patterns of the default columns. Metrics for which a paper reports a value are shown too."""
 VARIANTS = ("*_sd/*", "*_best/*", "knn_*_*/*")
 """Patterns of metrics that are not default columns: spread and best of restarts, variants of kNN."""
-HIGHER_IS_BETTER = {
-    "accuracy": True, "purity": True, "nmi": True, "ari": True, "psnr": True, "ssim": True, "inception_score": True,
-    "mse": False, "fid": False, "kid": False, "fd": False, "kd": False,
-}  # fmt: skip
-"""Whether higher is better, by the name of a metric or its prefix (``fd`` of ``fd_efficientnet_lite0``).
-
-No best value is marked for other metrics: chosen settings such as ``l2``, and metrics that are not comparable between
-encoders because they depend on the scale of the features, such as log-likelihood and inertia.
-"""
 
 
 @dataclass(frozen=True)
@@ -36,9 +28,10 @@ class Cell:
     Attributes:
         mean: mean over seeds.
         se: standard error of the mean, the sample standard deviation divided by the square root of n; None for one
-        seed.
+            seed, and for values that are not finite.
         n: number of seeds that have the metric.
-        best: whether no other setting has a better mean for this target, after rounding to the digits shown.
+        best: whether the mean differs from the best mean for this target by at most one standard error of the
+            difference. If one of the two has no standard error, only equal means are marked.
     """
 
     mean: float
@@ -121,29 +114,12 @@ def split_name(metric: str, targets: Sequence[str]) -> tuple[str, str]:
     return (metric.removesuffix(f"_{target}") if target else metric), target
 
 
-def higher_is_better(column: str) -> bool | None:
-    """Whether higher values are better (True) or lower values (False); None if neither is."""
-    protocol, _, metric = column.rpartition("/")
-    if protocol.endswith("_sd") or metric.endswith("_sd"):
-        return None
-    words = metric.split("_")
-    begins = ("_".join(words[:n]) for n in range(len(words), 0, -1))
-    return next((HIGHER_IS_BETTER[begin] for begin in begins if begin in HIGHER_IS_BETTER), None)
-
-
 def average(values: Sequence[float]) -> Cell:
     """Mean and standard error of one metric over seeds."""
     n = len(values)
+    if not all(map(math.isfinite, values)):  # which `statistics` refuses
+        return Cell(sum(values) / n, None, n)
     return Cell(statistics.fmean(values), statistics.stdev(values) / math.sqrt(n) if n > 1 else None, n)
-
-
-def number_format(values: Iterable[float]) -> str:
-    """Number format of a column: three digits of the largest number, at least one decimal; scientific below 1e-4."""
-    sizes = [abs(value) for value in values if value and math.isfinite(value)]
-    if sizes and min(sizes) < 1e-4:
-        return ".3g"
-    decimals = 2 - math.floor(math.log10(max(sizes))) if sizes else 1
-    return f".{max(1, decimals)}f"
 
 
 def make_tables(records: Iterable[Record], metrics: Sequence[str] = ()) -> list[DataTable]:
@@ -179,7 +155,7 @@ def _data_table(data: str, records: list[Record], patterns: Sequence[str]) -> Da
     columns, rows_of = list(dict.fromkeys(column for column, _ in places)), list(dict.fromkeys(t for _, t in places))
     rows, notes = _our_rows(records, columns, rows_of)
     formats = {name: number_format(row.cells[name].mean for row in rows if name in row.cells) for name in columns}
-    rows = _mark_best(rows, formats)
+    rows = _mark_best(rows, columns)
     for method, reference in references.items():
         found: dict[str, dict[str, Cell]] = defaultdict(dict)
         for metric, value in reference.items():
@@ -200,47 +176,43 @@ def _data_table(data: str, records: list[Record], patterns: Sequence[str]) -> Da
 
 def _our_rows(records: list[Record], columns: list[str], targets: list[str]) -> tuple[list[Row], list[str]]:
     """Rows of all settings, each averaged over its seeds, and notes."""
-    settings: dict[tuple[str, int, str, str, str], dict[int, Record]] = defaultdict(dict)
-    notes = []
-    for record in records:
-        # Settings of protocols and commits of the metrics. `evaluate` may have added metrics later.
-        scored = " ".join(sorted(set(record.scored.values())))
-        seeds = settings[record.method, record.epochs, record.setting_hash, record.commit or "", scored]
-        if record.seed in seeds:  # a repeated run is not another sample
-            notes.append(f"{record.run}: recorded more than once and counted once")
-        seeds[record.seed] = record
-    alike = Counter((method, epochs) for method, epochs, *_ in settings)
-    scorings = {setting: {key[4] for key in settings if key[:4] == setting[:4]} for setting in settings}
+    settings, notes = by_setting(records)
     rows = []
-    for setting, seeds in settings.items():
-        method, epochs, hashed, commit, scored = setting
-        if alike[method, epochs] > 1:
-            head, dash, dirty = commit.partition("-")
-            method = f"{method} {hashed} {head[:7]}{dash}{dirty}".strip()
-        if len(scorings[setting]) > 1:
-            method += f" scored {hashlib.sha256(scored.encode()).hexdigest()[:4]}"
+    for setting in settings:
         for target in targets:
             names = {column: f"{column}_{target}" if target else column for column in columns}
-            values = {c: [r.metrics[name] for r in seeds.values() if name in r.metrics] for c, name in names.items()}
+            values = {c: [r.metrics[name] for r in setting.records if name in r.metrics] for c, name in names.items()}
             cells = {column: average(found) for column, found in values.items() if found}
-            rows.append(Row(method, epochs, len(seeds), target, cells))
+            rows.append(Row(setting.name, setting.epochs, len(setting.records), target, cells))
     return rows, notes
 
 
-def _mark_best(rows: list[Row], formats: dict[str, str]) -> list[Row]:
-    """Mark the best of each column and target if there are several rows; numbers with equal digits are all marked."""
-    best: dict[tuple[str, str], str] = {}
-    for column, spec in formats.items():
+def _mark_best(rows: list[Row], columns: Iterable[str]) -> list[Row]:
+    """Mark the best cells of each column and target, if there are several rows."""
+    best: dict[tuple[str, str], Cell] = {}
+    for column in columns:
         if (higher := higher_is_better(column)) is None:
             continue
         for target in {row.target for row in rows}:
-            means = [row.cells[column].mean for row in rows if row.target == target and column in row.cells]
-            if len(means) > 1 and (finite := [mean for mean in means if math.isfinite(mean)]):
-                best[column, target] = format(max(finite) if higher else min(finite), spec)
+            cells = [row.cells[column] for row in rows if row.target == target and column in row.cells]
+            finite = [cell for cell in cells if math.isfinite(cell.mean)]
+            if len(cells) > 1 and finite:
+                best[column, target] = max(finite, key=lambda cell: (cell.mean if higher else -cell.mean, cell.n))
     return [
         replace(row, cells={
-            column: replace(cell, best=best.get((column, row.target)) == format(cell.mean, formats[column]))
+            column: replace(cell, best=(column, row.target) in best and _is_best(cell, best[column, row.target]))
             for column, cell in row.cells.items()
         })
         for row in rows
     ]  # fmt: skip
+
+
+def _is_best(cell: Cell, best: Cell) -> bool:
+    """Whether a mean differs from the best by at most one standard error of their difference.
+
+    The standard error of the difference of two independent means is the root of the sum of their squared standard
+    errors.
+    """
+    if cell.se is None or best.se is None:
+        return cell.mean == best.mean
+    return abs(cell.mean - best.mean) <= math.hypot(cell.se, best.se)

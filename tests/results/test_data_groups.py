@@ -6,7 +6,7 @@ from typing import Any
 from ssl_bench.results.data_groups import by_data, same_data
 from ssl_bench.results.fingerprint import Fingerprint
 from ssl_bench.results.table import make_tables
-from tests.results.test_table import record
+from tests.results.records import record
 
 SPLITS = {"train": 8, "validation": 1, "test": 3, "fit": 9}
 

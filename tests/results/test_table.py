@@ -1,53 +1,16 @@
-"""Tables: averages, columns, best values, targets, and every format."""
+"""Tables: averages, columns, best values, targets."""
 
-import csv
-import re
-from io import StringIO
+import math
+from itertools import permutations
 from pathlib import Path
 
 import pytest
-from rich.console import Console
 
 from ssl_bench.cli import main
 from ssl_bench.errors import UserError
-from ssl_bench.results.formats import FORMATS, print_table
 from ssl_bench.results.record import Record
-from ssl_bench.results.table import (
-    average,
-    higher_is_better,
-    known_targets,
-    make_tables,
-    number_format,
-    read_records,
-    split_name,
-)
-from ssl_bench.runs.arguments import command_line
-
-
-def record(method: str = "simvae", seed: int = 0, setting: str = "a", **changes: object) -> Record:
-    known = {"data": "digits", "epochs": 2, "config_hash": f"{setting}{seed}", "setting_hash": setting, "commit": None,
-             "command": "ssl-bench bench", "device": "cpu", "metrics": {"knn_5/accuracy": 90.0}}  # fmt: skip
-    return Record(method=method, seed=seed, **(known | changes))  # type: ignore[arg-type]
-
-
-def printed(*records: Record, format: str = "terminal", metrics: tuple[str, ...] = (), width: int = 120) -> str:
-    console = Console(width=width, record=True, file=StringIO(), force_terminal=True)
-    print_table(records, format, metrics, console)
-    return console.export_text(styles=format == "terminal")
-
-
-def plain(text: str) -> str:
-    return re.sub(r"\x1b\[[\d;]*m", "", text)
-
-
-CELL = {
-    "terminal": ("92.0 ± 1.2", "\x1b[1m{}\x1b[0m"),
-    "markdown": ("92.0 ± 1.2", "**{}**"),
-    "latex": (r"92.0 $\pm$ 1.2", r"\textbf{{{}}}"),
-}
-"""Mean and standard error of 90, 92 and 94 (sd 2 over sqrt(3)) in each format, and how the best looks."""
-SEEDS = [record(seed=seed, metrics={"svm/accuracy": 90.0 + 2 * seed}) for seed in range(3)]
-WORSE = [record("vae", seed=seed, metrics={"svm/accuracy": 80.0 + 2 * seed}) for seed in range(3)]
+from ssl_bench.results.table import average, known_targets, make_tables, read_records, split_name
+from tests.results.records import record
 
 
 class TestAveraging:
@@ -57,145 +20,47 @@ class TestAveraging:
         assert cell.se == pytest.approx(2 / 3**0.5, rel=1e-12)
         assert average([90.0]).se is None
 
-    @pytest.mark.parametrize(
-        "other",
-        [
-            {"setting": "b"},
-            {"commit": "c0ffee"},
-            {"epochs": 3},
-            {"data": "mnist"},
-            {"scored": {"knn_5/accuracy": "knn 1a2b3c4d c0ffee"}},  # by other settings of its protocol, or later
-        ],
-    )
-    def test_runs_that_differ_in_more_than_the_seed_are_never_averaged(self, other: dict[str, object]) -> None:
-        tables = make_tables([record(), record(seed=1, **other)])  # type: ignore[arg-type]
-        assert [row.seeds for table in tables for row in table.rows] == [1, 1]
-
-    def test_rows_of_one_method_show_their_difference(self) -> None:
-        commits = "0123456789", "0123456789-dirty", "fedcba9876"
-        (table,) = make_tables(record(commit=commit) for commit in commits)
-        assert [row.method for row in table.rows] == ["simvae a 0123456", "simvae a 0123456-dirty", "simvae a fedcba9"]
-
-    def test_one_seed_recorded_twice_is_one_sample(self) -> None:
-        (table,) = make_tables([record(), record()])
-        assert [row.seeds for row in table.rows] == [1]
-        assert table.notes == ["simvae on digits, seed 0, a0: recorded more than once and counted once"]
-
-    @pytest.mark.parametrize("format", CELL)
-    def test_a_metric_that_some_seeds_lack_shows_the_number_of_seeds(self, format: str) -> None:
-        assert "(n=2)" in printed(*SEEDS[:2], record(seed=7, metrics={"knn_1/accuracy": 1.0}), format=format)
-
-
-class TestEveryFormat:
-    def test_is_offered_on_the_command_line(self) -> None:
-        for format in FORMATS:
-            assert command_line().parse_args(["table", "--format", format]).format == format
-
-    @pytest.mark.parametrize("format", CELL)
-    def test_shows_mean_and_standard_error_and_the_best_in_bold(self, format: str) -> None:
-        shown, bold = CELL[format]
-        text = printed(*SEEDS, *WORSE, format=format)
-        assert bold.format(shown) in text
-        assert shown.replace("92", "82") in plain(text)
-        assert bold.format(shown.replace("92", "82")) not in text
-
-    def test_csv_reads_back_in_full_precision(self) -> None:
-        rows = list(csv.DictReader(StringIO(printed(*SEEDS, *WORSE, format="csv"))))
-        assert list(rows[0]) == ["data", "method", "epochs", "seeds", "target", "svm/accuracy", "svm/accuracy_se"]
-        assert [row["method"] for row in rows] == ["simvae", "vae"]
-        assert [float(row["svm/accuracy"]) for row in rows] == [92.0, 82.0]
-        assert float(rows[0]["svm/accuracy_se"]) == average([90.0, 92.0, 94.0]).se
-
-    def test_csv_holds_every_data_set_and_nothing_but_the_table(self, capsys: pytest.CaptureFixture[str]) -> None:
-        text = printed(record(), record(data="mnist", metrics={"fid": 3.0}, failed={"knn": "why"}), format="csv")
-        assert text.splitlines() == [
-            "data,method,epochs,seeds,target,knn_5/accuracy,knn_5/accuracy_se,fid,fid_se",
-            "digits,simvae,2,1,,90.0,,,",
-            "mnist,simvae,2,1,,,,3.0,",
-        ]
-        assert "mnist: simvae on mnist, seed 0, a0: knn failed: why" in capsys.readouterr().err
-
-    @pytest.mark.parametrize(
-        ("format", "shown"),
-        [
-            ("terminal", "a_b|c&d%e#f[g]"),
-            ("markdown", r"a\_b\|c\&d%e\#f\[g\]"),
-            ("latex", r"a\_b|c\&d\%e\#f[g]"),
-            ("csv", "a_b|c&d%e#f[g]"),
-        ],
-    )
-    def test_escapes_its_special_characters(self, format: str, shown: str) -> None:
-        assert f"{shown}" in plain(printed(record("a_b|c&d%e#f[g]"), format=format))
-
-    @pytest.mark.parametrize("format", CELL)
-    def test_has_notes_on_failures_targets_left_out_and_papers(self, format: str) -> None:
-        reference = {"source": "Table 1", "metrics": {"knn_5/accuracy": 84.0}}
-        text = printed(
-            record(failed={"gmm": "no such thing"}, skipped_targets=["Bald"], reference=reference),
-            *(record(seed=seed, notes={"knn": "knn: k = 200 left out"}) for seed in (1, 2)),
-            format=format,
-        )
-        assert text.count("simvae on digits: knn: k = 200 left out") == 1
-        excluded = "skipped targets, excluded from all means: Bald"
-        for note in ("simvae on digits, seed 0, a0: gmm failed: no such thing", excluded, "paper: Table 1"):
-            assert note in text
-
-    @pytest.mark.parametrize("format", FORMATS)
-    def test_values_of_papers_are_below_recorded_settings(self, format: str) -> None:
-        reference = {"source": "Table 1", "metrics": {"knn_5/accuracy": 84.0, "gmm/accuracy": 69.9}}
-        lines = plain(printed(record(reference=reference), format=format)).splitlines()
-        (ours,) = (i for i, line in enumerate(lines) if "simvae" in line and "90.0" in line)
-        (paper,) = (i for i, line in enumerate(lines) if "simvae (paper)" in line)
-        assert paper > ours
-        assert "84.0" in lines[paper]
-        assert "69.9" not in lines[paper]  # no recorded setting has this metric
-
-    def test_latex_rows_have_as_many_cells_as_the_table_has_columns(self) -> None:
-        lines = printed(*SEEDS, *WORSE, format="latex").splitlines()
-        (alignment,) = re.findall(r"\\begin\{tabular\}\{([lr]+)\}", lines[1])
-        rows = [line for line in lines if line.endswith(r"\\")]
-        assert {len(re.findall(r"(?<!\\)&", row)) + 1 for row in rows} == {len(alignment)}
-
-    def test_markdown_rows_have_as_many_cells_as_the_table_has_columns(self) -> None:
-        rows = [line for line in printed(*SEEDS, *WORSE, format="markdown").splitlines() if line.startswith("|")]
-        assert len(rows) == 4
-        assert len({len(re.findall(r"(?<!\\)\|", row)) for row in rows}) == 1
+    @pytest.mark.parametrize("values", [[math.nan, 90.0], [math.inf, 90.0], [math.inf, -math.inf]])
+    def test_values_that_are_not_finite_have_no_finite_mean_and_no_standard_error(self, values: list[float]) -> None:
+        cell = average(values)
+        assert not math.isfinite(cell.mean)
+        assert (cell.se, cell.n) == (None, 2)
 
 
 class TestBest:
-    def best(self, metric: str, *values: float) -> list[float]:
-        records = [record(f"m{i}", metrics={metric: value}) for i, value in enumerate(values)]
+    def best(self, metric: str, *seeds: float | list[float]) -> list[int]:
+        """Indices of the marked rows; each row has one value, or the values of several seeds."""
+        records = [
+            record(f"m{i}", seed=seed, metrics={metric: value})
+            for i, values in enumerate(seeds)
+            for seed, value in enumerate(values if isinstance(values, list) else [values])
+        ]
         (table,) = make_tables(records, ("*",))
-        return [row.cells[metric].mean for row in table.rows if row.cells[metric].best]
+        return [i for i, row in enumerate(table.rows) if row.cells[metric].best]
 
-    @pytest.mark.parametrize(
-        ("metric", "value"),
-        [
-            ("svm/accuracy", 3),
-            ("kmeans_best/nmi", 3),
-            ("inception_score", 3),
-            ("reconstruction/mse", 1),
-            ("fid", 1),
-            ("kid", 1),
-            ("fd_efficientnet_lite0", 1),
-            ("kd_efficientnet_lite0", 1),
-            ("inception_score_efficientnet_lite0", 3),
-        ],
-    )
-    def test_is_the_highest_or_the_lowest_depending_on_the_metric(self, metric: str, value: float) -> None:
-        assert self.best(metric, 2, value, 2) == [value]
+    def test_is_the_highest_or_the_lowest_or_none_depending_on_the_metric(self) -> None:
+        assert self.best("svm/accuracy", 2, 3, 2) == [1]
+        assert self.best("fid", 2, 1, 2) == [1]
+        assert self.best("linear_probe/l2", 1, 2) == []
 
-    @pytest.mark.parametrize("metric", ["linear_probe/l2", "gmm/log_likelihood", "kmeans_sd/accuracy", "my/metric"])
-    def test_is_none_if_neither_direction_is_better(self, metric: str) -> None:
-        assert higher_is_better(metric) is None
-        assert self.best(metric, 1, 2) == []
+    @pytest.mark.parametrize(("metric", "sign"), [("svm/accuracy", 1), ("fid", -1)])
+    def test_are_all_within_one_standard_error_of_the_difference_from_the_best(self, metric: str, sign: int) -> None:
+        best = [52.0, 50.0, 48.0]  # standard error 2 / sqrt(3)
+        within = [50.0 - sign * 1.63 + d for d in (-2, 0, 2)]  # of the difference: 2 sqrt(2 / 3) = 1.633
+        beyond = [50.0 - sign * 1.64 + d for d in (-2, 0, 2)]
+        steady = [50.0 - sign * 1.16] * 3  # standard error 0; of the difference: 1.155
+        for order in permutations([(best, True), (within, True), (beyond, False), (steady, False)]):
+            marked = self.best(metric, *(values for values, _ in order))
+            assert marked == [i for i, (_, mark) in enumerate(order) if mark]
 
-    def test_is_every_value_with_the_same_digits(self) -> None:
-        assert self.best("svm/accuracy", 90.04, 89.96, 80) == [90.04, 89.96]
+    def test_is_only_the_exact_best_where_one_of_the_two_has_one_seed(self) -> None:
+        assert self.best("svm/accuracy", 90.04, 89.96, 90.04) == [0, 2]
+        assert self.best("svm/accuracy", [91.0, 89.0], 89.9) == [0]
+        assert self.best("svm/accuracy", 90.0, [90.9, 88.9]) == [0]
 
     def test_needs_two_rows_and_ignores_non_finite_values(self) -> None:
         assert self.best("svm/accuracy", 90) == []
-        assert self.best("svm/accuracy", float("nan"), 80) == [80]
+        assert self.best("svm/accuracy", math.nan, 80) == [1]
 
     def test_is_of_one_target_and_never_a_paper(self) -> None:
         metrics = {"svm/accuracy": 80.0, "svm/accuracy_hair": 60.0}
@@ -232,21 +97,6 @@ class TestColumns:
     def test_that_no_record_has_are_an_error_with_the_recorded_names(self) -> None:
         with pytest.raises(UserError, match=r"no metric matches svn/\*; recorded are fd_efficientnet_lite0, fid, gmm"):
             self.columns("svn/*")
-
-    @pytest.mark.parametrize("width", [50, 80, 140])
-    def test_that_do_not_fit_are_in_a_table_below_and_no_number_is_cut(self, width: int) -> None:
-        metrics = {f"knn_{k}/accuracy": 10 + k + 0.5 for k in range(20)}
-        text = plain(printed(record("a_method_with_a_rather_long_name", metrics=metrics), width=width))
-        assert max(map(len, text.splitlines())) <= width
-        assert all(f"knn_{k} " in text and f"{value:.1f}" in text for k, value in enumerate(metrics.values()))
-        assert text.count("digits: accuracies in %") == -(-20 // text.splitlines()[2].count("knn"))
-
-    @pytest.mark.parametrize(
-        ("values", "spec"),
-        [([85.1, 100.0], ".1f"), ([0.0123, 0.0005], ".4f"), ([3.2, 0.1], ".2f"), ([1e-6, 1.0], ".3g"), ([0.0], ".1f")],
-    )
-    def test_have_three_digits_of_their_largest_number(self, values: list[float], spec: str) -> None:
-        assert number_format(values) == spec
 
 
 class TestTargets:
