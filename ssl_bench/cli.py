@@ -16,13 +16,23 @@ from pathlib import Path
 
 from ssl_bench import trust
 from ssl_bench.catalogue import config_names
+from ssl_bench.config.chosen_classes import check_classes
+from ssl_bench.config.known_settings import check_flags, check_settings
 from ssl_bench.config.names import as_name, check_name
 from ssl_bench.config.stack import choose, stack
+from ssl_bench.config.yaml_file import read_settings
 from ssl_bench.errors import RunError, UserError, did_you_mean
 from ssl_bench.files import FULL_DISK
-from ssl_bench.runs.arguments import command_line, output_folder
-from ssl_bench.runs.checks import FEATURE_SUFFIXES, check_devices, check_epochs, check_feature_file, check_run_folder
-from ssl_bench.runs.launcher import with_launched
+from ssl_bench.runs.arguments import command_line, files_and_flags, output_folder
+from ssl_bench.runs.checks import (
+    FEATURE_SUFFIXES,
+    check_devices,
+    check_epochs,
+    check_evaluation_flags,
+    check_feature_file,
+    check_run_folder,
+)
+from ssl_bench.runs.launcher import check_ranks, with_launched
 from ssl_bench.runs.watch import watched
 from ssl_bench.termination import Terminated, report, sigterm
 
@@ -30,6 +40,8 @@ from ssl_bench.termination import Terminated, report, sigterm
 def run(options: argparse.Namespace, rest: list[str]) -> int:
     """Carry out one command."""
     trust.start(getattr(options, "trust", ()))
+    if options.command not in ("list", "table"):
+        check_ranks()
     match options.command:
         case "list":
             from ssl_bench.runs.listing import print_names
@@ -68,24 +80,43 @@ def requested_help(flags: list[str]) -> tuple[str, list[str]]:
 def train(options: argparse.Namespace, rest: list[str], fit_only: bool) -> None:
     """Carry out `ssl-bench bench` or `ssl-bench fit`, or print help on the settings."""
     key, rest = requested_help(rest)
-    recorded = "--config" in " ".join(rest)
-    if key and not (recorded or options.experiment or (options.method and options.data)):
-        files = any_configuration(options.method, options.data)
+    files, flags = files_and_flags(rest)
+    if key and not (files or options.experiment or (options.method and options.data)):
+        chosen = any_configuration(options.method, options.data)
     else:
-        files = stack(options.method, options.data, options.experiment)
-    if not files and not recorded:
+        chosen = stack(options.method, options.data, options.experiment)
+    if not chosen and not files:
         raise UserError("nothing to run: give --method and --data (see `ssl-bench list`), or --config FILE")
     given = vars(options)
     check_epochs(given["trainer.max_epochs"])
     named = ("seed", "trainer.max_epochs", "trainer.devices")
-    flags = [f"--{name}={given[name]}" for name in named if given[name] is not None]
-    arguments = with_launched([*files, *rest, *flags])  # after any --config
+    flags += [f"--{name}={given[name]}" for name in named if given[name] is not None]
+    arguments = with_launched(stacked(chosen, files, flags))
     if key:
         print_help(key, arguments)
     else:
         from ssl_bench.runs.train import bench
 
-        bench(arguments, output_folder(options.out, rest), fit_only=fit_only, wait=options.wait)
+        bench(arguments, output_folder(options.out, files), fit_only=fit_only, wait=options.wait)
+
+
+def stacked(chosen: list[str], files: list[Path], flags: list[str]) -> list[str]:
+    """Check files and flags, and stack them on what is chosen by name: flags replace the settings of all files.
+
+    Args:
+        chosen: arguments that choose a method and data.
+        files: files of ``--config``.
+        flags: settings on the command line.
+
+    Raises:
+        UserError: a file cannot be read or chooses another method or data set, or a setting is not valid.
+    """
+    settings = {file: read_settings(file) for file in files}
+    for file, content in settings.items():
+        check_settings(content, file)
+    check_classes(chosen, settings)
+    check_flags(flags)
+    return [*chosen, *(word for file in files for word in ("--config", str(file))), *flags]
 
 
 def evaluate(options: argparse.Namespace, rest: list[str]) -> None:
@@ -98,25 +129,29 @@ def evaluate(options: argparse.Namespace, rest: list[str]) -> None:
     check_devices(options.devices)
     path = Path(options.encoder)
     if options.encoder.partition("/")[0] in config_names("encoder") and not path.exists():
-        seed = [f"--seed={options.seed}"] if options.seed else []
-        arguments = [*encoder_arguments(options), *rest, *seed]
+        files, flags = files_and_flags(rest)
+        chosen, named = encoder_arguments(options)
+        seed = [f"--seed={options.seed}"] if options.seed is not None else []
+        arguments = stacked(chosen, files, [*named, *flags, *seed])
         if key:
             return print_help(key, arguments)
 
         from ssl_bench.runs.evaluate import evaluate_encoder
 
-        return evaluate_encoder(arguments, output_folder(options.out, rest), options.devices, options.wait)
-    check_flags(options, path)
+        return evaluate_encoder(arguments, output_folder(options.out, files), options.devices, options.wait)
+    check_scored_flags(options, path)
     if path.suffix in FEATURE_SUFFIXES:
         check_feature_file(path)
+        check_evaluation_flags("FILE", rest)
         if key:
             return print_help(key, [*any_configuration(), *rest])
 
         from ssl_bench.runs.evaluate import evaluate_file
 
-        out = output_folder(options.out, rest)
+        out = options.out or Path("runs")
         return evaluate_file(path, options.labels, options.data, out, options.devices, rest, options.wait)
-    check_run_folder(path, rest)
+    check_run_folder(path)
+    check_evaluation_flags("RUN", rest)
     if key:
         return print_help(key, ["--config", str(path / "config.yaml"), *rest])
 
@@ -125,8 +160,8 @@ def evaluate(options: argparse.Namespace, rest: list[str]) -> None:
     return evaluate_run(path, options.devices, rest, options.wait)
 
 
-def encoder_arguments(options: argparse.Namespace) -> list[str]:
-    """Files and flags that configure an encoder given by name."""
+def encoder_arguments(options: argparse.Namespace) -> tuple[list[str], list[str]]:
+    """Arguments that choose an encoder given by name and its data, and flags with its settings."""
     encoder, _, model = options.encoder.partition("/")
     if options.labels:
         raise UserError(f"--labels does not go with {encoder}: it is for features in a .npy file")
@@ -136,10 +171,10 @@ def encoder_arguments(options: argparse.Namespace) -> list[str]:
         raise UserError(f"no encoder named {options.encoder!r}: give timm/NAME with one of timm's names, or pixels")
     settings = {"names.method": as_name(options.encoder.replace("/", "-")), "method.model": model}
     flags = [f"--{key}={value}" for key, value in settings.items() if value]
-    return [*choose("data", options.data), *choose("encoder", encoder), *flags]
+    return [*choose("data", options.data), *choose("encoder", encoder)], flags
 
 
-def check_flags(options: argparse.Namespace, path: Path) -> None:
+def check_scored_flags(options: argparse.Namespace, path: Path) -> None:
     """Check the flags that are given with a run folder or a file of features.
 
     Raises:
@@ -149,7 +184,8 @@ def check_flags(options: argparse.Namespace, path: Path) -> None:
     encoders, is_file = config_names("encoder"), path.suffix in FEATURE_SUFFIXES
     if options.data and not path.exists() and not is_file:
         name = options.encoder.partition("/")[0]
-        raise UserError(f"no encoder named {name!r}: {did_you_mean(name, encoders)}")
+        hint = "" if "/" in options.encoder else f" A model of timm is timm/NAME, such as timm/{name}."
+        raise UserError(f"no encoder named {name!r}: {did_you_mean(name, encoders)}{hint}")
     if is_file and options.data is not None:
         check_name("--data", options.data)
     given = {"--data": options.data, "--labels": options.labels, "--seed": options.seed, "--out": options.out}
@@ -174,10 +210,14 @@ def print_help(key: str, arguments: list[str]) -> None:
 @sigterm.handled()
 def main(argv: list[str] | None = None) -> int:
     """Run the command line; returns the exit code, 0 if it is done, 2 for a usage error, 1 for any other error."""
-    parser = command_line()
-    options, rest = parser.parse_known_args(argv)
-    if rest and options.command in ("list", "table"):
-        parser.error(f"unrecognized arguments: {' '.join(rest)}")
+    try:
+        parser = command_line()
+        options, rest = parser.parse_known_args(argv)
+        if rest and options.command in ("list", "table"):
+            parser.error(f"unrecognized arguments: {' '.join(rest)}")
+    except UserError as error:
+        print(f"ssl-bench: {error}", file=sys.stderr)
+        return 2
     if options.debug:
         with watched():
             return run(options, rest)

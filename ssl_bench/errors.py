@@ -39,5 +39,9 @@ def user_line(error: BaseException) -> list[str]:
 def did_you_mean(name: str, known: Iterable[str]) -> str:
     """End of an error message: the known names that are most similar to a name, or else all known names."""
     names = sorted(known)
+    by_case: dict[str, str] = {}
+    for known_name in names:
+        by_case.setdefault(known_name.lower(), known_name)
     close = difflib.get_close_matches(name, names, n=3, cutoff=0.5)
+    close = close or [by_case[one] for one in difflib.get_close_matches(name.lower(), by_case, n=3, cutoff=0.5)]
     return f"did you mean {' or '.join(close)}?" if close else f"known: {', '.join(names)}"

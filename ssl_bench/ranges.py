@@ -79,7 +79,7 @@ def range_of(hint: Any) -> tuple[Any, Interval] | None:
 def problem(value: Any, hint: Any) -> str | None:
     """Describe the allowed values if the annotation does not allow `value`; None if it does.
 
-    In a union, the alternative that declares a range or options is used. Tuples and lists are checked item by item.
+    In a union, a value must be allowed by one alternative. Tuples and lists are checked item by item.
     """
     if found := range_of(hint):
         kind, interval = found
@@ -94,7 +94,7 @@ def problem(value: Any, hint: Any) -> str | None:
         if value is None and NoneType in arguments:
             return None
         problems = [problem(value, one) for one in arguments if one is not NoneType]
-        return None if None in problems else problems[0]
+        return None if None in problems else " or ".join(str(one) for one in problems)
     if origin in (tuple, list) and declares(hint):
         any_length = origin is list or arguments[-1] is Ellipsis
         if not isinstance(value, tuple | list) or (not any_length and len(value) != len(arguments)):

@@ -4,6 +4,9 @@ import re
 
 from ssl_bench.errors import UserError
 
+MOST = 1024
+"""Most devices of a machine: one process is started for each."""
+
 
 def given_devices(key: str, devices: object) -> int | None:
     """Number of devices that a setting gives; None if it is all that are available.
@@ -20,6 +23,7 @@ def given_devices(key: str, devices: object) -> int | None:
         return None
     if re.fullmatch(r"\d+(,\d+)*,?", text):
         indices = isinstance(devices, list) or re.search(r"[\[,]", str(devices))
-        if number := len(text.removesuffix(",").split(",")) if indices else int(text):
+        number = len(text.removesuffix(",").split(",")) if indices else int(text)
+        if 1 <= number <= MOST:
             return number
     raise UserError(f"{key} must be a number of devices, indices such as 0,1 or auto, got {str(devices)!r}")

@@ -1,6 +1,8 @@
 """Resolve files and flags to a configuration, and build the objects of a configuration."""
 
+from dataclasses import is_dataclass
 from pathlib import Path
+from pkgutil import resolve_name
 from typing import Any
 
 import torch
@@ -9,10 +11,11 @@ from jsonargparse import ArgumentError, ArgumentParser, Namespace
 
 from ssl_bench.config.agreement import check_named_runs
 from ssl_bench.config.devices import given_devices
+from ssl_bench.config.known_settings import GROUPS, check_seed, check_trainer
 from ssl_bench.config.locations import with_absolute_locations
 from ssl_bench.config.names import as_name
 from ssl_bench.config.parse_errors import one_line
-from ssl_bench.config.schema import Run, make_parser
+from ssl_bench.config.schema import EVALUATION, Run, make_parser
 from ssl_bench.data.module import DataModule
 from ssl_bench.data.recipes import read_recipe
 from ssl_bench.errors import UserError, describe, user_line
@@ -32,13 +35,30 @@ def resolve(arguments: list[str]) -> Namespace:
         config = parser.parse_args(arguments)
     except (ArgumentError, ImportError) as error:
         raise UserError(one_line(str(error), parser)) from error
-    except UnicodeDecodeError as error:
-        raise UserError(f"a file of --config is not text ({error.reason}): give a configuration in YAML") from error
-    if not 0 <= config.seed < 2**32:
-        raise UserError(f"--seed must be an integer in [0, {2**32 - 1}], got {config.seed}")
+    require_groups(config)
+    check_seed(config.seed)
+    check_trainer(config.trainer.as_dict())
+    if str(config.trainer.devices) == "-1":
+        config.trainer.devices = "auto"  # Lightning takes -1 for GPUs only
     del config["config"]
     name_data(config.data)
     return config
+
+
+def require_groups(config: Namespace) -> None:
+    """Refuse a value such as null where a group of keys is expected, which jsonargparse accepts.
+
+    Raises:
+        UserError: there is such a value.
+    """
+    groups = {key: config[key] for key in GROUPS}
+    if isinstance(config.evaluation, Namespace):
+        default = resolve_name(EVALUATION)()
+        parts = [name for name in vars(config.evaluation) if is_dataclass(getattr(default, name))]
+        groups |= {f"evaluation.{name}": config.evaluation[name] for name in parts}
+    for key, value in groups.items():
+        if not isinstance(value, Namespace):
+            raise UserError(f"{key} got {value!r}, expected keys with values, or a YAML file of them")
 
 
 def name_data(data: Namespace) -> None:

@@ -6,12 +6,14 @@ arguments of the default to the class that a file chooses.
 """
 
 from dataclasses import dataclass, field
+from inspect import signature
 from pkgutil import resolve_name
 from typing import Annotated, Any
 
 from jsonargparse import ArgumentParser
 from lightning import Trainer
 
+from ssl_bench.config.known_settings import TRAINER
 from ssl_bench.data.module import DataModule
 from ssl_bench.data.views import Views
 from ssl_bench.methods.base import Method
@@ -21,14 +23,6 @@ from ssl_bench.trust import enforce
 EVALUATION = "ssl_bench.evaluation.suite:Evaluation"
 """The evaluator, by import path, because `ssl_bench.evaluation` imports `ssl_bench.config`."""
 
-EXCLUDED_TRAINER_ARGUMENTS = {
-    "logger", "callbacks", "default_root_dir", "enable_checkpointing", "enable_progress_bar", "plugins",
-    "enable_model_summary", "use_distributed_sampler", "reload_dataloaders_every_n_epochs", "profiler",
-    "num_sanity_val_steps", "limit_val_batches", "limit_test_batches", "limit_predict_batches", "barebones",
-    "val_check_interval", "check_val_every_n_epoch", "fast_dev_run", "overfit_batches", "inference_mode",
-    "model_registry", "enable_autolog_hparams",
-}  # fmt: skip
-"""Trainer arguments that are not keys, because ssl_bench sets them or they have no effect without validation loop."""
 INT_OR_FLOAT = ("limit_train_batches", "gradient_clip_val")
 """Trainer arguments that are integers or floats; 1 batch is not 1.0, all batches. Lightning's type of them may have the
 reverse order, because `typing` caches equal types, and jsonargparse would convert integers to floats."""
@@ -90,7 +84,7 @@ def make_parser() -> ArgumentParser:
     parser.add_subclass_arguments(DataModule, "data", required=True)
     parser.add_class_arguments(Views, "views")
     parser.add_subclass_arguments(Method, "method", required=True)
-    skipped = EXCLUDED_TRAINER_ARGUMENTS | {*INT_OR_FLOAT}
+    skipped = set(signature(Trainer).parameters) - TRAINER.keys() | {*INT_OR_FLOAT}
     parser.add_class_arguments(Trainer, "trainer", instantiate=False, skip=skipped)
     for name in INT_OR_FLOAT:
         parser.add_argument(f"--trainer.{name}", type=int | float | None)

@@ -37,7 +37,7 @@ def stack(method: str | None, data: str | None, experiment: str | None) -> list[
     row = read_row(experiment) if experiment and "/" in experiment else None
     name = row.experiment if row else experiment
     variant = ""
-    if name:
+    if name is not None:
         its_method, its_data, variant = _split(name)
         if (method or its_method, data or its_data) != (its_method, its_data):
             raise UserError(f"experiment {name} is of {its_method} on {its_data}, not of {method} on {data}")

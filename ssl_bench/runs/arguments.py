@@ -4,7 +4,9 @@ import argparse
 import re
 from importlib.metadata import version
 from pathlib import Path
-from typing import Any
+from typing import Any, NoReturn
+
+from ssl_bench.errors import UserError, did_you_mean
 
 TRAINING = """every other key of the configuration is a flag too:
   ssl-bench bench --method simvae --data mnist --method.sigma2 0.1
@@ -45,30 +47,61 @@ RUN_FOLDER = re.compile(r"[^/]+-s-?\d+-[0-9a-f]{8}")
 """Names of run folders, see `ssl_bench.config.identity.run_folder`."""
 
 
-def output_folder(out: Path | None, flags: list[str]) -> Path:
+def files_and_flags(arguments: list[str]) -> tuple[list[Path], list[str]]:
+    """Separate the files of ``--config`` from the other flags, so that flags can replace the settings of all files.
+
+    Args:
+        arguments: flags with their values; ``--config FILE`` and ``--config=FILE`` may be anywhere.
+
+    Raises:
+        UserError: ``--config`` has no value.
+    """
+    files, flags, rest = [], [], iter(arguments)
+    for argument in rest:
+        name, equals, value = argument.partition("=")
+        if name != "--config":
+            flags.append(argument)
+            continue
+        value = value if equals else next(rest, "")
+        if not value or (not equals and value.startswith("--")):
+            raise UserError("--config needs a file: give a YAML file of settings, such as the config.yaml of a run")
+        files.append(Path(value).expanduser())
+    return files, flags
+
+
+def output_folder(out: Path | None, files: list[Path]) -> Path:
     """Folder of the run folders: ``out``, else the folder that contains the run of ``--config RUN/config.yaml``.
 
     Without both it is ``runs``. A recorded run is thus found from any working directory, also after it was moved.
 
     Args:
         out: value of ``--out``.
-        flags: the other flags; the last ``--config`` decides.
+        files: files of ``--config``; the last one decides.
     """
-    files = [
-        after if flag == "--config" else flag.removeprefix("--config=")
-        for flag, after in zip(flags, [*flags[1:], ""], strict=False)
-        if flag.partition("=")[0] == "--config"
-    ]
     if out is None and files:
-        file = Path(files[-1]).resolve()
+        file = files[-1].resolve()
         if file.name == "config.yaml" and RUN_FOLDER.fullmatch(file.parent.name):
             return file.parent.parent
     return out or Path("runs")
 
 
+class CommandParser(argparse.ArgumentParser):
+    """A parser whose errors are one line without the usage."""
+
+    def error(self, message: str) -> NoReturn:
+        """Raise a usage error.
+
+        Raises:
+            UserError: always; for a value that is not one of a few, with the nearest of them.
+        """
+        if wrong := re.fullmatch(r"argument (\S+): invalid choice: '(.*)' \(choose from (.*)\)", message):
+            message = f"{wrong[1]} got {wrong[2]!r}: {did_you_mean(wrong[2], re.findall('[a-z]+', wrong[3]))}"
+        raise UserError(f"{message} (`{self.prog} --help` explains the arguments)")
+
+
 def command_line() -> argparse.ArgumentParser:
     """The parser of the commands and their arguments; other flags are parsed with the configuration."""
-    parser = argparse.ArgumentParser(
+    parser = CommandParser(
         prog="ssl-bench", description="Train self-supervised methods and score their encoders by the same protocols."
     )
     parser.add_argument("--version", action="version", version=version("ssl_bench"))

@@ -4,6 +4,7 @@ import os
 from pathlib import Path
 from typing import Any
 
+from ssl_bench.config.yaml_file import read_settings
 from ssl_bench.errors import UserError
 from ssl_bench.results.record import Record
 from ssl_bench.runs.launcher import check_launched
@@ -66,25 +67,39 @@ def check_record(folder: Path, config_hash: str) -> None:
         )
 
 
-def check_run_folder(folder: Path, flags: list[str]) -> None:
-    """Check a run folder and the flags that it is scored with.
+def check_run_folder(folder: Path) -> None:
+    """Check a run folder that is scored.
 
     Raises:
-        UserError: the folder has no configuration or a link that `check_links` refuses, or a flag is not a setting of
-            the evaluation.
+        UserError: the folder has no configuration, a damaged one or a link that `check_links` refuses.
     """
-    if not (folder / "config.yaml").is_file():
+    file = folder / "config.yaml"
+    if not file.is_file():
+        name = folder if len(folder.parts) == 1 else "NAME"
         raise UserError(
-            f"no config.yaml in {folder}: give a run folder, an encoder (see `ssl-bench list`), timm/NAME, "
-            f"or a file of features ({', '.join(FEATURE_SUFFIXES)})"
+            f"no config.yaml in {folder}: give a run folder, an encoder (see `ssl-bench list`), a model of timm as "
+            f"timm/{name}, or a file of features ({', '.join(FEATURE_SUFFIXES)})"
         )
     check_links(folder)
-    given = [flag for flag in flags if flag.startswith("--")]
-    if wrong := [f for f in given if not f.startswith("--evaluation.") and f.partition("=")[0] != "--data.root"]:
-        raise UserError(
-            f"evaluate RUN takes --evaluation.KEY and --data.root only, got {wrong[0]}: other settings would make "
-            "another run"
-        )
+    read_settings(file)
+
+
+def check_evaluation_flags(scored: str, flags: list[str]) -> None:
+    """Check the flags with which a run or a file of features is scored.
+
+    Args:
+        scored: ``RUN`` or ``FILE``.
+        flags: the flags that are not arguments of the command itself.
+
+    Raises:
+        UserError: a flag is not a setting of the evaluation, or of the place of the data of a run.
+    """
+    places = ["--data.root"] if scored == "RUN" else []
+    for flag in flags:
+        if flag.startswith("--") and not flag.startswith("--evaluation") and flag.partition("=")[0] not in places:
+            allowed = " and ".join(["--evaluation.KEY", *places])
+            reason = ": other settings would make another run" if scored == "RUN" else ""
+            raise UserError(f"evaluate {scored} takes {allowed} only, got {flag}{reason}")
 
 
 def check_links(folder: Path) -> None:

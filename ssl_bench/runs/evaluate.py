@@ -30,7 +30,7 @@ from ssl_bench.runs.launch import is_first, launch
 from ssl_bench.runs.moved_data import check_moved_data
 from ssl_bench.runs.refused import removed_if_refused
 from ssl_bench.runs.score import add_result, check_scored, command, device_name, score
-from ssl_bench.runs.train import make_folder, print_result
+from ssl_bench.runs.train import check_accelerator, make_folder, print_result
 from ssl_bench.trust import enforce
 
 BATCH_SIZE = 1024
@@ -71,6 +71,7 @@ def evaluate_encoder(arguments: list[str], out: Path, devices: str, wait: bool =
         wait: see `bench`.
     """
     config = resolve(arguments)
+    check_accelerator(config.trainer.accelerator)
     resolved = to_dict(config)
     folder = run_folder(resolved, out)
     check_links(folder)

@@ -9,10 +9,13 @@ import os
 from pathlib import Path
 from typing import NamedTuple
 
-import yaml
-
 from ssl_bench.config.devices import given_devices
+from ssl_bench.config.yaml_file import read_settings
 from ssl_bench.errors import UserError
+
+RANKS = ("RANK", "LOCAL_RANK", "GROUP_RANK", "NODE_RANK", "WORLD_SIZE", "LOCAL_WORLD_SIZE", "SLURM_PROCID",
+         "SLURM_LOCALID", "SLURM_NODEID", "JSM_NAMESPACE_RANK")  # fmt: skip
+"""Environment variables that must be integers, whether or not there is a launcher."""
 
 
 class Launched(NamedTuple):
@@ -29,6 +32,17 @@ class Launched(NamedTuple):
     devices: int
     num_nodes: int
     flag: str
+
+
+def check_ranks() -> None:
+    """Check the ranks and sizes that a launcher sets; Lightning reads them when it is imported.
+
+    Raises:
+        UserError: one of them is not an integer of at least 0.
+    """
+    for name in RANKS:
+        if not (value := os.environ.get(name, "0")).isdecimal():
+            raise UserError(f"{name} must be an integer of at least 0, got {value!r}: `unset {name}` without launcher")
 
 
 def launched() -> Launched | None:
@@ -80,10 +94,16 @@ def check_launched(devices: str, num_nodes: str | None = None) -> None:
         num_nodes: number of nodes; None if it is not given.
 
     Raises:
-        UserError: `devices` is not valid, or a number differs from that of the launcher.
+        UserError: `devices` is not valid, a number differs from that of the launcher, or there are several nodes
+            without a launcher.
     """
     given, found = given_devices("--devices", devices), launched()
     if found is None:
+        if num_nodes not in (None, "1") and "MASTER_ADDR" not in os.environ:
+            raise UserError(
+                f"--trainer.num_nodes is {num_nodes}, but no launcher has started processes on other nodes: give 1, "
+                "or start with torchrun or srun"
+            )
         return
     if given not in (None, found.devices):
         processes = "1 process" if found.devices == 1 else f"{found.devices} processes"
@@ -115,7 +135,11 @@ def with_launched(arguments: list[str]) -> list[str]:
 
 
 def given_values(arguments: list[str]) -> dict[str, str]:
-    """Values of ``devices`` and ``num_nodes`` in files and flags; later values replace earlier ones."""
+    """Values of ``devices`` and ``num_nodes`` in files and flags; later values replace earlier ones.
+
+    Raises:
+        UserError: a file cannot be read.
+    """
     given: dict[str, str] = {}
     for argument, after in zip(arguments, [*arguments[1:], ""], strict=False):
         name, equals, value = argument.partition("=")
@@ -123,10 +147,7 @@ def given_values(arguments: list[str]) -> dict[str, str]:
         if name in ("--trainer.devices", "--trainer.num_nodes"):
             given[name.rpartition(".")[2]] = value
         elif name == "--config" and Path(value).is_file():
-            try:
-                trainer = (yaml.safe_load(Path(value).read_text(encoding="utf-8")) or {}).get("trainer") or {}
-            except (OSError, ValueError, AttributeError, yaml.YAMLError):
-                continue  # the parser of the configuration reports what is wrong
+            trainer = read_settings(Path(value)).get("trainer")
             if isinstance(trainer, dict):  # else the parser of the configuration refuses it
                 given |= {key: str(trainer[key]) for key in ("devices", "num_nodes") if trainer.get(key) is not None}
     return given

@@ -93,6 +93,7 @@ def bench(arguments: list[str], out: Path, fit_only: bool = False, wait: bool = 
             if first:
                 print(f"already recorded at commit {Record.read(folder).commit}: delete {folder} to run it again")
         else:
+            check_accelerator(config.trainer.accelerator)
             seed_everything(config.seed, workers=True, verbose=False)
             run = build(config)
             try_method(run)
@@ -111,6 +112,17 @@ def bench(arguments: list[str], out: Path, fit_only: bool = False, wait: bool = 
         print_result(folder)
     if result:
         check_scored(result, folder)
+
+
+def check_accelerator(accelerator: str) -> None:
+    """Check that the machine has an accelerator.
+
+    Raises:
+        UserError: there is no GPU of the kind.
+    """
+    cuda, mps = torch.cuda.is_available(), torch.backends.mps.is_available()
+    if not {"gpu": cuda or mps, "cuda": cuda, "mps": mps}.get(accelerator, True):
+        raise UserError(f"trainer.accelerator is {accelerator}, but torch finds no such GPU: give auto or cpu")
 
 
 def report_other_epochs(folder: Path, config: dict[str, Any]) -> None:
