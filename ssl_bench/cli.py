@@ -17,6 +17,7 @@ from pathlib import Path
 from ssl_bench import trust
 from ssl_bench.catalogue import config_names
 from ssl_bench.config.chosen_classes import check_classes
+from ssl_bench.config.devices import given_devices
 from ssl_bench.config.known_settings import check_flags, check_settings
 from ssl_bench.config.names import as_name, check_name
 from ssl_bench.config.stack import choose, stack
@@ -40,8 +41,6 @@ from ssl_bench.termination import Terminated, report, sigterm
 def run(options: argparse.Namespace, rest: list[str]) -> int:
     """Carry out one command."""
     trust.start(getattr(options, "trust", ()))
-    if options.command not in ("list", "table"):
-        check_ranks()
     match options.command:
         case "list":
             from ssl_bench.runs.listing import print_names
@@ -89,6 +88,7 @@ def train(options: argparse.Namespace, rest: list[str], fit_only: bool) -> None:
         raise UserError("nothing to run: give --method and --data (see `ssl-bench list`), or --config FILE")
     given = vars(options)
     check_epochs(given["trainer.max_epochs"])
+    given_devices("--devices", given["trainer.devices"] or "auto")
     named = ("seed", "trainer.max_epochs", "trainer.devices")
     flags += [f"--{name}={given[name]}" for name in named if given[name] is not None]
     arguments = with_launched(stacked(chosen, files, flags))
@@ -184,7 +184,7 @@ def check_scored_flags(options: argparse.Namespace, path: Path) -> None:
     encoders, is_file = config_names("encoder"), path.suffix in FEATURE_SUFFIXES
     if options.data and not path.exists() and not is_file:
         name = options.encoder.partition("/")[0]
-        hint = "" if "/" in options.encoder else f" A model of timm is timm/NAME, such as timm/{name}."
+        hint = "" if "/" in options.encoder else f"; timm's models are timm/NAME, such as timm/{name}"
         raise UserError(f"no encoder named {name!r}: {did_you_mean(name, encoders)}{hint}")
     if is_file and options.data is not None:
         check_name("--data", options.data)
@@ -215,6 +215,8 @@ def main(argv: list[str] | None = None) -> int:
         options, rest = parser.parse_known_args(argv)
         if rest and options.command in ("list", "table"):
             parser.error(f"unrecognized arguments: {' '.join(rest)}")
+        if options.command not in ("list", "table"):
+            check_ranks()
     except UserError as error:
         print(f"ssl-bench: {error}", file=sys.stderr)
         return 2

@@ -6,6 +6,9 @@ import traceback
 from collections.abc import Iterable
 from pathlib import Path
 
+LISTED = 30
+"""Most names that a message lists."""
+
 
 class UserError(Exception):
     """A usage error; exit code 2.
@@ -44,4 +47,7 @@ def did_you_mean(name: str, known: Iterable[str]) -> str:
         by_case.setdefault(known_name.lower(), known_name)
     close = difflib.get_close_matches(name, names, n=3, cutoff=0.5)
     close = close or [by_case[one] for one in difflib.get_close_matches(name.lower(), by_case, n=3, cutoff=0.5)]
-    return f"did you mean {' or '.join(close)}?" if close else f"known: {', '.join(names)}"
+    if close:
+        return f"did you mean {' or '.join(close)}?"
+    more = f" and {len(names) - LISTED} more" if len(names) > LISTED else ""
+    return f"known: {', '.join(names[:LISTED])}{more}"

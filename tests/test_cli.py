@@ -4,8 +4,10 @@ import subprocess
 import sys
 import textwrap
 from pathlib import Path
+from typing import Any
 
 import pytest
+import yaml
 
 from ssl_bench.cli import main, requested_help
 from ssl_bench.evaluation.feature_file import SUFFIXES
@@ -29,6 +31,12 @@ from ssl_bench.runs.checks import FEATURE_SUFFIXES
         (["evaluate", "nowhere", "--labels", "y.npy"], "--labels does not go with nowhere"),
         (["fit", "--method", "vae", "--data", "digits", "--epochs=-1"], "--epochs must be an integer of at least 0"),
         (["table", "nowhere"], "no metrics.json in nowhere"),
+        (["evaluate", "resnet18"], "a model of timm as timm/resnet18"),
+        (["evaluate", "resnet18", "--data", "digits"], "timm's models are timm/NAME, such as timm/resnet18"),
+        (["evaluate", "nowhere.npz", "--trainer.max_epochs=1"], "no file nowhere.npz"),
+        (["fit", "--experiment="], "no experiment named ''"),
+        (["benhc"], "COMMAND got 'benhc': did you mean bench?"),
+        (["table", "--forma", "csv", "--wrong"], "unrecognized arguments: --wrong"),
         (["bench", "--method", "simvae", "--data", "cifar10", "--data.root=nowhere"], "cifar-10"),
         (["bench", "--method", "simvae", "--data", "digits", "--out=/dev/null"], "cannot write to /dev/null"),
     ],
@@ -50,6 +58,9 @@ def test_what_cannot_be_done_is_one_line_and_exit_code_2(
 def test_debug_shows_the_traceback() -> None:
     with pytest.raises(Exception, match="simvea"):
         main(["bench", "--method", "simvea", "--data", "digits", "--debug"])
+
+
+VAE = ["fit", "--method=vae", "--data=digits"]
 
 
 def run_without_torch(arguments: list[str], folder: Path) -> subprocess.CompletedProcess[str]:
@@ -95,8 +106,25 @@ def test_commands_that_train_nothing_do_not_import_what_trains(arguments: list[s
         ["evaluate", "pixels", "--data", "digts"],
         ["evaluate", "pixels", "--data", "digits", "--devices", "two"],
         ["evaluate", "timm", "--data", "digits"],
-        ["bench", "--method", "simvae", "--data", "digits", "--epochs", "-1"],
+        *(
+            [*VAE, flag]
+            for flag in (
+                "--epochs=-1",
+                "--seed=-1",
+                "--devices=0",
+                "--sed=1",
+                "--trainer.max_epoch=3",
+                "--trainer.precision=13",
+                "--trainer.gradient_clip_val=-1",
+                "--trainer.num_nodes=2",
+                "--config=nowhere.yaml",
+                "--config=.",
+            )
+        ),
+        ["evaluate", "pixels", "--data", "digits", "--seed=-1"],
+        ["evaluate", "resnet18"],
         ["table", "nowhere"],
+        ["table", "--format", "html"],
         ["list", "simvea"],
     ],
 )
@@ -152,3 +180,84 @@ def test_a_full_disk_is_one_line_wherever_it_is_met(
     assert main(["list"]) == 1
     expected = "ssl-bench: cannot write: No space left on device: free some space, and the same command resumes\n"
     assert capsys.readouterr().err == expected
+
+
+@pytest.mark.parametrize("name", ["RANK", "LOCAL_RANK", "WORLD_SIZE", "SLURM_PROCID"])
+def test_a_rank_in_the_environment_that_is_no_integer_is_one_line(
+    name: str, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv(name, "first")
+    assert main(VAE) == 2
+    assert f"ssl-bench: {name} must be an integer of at least 0, got 'first'" in capsys.readouterr().err
+
+
+SETTINGS = {
+    "seed": "3", "trainer.max_epochs": "7", "trainer.devices": "2", "trainer.log_every_n_steps": "9",
+    "data.init_args.batch_size": "8", "views.num_views": "4", "evaluation.knn.k": "[3]", "names.data": "mine",
+    "curve.images": "50", "channels_last": "true", "reference.source": "ours",
+}  # fmt: skip
+"""Keys with other values than in the file of `write_file`."""
+
+
+def write_file(path: Path, method: str = "") -> Path:
+    """Write a file that sets the keys of `SETTINGS`."""
+    path.parent.mkdir(exist_ok=True)
+    path.write_text(
+        "seed: 1\ntrainer: {max_epochs: 2, devices: 1, log_every_n_steps: 10}\n"
+        "data: {class_path: ssl_bench.data.Digits, init_args: {batch_size: 16}}\n"
+        "views: {recipe: identity, num_views: 1}\nevaluation: {knn: {k: [1]}}\nnames: {data: file}\n"
+        f"curve: {{images: 20}}\nchannels_last: false\nreference: {{source: file}}\n{method}"
+    )
+    return path
+
+
+def value_in(config: Any, key: str) -> Any:
+    for name in key.split("."):
+        config = config[name]
+    return config
+
+
+@pytest.mark.parametrize("first", ["flags", "files"])
+@pytest.mark.parametrize(
+    "given",
+    [
+        ["fit", "--config", "{run}"],
+        ["fit", "--config={run}"],
+        ["bench", "--method=vae", "--data=digits", "--config={run}"],
+        ["fit", "--experiment=vae-digits", "--config", "{run}"],
+        ["evaluate", "pixels", "--data=digits", "--config", "{part}"],
+    ],
+)
+def test_flags_replace_the_settings_of_files_in_any_order(
+    given: list[str], first: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    run = write_file(tmp_path / "vae-digits-s1-0123abcd" / "config.yaml", "method: ssl_bench.methods.vae.VAE\n")
+    command, *words = [word.format(run=run, part=write_file(tmp_path / "part.yaml")) for word in given]
+    own = {"seed": "seed"} if command == "evaluate" else {"seed": "seed", "trainer.max_epochs": "epochs"}
+    names = {key: own.get(key, key.replace(".init_args", "")) for key in SETTINGS}
+    flags = [f"--{names[key]}={value}" for key, value in SETTINGS.items()]
+    order = [*flags, *words] if first == "flags" else [*words, *flags]
+    if command == "evaluate":
+        order = [words[0], *(word for word in order if word != words[0])]
+    assert main([command, *order, "--print_config"]) == 0
+    config = yaml.safe_load(capsys.readouterr().out)
+    found = {key: value_in(config, key) for key in SETTINGS}
+    expected = {key: yaml.safe_load(value) for key, value in SETTINGS.items()}
+    assert {key: int(v) if key == "trainer.devices" else v for key, v in found.items()} == expected
+
+
+@pytest.mark.parametrize("chosen", [["--method=simclr", "--data=digits"], ["--experiment=simvae-digits"]])
+@pytest.mark.parametrize("first", [True, False])
+def test_a_file_of_another_method_than_chosen_is_refused(
+    chosen: list[str], first: bool, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    file = write_file(tmp_path / "mine.yaml", "method: {class_path: ssl_bench.methods.vae.VAE}\n")
+    flags = [f"--config={file}"]
+    assert main(["fit", *(flags + chosen if first else chosen + flags), f"--out={tmp_path / 'runs'}"]) == 2
+    assert f"{file} is of the method ssl_bench.methods.vae.VAE, but the command line" in capsys.readouterr().err
+
+
+def test_a_file_of_another_data_set_than_chosen_is_refused(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    file = write_file(tmp_path / "mine.yaml")
+    assert main(["evaluate", "pixels", "--data=mnist", "--config", str(file)]) == 2
+    assert f"{file} is of the data ssl_bench.data.Digits, but the command line" in capsys.readouterr().err

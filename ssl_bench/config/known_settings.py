@@ -5,6 +5,7 @@ them, after the import.
 """
 
 from collections.abc import Mapping
+from difflib import get_close_matches
 from pathlib import Path
 from types import NoneType
 from typing import Annotated, Any, Literal, get_args
@@ -19,7 +20,7 @@ GROUPS = ("curve", "evaluation", "names", "reference", "trainer", "views")
 """Keys whose value is a group of keys."""
 KEYS = ("channels_last", "data", "method", "seed", *GROUPS)
 """Keys of a configuration."""
-FLAGS = ("config", "print_config", "print_shtab")
+FLAGS = ("config", "print_config")
 """Further flags of the parser of the configuration."""
 CLASS = {"class_path": str, "init_args": dict, "dict_kwargs": dict}
 """Keys of a class with its arguments, and the types of their values."""
@@ -112,8 +113,8 @@ def _check_classes(value: Any, path: Path, keys: tuple[str, ...] = ()) -> None:
     if CLASS.keys() & value.keys():
         for key, given in value.items():
             if key not in CLASS:
-                near = did_you_mean(key, CLASS)
-                hint = near if near.startswith("did") else f"put it under {where.rpartition(' ')[2]}.init_args"
+                near = get_close_matches(key, ["init_args"])
+                hint = "did you mean init_args?" if near else f"put it under {where.rpartition(' ')[2]}.init_args"
                 raise UserError(f"{where} has the key {key!r} beside class_path and init_args: {hint}")
             if not isinstance(given, CLASS[key]) or given == "":
                 expected = "the import path of a class" if CLASS[key] is str else "keys with values"

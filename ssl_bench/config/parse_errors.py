@@ -50,13 +50,13 @@ def one_line(message: str, parser: ArgumentParser) -> str:
     if loaded := re.match(r"Parser key \"([^\"]+)\":\s+Unable to load config '([^']*)'", message):
         return f"{loaded[1]} got {loaded[2]!r}, expected keys with values, or a YAML file of them"
     value = [_short(one) for one in re.findall(r"(?:Got|Given) value: ([^\n]*?)(?:\. Got value.*)?$", message, re.M)]
-    if keys and value and re.search(NO_CLASS, message):
-        return _no_class(keys, value[0], message)
     expected = re.findall(r"Expected (?:a )?(.+?)(?: but got \".*)?(?:\. Got value.*)?$", message, re.MULTILINE)
     names = [re.sub(r"<class '([^']+)'>|typing\.", r"\1", kind) for kind in expected]
-    names = [name for name in names if name != "NoneType" and not name.startswith("path ")]
+    names = [name for name in names if name != "NoneType" and "path" not in name]
     if keys and value and names:
         return f"{keys} got {value[0]!r}, expected {' or '.join(dict.fromkeys(names))}"
+    if keys and value and re.search(NO_CLASS, message):
+        return _no_class(keys, value[0], message)
     if keys and value:
         return f"{keys} got {value[0]!r}, which is not valid; see --{keys.partition('.')[0]}.help"
     return _short(" ".join(message.split()), 400)

@@ -44,7 +44,7 @@ def read_settings(path: Path) -> dict[str, Any]:
         raise UserError(f"{path}: its values are nested too deeply; give a YAML file of settings") from error
     except yaml.YAMLError as error:
         raise UserError(_syntax_error(path, error)) from error
-    if root is None:
+    if root is None or root.tag == "tag:yaml.org,2002:null":
         raise UserError(f"{path} is empty, expected keys with values, such as 'seed: 0'")
     if not isinstance(root, yaml.MappingNode):
         kind = "a list" if isinstance(root, yaml.SequenceNode) else "a single value"

@@ -92,10 +92,12 @@ class CommandParser(argparse.ArgumentParser):
         """Raise a usage error.
 
         Raises:
-            UserError: always; for a value that is not one of a few, with the nearest of them.
+            UserError: always; for a value that is not one of a few, the message names the right ones.
         """
         if wrong := re.fullmatch(r"argument (\S+): invalid choice: '(.*)' \(choose from (.*)\)", message):
-            message = f"{wrong[1]} got {wrong[2]!r}: {did_you_mean(wrong[2], re.findall('[a-z]+', wrong[3]))}"
+            choices = re.findall("[a-z]+", wrong[3])
+            expected = did_you_mean(wrong[2], choices) if wrong[1] == "COMMAND" else f"give {', '.join(choices)}"
+            message = f"{wrong[1]} got {wrong[2]!r}: {expected}"
         raise UserError(f"{message} (`{self.prog} --help` explains the arguments)")
 
 

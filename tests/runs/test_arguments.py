@@ -55,7 +55,7 @@ def test_config_without_a_file_is_refused(arguments: list[str]) -> None:
     ("arguments", "message"),
     [
         (["benhc"], "COMMAND got 'benhc': did you mean bench?"),
-        (["table", "--format", "html"], "--format got 'html': known: csv, latex, markdown, terminal"),
+        (["table", "--format", "html"], "--format got 'html': give terminal, markdown, csv, latex ("),
         ([], "the following arguments are required: COMMAND"),
     ],
 )
