@@ -8,6 +8,7 @@ import torch
 from lightning import Callback, LightningModule, Trainer
 
 from ssl_bench.callbacks.evaluation_mode import evaluation_mode
+from ssl_bench.callbacks.stopwatch import Stopwatch
 from ssl_bench.config.schema import Run
 from ssl_bench.data.inputs import training_inputs
 from ssl_bench.distributed import all_gather
@@ -24,22 +25,23 @@ class GenerationCurve(Callback):
 
     A metric is logged as ``generation/<metric>``, with the number of training steps before it as its step. A resumed
     run does not repeat metrics from before its last checkpoint. Every rank evaluates a share of the images. All ranks
-    use the buffers of the first rank, which are those of the checkpoint. The training is unchanged, but its recorded
-    seconds include the evaluation.
+    use the buffers of the first rank, which are those of the checkpoint. The training is unchanged, and its recorded
+    seconds do not include the evaluation.
 
     Args:
         run: the objects of the run; `run.curve` contains the interval in epochs and the number of images.
         config: the resolved configuration.
         folder: the run folder.
+        stopwatch: the clock of the run, which is stopped during measurements.
 
     Raises:
         UserError: the method is not generative.
     """
 
-    def __init__(self, run: Run, config: dict[str, Any], folder: Path):
+    def __init__(self, run: Run, config: dict[str, Any], folder: Path, stopwatch: Stopwatch):
         if not isinstance(run.method, Generative):
             raise UserError(f"curve: {type(run.method).__name__} has no sample(): leave out --curve.every")
-        self.run, self.config, self.folder = run, config, folder
+        self.run, self.config, self.folder, self.stopwatch = run, config, folder, stopwatch
         self.protocol = replace(run.evaluation.generation, images=run.curve.images)
         self.reference: tuple[EvaluatedEncoder, Extractor] | None = None
 
@@ -56,10 +58,11 @@ class GenerationCurve(Callback):
 
     def measure(self, trainer: Trainer, method: LightningModule, recalibrate: bool = False) -> None:
         """Sample, encode, compare and log."""
-        if self.reference is None:
-            encoder = images_of_run(self.run, self.config, self.folder, scoring_device(trainer.strategy.root_device))
-            self.reference = encoder, self.protocol.extractor_for(encoder)
-        with evaluation_mode(method):
+        with self.stopwatch.paused(), evaluation_mode(method):
+            if self.reference is None:
+                device = scoring_device(trainer.strategy.root_device)
+                encoder = images_of_run(self.run, self.config, self.folder, device)
+                self.reference = encoder, self.protocol.extractor_for(encoder)
             torch.manual_seed(self.protocol.seed)  # for the latents from which BatchNorm statistics are estimated
             if recalibrate and isinstance(method, Adversarial):
                 method.recalibrate_ema(training_inputs(self.run.data, self.run.views).images)

@@ -1,6 +1,8 @@
 """Training time and number of epochs."""
 
 import time
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import Any
 
 from lightning import Callback, LightningModule, Trainer
@@ -21,6 +23,15 @@ class Stopwatch(Callback):
     def on_train_epoch_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Count the epoch, before the checkpoint is written."""
         self.epochs += 1
+
+    @contextmanager
+    def paused(self) -> Iterator[None]:
+        """Leave out the time of an evaluation."""
+        begin = time.perf_counter()
+        try:
+            yield
+        finally:
+            self.start += time.perf_counter() - begin
 
     def state_dict(self) -> dict[str, Any]:
         """Seconds and epochs, for the checkpoint."""

@@ -26,16 +26,16 @@ def digest(value: object) -> str:
 def config_hash(config: dict[str, Any], *, seed: bool = True) -> str:
     """Hash of the settings that determine a run's result.
 
-    The keys ``names`` and ``reference`` are excluded, and so is what does not change the result: `SAME_RESULT`, the
-    number of loader processes, and locations of files (see `without_locations`). The global batch and the number of
-    processes are included, because each process has its own random numbers and BatchNorm statistics. The keys
-    ``curve``, ``data.fit_images`` and ``views.generated`` are included only if they are set.
+    The keys ``names``, ``reference`` and ``validation`` are excluded, and so is what else does not change the result:
+    `SAME_RESULT`, the number of loader processes, and locations of files (see `without_locations`). The global batch
+    and the number of processes are included, because each process has its own random numbers and BatchNorm statistics.
+    The keys ``curve``, ``data.fit_images`` and ``views.generated`` are included only if they are set.
 
     Args:
         config: a resolved configuration, see `ssl_bench.config.resolve.to_dict`.
         seed: whether to include the seed.
     """
-    left_out = {"reference", "names"} | (set() if seed else {"seed"})
+    left_out = {"reference", "names", "validation"} | (set() if seed else {"seed"})
     left_out |= set() if config.get("curve", {}).get("every") else {"curve"}
     counted = {key: value for key, value in config.items() if key not in left_out}
     counted["views"] = {key: value for key, value in config["views"].items() if value or "generated" not in key}

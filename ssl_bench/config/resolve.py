@@ -132,7 +132,7 @@ def build(config: Namespace) -> Run:
     if "image_shape" in config.method.init_args:
         chosen.setdefault("init_args", {})["image_shape"] = list(objects.views.output_shape)
     objects.method.config = chosen
-    return Run(objects.data, objects.views, objects.method, objects.evaluation, objects.curve)
+    return Run(objects.data, objects.views, objects.method, objects.evaluation, objects.curve, objects.validation)
 
 
 def _instantiate(parser: ArgumentParser, config: Namespace) -> Namespace:

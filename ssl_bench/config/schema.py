@@ -73,6 +73,27 @@ class Curve:
     images: Annotated[int, Interval(10)] = 2000
 
 
+@check_ranges
+@dataclass(frozen=True)
+class Validation:
+    """Accuracy of the encoder on the validation images during training, as ``validation/knn_5/accuracy``.
+
+    The neighbours are the images of the train split. The test split is not used. Measurements do not change the result
+    of a run, so they are not part of its hash.
+
+    Args:
+        every: number of epochs between two measurements; the untrained encoder and the last epoch are then measured,
+            too. By default there are up to 10 measurements, at most every fourth epoch, and those that would take more
+            than 5 % of the training time are left out. Zero disables them.
+        images: maximum number of train images; if there are more, a fixed random part of them is used.
+        linear_probe: whether to fit the linear probe, too.
+    """
+
+    every: NonNegativeInt | None = None
+    images: Annotated[int, Interval(10)] = 50_000
+    linear_probe: bool = False
+
+
 def make_parser() -> ArgumentParser:
     """The parser of a run's configuration."""
     enforce()
@@ -91,6 +112,7 @@ def make_parser() -> ArgumentParser:
     evaluation = resolve_name(EVALUATION)
     parser.add_argument("--evaluation", type=evaluation, default=evaluation())
     parser.add_argument("--curve", type=Curve, default=Curve())
+    parser.add_argument("--validation", type=Validation, default=Validation())
     parser.add_argument("--reference", type=Reference, default=Reference())
     parser.set_defaults({"trainer.log_every_n_steps": 50, "trainer.max_epochs": 100, "views.recipe": "identity"})
     parser.link_arguments("seed", "data.init_args.seed")
@@ -109,3 +131,4 @@ class Run:
     method: Method
     evaluation: Any
     curve: Curve = field(default_factory=Curve)
+    validation: Validation = field(default_factory=Validation)

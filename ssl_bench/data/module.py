@@ -166,16 +166,20 @@ class DataModule(LightningDataModule, ABC):
         """Labels of a split by image id, int64 ``(N,)`` or ``(N, T)``, on the CPU."""
         return self._sets[split].labels
 
-    def batches(self, split: Split, batch_size: int = 1024, *, shared: bool = False) -> DataLoader[Batch]:
-        """All images of a split in order; the last batch may be smaller.
+    def batches(
+        self, split: Split, batch_size: int = 1024, *, shared: bool = False, ids: Tensor | None = None
+    ) -> DataLoader[Batch]:
+        """Images of a split in order; the last batch may be smaller.
 
         Args:
             split: name of the split.
             batch_size: number of images per batch, > 0.
             shared: whether each process gets only its contiguous part of the batches; by default each gets all batches.
+            ids: ids of the images, int64 ``(n,)``; by default all in order.
         """
         images = self._sets[split]
-        parts = torch.split(torch.arange(len(images), device=images.device), batch_size)
+        ids = torch.arange(len(images)) if ids is None else ids
+        parts = torch.split(ids.to(images.device), batch_size)
         own = share(len(parts)) if shared else range(len(parts))
         return self._loader(images, tuple(parts[i] for i in own))
 

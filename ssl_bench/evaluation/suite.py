@@ -155,6 +155,19 @@ class Evaluation:
             show(f" {result.seconds[name]:.1f} s{failed}\n")
         return result
 
+    def scores(self, encoder: EvaluatedEncoder) -> dict[str, float]:
+        """Metrics of the chosen protocols, in silence and without the rest of a `Result`.
+
+        Raises:
+            UserError: a protocol failed.
+        """
+        groups, skipped = task_groups(encoder)
+        metrics: dict[str, float] = {}
+        with collect_notes():
+            for name in self.chosen(encoder):
+                metrics |= self._run(name, encoder, groups, skipped)
+        return metrics
+
     def _run(
         self, name: str, encoder: EvaluatedEncoder, groups: list[TaskGroup], skipped: tuple[str, ...]
     ) -> dict[str, float]:

@@ -34,6 +34,7 @@ def plot_run(folder: Path, run: "Run", device: torch.device) -> list[Path]:
         figures: dict[str, Figure | None] = {
             "loss": loss_curves(folder / "logs"),
             "generation": generation_curve(folder / "logs"),
+            "validation": validation_curve(folder / "logs"),
             **(image_figures(run, device) if len(run.data.image_shape) == 3 else {}),
             "plane": plot_plane(run, device) if is_planar(run) else None,
         }
@@ -75,13 +76,29 @@ def generation_curve(logs: Path) -> Figure | None:
     return figure
 
 
+def validation_curve(logs: Path) -> Figure | None:
+    """Plot the accuracies on the validation images against the epoch; None if they were not measured."""
+    curves = read_log(logs, "validation/", against="epoch")
+    accuracies = {name: points for name, points in curves.items() if name.endswith("/accuracy")}
+    if not accuracies:
+        return None
+    figure = canvas(5, 3.4)
+    ax = figure.subplots()
+    for name, points in accuracies.items():
+        ax.plot(*zip(*points, strict=True), marker=".", label=name.removesuffix("/accuracy"))
+    ax.set(xlabel="epoch", ylabel="accuracy on validation images [%]")
+    ax.legend(frameon=False)
+    ax.spines[["top", "right"]].set_visible(False)
+    return figure
+
+
 def distance_label(metric: str) -> str:
     """Label of a Frechet distance: ``FID`` for ``fid``, else with the name of the extractor."""
     return "FID" if metric == "fid" else f"Frechet distance ({metric.removeprefix('fd_')})"
 
 
-def read_log(logs: Path, prefix: str) -> dict[str, list[tuple[int, float]]]:
-    """Steps and values of every logged metric with a prefix, by the name without the prefix.
+def read_log(logs: Path, prefix: str, against: str = "step") -> dict[str, list[tuple[int, float]]]:
+    """Steps (or epochs) and values of every logged metric with a prefix, by the name without the prefix.
 
     A resumed run has one log per session. Rows after the checkpoint from which the next session resumed are dropped.
     Rows that a killed process or a full disk cut off are dropped, too.
@@ -94,7 +111,7 @@ def read_log(logs: Path, prefix: str) -> dict[str, list[tuple[int, float]]]:
             rows = [row for row in rows if int(row["step"]) < int(session[0]["step"])] + session
     names = dict.fromkeys(name for row in rows for name in row if name.startswith(prefix))
     return {
-        name.removeprefix(prefix): [(int(row["step"]), float(row[name])) for row in rows if row.get(name)]
+        name.removeprefix(prefix): [(int(row[against]), float(row[name])) for row in rows if row.get(name)]
         for name in names
     }
 

@@ -15,7 +15,7 @@ from docstring_parser import parse as parse_docstring
 from lightning import Trainer
 
 from ssl_bench.config.resolve import resolve, to_dict
-from ssl_bench.config.schema import EVALUATION, Curve, Names, Reference
+from ssl_bench.config.schema import EVALUATION, Curve, Names, Reference, Validation
 from ssl_bench.data.views import Views
 from ssl_bench.errors import UserError, did_you_mean
 from ssl_bench.ranges import range_of
@@ -27,6 +27,7 @@ PARTS: dict[str, Any] = {
     "trainer": Trainer,
     "evaluation": resolve_name(EVALUATION),
     "curve": Curve,
+    "validation": Validation,
     "names": Names,
     "reference": Reference,
 }

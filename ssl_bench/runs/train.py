@@ -25,6 +25,7 @@ from ssl_bench.callbacks.samples import SampleGrid
 from ssl_bench.callbacks.seeding import EpochSeed
 from ssl_bench.callbacks.stopwatch import Stopwatch
 from ssl_bench.callbacks.termination import StopOnSignal
+from ssl_bench.callbacks.validation_curve import ValidationCurve
 from ssl_bench.config.agreement import load_run_method
 from ssl_bench.config.identity import config_hash, names, run_folder
 from ssl_bench.config.inputs import check_inputs, record_inputs
@@ -170,8 +171,11 @@ def fit(run: Run, config: Namespace, folder: Path) -> Trainer:
     last = folder / "checkpoints" / "last.ckpt"
     checkpoint = ModelCheckpoint(folder / "checkpoints", filename="last", enable_version_counter=False)
     callbacks: list[Callback] = [ProgressBar() if sys.stdout.isatty() else EpochLine(), SampleGrid(folder)]
+    stopwatch = Stopwatch()
+    if run.validation.every != 0:
+        callbacks.append(ValidationCurve(run, config.trainer.precision, stopwatch))
     if run.curve.every:
-        callbacks.append(GenerationCurve(run, to_dict(config), folder))
+        callbacks.append(GenerationCurve(run, to_dict(config), folder, stopwatch))
     try:
         trainer = Trainer(
             **config.trainer.as_dict(),
@@ -180,7 +184,7 @@ def fit(run: Run, config: Namespace, folder: Path) -> Trainer:
             plugins=[RunCheckpointIO(to_dict(config))],
             callbacks=[
                 DataCheck(folder),
-                Stopwatch(),
+                stopwatch,
                 EpochSeed(config.seed),
                 ResumeAfterEpoch(),
                 EpochSize(),

@@ -9,6 +9,7 @@ import torch
 from torch import Generator, Tensor
 
 from ssl_bench.callbacks.generation_curve import GenerationCurve
+from ssl_bench.callbacks.stopwatch import Stopwatch
 from ssl_bench.cli import main
 from ssl_bench.config.identity import config_hash
 from ssl_bench.config.resolve import build, resolve, to_dict
@@ -122,7 +123,7 @@ def test_a_method_that_is_not_generative_is_refused(tmp_path: Path) -> None:
     run = build(config)
     run.method = Method()
     with pytest.raises(UserError, match="Method has no sample"):
-        GenerationCurve(run, to_dict(config), tmp_path)
+        GenerationCurve(run, to_dict(config), tmp_path, Stopwatch())
 
 
 def on_rank(folder: Path) -> dict[str, list[tuple[int, float]]]:
