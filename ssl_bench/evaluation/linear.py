@@ -2,12 +2,12 @@
 
 from collections.abc import Callable, Sequence
 from math import ceil, log2
-from typing import NamedTuple
 
 import torch
 from torch import Tensor
 
 from ssl_bench.distributed import all_reduce_sum
+from ssl_bench.evaluation.coordinates import Coordinates
 from ssl_bench.evaluation.rows import Rows
 from ssl_bench.evaluation.solver import HISTORY, minimise
 from ssl_bench.evaluation.task import Task
@@ -20,49 +20,6 @@ MEMORY = 2**28
 """Maximum size in bytes of the problems that are solved together; more problems are solved in groups."""
 TIGHT = 1e-8
 """Tolerance of solutions that are scored on test."""
-
-
-class Standardised(NamedTuple):
-    """Standardisation of features by the train split, and the principal axes of the standardised features.
-
-    Attributes:
-        mean: means of the features, float32 ``(d,)``.
-        scale: 1 / standard deviation of the features, float32 ``(d,)``; 0 if a feature is constant, so that its weight
-            is 0.
-        variances: variances of the standardised features along the principal axes, float64 ``(d,)``.
-        axes: principal axes, float64 ``(d, d)``, one per column.
-    """
-
-    mean: Tensor
-    scale: Tensor
-    variances: Tensor
-    axes: Tensor
-
-    @classmethod
-    def of(cls, task: Task) -> "Standardised":
-        """The standardisation of a task, computed once for all protocols."""
-
-        def compute() -> Standardised:
-            mean, deviation, correlation = task.moments()
-            varies = correlation.diagonal() > 0.5  # 1, or rounding error if a feature is constant
-            variances, axes = torch.linalg.eigh(correlation * varies * varies[:, None])
-            # Smaller variances are rounding error of the float32 sums.
-            variances = variances.clamp_min(1e-6 * variances[-1].item())
-            return cls(mean.float(), (varies / deviation).float(), variances, axes)
-
-        return task.once("standardised", compute)
-
-    def __call__(self, x: Tensor) -> Tensor:
-        """Standardise a block ``(n, d)`` of features, into a new tensor."""
-        return (x - self.mean).mul_(self.scale)
-
-    def to_axes(self, weights: Tensor) -> Tensor:
-        """Convert weights ``(..., d + 1)`` of standardised features, intercept last, to weights of principal axes."""
-        return torch.cat([weights[..., :-1] @ self.axes, weights[..., -1:]], -1)
-
-    def from_axes(self, weights: Tensor) -> Tensor:
-        """The inverse of :meth:`to_axes`."""
-        return torch.cat([weights[..., :-1] @ self.axes.T, weights[..., -1:]], -1)
 
 
 def fit(
@@ -81,11 +38,12 @@ def fit(
 
     z are the features standardised by train. One pass over the rows gives the objective and gradient of every problem
     that has not converged. Sums over blocks are integer multiples of a power of two, which float64 adds exactly.
-    Solutions are therefore identical to the last bit on any number of processes.
+    Solutions are therefore identical to the last bit on any number of processes. If train and validation have fewer
+    images than features, the same problem is solved in the span of their rows, see :class:`.Coordinates`.
 
     Args:
         task: task whose train split gives the standardisation.
-        splits: splits to fit on.
+        splits: splits to fit on: train, validation or both.
         loss: convex and non-negative loss.
         start: initial W and b, float64 ``(P, K, d + 1)``: for each of K outputs the weights of standardised features,
             then b.
@@ -99,25 +57,25 @@ def fit(
     Returns:
         The minimising W and b, float64 ``(P, K, d + 1)``.
     """
-    standardised = Standardised.of(task)
-    outputs, dim = start.shape[1], task.train.dim
+    coordinates = Coordinates.of(task, splits)
+    outputs, dim = start.shape[1], len(coordinates.variances)
     count = sum(map(len, splits))
     resolution = 2.0 ** (44 - ceil(log2(count)))  # terms are rounded to multiples of 1 / resolution
     penalty = l2[:, None].repeat(1, dim + 1)
     penalty[:, dim] *= intercept_penalised
-    variances = torch.cat([standardised.variances, standardised.variances.new_ones(1)])
+    variances = torch.cat([coordinates.variances, coordinates.variances.new_ones(1)])
     length = (curvature * variances + penalty).rsqrt()[:, None]  # length of the solver's unit along each axis
 
     def solve(problems: Tensor) -> Tensor:
         def objective(points: Tensor, index: Tensor) -> tuple[Tensor, Tensor]:
             which = problems[index]
             along = points.view(len(which), outputs, dim + 1) * length[which]
-            weights = standardised.from_axes(along).flatten(0, 1).float()
+            weights = coordinates.of_points(along).flatten(0, 1).float()
             value = points.new_zeros(len(which))
             gradient = torch.zeros_like(weights, dtype=points.dtype)
-            for rows in splits:
+            for rows in coordinates.parts:
                 for x, y in rows.blocks():
-                    z = standardised(x)
+                    z = coordinates.points(x)
                     margins = torch.addmm(weights[:, dim:], weights[:, :dim], z.T)
                     losses, slopes = loss(margins.view(len(which), outputs, -1), y, which)
                     slopes = slopes.flatten(0, 1)
@@ -127,12 +85,12 @@ def fit(
                     gradient[:, dim] += slopes.sum(1, dtype=value.dtype).mul_(resolution).round_()
             total = all_reduce_sum(torch.cat([value, gradient.flatten()])) / (resolution * count)
             pull = penalty[which][:, None] * along
-            slope = standardised.to_axes(total[len(which) :].view(along.shape)) + pull
+            slope = coordinates.along_axes(total[len(which) :].view(along.shape)) + pull
             return total[: len(which)] + (pull * along).sum((1, 2)) / 2, (slope * length[which]).flatten(1)
 
-        points = (standardised.to_axes(start[problems]) / length[problems]).flatten(1)
+        points = (coordinates.project(start[problems]) / length[problems]).flatten(1)
         points = minimise(objective, points, tolerance=tolerance, max_passes=max_iter)
-        return standardised.from_axes(points.view(len(problems), outputs, dim + 1) * length[problems])
+        return coordinates.embed(points.view(len(problems), outputs, dim + 1) * length[problems])
 
     block = max(rows.slices()[0].stop for rows in splits)
     each = outputs * (8 * (2 * HISTORY + 10) * (dim + 1) + 4 * 4 * block)

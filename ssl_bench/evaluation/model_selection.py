@@ -6,7 +6,8 @@ import torch
 from torch import Tensor
 
 from ssl_bench.distributed import all_reduce_sum
-from ssl_bench.evaluation.linear import TIGHT, Standardised
+from ssl_bench.evaluation.coordinates import Standardised
+from ssl_bench.evaluation.linear import TIGHT
 from ssl_bench.evaluation.rows import Rows
 from ssl_bench.evaluation.task import Task
 
@@ -63,7 +64,7 @@ def accuracy(task: Task, rows: Rows, weights: Tensor, allowed: Tensor) -> Tensor
     grid, targets, classes, _ = weights.shape
     flat = weights.flatten(1, 2).float()
     correct = torch.zeros(grid, targets, dtype=torch.float64, device=weights.device)
-    for x, y in rows.blocks():
+    for x, y in rows.exact().blocks():
         z = standardised(x)
         for count, w in zip(correct, flat, strict=True):
             outputs = torch.addmm(w[:, -1:], w[:, :-1], z.T).view(targets, classes, -1)

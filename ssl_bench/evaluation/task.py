@@ -13,18 +13,29 @@ from ssl_bench.evaluation.rows import Rows
 T = TypeVar("T")
 
 
-class Moments(NamedTuple):
-    """Moments of the train split's features, float64, the same in every process.
+CONSTANT = {torch.float32: 1e-6, torch.float64: 1e-12}
+"""Features are constant if their deviation, at most this fraction of their mean, is rounding error; by their type."""
+
+
+class Scaling(NamedTuple):
+    """Means and deviations of the train split's features, float64, the same in every process.
 
     Attributes:
         mean: means ``(d,)``.
         deviation: standard deviations ``(d,)``; 1 if a feature is constant, so that division is possible.
-        correlation: second moments of the standardised features ``(d, d)``.
+        varies: whether each feature is not constant, bool ``(d,)``.
     """
 
     mean: Tensor
     deviation: Tensor
-    correlation: Tensor
+    varies: Tensor
+
+    @classmethod
+    def of(cls, mean: Tensor, variance: Tensor, dtype: torch.dtype) -> "Scaling":
+        """Scaling from means and variances, float64 ``(d,)``, of features of this type."""
+        deviation = variance.clamp_min(0).sqrt()
+        varies = deviation > CONSTANT[dtype] * mean.abs()
+        return cls(mean, deviation.where(varies, 1.0), varies)
 
 
 @dataclass(frozen=True)
@@ -75,27 +86,41 @@ class Task:
         result: T = self.shared[name]
         return result
 
-    def moments(self) -> Moments:
-        """Moments of the train split's features."""
+    @property
+    def wide(self) -> bool:
+        """Whether train and validation have fewer images than features, so that solving in their span is faster."""
+        return sum(map(len, self.fitting)) < self.train.dim
 
-        def compute() -> Moments:
+    def scaling(self) -> Scaling:
+        """Means and deviations of the train split's features."""
+
+        def compute() -> Scaling:
+            if not self.wide:
+                return self.moments()[0]
+            train = self.train.exact()
+            variance, mean = torch.var_mean(train.take(slice(None)).double(), 0, correction=0)
+            return Scaling.of(mean, variance, train.dtype)
+
+        return self.once("scaling", compute)
+
+    def moments(self) -> tuple[Scaling, Tensor]:
+        """Means and deviations of the train split's features, and second moments ``(d, d)`` of the scaled features."""
+
+        def compute() -> tuple[Scaling, Tensor]:
             # Relative to the first row: float32 products of features far from 0 would lose the variance.
-            origin = self.train.take(slice(1))[0]
-            dim = self.train.dim
-            total = torch.zeros(dim, dtype=torch.float64, device=self.device)
-            square = torch.zeros(dim, dim, dtype=torch.float64, device=self.device)
-            for x, _ in self.train.blocks():
-                centred = x - origin
+            train = self.train.exact()
+            origin = train.take(slice(1))[0]
+            total = torch.zeros(train.dim, dtype=torch.float64, device=self.device)
+            square = torch.zeros(train.dim, train.dim, dtype=torch.float64, device=self.device)
+            for x, _ in train.blocks():
+                centred = (x - origin).float()
                 total += centred.sum(0, dtype=torch.float64)
                 square += centred.T @ centred
-            n = len(self.train)
+            n = len(train)
             shift = all_reduce_sum(total) / n
             covariance = all_reduce_sum(square) / n - torch.outer(shift, shift)
-            mean = origin.double() + shift
-            deviation = covariance.diagonal().clamp_min(0).sqrt()
-            # The computed deviation of a constant feature is rounding error, not 0.
-            deviation[deviation <= 1e-6 * mean.abs()] = 1
-            return Moments(mean, deviation, covariance / torch.outer(deviation, deviation))
+            scaling = Scaling.of(origin.double() + shift, covariance.diagonal(), train.dtype)
+            return scaling, covariance / torch.outer(scaling.deviation, scaling.deviation)
 
         return self.once("moments", compute)
 

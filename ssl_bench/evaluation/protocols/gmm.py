@@ -12,6 +12,7 @@ from ssl_bench.evaluation.clustering_metrics import clustering_metrics, count_pa
 from ssl_bench.evaluation.lloyd import kmeans_plus_plus, lloyd
 from ssl_bench.evaluation.mixture import CHUNK, Family, Mixture, ToPoints, em, from_centres
 from ssl_bench.evaluation.rows import Rows
+from ssl_bench.evaluation.span import Span
 from ssl_bench.evaluation.task import Task
 from ssl_bench.ranges import NonNegativeFloat, PositiveInt, check_ranges
 
@@ -72,7 +73,7 @@ class GMM:
             UserError: fewer training images than components, constant features, a singular covariance, or a mixture
                 that does not fit into memory.
         """
-        k, train, test = task.num_classes, task.train, task.test
+        k, train, test = task.num_classes, task.train.exact(), task.test.exact()
         if len(train) < k:
             raise UserError(f"gmm: {len(train)} training images for {k} components; give more images")
         for full in {"auto": (True, False), "full": (True,), "diagonal": (False,)}[self.covariance]:
@@ -129,15 +130,16 @@ class GMM:
 
     def _coordinates(self, task: Task, full: bool) -> tuple[ToPoints, Tensor]:
         """Map of features to points with variance 1 in each coordinate, and the deviations ``(m,)`` before scaling."""
-        mean, deviation, correlation = task.moments()
+        mean, deviation, varies = task.scaling()
+        axes = None
         if not full:
-            kept = correlation.diagonal() > 0.5  # 1, or rounding error if a feature is constant
+            kept = varies
             scale = deviation[kept]
-            axes = None
         else:
-            values, vectors = torch.linalg.eigh(correlation * torch.outer(deviation, deviation))
+            values, vectors = _principal_axes(task)
             # Rounding to float32 turns a variance of 0 into about 1e-6 of the features' variances in the direction.
-            rounding = 1e-6 * vectors.square().T @ (correlation.diagonal() * deviation.square())
+            rounding = 1e-6 * vectors.square().T @ (varies * deviation.square())
+            rounding = rounding.clamp_min(1e-15 * values[-1].item())
             kept = (values > rounding).nonzero().flatten()[-self.max_dim :].flip(0)
             scale = values[kept].sqrt()
             axes = vectors[:, kept] / scale
@@ -149,3 +151,14 @@ class GMM:
             return centred[:, kept] / scale if axes is None else centred @ axes
 
         return points, scale
+
+
+def _principal_axes(task: Task) -> tuple[Tensor, Tensor]:
+    """Variances of the train features along their principal axes, increasing, and the axes ``(d, m)``, float64."""
+    mean, deviation, varies = task.scaling()
+    if task.wide:
+        span = Span.of((task.train.exact(),), lambda x: (x.double() - mean) * varies)
+        return span.second_moments, span.embed(torch.eye(len(task.train), dtype=mean.dtype, device=mean.device)).T
+    deviation = deviation * varies
+    variances, axes = torch.linalg.eigh(task.moments()[1] * torch.outer(deviation, deviation))
+    return variances, axes

@@ -26,7 +26,7 @@ class Networks:
     ``1 / sqrt(fan_in)``.
 
     Args:
-        mean: mean ``(d,)`` that is subtracted from the features.
+        mean: mean, float64 ``(d,)``, that is subtracted from the features.
         deviation: deviation ``(d,)`` by which the centred features are divided, one minibatch at a time, so that no
             split is copied.
         targets: columns of the labels, one per network.
@@ -65,7 +65,7 @@ class Networks:
 
     def __call__(self, x: Tensor) -> Tensor:
         """Logits ``(T, C, N)`` of features ``(N, d)``."""
-        x = (x - self.mean) * self.scale
+        x = (x - self.mean.to(x.dtype)).float() * self.scale  # centred in the type of the features
         # The first layer is one matrix product for all networks, since they have the same input. Images are columns, so
         # that classes are rows in the products of the backward pass; with classes as columns these would be slow.
         hidden = torch.addmm(self.bias_1.flatten(0, 1), self.weight_1.flatten(0, 1), x.T).relu()
@@ -93,6 +93,7 @@ class Networks:
     def scores(self, rows: Rows, size: int) -> Tensor:
         """Accuracy in ``[0, 1]`` and mean log-likelihood of each network, float64 ``(T, 2)``, `size` rows at a time."""
         total = torch.zeros(len(self.targets), 2, dtype=torch.float64, device=self.mean.device)
+        rows = rows.exact()
         for start in range(0, len(rows), size):
             batch = slice(start, min(start + size, len(rows)))
             logits, y = self(rows.take(batch)), rows.y[batch, self.targets].T
@@ -149,7 +150,7 @@ class MLPProbe:
 
     def __call__(self, task: Task) -> list[dict[str, float]]:
         """``mlp_probe/accuracy`` in percent on test and the chosen ``weight_decay`` and ``epochs``, for each target."""
-        task.moments()  # a sum over all processes, so it is computed before they work on different jobs
+        task.scaling()  # a sum over all processes, so it is computed before they work on different jobs
         # A job is all networks of one weight decay; one process does it.
         found = share_out([partial(self._search, task, decay) for decay in self.weight_decay])
         choices = [max(one, key=lambda choice: choice[:2]) for one in zip(*found, strict=True)]
@@ -198,10 +199,11 @@ class MLPProbe:
     ) -> Iterator[Networks]:
         """Yield the networks of the targets after every epoch on the parts, endlessly."""
         generator = Generator().manual_seed(self.seed)
-        mean, deviation, _ = task.moments()
+        scaling = task.scaling()
+        parts = [rows.exact() for rows in parts]
         networks = Networks(
-            mean.float(),
-            deviation.float(),
+            scaling.mean,
+            scaling.deviation.float(),
             torch.tensor(targets, device=task.device),
             hidden=self.hidden or task.train.dim,
             num_classes=task.num_classes,

@@ -4,19 +4,21 @@ import math
 from dataclasses import dataclass
 
 import torch
+from torch import Tensor
 
 from ssl_bench.distributed import all_reduce_sum, share
 from ssl_bench.errors import UserError
 from ssl_bench.evaluation.encoder import EvaluatedEncoder
 from ssl_bench.evaluation.points import unit_vectors
 from ssl_bench.evaluation.rows import Rows
+from ssl_bench.evaluation.span import gram_matrix
 
 
 def rankme(x: Rows) -> float:
     """Effective rank: exponential of the entropy of the normalised singular values (2210.02885, Eq. 1).
 
     Features are not centred, as in the paper. Singular values are the square roots of the eigenvalues of the second
-    moment, which is summed in float64.
+    moment, which is summed in float64, or of the Gram matrix, if that is smaller. There are min(N, d) of them.
 
     Args:
         x: features ``(N, d)``, not all zero.
@@ -24,10 +26,14 @@ def rankme(x: Rows) -> float:
     Returns:
         Effective rank, from 1, if all features lie on one line, to min(N, d), if all directions have equal weight.
     """
-    moment = torch.zeros(x.dim, x.dim, dtype=torch.float64, device=x.device)
-    for block, _ in x.blocks():
-        moment += block.double().T @ block.double()
-    moment = all_reduce_sum(moment)
+    x = x.exact()
+    if len(x) < x.dim:
+        moment = gram_matrix((x,), Tensor.double)
+    else:
+        moment = torch.zeros(x.dim, x.dim, dtype=torch.float64, device=x.device)
+        for block, _ in x.blocks():
+            moment += block.double().T @ block.double()
+        moment = all_reduce_sum(moment)
     if not moment.any():
         raise UserError(
             f"rank: the features of all {len(x)} images are zero and have no rank: the encoder has collapsed"

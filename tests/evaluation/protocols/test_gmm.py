@@ -133,6 +133,15 @@ def test_constant_and_dependent_features_change_nothing() -> None:
     assert GMM()(split(torch.cat([apart, apart[:, :2]], 1), y, 3))[0]["gmm/accuracy"] == 100
 
 
+def test_principal_components_of_few_images_are_those_of_the_covariance(monkeypatch: pytest.MonkeyPatch) -> None:
+    x, y = gaussians(200, 250, 3, spread=1.0)
+    x[:, 3], x[:, 4] = 7.0, x[:, 5]
+    settings = GMM(inits=2, max_dim=5)
+    found = settings(split(x, y, 3))[0]
+    monkeypatch.setattr(Task, "wide", False)
+    assert found == pytest.approx(settings(split(x, y, 3))[0], rel=1e-3)
+
+
 def test_a_component_without_points_stays_finite() -> None:
     x = torch.randn(200, 2, generator=torch.Generator().manual_seed(0))
     begin = start(x, 3, True)

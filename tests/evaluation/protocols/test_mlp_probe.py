@@ -31,7 +31,7 @@ def only(one: Task, target: int) -> Task:
 def test_agrees_roughly_with_scikit_learn(data: str, request: pytest.FixtureRequest) -> None:
     task: Task = request.getfixturevalue(data)
     [found] = MLPProbe(weight_decay=(0.0,), max_epochs=20)(task)
-    mean, deviation, _ = task.moments()
+    mean, deviation, _ = task.scaling()
 
     def arrays(*parts: Any) -> tuple[Any, Any]:
         x = torch.cat([part.features for part in parts]).double()

@@ -40,6 +40,13 @@ def test_rankme_is_that_of_the_singular_values(data: str, request: pytest.Fixtur
     assert rankme(task.train) == pytest.approx(math.exp(-(p * p.log()).sum()), rel=1e-6)
 
 
+def test_rankme_of_fewer_images_than_features_has_as_many_singular_values_as_images() -> None:
+    x = random(30, 4000) * torch.logspace(0, -4, 4000)
+    singular = torch.linalg.svdvals(x.double())
+    p = singular / singular.sum() + 1e-7
+    assert rankme(rows(x, torch.zeros(30))) == pytest.approx(math.exp(-(p * p.log()).sum()), rel=1e-6)
+
+
 def test_rankme_of_a_rotation_is_the_dimension_and_of_a_line_one() -> None:
     rotation = torch.linalg.qr(random(16, 16)).Q
     assert rankme(rows(100 * rotation, torch.zeros(16))) == pytest.approx(16, rel=1e-4)
