@@ -8,7 +8,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from ssl_bench.distributed import all_gather, all_reduce_sum
-from ssl_bench.evaluation.points import LIMIT, PRECISE, Points
+from ssl_bench.evaluation.points import LIMIT, PRECISE, PRECISE_IN_FLOAT64, Points
 from ssl_bench.evaluation.rows import Rows
 
 Distance = Literal["cosine", "euclidean"]
@@ -22,7 +22,10 @@ GROUP = 32
 
 
 class Neighbours(NamedTuple):
-    """The k rows of a bank that are nearest to each of Q queries, nearest first; ties are in the order of rows.
+    """The k rows of a bank that are nearest to each of Q queries, nearest first.
+
+    Rows with the same score are in their order in the bank. Equal rows have the same score if the features are whole
+    numbers; otherwise their scores may differ by a rounding error.
 
     Attributes:
         distance: Euclidean distances, float64 ``(Q, k)``, of the features, or for cosine similarity of the features
@@ -90,7 +93,7 @@ def tiles(bank: tuple[Rows, ...]) -> Iterator[list[tuple[int, Tensor]]]:
 
 
 class Tile:
-    """Blocks of the bank that are scored together."""
+    """Blocks of the bank that are scored together, from products of points or from their differences."""
 
     def __init__(
         self,
@@ -99,21 +102,24 @@ class Tile:
         distances: tuple[Distance, ...],
         points: Points,
         dtype: torch.dtype,
+        differences: bool,
     ) -> None:
-        self.blocks, self.too_long = [], False
+        self.blocks, self.differences, self.in_range = [], differences, True
         parts: dict[Distance, list[tuple[Tensor, Tensor]]] = {distance: [] for distance in distances}
         for _, x in blocks:
             p = points(x)
-            norm = torch.linalg.vector_norm(p, dim=1)
+            square = p.square().sum(1)  # exact for whole numbers, unlike the square of a norm
+            norm = square.sqrt()
             for distance, part in parts.items():
                 if distance == "cosine" and not points.spherical:
                     part.append((1 / torch.where(norm == 0, 1, norm), torch.zeros_like(norm)))
                 else:
                     # A zero row is at distance sqrt(2) from unit vectors, since its cosine similarity is 0.
                     zero = (~x.any(1)).double() / points.unit**2 if points.spherical else 0
-                    part.append((torch.ones_like(norm), (norm.square() + zero) / -2))
+                    length = torch.zeros_like(square) if differences else square
+                    part.append((torch.ones_like(norm), (length + zero) / -2))
             if dtype == torch.float32:
-                self.too_long |= bool((norm > LIMIT).any())
+                self.in_range &= bool(((norm <= LIMIT) & ((norm >= 1 / LIMIT) | ~x.any(1))).all())
                 p = p.clamp(-LIMIT, LIMIT)
             self.blocks.append(p.to(dtype))
         self.lengths = [len(x) for x in self.blocks]
@@ -127,10 +133,14 @@ class Tile:
             self.affine[distance] = F.pad(scale, (0, pad), value=1), F.pad(shift, (0, pad), value=-torch.inf)
 
     def products(self, q: Tensor, out: Tensor) -> None:
-        """Write products ``(Q, n)`` of queries and rows of the bank, block by block; 0 in the padding."""
+        """Write products p.b, or -|p - b|^2 / 2, of queries and rows of the bank ``(Q, n)``; 0 in the padding."""
         *parts, padding = out.split([*self.lengths, self.pad], 1)
         for x, part in zip(self.blocks, parts, strict=True):
-            torch.mm(q, x.T, out=part)
+            if self.differences:
+                distance = torch.cdist(q, x, compute_mode="donot_use_mm_for_euclid_dist")
+                torch.mul(distance.square_(), -0.5, out=part)
+            else:
+                torch.mm(q, x.T, out=part)
         padding.zero_()
 
 
@@ -141,8 +151,9 @@ def search(
 
     Features near 0 are multiplied once for both distances. Features far from 0 are centred for each distance. The
     products are in float32. Where that is not precise enough, because the nearest row is much nearer to the query than
-    both are to the origin, the query is searched again in float64. Rows whose distances differ by less than about 1e-4
-    of the distance may be swapped.
+    both are to the origin, or lengths differ by more than a factor of 1e15, the query is searched again with products
+    in float64, and where these are not precise enough, with differences in float64. Rows whose distances differ by less
+    than about 1e-4 of the distance may be swapped.
 
     Args:
         bank: parts of the bank with features ``(N_i, d)``; rows are numbered from 0 to N - 1 through all parts.
@@ -161,21 +172,29 @@ def search(
         points = Points.of(bank, spherical=True) if group == ("cosine",) and not near else raw
         for distance, (found, precise) in _search(bank, queries, k, group, points, torch.float32).items():
             result[distance] = found
-            if len(again := (~precise).nonzero().squeeze(1)):
-                exact = Points.of(bank, spherical=distance == "cosine")
-                others = queries.select(again.cpu())
-                (better, _) = _search(bank, others, k, (distance,), exact, torch.float64)[distance]
-                found.distance[again], found.row[again] = better
+            exact = None
+            for differences in (False, True):
+                if len(again := (~precise).nonzero().squeeze(1)):
+                    exact = exact or Points.of(bank, spherical=distance == "cosine")
+                    others = queries.select(again.cpu())
+                    better = _search(bank, others, k, (distance,), exact, torch.float64, differences)[distance]
+                    (found.distance[again], found.row[again]), precise[again] = better
     return result
 
 
 def _search(
-    bank: tuple[Rows, ...], queries: Rows, k: int, distances: tuple[Distance, ...], points: Points, dtype: torch.dtype
+    bank: tuple[Rows, ...],
+    queries: Rows,
+    k: int,
+    distances: tuple[Distance, ...],
+    points: Points,
+    dtype: torch.dtype,
+    differences: bool = False,
 ) -> dict[Distance, tuple[Neighbours, Tensor]]:
-    """Neighbours of all queries, and for each query whether products of this type are precise enough, bool ``(Q,)``.
+    """Neighbours of all queries, and for each query whether the scores are precise enough, bool ``(Q,)``.
 
-    The score p.b - |b|^2 / 2 ranks points b by their distance to the point p. If features are not scaled to length 1
-    before, the score p.b / |b| ranks them by cosine similarity.
+    The score p.b - |b|^2 / 2, or -|p - b|^2 / 2 from `differences`, ranks points b by their distance to the point p. If
+    features are not scaled to length 1 before, the score p.b / |b| ranks them by cosine similarity.
     """
     size, device = sum(map(len, bank)), queries.device
     # Products are identical to the last bit, because every process multiplies the same blocks by as many queries.
@@ -189,10 +208,10 @@ def _search(
         )
         for distance in distances
     }
-    too_long = torch.zeros((), device=device)
+    out_of_range = torch.zeros((), device=device)
     for number, blocks in enumerate(tiles(bank)):
-        tile = Tile(blocks, size, distances, points, dtype)
-        too_long += tile.too_long
+        tile = Tile(blocks, size, distances, points, dtype, differences)
+        out_of_range += not tile.in_range
         products = torch.empty(min(step, len(queries)), len(tile.rows), dtype=dtype, device=device)
         scores = products if len(distances) == 1 else torch.empty_like(products)
         for chunk in chunks:
@@ -207,7 +226,7 @@ def _search(
                     values = torch.cat([score[chunk], values], 1)
                     values, near = top_scores(values, torch.cat([row[chunk], near], 1), k)
                 score[chunk, : values.shape[1]], row[chunk, : near.shape[1]] = values, near
-    all_short = not all_reduce_sum(too_long)
+    in_range = not all_reduce_sum(out_of_range)
     result: dict[Distance, tuple[Neighbours, Tensor]] = {}
     for distance, candidates in found.items():
         neighbours = Neighbours(torch.empty_like(candidates[0], dtype=torch.float64), candidates[1])
@@ -217,12 +236,17 @@ def _search(
             score, row = top_scores(score, row, k)
             x = queries.take(chunk)
             p = points(x)
-            norm = torch.linalg.vector_norm(p, dim=1, keepdim=True)
+            own = p.square().sum(1, keepdim=True)
+            norm = own.sqrt()
             if distance == "cosine" and not points.spherical:
                 square, unit, own = 2 - 2 * score.double() / norm, 1.0, torch.ones_like(norm)
             else:
-                square, unit, own = norm.square() - 2 * score.double(), points.unit, norm.square()
-            precise[chunk] = ((square[:, :1] >= PRECISE * own) & (norm <= LIMIT)).squeeze(1) & all_short
+                square, unit = (0 if differences else own) - 2 * score.double(), points.unit
+            if dtype == torch.float32:
+                short = (norm <= LIMIT) & (norm >= 1 / LIMIT)
+                precise[chunk] = ((square[:, :1] >= PRECISE * own) & short).squeeze(1) & in_range
+            else:  # a single row that is equal to the query is ranked correctly
+                precise[chunk] = (square[:, min(k, 2) - 1] >= PRECISE_IN_FLOAT64 * own.squeeze(1)) | differences
             if distance == "cosine" and len(zero := (~x.any(1)).nonzero().squeeze(1)):  # all rows are equally near
                 square[zero] = 2 / unit**2
                 row[zero] = torch.arange(k, dtype=torch.int32, device=device)

@@ -15,14 +15,24 @@ SAMPLE = 4096
 FAR = 16
 """Features are centred if the squared length of their mean is more than this multiple of their variance."""
 LIMIT = 1e15
-"""Largest length of a point in float32 whose square and products cannot overflow."""
+"""Largest length of a point in float32 whose square and products cannot overflow; its inverse is the smallest."""
 PRECISE = 2.0**-9
 """Squared distances above this multiple of the points' squared lengths are precise to about 1e-4 in float32."""
+PRECISE_IN_FLOAT64 = 2.0**-36
+"""As `PRECISE`, in float64."""
+
+
+SMALL = 1e-140
+"""Smallest length whose square is precise in float64."""
 
 
 def unit_vectors(x: Tensor) -> Tensor:
     """Rows of ``(n, d)`` scaled to length 1, in float64; a zero row stays zero."""
     norm = torch.linalg.vector_norm(x, dim=1, keepdim=True, dtype=torch.float64)
+    if x.dtype == torch.float64 and (norm < SMALL).any():  # the squares may be rounded to 0
+        largest = x.abs().amax(1, keepdim=True)
+        x = x / torch.where(largest == 0, 1, largest)
+        norm = torch.linalg.vector_norm(x, dim=1, keepdim=True)
     return x / torch.where(norm == 0, 1, norm)
 
 
@@ -51,12 +61,14 @@ class Points:
         x = torch.cat([p.take(torch.arange(n) * len(p) // n) for p, n in zip(parts, counts, strict=True) if n]).double()
         if spherical:
             x = unit_vectors(x)
+        scale = 2.0 ** math.frexp(float(x.abs().max()))[1]  # so that no square is rounded to 0
+        x /= scale
         mean = x.mean(0)
         variance = (x - mean).square_().mean(0).sum()
         size = float(variance / len(mean)) or float(x.square().mean()) or 1.0
         unit = 2.0 ** math.floor(math.log2(size) / 2)
         far = bool(mean.square().sum() > FAR * variance)
-        return cls(spherical, (mean / unit).round() * unit if far else None, unit)
+        return cls(spherical, (mean / unit).round() * unit * scale if far else None, unit * scale)
 
     def __call__(self, x: Tensor, dtype: torch.dtype = torch.float64) -> Tensor:
         """Points ``(n, d)`` of features ``(n, d)``, computed in float64 and rounded to `dtype`."""

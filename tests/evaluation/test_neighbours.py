@@ -17,6 +17,7 @@ from tests.evaluation.conftest import gaussians, task
 
 DISTANCES: tuple[Distance, ...] = ("cosine", "euclidean")
 TEST, K = 150, 7
+CPU = torch.device("cpu")
 
 
 def classes() -> tuple[Tensor, Tensor]:
@@ -30,14 +31,14 @@ def moved(x: Tensor, offset: float, scale: float) -> Tensor:
     return scale * (x + offset)
 
 
-def outlier(x: Tensor) -> Tensor:
+def outlier(x: Tensor, length: float = 1e20) -> Tensor:
     x = x.clone()
-    x[[TEST // 2, -1]] = x.new_tensor([[1e20], [3e20]])
+    x[[TEST // 2, -1]] = x.new_tensor([[length], [3 * length]])
     return x
 
 
-def lengths(x: Tensor) -> Tensor:
-    return x * torch.logspace(-6, 6, len(x))[torch.randperm(len(x))].unsqueeze(1)
+def lengths(x: Tensor, exponent: int = 6) -> Tensor:
+    return x * torch.logspace(-exponent, exponent, len(x))[torch.randperm(len(x))].unsqueeze(1)
 
 
 FEATURES: dict[str, Callable[[Tensor], Tensor]] = {
@@ -50,6 +51,15 @@ FEATURES: dict[str, Callable[[Tensor], Tensor]] = {
     "outliers": outlier,
     "in float64": lambda x: x + 3e5,
     "columns of any scale": lambda x: x * torch.logspace(-20, 20, 16),
+    "lengths from 1e-15 to 1e15": partial(lengths, exponent=15),
+    "an extreme outlier": partial(outlier, length=1e26),
+    "offset and an extreme outlier": lambda x: outlier(x + 1e4, length=1e26),
+    "a column of two values far apart": lambda x: torch.cat(
+        [x, 1e9 * (2.0 * (torch.arange(len(x)) % 2)[:, None] - 1)], 1
+    ),
+    "narrow groups": lambda x: 100 * torch.eye(16).double()[torch.arange(len(x)) % 16] + 1e-6 * x,
+    "in float64, narrow groups": lambda x: 100 * torch.eye(16).double()[torch.arange(len(x)) % 16] + 1e-6 * x,
+    "in float64, 1e-170": lambda x: 1e-170 * x,
 } | {
     f"offset {offset:g}, scale {scale:g}": partial(moved, offset=offset, scale=scale)
     for offset in (0, 10, 1e3, 1e5)
@@ -60,7 +70,8 @@ FEATURES: dict[str, Callable[[Tensor], Tensor]] = {
 def exact_distances(distance: Distance, queries: Tensor, bank: Tensor) -> Tensor:
     """(Q, N) from differences in float64."""
     q, b = (unit_vectors(x) if distance == "cosine" else x.double() for x in (queries, bank))
-    return torch.cdist(q, b, compute_mode="donot_use_mm_for_euclid_dist")
+    scale = b.abs().max()  # the squares of 1e-170 are 0
+    return torch.cdist(q / scale, b / scale, compute_mode="donot_use_mm_for_euclid_dist") * scale
 
 
 @pytest.mark.parametrize("distance", DISTANCES)
@@ -69,7 +80,7 @@ def test_neighbours_and_accuracy_are_those_in_float64(name: str, distance: Dista
     torch.manual_seed(0)
     x, y = classes()
     x = FEATURES[name](x)
-    x = x if name == "in float64" else x.float()
+    x = x if "in float64" in name else x.float()
     test, train, validation = x[:TEST], x[TEST:600], x[600:]
     bank = torch.cat([train, validation])
     given = task((train, y[TEST:600]), (validation, y[600:]), (test, y[:TEST]), 4)
@@ -79,12 +90,25 @@ def test_neighbours_and_accuracy_are_those_in_float64(name: str, distance: Dista
     torch.testing.assert_close(every.gather(1, found.row.long()), nearest, rtol=1e-4, atol=0)
     torch.testing.assert_close(found.distance, nearest, rtol=1e-4, atol=1e-7 * float(nearest.median()))
     scale = x.double().abs().median()  # scikit-learn takes 1e-30 for 0
-    reference = KNeighborsClassifier(1, algorithm="brute", metric=distance)
+    if distance == "cosine":
+        scale, bank, test = 1, unit_vectors(bank), unit_vectors(test)
+    reference = KNeighborsClassifier(1, algorithm="kd_tree")  # "brute" computes products, which lose digits
     reference.fit((bank.double() / scale).numpy(), y[TEST:].numpy())
     (metrics,) = KNN(k=(1,), distances=(distance,))(given)
     suffix = "" if distance == "cosine" else "_euclidean"
     score = 100 * reference.score((test.double() / scale).numpy(), y[:TEST].numpy())
     assert metrics[f"knn_1{suffix}/accuracy"] == pytest.approx(score)
+
+
+@pytest.mark.parametrize("distance", DISTANCES)
+def test_equal_rows_of_whole_numbers_are_in_the_order_of_the_bank(distance: Distance) -> None:
+    x = torch.randint(-3, 4, (300, 5), generator=torch.Generator().manual_seed(0)).float()
+    x[~x.any(1)] = 1
+    bank, queries = (Rows.of(FeatureSplit(x[r], torch.zeros(len(x[r]))), CPU) for r in (slice(40, None), slice(40)))
+    found = search((bank,), queries, 9, (distance,))[distance]
+    every = exact_distances(distance, x[:40], x[40:])
+    expected = torch.sort(every.round(decimals=9), dim=1, stable=True).indices[:, :9]
+    assert torch.equal(found.row.long(), expected)
 
 
 @pytest.mark.parametrize("offset", [0, 1000])
