@@ -16,7 +16,7 @@ from ssl_bench.config.devices import given_devices
 from ssl_bench.errors import UserError, did_you_mean
 from ssl_bench.ranges import Interval, NonNegativeFloat, NonNegativeInt, PositiveInt, problem
 
-GROUPS = ("curve", "evaluation", "names", "reference", "trainer", "views")
+GROUPS = ("curve", "evaluation", "names", "reference", "trainer", "validation", "views")
 """Keys whose value is a group of keys."""
 KEYS = ("channels_last", "data", "method", "seed", *GROUPS)
 """Keys of a configuration."""
