@@ -114,8 +114,8 @@ def test_collapsed_features_are_reported(
 
     monkeypatch.setattr(VAE, "encode", encode)
     trained(tmp_path, "--validation.every=1", "--trainer.max_epochs=1")
-    line = "warning: validation after epoch 1: RankMe of the features is 1.0 of at most 10: the encoder may have collapsed"
-    assert line in capsys.readouterr().err
+    warning = "warning: validation after epoch 1: RankMe of the features is 1.0 of at most 10"
+    assert f"{warning}: the encoder may have collapsed" in capsys.readouterr().err
 
 
 def test_a_constant_loss_is_reported(
