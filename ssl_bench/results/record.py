@@ -89,6 +89,21 @@ class Record:
         with replacing(folder / "metrics.json") as file:
             file.write_text(json.dumps(shareable(asdict(self)), indent=2) + "\n", encoding="utf-8")
 
+    def check_types(self) -> None:
+        """Check the values that tables need.
+
+        Raises:
+            TypeError: a name is not text, or a seed, metric or duration is not a number.
+        """
+        names = (self.method, self.data, self.config_hash, self.setting_hash)
+        if not isinstance(self.metrics, dict) or not isinstance(self.seconds, dict):
+            raise TypeError("metrics and seconds must be mappings")
+        numbers = (*self.metrics.values(), *self.seconds.values())
+        if not all(isinstance(name, str) for name in names) or not all(type(n) in (int, float) for n in numbers):
+            raise TypeError("names must be text, and metrics and seconds numbers")
+        if type(self.seed) is not int or type(self.epochs) is not int:
+            raise TypeError("seed and epochs must be integers")
+
     @classmethod
     def read(cls, folder: Path) -> "Record":
         """Read the record of a run folder.
@@ -100,7 +115,9 @@ class Record:
         file = folder / "metrics.json"
         try:
             known = json.loads(file.read_text(encoding="utf-8"))
-            return cls(**{name: known[name] for name in cls.__dataclass_fields__ if name in known})
+            record = cls(**{name: known[name] for name in cls.__dataclass_fields__ if name in known})
+            record.check_types()
+            return record
         except (ValueError, TypeError) as error:
             raise UserError(f"{file} is not a readable record: delete it and repeat the command of the run") from error
 

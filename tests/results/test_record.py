@@ -51,3 +51,16 @@ def test_a_damaged_record_is_named(tmp_path: Path, content: str) -> None:
     with pytest.raises(UserError, match=r"metrics\.json is not a readable record") as error:
         Record.read(tmp_path)
     assert "\n" not in str(error.value)
+
+
+@pytest.mark.parametrize(
+    ("key", "value"),
+    [("metrics", {"knn_1/accuracy": "high"}), ("metrics", ["high"]), ("metrics", None), ("seconds", {"fit": None}),
+     ("seed", "0"), ("epochs", None), ("method", 3), ("config_hash", None)],
+)  # fmt: skip
+def test_a_record_with_a_value_of_another_type_is_named(tmp_path: Path, key: str, value: object) -> None:
+    Record("simvae", "digits", 0, 1, "a0", "a", None, "ssl-bench bench", "cpu").write(tmp_path)
+    file = tmp_path / "metrics.json"
+    file.write_text(json.dumps(json.loads(file.read_text()) | {key: value}))
+    with pytest.raises(UserError, match=r"metrics\.json is not a readable record"):
+        Record.read(tmp_path)
