@@ -65,6 +65,14 @@ SAYS = {
 }
 """Texts of messages; other messages name the class."""
 GOOD: dict[str, tuple[str, str]] = {
+    "a network that cannot be copied": (
+        "hidden=(16,))\n",
+        "hidden=(16,))\n        for layer in self.encoder.modules():\n"
+        "            if isinstance(layer, nn.Linear):\n"
+        "                nn.utils.weight_norm(layer)\n",
+    ),
+    "a list of registered networks": ("hidden=(16,))\n", "hidden=(16,))\n        self.both = [self.encoder]\n"),
+    "feature_dim is an integer of numpy": ("self.feature_dim = width", "self.feature_dim = np.int64(width)"),
     "correct": ("", ""),
     "no type of image_shape": ("image_shape: tuple[int, ...]", "image_shape"),
     "no log": ('        self.log_metrics({"loss": loss})\n', ""),

@@ -171,7 +171,7 @@ def check_scored(result: Result, folder: Path) -> None:
     """
     if result.failed and not result.metrics:
         name, reason = next(iter(result.failed.items()))
-        raise RunError(f"{folder.name} has no scores: all {len(result.failed)} protocols failed, {name}: {reason}")
+        raise RunError(f"{folder.name}: no protocol has scores; {len(result.failed)} failed, {name}: {reason}")
 
 
 def add_result(record: Record, result: Result, encoder: EvaluatedEncoder, seconds: dict[str, float]) -> Record:

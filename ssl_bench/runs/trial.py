@@ -1,13 +1,14 @@
 """A trial of a method from outside the package: mistakes are found before the first epoch."""
 
-import copy
 import io
+from numbers import Integral
 from typing import Any
 
 import torch
 from lightning import LightningModule
 from torch import Tensor, nn
 
+from ssl_bench.callbacks.evaluation_mode import evaluation_mode
 from ssl_bench.config.schema import Run
 from ssl_bench.errors import UserError, describe
 from ssl_bench.methods.base import Method
@@ -18,9 +19,10 @@ IMAGES = 4
 
 
 def try_method(run: Run) -> None:
-    """Encode a few random images, and save and load a checkpoint in memory, with a copy of the method.
+    """Encode a few random images, and save and load a checkpoint in memory.
 
-    Neither the method nor the state of random numbers changes. The methods of this package are not tried, because the
+    Modes, buffers and the state of random numbers are restored. The method is not copied, because not every network can
+    be, such as one with `torch.nn.utils.weight_norm`. The methods of this package are not tried, because the
     contract tests cover them.
 
     Raises:
@@ -36,9 +38,9 @@ def try_method(run: Run) -> None:
     images = torch.rand(shape, generator=generator)
     if len(shape) == 4:
         images = (255 * images).to(torch.uint8)
-    with torch.random.fork_rng(), torch.no_grad():
-        check_features(copy.deepcopy(method).eval(), run.views.evaluation_input(images), name)
-        check_checkpoint(copy.deepcopy(method), name)
+    with evaluation_mode(method):
+        check_features(method, run.views.evaluation_input(images), name)
+        check_checkpoint(method, name)
 
 
 def check_definition(method: Method, name: str) -> None:
@@ -52,12 +54,14 @@ def check_definition(method: Method, name: str) -> None:
     if type(method).training_step is LightningModule.training_step:
         raise UserError(f"{name} must define training_step(batch, batch_idx), which returns the loss")
     dim = getattr(method, "feature_dim", None)
-    if not isinstance(dim, int) or dim < 1:
+    if not isinstance(dim, Integral) or isinstance(dim, bool) or dim < 1:
         given = "does not set it" if dim is None else f"sets {dim!r}"
         raise UserError(f"{name} must set feature_dim, the number of features, to an integer of at least 1; it {given}")
+    registered = set(method.modules())
     for attribute, value in vars(method).items():
         items = list(value.values()) if isinstance(value, dict) else value
-        if attribute != "_modules" and isinstance(items, list | tuple) and any(isinstance(i, nn.Module) for i in items):
+        networks = [i for i in items if isinstance(i, nn.Module)] if isinstance(items, list | tuple) else []
+        if attribute != "_modules" and not registered.issuperset(networks):
             raise UserError(
                 f"{name}.{attribute} is a {type(value).__name__} of networks, which are neither trained nor saved: use "
                 f"nn.Module{'Dict' if isinstance(value, dict) else 'List'}"
@@ -70,7 +74,7 @@ def check_features(method: Method, x: Tensor, name: str) -> None:
     """Encode images twice and check the features.
 
     Raises:
-        UserError: encode fails, or its result is not a tensor of the right shape, or not deterministic.
+        UserError: encode fails, or its result is not a tensor of the right shape, not finite or not deterministic.
     """
     try:
         features: Any = method.encode(x)
@@ -82,6 +86,8 @@ def check_features(method: Method, x: Tensor, name: str) -> None:
         raise UserError(f"{name}.encode must return {expected}, got {type(features).__name__}")
     if tuple(features.shape) != (len(x), method.feature_dim):
         raise UserError(f"{name}.encode must return {expected}, got shape {tuple(features.shape)}")
+    if not features.isfinite().all():
+        raise UserError(f"{name}.encode returns NaN or infinite features for images of shape {tuple(x.shape)}")
     if not torch.equal(features, again):
         raise UserError(f"{name}.encode returns other features for the same images: use no random numbers in it")
 

@@ -145,7 +145,7 @@ def test_metrics_record_their_settings_and_a_failure_removes_none(
     assert "k = 100000" in record["failed"]["knn"]
     output = capsys.readouterr()
     assert "knn failed: knn: k = 100000" in output.out
-    assert "has no scores: all 1 protocols failed, knn: knn: k = 100000" in output.err
+    assert "no protocol has scores; 1 failed, knn: knn: k = 100000" in output.err
 
 
 def test_each_protocol_announces_itself_with_its_time(

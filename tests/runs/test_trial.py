@@ -67,6 +67,7 @@ def test_a_correct_method_is_trained(name: str, tmp_path: Path) -> None:
          "Own.encoders is a list of networks, which are neither trained nor saved: use nn.ModuleList"),
         ("return self.encoder(x)", "return self.encoder(x) + torch.rand(())",
          "Own.encode returns other features for the same images"),
+        ("return self.encoder(x)", "return self.encoder(x) / 0", "Own.encode returns NaN or infinite features"),
     ],
 )  # fmt: skip
 def test_networks_in_lists_and_random_features_are_refused(
