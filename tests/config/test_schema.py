@@ -1,6 +1,6 @@
 """Links and defaults of the schema's keys."""
 
-from typing import Optional, Union
+from typing import Union
 
 import pytest
 import torch
@@ -38,6 +38,6 @@ def test_whole_numbers_are_integers_in_any_order_of_lightnings_types(
     monkeypatch.setitem(
         Trainer.__init__.__wrapped__.__annotations__,  # type: ignore[attr-defined]
         "limit_train_batches",
-        Optional[Union[float, int]],  # noqa: UP007, UP045
+        Union[float, int, None],  # noqa: UP007
     )
     assert type(resolved(None, f"--trainer.limit_train_batches={value}")["trainer"]["limit_train_batches"]) is kind
