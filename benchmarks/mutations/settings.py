@@ -59,7 +59,7 @@ FLAGS = [
 ]
 """Flags with values that are errors."""
 ACCEPTED = {("--data.batch_size", "1e9"), ("--evaluation.protocols", "knn"), ("--evaluation.protocols", "[]"),
-            ("--evaluation.knn.k", "5"), ("--evaluation.knn.k", "[]")}  # fmt: skip
+            ("--evaluation.knn.k", "5"), ("--evaluation.knn.k", "[]"), ("--devices", "-1")}  # fmt: skip
 """Flags that may be accepted."""
 
 
