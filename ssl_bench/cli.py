@@ -192,7 +192,8 @@ def check_scored_flags(options: argparse.Namespace, path: Path) -> None:
     allowed = ["--data", "--out"] if is_file else []
     allowed += ["--labels"] if path.suffix == ".npy" else []
     if wrong := [flag for flag, value in given.items() if value is not None and flag not in allowed]:
-        raise UserError(f"{wrong[0]} does not go with {path}: it is for {', '.join(encoders)}")
+        purpose = "features in a .npy file" if wrong[0] == "--labels" else ", ".join(encoders)
+        raise UserError(f"{wrong[0]} does not go with {path}: it is for {purpose}")
 
 
 def any_configuration(method: str | None = None, data: str | None = None) -> list[str]:

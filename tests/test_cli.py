@@ -29,6 +29,7 @@ from ssl_bench.runs.checks import FEATURE_SUFFIXES
         (["evaluate", "timm/resnet1", "--data", "digits"], "timm/resnet1: "),
         (["evaluate", "nowhere.npz"], "no file nowhere.npz: give features in .safetensors"),
         (["evaluate", "nowhere", "--labels", "y.npy"], "--labels does not go with nowhere"),
+        (["evaluate", "x.npz", "--labels", "y.npy"], "with x.npz: it is for features in a .npy file"),
         (["fit", "--method", "vae", "--data", "digits", "--epochs=-1"], "--epochs must be an integer of at least 0"),
         (["table", "nowhere"], "no metrics.json in nowhere"),
         (["evaluate", "resnet18"], "a model of timm as timm/resnet18"),

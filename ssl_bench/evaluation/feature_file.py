@@ -1,6 +1,8 @@
 """Read features from a file of an external encoder; splits that it does not contain are held out."""
 
+import zlib
 from pathlib import Path
+from tokenize import TokenError
 from zipfile import BadZipFile
 
 import numpy as np
@@ -40,7 +42,8 @@ def read_features(path: Path, labels: Path | None = None) -> Features:
 
     Raises:
         UserError: the file cannot be read; it contains other arrays, or two for one split; features or labels are
-            missing, of different lengths, not finite, or of a type that is neither real numbers nor names.
+            missing, of different lengths, not finite, or of a type that is neither real numbers nor names; a class of
+            the test or validation labels is not in the training labels.
     """
     arrays = _by_split(path, _arrays(path))
     if labels is not None:
@@ -55,6 +58,7 @@ def read_features(path: Path, labels: Path | None = None) -> Features:
         parts = {split: FeatureSplit(*_pair(path, arrays, f"{split}_", names)) for split in ("train", "test")}
         if any(name.startswith("validation_") for name in arrays):
             parts["validation"] = FeatureSplit(*_pair(path, arrays, "validation_", names))
+        _check_classes(path, parts, tuple(names))
     if "validation" not in parts:
         parts["train"], parts["validation"] = _hold_out(parts["train"], VALIDATION_FRACTION)
     dims = {split: part.features.shape[1] for split, part in parts.items()}
@@ -62,6 +66,23 @@ def read_features(path: Path, labels: Path | None = None) -> Features:
         raise UserError(f"{path}: features of {dims} numbers; all splits must come from one encoder")
     target = Target("label", tuple(names))
     return Features(parts["train"], parts["validation"], parts["test"], (target,))
+
+
+def _check_classes(path: Path, parts: dict[str, FeatureSplit], names: tuple[str, ...]) -> None:
+    """Check that training has every class of the other splits: the others could never be predicted.
+
+    Raises:
+        UserError: a class is missing in the training labels, for instance because it is spelled differently.
+    """
+    known = set(parts["train"].labels.tolist())
+    for split, part in parts.items():
+        if absent := sorted({*part.labels.tolist()} - known - {-1}):
+            words = ", ".join(repr(names[label]) for label in absent[:3])
+            trained = ", ".join(repr(names[label]) for label in sorted(known - {-1})[:3])
+            raise UserError(
+                f"{path}: {len(absent)} classes of {split}_labels are not in train_labels ({words}; train has "
+                f"{trained}); write the labels of all splits in one type and spelling, or give these images label -1"
+            )
 
 
 def _hold_out(split: FeatureSplit, fraction: float) -> tuple[FeatureSplit, FeatureSplit]:
@@ -103,10 +124,20 @@ def _arrays(path: Path) -> dict[str, Array]:
         if path.suffix == ".safetensors":
             return dict(load_file(path))
         if path.suffix == ".npz":
-            with np.load(path, allow_pickle=False) as file:
-                return dict(file)
-        return {"features": np.load(path, mmap_mode="c", allow_pickle=False)}
-    except (OSError, EOFError, ValueError, BadZipFile, SafetensorError) as error:
+            file = np.load(path, allow_pickle=False)
+            if not isinstance(file, np.lib.npyio.NpzFile):
+                raise UserError(f"{path} contains a single array; name it .npy, and give the labels with --labels")
+            with file:
+                arrays: dict[str, Array] = dict(file)
+            if other := [name for name, array in arrays.items() if not isinstance(array, np.ndarray)]:
+                raise UserError(f"{path}: {other[0]} is not an array; write the file with numpy.savez")
+            return arrays
+        array = np.load(path, mmap_mode="c", allow_pickle=False)
+        if not isinstance(array, np.ndarray):
+            array.close()
+            raise UserError(f"{path} contains several arrays; name it .npz")
+        return {"features": array}
+    except (OSError, EOFError, ValueError, BadZipFile, SafetensorError, TokenError, zlib.error) as error:
         if "allow_pickle" in str(error):  # a file of objects would run code when it is read
             raise UserError(f"{path} contains Python objects; save arrays of numbers") from error
         raise UserError(f"cannot read {path}: {str(error).splitlines()[0]}") from error
@@ -138,6 +169,10 @@ def _classes(path: Path, name: str, labels: np.ndarray) -> tuple[list[str], Tens
     """
     if labels.dtype.kind not in "biufSU":
         raise UserError(f"{path}: {name} of type {labels.dtype}, expected integers or names")
+    if labels.dtype.kind in "if" and len(labels) and (labels < -1).any():
+        raise UserError(
+            f"{path}: {name} contains {labels.min():.0f}; expected class numbers of at least 0, or -1 for no label"
+        )
     if labels.dtype.kind == "f" and not (np.isfinite(labels).all() and (labels == np.round(labels)).all()):
         raise UserError(
             f"{path}: {name} that are not integers; number the classes, and give -1 where there is no label"
@@ -145,7 +180,11 @@ def _classes(path: Path, name: str, labels: np.ndarray) -> tuple[list[str], Tens
     found, codes = np.unique(labels, return_inverse=True)
     if labels.dtype.kind == "f":
         return [str(int(value)) for value in found], torch.from_numpy(codes)
-    return [value.decode() if isinstance(value, bytes) else str(value) for value in found], torch.from_numpy(codes)
+    try:
+        words = [value.decode() if isinstance(value, bytes) else str(value) for value in found]
+    except UnicodeDecodeError as error:
+        raise UserError(f"{path}: {name} of bytes that are not UTF-8; write the names as str") from error
+    return words, torch.from_numpy(codes)
 
 
 def _pair(path: Path, arrays: dict[str, Array], split: str, names: dict[str, int]) -> tuple[Tensor, Tensor]:
@@ -157,7 +196,10 @@ def _pair(path: Path, arrays: dict[str, Array], split: str, names: dict[str, int
             f"{path}: no {missing[0]} (it contains {known}); see `ssl-bench evaluate --help` for the names, "
             "and give the labels of a .npy with --labels"
         )
-    x, y = _numbers(path, f"{split}features", arrays[f"{split}features"]), np.asarray(arrays[f"{split}labels"])
+    x, labels = _numbers(path, f"{split}features", arrays[f"{split}features"]), arrays[f"{split}labels"]
+    if isinstance(labels, Tensor) and labels.is_floating_point():
+        labels = labels.double()  # numpy has no bfloat16 and no float8
+    y = np.asarray(labels)
     if x.ndim != 2 or y.ndim != 1 or not x.shape[1]:
         raise UserError(f"{path}: {split}features of shape {tuple(x.shape)} with labels of shape {y.shape}; "
                         "expected (images, features) and (images,)")  # fmt: skip

@@ -2,6 +2,7 @@ import subprocess
 import sys
 from collections.abc import Callable
 from pathlib import Path
+from zipfile import ZipFile
 
 import numpy as np
 import pytest
@@ -112,6 +113,12 @@ def test_labels_may_be_names_and_minus_one_is_no_label(tmp_path: Path) -> None:
         (WHOLE | {"labels": np.eye(3)[Y]}, r"labels of shape \(60, 3\)"),
         (WHOLE | {"labels": Y.astype(complex)}, "labels of type complex128, expected integers or names"),
         (WHOLE | {"labels": Y.astype(object)}, "contains Python objects; save arrays of numbers"),
+        (WHOLE | {"labels": Y - 2}, "labels contains -2; expected class numbers of at least 0, or -1 for no label"),
+        (WHOLE | {"labels": np.array([b"caf\xe9", b"dog", b"emu"])[Y]}, "labels of bytes that are not UTF-8"),
+        (SPLIT | {"test_labels": Y[40:] + 10}, "3 classes of test_labels are not in train_labels .'10', '11', '12';"),
+        (SPLIT | {"train_labels": Y[:40] > 0}, "3 classes of test_labels are not in train_labels .*train has 'False'"),
+        (SPLIT | {"test_labels": np.array(["0", "1", "2.0"])[Y[40:]]}, "1 classes of test_labels .*'2.0'"),
+        (SPLIT | {"val_features": X, "val_labels": Y + 1}, "1 classes of validation_labels are not in train_labels"),
     ],
 )
 def test_invalid_arrays_are_refused_in_one_line(tmp_path: Path, arrays: Arrays, message: str) -> None:
@@ -152,6 +159,65 @@ def test_labels_are_not_read_from_an_archive(tmp_path: Path) -> None:
     np.save(tmp_path / "x.npy", X)
     with pytest.raises(UserError, match=r"--labels .*features\.npz: labels are read from a \.npy file"):
         read_features(tmp_path / "x.npy", npz(tmp_path, {"labels": Y}))
+
+
+def test_unlabelled_test_images_are_of_no_class(tmp_path: Path) -> None:
+    features = read_features(npz(tmp_path, SPLIT | {"test_labels": np.where(Y[40:] == 1, -1, Y[40:])}))
+    assert set(features.test.labels.tolist()) == {-1, 0, 2}
+
+
+@pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float8_e4m3fn, torch.float16])
+def test_labels_in_safetensors_may_have_any_type_of_integers(tmp_path: Path, dtype: torch.dtype) -> None:
+    file = tmp_path / "features.safetensors"
+    save_file({"features": torch.from_numpy(X), "labels": torch.from_numpy(Y).to(dtype)}, file)
+    assert read_features(file).targets[0].classes == ("0", "1", "2")
+
+
+def compressed(file: Path) -> None:
+    np.savez_compressed(file, features=X, labels=Y)
+    content = bytearray(file.read_bytes())
+    start = 30 + sum(content[26:30])  # of the first member: the header and the lengths of its variable fields
+    content[start : start + 20] = b"\xff" * 20
+    file.write_bytes(content)
+
+
+def raw_members(file: Path) -> None:
+    with ZipFile(file, "w") as archive:
+        archive.writestr("features", "text")
+
+
+def one_array(file: Path) -> None:
+    with file.open("wb") as out:
+        np.save(out, X)
+
+
+def several_arrays(file: Path) -> None:
+    with file.open("wb") as out:
+        np.savez(out, **WHOLE)  # type: ignore[arg-type]
+
+
+def open_header(file: Path) -> None:
+    header = b"{'descr': '<f4', 'fortran_order': False, 'shape': (10, 8, }".ljust(117) + b"\n"
+    file.write_bytes(b"\x93NUMPY\x01\x00" + len(header).to_bytes(2, "little") + header)
+
+
+@pytest.mark.parametrize(
+    ("write", "suffix", "message"),
+    [
+        (compressed, ".npz", "cannot read .*Error -3 while decompressing"),
+        (raw_members, ".npz", "features is not an array; write the file with numpy.savez"),
+        (one_array, ".npz", "contains a single array; name it .npy, and give the labels with --labels"),
+        (several_arrays, ".npy", "contains several arrays; name it .npz"),
+        (open_header, ".npy", "cannot read"),
+    ],
+)
+def test_damaged_and_misnamed_files_are_refused_in_one_line(
+    tmp_path: Path, write: Callable[[Path], None], suffix: str, message: str
+) -> None:
+    write(tmp_path / f"features{suffix}")
+    with pytest.raises(UserError, match=message) as caught:
+        read_features(tmp_path / f"features{suffix}")
+    assert "\n" not in str(caught.value)
 
 
 def test_damaged_and_unknown_files_are_refused(tmp_path: Path) -> None:
