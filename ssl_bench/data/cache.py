@@ -116,7 +116,9 @@ def _build(
         try:
             return decoder(load()), ""
         except Exception as error:  # damaged data may raise anything
-            reason = " ".join(f"{label} is not a readable image ({error})".split())
+            found = str(error)
+            found = f"{found[:200]}..." if len(found) > 200 else found  # a path in the message may be a whole file
+            reason = " ".join(f"{label} is not a readable image ({found})".split())
             if on_error == "raise":
                 raise ImageError(f"{reason}; {ADVICE}") from error
             return blank, reason

@@ -1,8 +1,9 @@
 """Your own images: parquet files in the layout of Hugging Face."""
 
 import json
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from functools import partial
+from itertools import combinations
 from pathlib import Path
 from typing import Any
 
@@ -86,6 +87,7 @@ class Parquet(DataModule):
         """Decode all splits into one cache; labels and class names are read from the files."""
         splits = self._splits()
         files = {part: find_shards(self.root, name) for part, name in splits.items()}
+        _check_disjoint(files)
         check_one_configuration(self.root, {splits[part]: found for part, found in files.items()})
         paths = [path for found in files.values() for path in found]
         columns = [self._labels(path) for path in paths]
@@ -116,6 +118,10 @@ class Parquet(DataModule):
 
     def _splits(self) -> dict[str, str]:
         """Name of each split that has files, by its part: train, validation or test."""
+        for part, name in self.split_names.items():
+            if name == "":
+                null = "" if part == "train" else ", or null to hold it out of train"
+                raise UserError(f"--data.{part}_split is empty, expected a prefix of file names such as {part}{null}")
         names = {part: name for part, name in self.split_names.items() if name}
         is_used = "validation" in names or any(SPLITS.get(name.lower()) == "validation" for name in names.values())
         if not is_used and has_shards(self.root, "validation"):
@@ -192,6 +198,24 @@ class Parquet(DataModule):
         return next(iter(found), ())
 
     def _class_names(self, path: Path) -> tuple[str, ...]:
+        """Names of the classes that the ``datasets`` library stores in the schema; empty if there are none."""
         metadata = self._open(path, self.label_column).schema_arrow.metadata or {}
-        features = json.loads(metadata.get(b"huggingface", b"{}")).get("info", {}).get("features", {})
-        return tuple(features.get(self.label_column, {}).get("names", ()))
+        try:
+            value = json.loads(metadata.get(b"huggingface", b"{}"))
+        except ValueError as error:
+            raise UserError(
+                f"{path}: the metadata huggingface of its schema is not JSON; write the file again"
+            ) from error
+        for key in ("info", "features", self.label_column, "names"):
+            value = value.get(key) if isinstance(value, dict) else None
+        return tuple(map(str, value)) if isinstance(value, list) else ()
+
+
+def _check_disjoint(files: Mapping[str, Sequence[Path]]) -> None:
+    """Raise a UserError if a file belongs to two splits: the same images would be trained on and scored."""
+    for (first, found), (second, others) in combinations(files.items(), 2):
+        if same := sorted(set(found) & set(others)):
+            raise UserError(
+                f"--data.{first}_split and --data.{second}_split both read {same[0]}; give two splits, or null to hold "
+                "the test or validation split out of train"
+            )

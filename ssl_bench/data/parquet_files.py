@@ -12,7 +12,10 @@ from torch import Tensor
 from ssl_bench.data.class_folders import SPLITS
 from ssl_bench.errors import UserError
 
-SHARD = re.compile(r"-(\d{5})-of-(\d{5})$")
+SHARD = re.compile(r"-(\d+)-of-(\d+)(?:-[0-9a-f]+)?$")
+"""Number, count and optional hash at the end of the stem of a shard."""
+NUMBER = re.compile(r"-(\d{1,3}|0\d+)$")
+"""Number at the end of the stem of a shard without a count; not a year."""
 
 
 def parquet_files(root: Path) -> list[Path]:
@@ -120,10 +123,16 @@ def _check_shards(found: Sequence[Path], word: str) -> None:
     if shards[0]:
         count = int(shards[0][2])
         if missing := sorted(set(range(count)) - {*indices}):
-            name = f"{found[0].stem[: shards[0].start()]}-{missing[0]:05d}-of-{count:05d}.parquet"
+            width, hashed = len(shards[0][1]), "-*" * (not shards[0][0].endswith(shards[0][2]))
+            name = f"{found[0].stem[: shards[0].start()]}-{missing[0]:0{width}d}-of-{count:0{width}d}{hashed}.parquet"
             raise UserError(
                 f"parquet: {len(found)} of {count} files {word}-*.parquet in {found[0].parent}; download {name}"
             )
+    ends = [end for path in found if (end := NUMBER.search(path.stem)) and not SHARD.search(path.stem)]
+    counted = {int(end[1]) for end in ends}
+    if missing := sorted(set(range(min(counted | {1}), max(counted, default=0))) - counted):
+        name = f"{ends[0].string[: ends[0].start()]}-{missing[0]:0{len(ends[0][1])}d}.parquet"
+        raise UserError(f"parquet: {found[0].parent} lacks {name}; download it")
     numbers = [int(path.stem) for path in found if path.stem.isdigit()]
     if missing := sorted(set(range(max(numbers, default=-1) + 1)) - {*numbers}):
         raise UserError(f"parquet: {found[0].parent} lacks {missing[0]:04d}.parquet; download it")

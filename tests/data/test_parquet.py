@@ -144,3 +144,75 @@ def test_paths_of_images_may_be_outside_of_the_root(make: Make, tmp_path: Path) 
 def test_a_column_without_images_is_refused(make: Make, cells: pa.Array) -> None:
     with pytest.raises(UserError, match=r"train\.parquet: column image has the type .*set --data.image_column"):
         make("parquet", lambda root: write(only(root) / "train.parquet", cells, ["a", "b"]), test_split=None).setup()
+
+
+@pytest.mark.parametrize(
+    ("names", "settings", "message"),
+    [
+        (["train"], {"test_split": "train"}, r"--data\.train_split and --data\.test_split both read .*train\.parquet"),
+        (["train"], {"test_split": "training"}, r"--data\.train_split and --data\.test_split both read"),
+        (["train", "test"], {"validation_split": "test"}, r"--data\.validation_split and --data\.test_split both read"),
+        (["train", "test"], {"train_split": ""}, r"--data\.train_split is empty, expected a prefix .* such as train$"),
+        (["train", "test"], {"test_split": ""}, r"--data\.test_split is empty, .* or null to hold it out of train$"),
+    ],
+)
+def test_splits_without_files_of_their_own_are_refused(
+    make: Make, names: list[str], settings: dict[str, Any], message: str
+) -> None:
+    def build(root: Path) -> None:
+        only(root)
+        for name in names:
+            write(root / f"{name}.parquet", images(4), ["cat", "dog"])
+
+    with pytest.raises(UserError, match=message):
+        make("parquet", build, **settings).setup()
+
+
+def with_metadata(path: Path, metadata: str) -> None:
+    """Replace the metadata of a parquet file."""
+    pq.write_table(pq.read_table(path).replace_schema_metadata({"huggingface": metadata}), path)
+
+
+@pytest.mark.parametrize(
+    "info",
+    [
+        [],
+        {"info": None},
+        {"info": {"features": None}},
+        {"info": {"features": {"label": None}}},
+        {"info": {"features": {"label": {"names": None}}}},
+        {"info": {"features": {"label": [{"names": ["cat"]}]}}},
+    ],
+)
+def test_metadata_without_class_names_leave_the_values_as_classes(make: Make, info: Any) -> None:
+    def build(root: Path) -> None:
+        write(only(root) / "train.parquet", images(20), [])
+        with_metadata(root / "train.parquet", json.dumps(info))
+
+    module = make("parquet", build, test_split=None)
+    module.setup()
+    assert module.targets[0].classes == ("0", "1")
+
+
+def test_metadata_that_are_not_json_are_refused(make: Make) -> None:
+    def build(root: Path) -> None:
+        with_metadata(root / "data" / "train-00000-of-00001.parquet", "{")
+
+    with pytest.raises(UserError, match=r"train-00000-of-00001\.parquet: the metadata huggingface .* is not JSON"):
+        make("parquet", build).setup()
+
+
+@pytest.mark.parametrize("name", ["absent.png", "a\0b.png", "iVBORw0KGgo=" * 500])
+def test_a_path_without_a_file_is_named_in_a_short_line_or_skipped(make: Make, name: str) -> None:
+    def build(root: Path) -> None:
+        (only(root) / "there.png").write_bytes(encoded(1, (40, 40), "PNG"))
+        write(root / "train.parquet", pa.array([name] + ["there.png"] * 19), ["cat", "dog"])
+
+    with pytest.raises(
+        UserError, match=r"^row 0 of .*train\.parquet is not a readable image .*on_error skip$"
+    ) as error:
+        make("parquet", build, test_split=None).setup()
+    assert len(str(error.value)) < 500
+    module = make("parquet", build, test_split=None, on_error="skip")
+    module.setup()
+    assert module.summary().endswith("; 1 files skipped")

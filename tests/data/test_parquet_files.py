@@ -22,6 +22,9 @@ def touch(root: Path, *names: str) -> Path:
     [
         ["default/train/0000.parquet", "default/train/0001.parquet"],
         ["data/train-00000-of-00002.parquet", "data/train-00001-of-00002.parquet"],
+        ["data/train-00000-of-00002-f00d.parquet", "data/train-00001-of-00002-beef.parquet"],
+        ["train-1.parquet", "train-2.parquet"],
+        ["train-2017.parquet", "train-2019.parquet"],
         ["train.parquet"],
     ],
 )
@@ -41,6 +44,11 @@ def test_the_layouts_of_hugging_face_are_found_in_order(names: list[str], tmp_pa
         (["train.parquet", "train-00000-of-00001.parquet"], "of several layouts .*keep one"),
         (["train-00000-of-00001.parquet", "train-00000-of-00002.parquet"], "of several layouts .*keep one"),
         (["train.parquet", "Train.parquet"], "of several layouts .*keep one"),
+        (["train-00000-of-00002-0a1b.parquet"], r"1 of 2 files .*download train-00001-of-00002-\*\.parquet"),
+        (["train-0000-of-0002.parquet"], r"1 of 2 files .*download train-0001-of-0002\.parquet"),
+        (["train-00000-of-00001-0a.parquet", "train-00000-of-00001-1b.parquet"], "of several layouts .*keep one"),
+        (["train-1.parquet", "train-3.parquet"], r"lacks train-2\.parquet; download it"),
+        (["train-01.parquet"] + [f"train-{n:02}.parquet" for n in range(3, 11)], r"lacks train-02\.parquet"),
         (["train.parquet", "Training.parquet"], "the train split as train and as training; remove one"),
     ],
 )
