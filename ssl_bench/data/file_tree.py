@@ -44,6 +44,19 @@ class FileTree:
             ]
         return sorted(n for n in found if not any(part[:1] == "." or part == "__MACOSX" for part in n.split("/")))
 
+    def top_folders(self, prefix: str = "") -> list[str]:
+        """Names of the folders directly below ``prefix`` (empty or ending with "/") except hidden ones, sorted.
+
+        Folders without files are included.
+        """
+        if self._archive is not None:
+            start = self._prefix + prefix
+            below = [n[len(start) :] for n in self._archive.namelist() if n.startswith(start)]
+            found = {name.split("/")[0] for name in below if "/" in name}
+        else:
+            found = {path.name for path in (self.path / prefix).iterdir() if path.is_dir()}
+        return sorted(name for name in found if name[:1] != "." and name != "__MACOSX")
+
     def read(self, name: str) -> bytes:
         """Content of one file; may be called from several threads."""
         if self._archive is not None:
@@ -51,12 +64,15 @@ class FileTree:
         return (self.path / name).read_bytes()
 
     def fingerprint(self, names: Iterable[str]) -> Iterator[str]:
-        """Names, sizes and modification times of the files, which differ after any change of the files."""
+        """Names, sizes and modification times of the files, which differ after any change of the files.
+
+        A file may be missing, such as one that a dangling link names.
+        """
         paths = [self.path] if self._archive is not None else (self.path / name for name in names)
         yield from names
         for path in paths:
             try:
                 status = path.stat()
-            except OSError as error:
-                raise UserError(f"{path} is listed but cannot be read ({error.strerror})") from error
-            yield f"{path.absolute()} {status.st_size} {status.st_mtime_ns}"
+                yield f"{path.absolute()} {status.st_size} {status.st_mtime_ns}"
+            except (OSError, ValueError):  # ValueError: a null byte in the path
+                yield f"{path.absolute()} missing"

@@ -10,6 +10,8 @@ import torch
 from PIL import Image
 
 from ssl_bench.cli import main
+from ssl_bench.data.class_folders import Listing, list_classes
+from ssl_bench.data.file_tree import FileTree
 from ssl_bench.data.fingerprint import fingerprint
 from ssl_bench.errors import UserError
 from tests.data.conftest import Make
@@ -207,6 +209,81 @@ def test_files_that_are_no_images_are_counted_and_hidden_files_ignored(make: Mak
     module = make("image_folder", add)
     module.setup()
     assert module.summary() == "image_folder: 21 train, 3 validation, 6 test images, 3 classes; 3 files skipped"
+
+
+def test_files_of_formats_that_pillow_does_not_decode_are_no_images(make: Make) -> None:
+    def add(root: Path) -> None:
+        for name in ("LICENSE", "README.pdf", "data.h5", "cat/0.mpg", "cat/0.hdf", "dog/0.grib"):
+            write(root / name, b"no image")
+
+    module = make("image_folder", add)
+    module.setup()
+    assert module.summary() == "image_folder: 21 train, 3 validation, 6 test images, 3 classes; 6 files skipped"
+
+
+def listed(root: Path, *names: str) -> Listing:
+    for name in names:
+        write(root / name, b"a listed file is not opened")
+    return list_classes(FileTree(root))
+
+
+@pytest.mark.parametrize(
+    ("train", "test", "split"),
+    [
+        ("train2017", "val2017", "validation"),
+        ("train_set", "test_set", "test"),
+        ("seg_train", "seg_test", "test"),
+        ("Train Images", "Test Images", "test"),
+        ("training_set", "validation_set", "validation"),
+        ("trn", "tst", "test"),
+        ("cat/train", "cat/test", "test"),
+    ],
+)
+def test_split_folders_of_other_names_are_not_classes(root: Path, train: str, test: str, split: str) -> None:
+    with pytest.raises(UserError, match=f"those of splits, .* above the class folders as .*{split}.*, or rename"):
+        listed(root, f"{train}/cat/0.png", f"{test}/cat/0.png", "dog/0.png")
+
+
+def test_classes_may_contain_the_words_of_splits(root: Path) -> None:
+    names = ("bullet_train/0.png", "test_tube/0.png", "steam_train/0.png")
+    assert listed(root, *names).classes == ("bullet_train", "steam_train", "test_tube")
+
+
+@pytest.mark.parametrize("name", ["unlabelled_data", "Unlabeled2017", "unlabel", "no_label"])
+def test_names_of_folders_without_labels_are_not_classes(root: Path, name: str) -> None:
+    with pytest.raises(UserError, match=rf"the folder {name} says that its images have no label; rename it unlabelled"):
+        listed(root, "cat/0.png", f"{name}/0.png")
+
+
+def test_a_single_folder_around_the_class_folders_is_entered(root: Path) -> None:
+    listing = listed(root, "README.md", "a/LICENSE", "a/photos/LICENSE", "a/photos/cat/0.png", "a/photos/dog/1/0.png")
+    assert listing.classes == ("cat", "dog")
+    assert listing.names == ["a/photos/cat/0.png", "a/photos/dog/1/0.png"]
+    assert listing.skipped == 3
+
+
+def test_a_single_folder_around_the_split_folders_is_entered(root: Path) -> None:
+    listing = listed(root, "photos/train/cat/0.png", "photos/test/cat/0.png")
+    assert {split: len(rows) for split, rows in listing.rows.items()} == {"train": 1, "test": 1}
+
+
+@pytest.mark.parametrize("archive", [False, True])
+def test_an_empty_split_folder_is_refused(root: Path, archive: bool) -> None:
+    write(root / "photos" / "train" / "cat" / "0.png", b"a listed file is not opened")
+    (root / "photos" / "val").mkdir()
+    path = Path(shutil.make_archive(str(root), "zip", root)) if archive else root
+    with pytest.raises(UserError, match=r"photos/val is the folder of a split, but it is empty; add images or remove"):
+        list_classes(FileTree(path))
+
+
+def test_a_dangling_link_is_a_file_that_cannot_be_read(make: Make) -> None:
+    def link(root: Path) -> None:
+        (root / "cat" / "z.png").symlink_to("absent.png")
+
+    with pytest.raises(UserError, match=r"cat/z\.png is not a readable image .*No such file .*on_error skip"):
+        make("image_folder", link).setup()
+    (module := make("image_folder", on_error="skip")).setup()
+    assert module.summary().endswith("3 classes; 1 files skipped")
 
 
 def test_a_run_prints_what_was_found(make: Make, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
