@@ -7,10 +7,12 @@ from dataclasses import dataclass
 import numpy as np
 import torch
 from PIL import Image, ImageOps, UnidentifiedImageError
+from PIL.TiffImagePlugin import TiffImageFile
 from torch import Tensor
 
 from ssl_bench.data.file_tree import FileTree
 from ssl_bench.data.pixels import check_channels, integers_to_uint16, read_pixels, to_uint8
+from ssl_bench.data.tiff import check_integers, scale_grey
 from ssl_bench.errors import UserError
 from ssl_bench.ranges import PositiveInt, check_ranges
 
@@ -34,7 +36,8 @@ class Decoder:
     Pillow images. Decoding is faster, because only the square is resized. An image that already has this size is not
     changed.
 
-    Values of more than 8 bits are scaled by their type: uint16 by 1 / 257, floats in [0, 1] by 255. Grey and RGB images
+    Values of more than 8 bits are scaled by their type: uint16 by 1 / 257, floats in [0, 1] by 255. Signed integers and
+    integers of more than 16 bits are refused. Grey and RGB images
     are converted to each other. Any other number of channels must be that of the file.
 
     Attributes:
@@ -55,6 +58,7 @@ class Decoder:
         if pixels is None:
             try:
                 with Image.open(io.BytesIO(data)) as file:
+                    check_integers(file)
                     image = ImageOps.exif_transpose(file)
             except UnidentifiedImageError:  # its message names the buffer
                 raise ValueError("unknown format") from None
@@ -63,6 +67,7 @@ class Decoder:
                 return self._square(image.convert("L" if self.channels == 1 else "RGB"))
             pixels = np.asarray(image)
             pixels = integers_to_uint16(pixels) if image.mode == "I" else pixels
+            pixels = scale_grey(pixels, file.tag_v2) if isinstance(file, TiffImageFile) else pixels
         bands = check_channels(to_uint8(pixels), self.channels)
         if not grey_or_rgb:
             return torch.cat(

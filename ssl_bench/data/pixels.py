@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 from ssl_bench.data.tiff import read_tiff
 
 Pixels = NDArray[Any]
+ROUNDING = 1e-6  # largest error of float32 arithmetic, such as of a resize or a normalisation that was undone
 
 
 def read_pixels(data: bytes, channels: int) -> Pixels | None:
@@ -39,7 +40,8 @@ def read_pixels(data: bytes, channels: int) -> Pixels | None:
 def to_uint8(pixels: Pixels) -> NDArray[np.uint8]:
     """Scale pixels to the range 0 to 255, rounded to the nearest integer.
 
-    uint16 values are divided by 257, floats multiplied by 255, and booleans become 0 or 255.
+    uint16 values are divided by 257, floats multiplied by 255, and booleans become 0 or 255. Floats may exceed [0, 1]
+    by `ROUNDING`.
 
     Raises:
         ValueError: values of another type, or floats that are not in [0, 1].
@@ -53,10 +55,10 @@ def to_uint8(pixels: Pixels) -> NDArray[np.uint8]:
         return np.where(pixels, np.uint8(255), np.uint8(0))
     if kind[0] != "f":
         raise ValueError(f"values of type {pixels.dtype}, expected uint8, uint16, bool or floats in [0, 1]: convert it")
-    if not (pixels.min() >= 0 and pixels.max() <= 1):  # also false for NaN
-        found = f"from {pixels.min():g} to {pixels.max():g}" if np.isfinite(pixels).all() else "that are not finite"
+    if not (pixels.min() >= -ROUNDING and pixels.max() <= 1 + ROUNDING):  # also false for NaN
+        found = f"from {pixels.min():.7g} to {pixels.max():.7g}" if np.isfinite(pixels).all() else "that are not finite"
         raise ValueError(f"float values {found}, expected [0, 1]: rescale all images alike")
-    return np.asarray(np.rint(pixels.astype(np.float64) * 255), np.uint8)
+    return np.asarray(np.rint(pixels.astype(np.float64).clip(0, 1) * 255), np.uint8)
 
 
 def integers_to_uint16(pixels: Pixels) -> NDArray[np.uint16]:
@@ -80,7 +82,7 @@ def check_channels(pixels: NDArray[np.uint8], channels: int) -> NDArray[np.uint8
     found = pixels.shape[2]
     if found == channels or (found in (1, 3) and channels in (1, 3)):
         return pixels
-    if pixels.shape[0] == channels:
-        raise ValueError(f"an array of shape {pixels.shape}, expected (H, W, {channels}): move the channels to the end")
+    if pixels.shape[0] == channels or (pixels.shape[0] in (1, 3, 4) and found > 4):
+        raise ValueError(f"an array of shape {pixels.shape}, expected (H, W, C): move the channels to the end")
     plural = "s" * (found > 1)
     raise ValueError(f"{found} channel{plural}, expected {channels}; if all have {found}, set --data.channels {found}")

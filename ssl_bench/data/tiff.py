@@ -1,4 +1,4 @@
-"""TIFF files of several channels that Pillow does not read at full depth, as satellite images often are."""
+"""TIFF files: several channels and float types that Pillow does not read, and values that it does not scale."""
 
 import io
 import zlib
@@ -6,21 +6,59 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
-from PIL.TiffImagePlugin import ImageFileDirectory_v2
+from PIL.Image import Image
+from PIL.TiffImagePlugin import ImageFileDirectory_v2, TiffImageFile
 
 WIDTH, LENGTH, BITS, COMPRESSION, PHOTOMETRIC, ORIENTATION, SAMPLES = 256, 257, 258, 259, 262, 274, 277
 STRIP_OFFSETS, ROWS_PER_STRIP, STRIP_SIZES, PLANAR, PREDICTOR = 273, 278, 279, 284, 317
-TILE_WIDTH, TILE_LENGTH, TILE_OFFSETS, TILE_SIZES, FORMAT = 322, 323, 324, 325, 339
-GREY, RGB = 1, 2
+TILE_WIDTH, TILE_LENGTH, TILE_OFFSETS, TILE_SIZES, EXTRA_SAMPLES, FORMAT = 322, 323, 324, 325, 338, 339
+INVERTED, GREY, RGB = 0, 1, 2
+ALPHA = ([1], [2])
 KINDS = {1: "u", 2: "i", 3: "f"}
+
+
+def numbers(tags: ImageFileDirectory_v2, tag: int, default: int = 0) -> list[int]:
+    """Values of a tag as integers."""
+    value = tags.get(tag, default)
+    return [int(number) for number in value] if isinstance(value, tuple) else [int(value)]
+
+
+def check_integers(image: Image) -> None:
+    """Check that the integers of a TIFF file that Pillow opened have a known scale.
+
+    Raises:
+        ValueError: they are signed or have more than 16 bits.
+    """
+    if not isinstance(image, TiffImageFile):
+        return
+    kind, bits = numbers(image.tag_v2, FORMAT, 1)[0], numbers(image.tag_v2, BITS, 1)[0]
+    if kind == 2 or (kind == 1 and bits > 16):
+        sign = "signed" if kind == 2 else "unsigned"
+        raise ValueError(
+            f"a TIFF file of {sign} integers of {bits} bits, expected unsigned integers of at most 16 bits or floats "
+            "in [0, 1]: convert it"
+        )
+
+
+def scale_grey(pixels: NDArray[Any], tags: ImageFileDirectory_v2) -> NDArray[Any]:
+    """Grey values of more than 8 bits, which Pillow returns as they are stored, with 0 for black.
+
+    Values of fewer than 16 bits become floats in [0, 1]. If the file stores white as 0, the values are inverted.
+    """
+    bits = numbers(tags, BITS, 1)[0]
+    is_integer = pixels.dtype.kind != "f"
+    pixels = pixels / (2**bits - 1) if is_integer and bits < 16 else pixels
+    if numbers(tags, PHOTOMETRIC, GREY)[0] != INVERTED:
+        return pixels
+    return 65535 - pixels if pixels.dtype.kind != "f" else 1 - pixels
 
 
 def read_tiff(data: bytes, wanted: int) -> NDArray[Any] | None:
     """Pixels ``(H, W, C)`` of a TIFF file of several 16-bit or float channels, or more channels than Pillow reads.
 
-    The result is None for other files, which Pillow reads. Strips and tiles, interleaved and separate channels are
-    supported, uncompressed or with deflate. The fourth channel of RGB files is left out if 1 or 3 channels are
-    `wanted`.
+    Grey files of 16-bit and 64-bit floats are read too. The result is None for other files, which Pillow reads. Strips
+    and tiles, interleaved and separate channels are supported, uncompressed or with deflate. The fourth channel of RGB
+    files and the alpha of grey files are left out if 1 or 3 channels are `wanted`.
 
     Raises:
         ValueError: the file is damaged, or compressed in another way.
@@ -29,36 +67,33 @@ def read_tiff(data: bytes, wanted: int) -> NDArray[Any] | None:
     tags = ImageFileDirectory_v2(file.read(8))
     file.seek(tags.next)
     tags.load(file)
-
-    def numbers(tag: int, default: int = 0) -> list[int]:
-        value = tags.get(tag, default)
-        return [int(number) for number in value] if isinstance(value, tuple) else [int(value)]
-
-    channels, bits = numbers(SAMPLES, 1)[0], numbers(BITS, 1)[0]
-    photometric, depth = numbers(PHOTOMETRIC)[0], channels if numbers(PLANAR, 1)[0] == 1 else 1  # channels of a block
-    known = photometric in (GREY, RGB) and numbers(ORIENTATION, 1)[0] == 1
+    channels, bits = numbers(tags, SAMPLES, 1)[0], numbers(tags, BITS, 1)[0]
+    photometric = numbers(tags, PHOTOMETRIC)[0]
+    depth = channels if numbers(tags, PLANAR, 1)[0] == 1 else 1  # channels of a block
+    known = photometric in (GREY, RGB) and numbers(tags, ORIENTATION, 1)[0] == 1
     usual = bits <= 8 and depth == channels <= (4 if photometric == RGB else 2)
-    if channels == 1 or not known or usual:
+    kind = KINDS.get(numbers(tags, FORMAT, 1)[0])
+    if not known or usual or (channels == 1 and (kind, bits) not in (("f", 16), ("f", 64))):
         return None
-    kind = KINDS.get(numbers(FORMAT, 1)[0])
-    if kind is None or bits not in (8, 16, 32, 64) or len(set(numbers(BITS, 1))) > 1:
+    if kind is None or bits not in (8, 16, 32, 64) or len(set(numbers(tags, BITS, 1))) > 1:
         raise ValueError(f"a TIFF file of {channels} channels of {bits} bits is not supported: save it as .npy")
-    compression, predictor = numbers(COMPRESSION, 1)[0], numbers(PREDICTOR, 1)[0]
+    compression, predictor = numbers(tags, COMPRESSION, 1)[0], numbers(tags, PREDICTOR, 1)[0]
     if compression not in (1, 8, 32946) or predictor not in (1, 2):
         raise ValueError(
             f"TIFF compression {compression} with predictor {predictor} is not supported for {channels} channels: save "
             "it uncompressed, with deflate or as .npy"
         )
-    height, width = numbers(LENGTH)[0], numbers(WIDTH)[0]
+    height, width = numbers(tags, LENGTH)[0], numbers(tags, WIDTH)[0]
     tiled = TILE_OFFSETS in tags
-    rows = numbers(TILE_LENGTH)[0] if tiled else min(numbers(ROWS_PER_STRIP, height)[0], height)
-    columns = numbers(TILE_WIDTH)[0] if tiled else width
+    rows = numbers(tags, TILE_LENGTH)[0] if tiled else min(numbers(tags, ROWS_PER_STRIP, height)[0], height)
+    columns = numbers(tags, TILE_WIDTH)[0] if tiled else width
     starts = [
         (y, x, c) for c in range(0, channels, depth) for y in range(0, height, rows) for x in range(0, width, columns)
     ]
     dtype = np.dtype(f"{'<' if data[:1] == b'I' else '>'}{kind}{bits // 8}")
     pixels = np.zeros((height, width, channels), dtype.newbyteorder("="))
-    offsets, sizes = numbers(TILE_OFFSETS if tiled else STRIP_OFFSETS), numbers(TILE_SIZES if tiled else STRIP_SIZES)
+    offsets = numbers(tags, TILE_OFFSETS if tiled else STRIP_OFFSETS)
+    sizes = numbers(tags, TILE_SIZES if tiled else STRIP_SIZES)
     try:
         for (y, x, c), offset, size in zip(starts, offsets, sizes, strict=True):
             content = (
@@ -71,4 +106,6 @@ def read_tiff(data: bytes, wanted: int) -> NDArray[Any] | None:
             pixels[y : y + rows, x : x + columns, c : c + depth] = block[: height - y, : width - x]
     except (ValueError, zlib.error):
         raise ValueError("the TIFF file is incomplete") from None
+    if wanted in (1, 3) and photometric == GREY and channels == 2 and numbers(tags, EXTRA_SAMPLES) in ALPHA:
+        return pixels[..., :1]
     return pixels[..., :3] if photometric == RGB and channels == 4 and wanted in (1, 3) else pixels

@@ -122,8 +122,8 @@ def test_float_images_from_0_to_1_are_scaled_by_255(values: np.ndarray) -> None:
         (1.5, np.float32, r"float values from 1\.5 to 1\.5, expected \[0, 1\]"),
         (-0.1, np.float32, r"float values from -0\.1 to -0\.1, expected \[0, 1\]"),
         (np.nan, np.float32, "float values that are not finite"),
-        (65536, np.int32, "integers from 65536 to 65536, expected 0 to 65535"),
-        (-1, np.int32, "integers from -1 to -1, expected 0 to 65535"),
+        (1.000002, np.float32, r"float values from 1\.000002 to 1\.000002, expected \[0, 1\]"),
+        (255, np.int32, "signed integers of 32 bits, expected unsigned integers of at most 16 bits or floats"),
     ],
 )
 def test_values_without_a_known_scale_are_refused(value: float, kind: type, message: str) -> None:
@@ -158,7 +158,9 @@ def test_arrays_and_images_of_the_same_pixels_are_the_same() -> None:
         ((8, 8, 4), 3, "4 channels, expected 3; if all have 4, set --data.channels 4"),
         ((8, 8, 13), 4, "13 channels, expected 4"),
         ((8, 8), 4, "1 channel, expected 4"),
-        ((13, 8, 8), 13, r"shape \(13, 8, 8\), expected \(H, W, 13\): move the channels to the end"),
+        ((13, 8, 8), 13, r"shape \(13, 8, 8\), expected \(H, W, C\): move the channels to the end"),
+        ((3, 8, 8), 1, r"shape \(3, 8, 8\), expected \(H, W, C\): move the channels to the end"),
+        ((1, 8, 8), 3, r"shape \(1, 8, 8\), expected \(H, W, C\): move the channels to the end"),
         ((2, 2, 8, 8), 2, r"shape \(2, 2, 8, 8\), expected \(H, W\) or"),
     ],
 )

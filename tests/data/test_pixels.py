@@ -20,6 +20,10 @@ def test_floats_are_multiplied_by_255_and_rounded(kind: str) -> None:
     assert np.array_equal(to_uint8(values[None]), np.arange(256)[None])
 
 
+def test_floats_may_exceed_their_range_by_rounding() -> None:
+    assert to_uint8(np.array([[-1e-9, 1 + 1e-7]], np.float64)).tolist() == [[0, 255]]
+
+
 def test_booleans_are_black_and_white() -> None:
     assert to_uint8(np.array([[False, True]])).tolist() == [[0, 255]]
 

@@ -2,7 +2,7 @@
 
 import struct
 import zlib
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -13,9 +13,15 @@ from ssl_bench.data.tiff import read_tiff
 
 
 def tiff(
-    values: np.ndarray, planar: bool = False, compression: int = 1, rows: int = 4, tile: int = 0, rgb: bool = False
+    values: np.ndarray,
+    planar: bool = False,
+    compression: int = 1,
+    rows: int = 4,
+    tile: int = 0,
+    rgb: bool = False,
+    more: Mapping[int, Sequence[int]] | None = None,
 ) -> bytes:
-    """A TIFF file, written by the specification: strips of `rows` rows, or tiles of `tile` x `tile` pixels."""
+    """A TIFF file by the specification: strips of `rows` rows, or tiles of `tile` x `tile` pixels, with `more` tags."""
     height, width, channels = values.shape
     order = ">" if values.dtype.byteorder == ">" else "<"
     blocks = []
@@ -38,6 +44,7 @@ def tiff(
     }  # fmt: skip
     sizes = list(map(len, contents))
     tags |= {322: [tile], 323: [tile], 324: offsets, 325: sizes} if tile else {273: offsets, 278: [rows], 279: sizes}
+    tags |= more or {}
     start = 8 + len(body)
     entries, extra = b"", b""
     after = start + 2 + 12 * len(tags) + 4
@@ -99,3 +106,42 @@ def test_differences_of_neighbours_are_summed() -> None:
     pixels = read_tiff(data, 5)
     assert pixels is not None
     assert np.array_equal(pixels, values)
+
+
+@pytest.mark.parametrize("kind", ["i1", "<i2", ">i2", "<i4", "<u4"])
+def test_integers_without_a_known_scale_are_refused_by_their_type(kind: str) -> None:
+    sign, bits = ("signed" if "i" in kind else "unsigned"), 8 * np.dtype(kind).itemsize
+    with pytest.raises(ValueError, match=f"TIFF file of {sign} integers of {bits} bits, expected .*: convert it"):
+        Decoder(1, 8)(tiff(np.ones((8, 8, 1), kind)))
+
+
+def test_grey_values_of_12_bits_are_scaled_by_their_bit_depth() -> None:
+    values = np.arange(4096).reshape(64, 64)
+    first, second = values[:, ::2], values[:, 1::2]  # two values in three bytes
+    rows = np.stack([first >> 4, (first & 15) << 4 | second >> 8, second & 255], 2).astype(np.uint8)
+    data = tiff(rows.reshape(64, 96, 1), more={256: [64], 258: [12]})
+    assert np.array_equal(Decoder(1, 64)(data)[0].numpy(), np.rint(values * 255 / 4095))
+
+
+@pytest.mark.parametrize("kind", ["u1", "<u2", "<f4"])
+def test_grey_values_that_count_from_white_are_inverted(kind: str) -> None:
+    values = np.linspace(0, 1, 64).reshape(8, 8, 1)
+    values = values.astype(kind) if "f" in kind else (values * np.iinfo(kind).max).round().astype(kind)
+    upright = Decoder(1, 8)(tiff(values)).int()
+    assert np.array_equal(Decoder(1, 8)(tiff(values, more={262: [0]})).int(), 255 - upright)
+
+
+@pytest.mark.parametrize("kind", ["<f2", "<f8"])
+@pytest.mark.parametrize("channels", [1, 3])
+def test_grey_floats_of_16_and_64_bits_are_read(kind: str, channels: int) -> None:
+    values = np.linspace(0, 1, 64).reshape(8, 8, 1).astype(kind)
+    expected = np.rint(values.astype(np.float64) * 255)[..., 0]
+    assert np.array_equal(Decoder(channels, 8)(tiff(values)).numpy(), np.stack([expected] * channels))
+
+
+def test_the_alpha_of_16_bit_grey_is_ignored_by_grey_and_rgb_images_only() -> None:
+    values = np.random.default_rng(0).integers(0, 65536, (8, 8, 2), np.uint16)
+    expected, data = np.rint(values / 257).transpose(2, 0, 1), tiff(values, more={338: [2]})
+    assert np.array_equal(Decoder(1, 8)(data).numpy(), expected[:1])
+    assert np.array_equal(Decoder(3, 8)(data).numpy(), expected[[0, 0, 0]])
+    assert np.array_equal(Decoder(2, 8)(data).numpy(), expected)
