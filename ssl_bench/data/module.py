@@ -114,15 +114,25 @@ class DataModule(LightningDataModule, ABC):
         }
 
     def summary(self) -> str:
-        """One line: images of each split, classes, images without a label and skipped files; call ``setup`` first."""
+        """One line about the data; call ``setup`` first.
+
+        It states the images of each split, the classes, the images without a label and the skipped files. It names
+        classes of test without training images, which are never predicted.
+        """
         assert self._contents is not None
-        sizes = ", ".join(f"{len(self._sets[split]):,} {split}" for split in ("train", "validation", "test"))
+        splits = ("train", "validation", "test")
+        sizes = ", ".join(f"{len(self._sets[split]):,} {split}" for split in splits)
         labels = self._contents.labels.view(len(self._contents.labels), -1)
         classes = (
             f"{len(self.targets[0].classes):,} classes" if len(self.targets) == 1 else f"{len(self.targets)} targets"
         )
         extra = {"unlabelled": int((labels == -1).all(1).sum()), "files skipped": self._contents.skipped}
         more = "".join(f"; {count:,} {what}" for what, count in extra.items() if count)
+        if len(self.targets) == 1:
+            train, validation, test = (set(self._sets[s].labels.flatten().tolist()) for s in splits)
+            if absent := sorted(test - train - validation - {-1}):
+                names = ", ".join(self.targets[0].classes[label] for label in absent[:3])
+                more += f"; {len(absent):,} test classes without training images: {names}"
         return f"{self.name}: {sizes} images, {classes}{more}"
 
     def split(self, name: Split | Literal["fit"]) -> ImageSet:

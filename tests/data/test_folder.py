@@ -211,6 +211,18 @@ def test_files_that_are_no_images_are_counted_and_hidden_files_ignored(make: Mak
     assert module.summary() == "image_folder: 21 train, 3 validation, 6 test images, 3 classes; 3 files skipped"
 
 
+def test_test_classes_without_training_images_are_named(make: Make) -> None:
+    def add(root: Path) -> None:
+        move_into_splits(root)
+        write(root / "test" / "Cat" / "0.png", encoded(5, (20, 20), "PNG"))
+        write(root / "val" / "fox" / "0.png", encoded(5, (20, 20), "PNG"))  # probes are refitted on it
+        write(root / "test" / "fox" / "0.png", encoded(5, (20, 20), "PNG"))
+
+    module = make("image_folder", add)
+    module.setup()
+    assert module.summary().endswith("5 test images, 5 classes; 1 test classes without training images: Cat")
+
+
 def test_files_of_formats_that_pillow_does_not_decode_are_no_images(make: Make) -> None:
     def add(root: Path) -> None:
         for name in ("LICENSE", "README.pdf", "data.h5", "cat/0.mpg", "cat/0.hdf", "dog/0.grib"):
