@@ -31,13 +31,21 @@ def moved(x: Tensor, offset: float, scale: float) -> Tensor:
     return scale * (x + offset)
 
 
-def outlier(x: Tensor, length: float = 1e20) -> Tensor:
+def outlier(x: Tensor, length: float) -> Tensor:
     x = x.clone()
     x[[TEST // 2, -1]] = x.new_tensor([[length], [3 * length]])
     return x
 
 
-def lengths(x: Tensor, exponent: int = 6) -> Tensor:
+def far_column(x: Tensor) -> Tensor:
+    return torch.cat([x, 1e9 * (2.0 * (torch.arange(len(x)) % 2).unsqueeze(1) - 1)], 1)
+
+
+def narrow_groups(x: Tensor) -> Tensor:
+    return 100 * torch.eye(16).double()[torch.arange(len(x)) % 16] + 1e-6 * x
+
+
+def lengths(x: Tensor, exponent: int) -> Tensor:
     return x * torch.logspace(-exponent, exponent, len(x))[torch.randperm(len(x))].unsqueeze(1)
 
 
@@ -45,20 +53,18 @@ FEATURES: dict[str, Callable[[Tensor], Tensor]] = {
     "offset of both signs": lambda x: x + 3e4 * torch.arange(-8, 8),
     "constant column": lambda x: torch.cat([x, torch.full((len(x), 1), 3.3e5)], 1),
     "duplicates": lambda x: x[torch.arange(len(x)) % 350],
-    "lengths from 1e-6 to 1e6": lengths,
-    "lengths and offset": lambda x: lengths(x + 1000),
+    "lengths from 1e-6 to 1e6": lambda x: lengths(x, 6),
+    "lengths and offset": lambda x: lengths(x + 1000, 6),
     "two groups far apart": lambda x: x + 1e5 * (torch.arange(len(x)) % 2).unsqueeze(1),
-    "outliers": outlier,
+    "outliers": lambda x: outlier(x, 1e20),
     "in float64": lambda x: x + 3e5,
     "columns of any scale": lambda x: x * torch.logspace(-20, 20, 16),
-    "lengths from 1e-15 to 1e15": partial(lengths, exponent=15),
-    "an extreme outlier": partial(outlier, length=1e26),
-    "offset and an extreme outlier": lambda x: outlier(x + 1e4, length=1e26),
-    "a column of two values far apart": lambda x: torch.cat(
-        [x, 1e9 * (2.0 * (torch.arange(len(x)) % 2)[:, None] - 1)], 1
-    ),
-    "narrow groups": lambda x: 100 * torch.eye(16).double()[torch.arange(len(x)) % 16] + 1e-6 * x,
-    "in float64, narrow groups": lambda x: 100 * torch.eye(16).double()[torch.arange(len(x)) % 16] + 1e-6 * x,
+    "lengths from 1e-15 to 1e15": lambda x: lengths(x, 15),
+    "an extreme outlier": lambda x: outlier(x, 1e26),
+    "offset and an extreme outlier": lambda x: outlier(x + 1e4, 1e26),
+    "a column of two values far apart": far_column,
+    "narrow groups": narrow_groups,
+    "in float64, narrow groups": narrow_groups,
     "in float64, 1e-170": lambda x: 1e-170 * x,
 } | {
     f"offset {offset:g}, scale {scale:g}": partial(moved, offset=offset, scale=scale)
@@ -91,7 +97,7 @@ def test_neighbours_and_accuracy_are_those_in_float64(name: str, distance: Dista
     torch.testing.assert_close(found.distance, nearest, rtol=1e-4, atol=1e-7 * float(nearest.median()))
     scale = x.double().abs().median()  # scikit-learn takes 1e-30 for 0
     if distance == "cosine":
-        scale, bank, test = 1, unit_vectors(bank), unit_vectors(test)
+        scale, bank, test = torch.ones(()), unit_vectors(bank), unit_vectors(test)
     reference = KNeighborsClassifier(1, algorithm="kd_tree")  # "brute" computes products, which lose digits
     reference.fit((bank.double() / scale).numpy(), y[TEST:].numpy())
     (metrics,) = KNN(k=(1,), distances=(distance,))(given)
