@@ -41,9 +41,9 @@ def read_features(path: Path, labels: Path | None = None) -> Features:
         a tenth of the rest for validation.
 
     Raises:
-        UserError: the file cannot be read; it contains other arrays, or two for one split; features or labels are
-            missing, of different lengths, not finite, or of a type that is neither real numbers nor names; a class of
-            the test or validation labels is not in the training labels.
+        UserError: the file cannot be read; a split that is held out is empty; the file contains other arrays, or two
+            for one split; features or labels are missing, of different lengths, not finite, or of a type that is
+            neither real numbers nor names; a class of the test or validation labels is not in the training labels.
     """
     arrays = _by_split(path, _arrays(path))
     if labels is not None:
@@ -59,8 +59,15 @@ def read_features(path: Path, labels: Path | None = None) -> Features:
         if any(name.startswith("validation_") for name in arrays):
             parts["validation"] = FeatureSplit(*_pair(path, arrays, "validation_", names))
         _check_classes(path, parts, tuple(names))
+    held_out = [split for split in ("test", "validation") if split not in parts or "features" in arrays]
     if "validation" not in parts:
         parts["train"], parts["validation"] = _hold_out(parts["train"], VALIDATION_FRACTION)
+    for split in held_out:
+        if not len(parts[split].labels):
+            raise UserError(
+                f"{path}: no image is left for the {split} split; give three or more images of some class, or "
+                f"{split}_features and {split}_labels"
+            )
     dims = {split: part.features.shape[1] for split, part in parts.items()}
     if len(set(dims.values())) > 1:
         raise UserError(f"{path}: features of {dims} numbers; all splits must come from one encoder")

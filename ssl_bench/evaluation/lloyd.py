@@ -116,7 +116,10 @@ def kmeans_plus_plus(rows: Rows, points: ToPoints, k: int, restarts: int, seed: 
     for number in range(1, k):
         mass.copy_(closest.squeeze(2).T).cumsum_(1)
         if not mass[:, -1].all():
-            raise UserError(f"kmeans: fewer than {k} of {len(rows)} features differ; {k} clusters need {k} that do")
+            raise UserError(
+                f"fewer than {k} of {len(rows)} features differ by more than rounding errors; "
+                f"{k} clusters need {k} that do"
+            )
         values = torch.rand(restarts, trials, generator=generator, dtype=torch.float64) * mass[:, -1:]
         candidates = torch.searchsorted(mass, values, right=True).clamp_max(len(rows) - 1).to(closest.device)
         centres = points(rows.take(candidates.flatten()))

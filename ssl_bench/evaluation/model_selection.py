@@ -15,9 +15,6 @@ Fit = Callable[[Sequence[Rows], Tensor, Tensor | None, float], Tensor]
 """Function of splits to fit on, regularisation ``(G, T)``, initial weights ``(G, T, C, d + 1)`` (or None) and tolerance
 that returns weights ``(G, T, C, d + 1)``."""
 
-LOOSE = 1e-5
-"""Tolerance of solutions that are only compared on validation."""
-
 
 def choose_and_score(task: Task, grid: Sequence[float], fit: Fit) -> list[tuple[float, float]]:
     """Fit all regularisations of the grid on train, choose one on validation, refit, and score on test.
@@ -32,7 +29,7 @@ def choose_and_score(task: Task, grid: Sequence[float], fit: Fit) -> list[tuple[
     """
     train = (task.train,)
     every = torch.tensor(grid, dtype=torch.float64, device=task.device)[:, None].expand(-1, task.num_targets)
-    weights = fit(train, every, None, LOOSE)
+    weights = fit(train, every, None, TIGHT)
     best = accuracy(task, task.validation, weights, class_counts(train, task.num_classes) > 0).argmax(0)
     target = torch.arange(task.num_targets, device=task.device)
     chosen = every[best, target]

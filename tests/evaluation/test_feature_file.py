@@ -288,3 +288,10 @@ def test_float16_features_have_the_metrics_of_the_same_values_in_float32(tmp_pat
         assert not result.failed
         found.append(result.metrics)
     assert found[0] == found[1]
+
+
+@pytest.mark.parametrize(("each", "empty"), [(1, "test"), (2, "validation")])
+def test_a_held_out_split_without_images_is_refused(each: int, empty: str, tmp_path: Path) -> None:
+    np.savez(tmp_path / "few.npz", features=np.eye(4 * each), labels=np.arange(4 * each) % 4)
+    with pytest.raises(UserError, match=f"no image is left for the {empty} split; give three or more images"):
+        read_features(tmp_path / "few.npz")

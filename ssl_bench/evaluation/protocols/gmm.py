@@ -1,5 +1,6 @@
 """Gaussian mixture fitted by EM, components matched with classes (Bizeul et al. 2024, arXiv 2402.01399)."""
 
+import warnings
 from dataclasses import dataclass
 from typing import Literal
 
@@ -11,6 +12,7 @@ from ssl_bench.errors import UserError
 from ssl_bench.evaluation.clustering_metrics import clustering_metrics, count_pairs
 from ssl_bench.evaluation.lloyd import kmeans_plus_plus, lloyd
 from ssl_bench.evaluation.mixture import CHUNK, Family, Mixture, ToPoints, em, from_centres
+from ssl_bench.evaluation.notes import ProtocolNote
 from ssl_bench.evaluation.rows import Rows
 from ssl_bench.evaluation.span import Span
 from ssl_bench.evaluation.task import Task
@@ -41,7 +43,9 @@ class GMM:
 
     With full covariances, features are projected on at most `max_dim` principal components (centred, not scaled),
     because the time grows with the square of the dimension. With diagonal covariances, all features are used. Principal
-    components or features whose variance is zero up to rounding error are dropped.
+    components or features whose variance is zero up to rounding error are dropped. A note tells how many principal
+    components are left out, and how many components of the mixture have no more images than dimensions (full) or fewer
+    than two images (diagonal), so that their covariance is determined by the ridge.
 
     Args:
         covariance: kind of covariances, ``full`` or ``diagonal``; ``auto`` is full if one mixture fits into memory,
@@ -93,7 +97,10 @@ class GMM:
         def scaled(x: Tensor) -> Tensor:
             return (points(x) * scale).float()
 
-        centres = kmeans_plus_plus(first, scaled, k, self.inits, self.seed)
+        try:
+            centres = kmeans_plus_plus(first, scaled, k, self.inits, self.seed)
+        except UserError as error:
+            raise UserError(f"gmm: {error}") from error
         centres = lloyd(first, scaled, centres, max_iter=self.max_iter, tol=1e-4)
 
         def best(rows: Rows, start: Mixture) -> tuple[Mixture, Tensor]:
@@ -111,6 +118,13 @@ class GMM:
         mixture = fitted[int(torch.cat(likelihood).argmax())]
         if first is not train:
             mixture, _ = best(train, mixture)
+        few = int((mixture.weights * len(train) < (len(scale) + 1 if full else 2)).sum())
+        if few:
+            warnings.warn(
+                f"gmm: {few} of {k} components have too few images for their covariance in {len(scale)} dimensions",
+                ProtocolNote,
+                stacklevel=2,
+            )
         theta = family.theta(mixture)
         table = test.y.new_zeros(task.num_targets, 1, k, k)
         total = torch.zeros((), dtype=torch.float64, device=task.device)
@@ -140,7 +154,15 @@ class GMM:
             # Rounding to float32 turns a variance of 0 into about 1e-6 of the features' variances in the direction.
             rounding = 1e-6 * vectors.square().T @ (varies * deviation.square())
             rounding = rounding.clamp_min(1e-15 * values[-1].item())
-            kept = (values > rounding).nonzero().flatten()[-self.max_dim :].flip(0)
+            varying = (values > rounding).nonzero().flatten()
+            kept = varying[-self.max_dim :].flip(0)
+            if len(varying) > len(kept):
+                share = 100 * float(values[kept].sum() / values[varying].sum())
+                warnings.warn(
+                    f"gmm: fitted on {len(kept)} of {len(varying)} principal components, {share:.0f} % of the variance",
+                    ProtocolNote,
+                    stacklevel=3,
+                )
             scale = values[kept].sqrt()
             axes = vectors[:, kept] / scale
         if not len(scale):

@@ -79,7 +79,10 @@ class KMeans:
         except UserError:  # too few points differ in float32
             precise = False
         if not precise:
-            table, inertia, _ = self._cluster(task, rows, points, torch.float64)
+            try:
+                table, inertia, _ = self._cluster(task, rows, points, torch.float64)
+            except UserError as error:
+                raise UserError(f"kmeans: {error}") from error
         inertia = inertia * points.unit**2
         best = int(inertia.argmin())
         scores = clustering_metrics(table)

@@ -7,6 +7,7 @@ from torch import Tensor
 
 from ssl_bench.errors import UserError
 from ssl_bench.evaluation.mixture import Family, Mixture, ToPoints, em
+from ssl_bench.evaluation.notes import ProtocolNote
 from ssl_bench.evaluation.protocols.gmm import GMM, subsample
 from ssl_bench.evaluation.rows import Rows
 from ssl_bench.evaluation.task import Task
@@ -140,6 +141,25 @@ def test_principal_components_of_few_images_are_those_of_the_covariance(monkeypa
     found = settings(split(x, y, 3))[0]
     monkeypatch.setattr(Task, "wide", False)
     assert found == pytest.approx(settings(split(x, y, 3))[0], rel=1e-3)
+
+
+def test_left_out_principal_components_are_noted() -> None:
+    with pytest.warns(ProtocolNote, match=r"^gmm: fitted on 2 of 6 principal components, \d+ % of the variance$"):
+        GMM(inits=1, max_dim=2)(split(*gaussians(300, 6, 3, spread=1.0), 3))
+
+
+def test_components_with_too_few_images_are_noted() -> None:
+    x, y = torch.randn(200, 3, generator=torch.Generator().manual_seed(0)), torch.arange(200) % 2
+    x[0] += 1000
+    far = task((x, y), (x, y), (x, y), 2)
+    with pytest.warns(ProtocolNote, match=r"^gmm: 1 of 2 components have too few images for their covariance in 3 dim"):
+        GMM(inits=1)(far)
+
+
+def test_too_few_different_images_are_refused_under_the_name_of_the_protocol() -> None:
+    x, y = torch.eye(3).repeat(9, 1), torch.arange(27) % 4
+    with pytest.raises(UserError, match=r"^gmm: fewer than 4 of 27 features differ by more than rounding errors"):
+        GMM()(task((x, y), (x, y), (x, y), 4))
 
 
 def test_a_component_without_points_stays_finite() -> None:

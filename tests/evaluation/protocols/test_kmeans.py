@@ -99,7 +99,7 @@ def test_targets_share_the_clustering_and_are_scored_by_their_labels() -> None:
     ("x", "message"),
     [
         (torch.randn(3, 5), "3 test images for 4 clusters"),
-        (torch.eye(3).repeat(9, 1), "fewer than 4 of 27 features differ"),
+        (torch.eye(3).repeat(9, 1), "^kmeans: fewer than 4 of 27 features differ by more"),
         (torch.ones(9, 3), "fewer than 4 of 9 features differ"),
         (torch.cat([torch.randn(9, 3), torch.zeros(2, 3)]), "2 of 11 test features are zero"),
     ],
