@@ -47,7 +47,7 @@ def test_images_that_limited_epochs_leave_out_are_counted() -> None:
 def test_the_loss_of_every_epoch_is_logged_and_printed(
     flags: list[str], tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    command = ["fit", "--method=simclr", "--data=digits", "--epochs=3", "--method.backbone.width=4",
+    command = ["fit", "--method=simclr", "--data=digits", "--epochs=3", "--method.backbone.width=8",
                "--trainer.limit_train_batches=5", "--data.batch_size=16", "--trainer.accelerator=cpu"]  # fmt: skip
     assert main([*command, *flags, f"--out={tmp_path}"]) == 0
     epochs = [line for line in capsys.readouterr().out.splitlines() if line.startswith("epoch")]

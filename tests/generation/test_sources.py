@@ -104,7 +104,7 @@ def test_simclr_trains_with_them_and_resumes_with_the_same_rows_only(
         "fit", "--method=simclr", "--data=digits", "--epochs=1", f"--out={tmp_path / 'runs'}",
         "--trainer.accelerator=cpu",
         f"--views.generated=ssl_bench.generation.sources.{source}", f"--views.generated.{key}={folder}",
-        "--method.backbone.width=4", "--data.batch_size=10", "--trainer.limit_train_batches=1",
+        "--method.backbone.width=8", "--data.batch_size=10", "--trainer.limit_train_batches=1",
     ]  # fmt: skip
     assert main([*command, "--data.fit_images=30"]) == 0
     assert main([*command, "--data.fit_images=31"]) == 2
@@ -131,7 +131,7 @@ def test_views_of_the_first_samples_serve_training_on_these(
         "fit", "--method=simclr", "--data=generated", f"--data.root={sampled}", "--data.real=ssl_bench.data.Digits",
         "--data.num_workers=0", "--data.batch_size=3", "--epochs=1", f"--out={tmp_path / 'runs'}",
         "--views.generated=ssl_bench.generation.sources.CachedViews", f"--views.generated.folder={made}",
-        "--method.backbone.width=4", "--trainer.accelerator=cpu",
+        "--method.backbone.width=8", "--trainer.accelerator=cpu",
     ]  # fmt: skip
     assert main([*command, "--data.fit_images=6"]) == 0
     assert main([*command, "--data.fit_images=7"]) == 2

@@ -17,7 +17,7 @@ from ssl_bench.networks.viewmaker import ViewMakerNetwork
 from ssl_bench.runs.train import fit, make_folder
 
 NARROW = [
-    "--method.backbone.width=4", "--method.projector.outputs=16", "--method.projector.hidden=[16]",
+    "--method.backbone.width=8", "--method.projector.outputs=16", "--method.projector.hidden=[16]",
     "--method.viewmaker.width=4", "--method.viewmaker.blocks=1",
 ]  # fmt: skip
 RECIPE = "--views.recipe=[random_resized_crop, normalize]"
