@@ -66,6 +66,52 @@ def nt_xent(z: Tensor, temperature: PositiveFloat) -> Tensor:
 
 
 @check_ranges
+def moco(q: Tensor, k: Tensor, queue: Tensor, temperature: PositiveFloat) -> Tensor:
+    """MoCo's InfoNCE of queries with their keys, whose negatives are the keys in a queue: mean over this rank's images.
+
+    Eq. 1 of MoCo (He et al. 2020, arXiv 1911.05722), with the positive logit in the first column. There is no
+    communication between ranks: every rank has the same queue.
+
+    Args:
+        q: L2-normalised queries ``(N, d)``.
+        k: L2-normalised keys ``(N, d)`` of the same images; no gradient flows to them.
+        queue: L2-normalised keys ``(K, d)`` of other images.
+        temperature: divisor of the cosine similarities.
+    """
+    positive = (q * k.detach()).sum(1, keepdim=True)
+    logits = torch.cat([positive, q @ queue.detach().T], dim=1) / temperature
+    return F.cross_entropy(logits, logits.new_zeros(len(q), dtype=torch.int64))
+
+
+@torch.no_grad()
+def nearest(z: Tensor, queue: Tensor) -> Tensor:
+    """NN(z, Q) of NNCLR (Dwibedi et al. 2021, arXiv 2104.14548, Eq. 2): nearest rows of a queue, ``(N, d)``.
+
+    Args:
+        z: L2-normalised ``(N, d)``.
+        queue: L2-normalised ``(K, d)``.
+    """
+    return queue[(z @ queue.T).argmax(1)]
+
+
+@check_ranges
+def neighbour_contrast(neighbours: Tensor, predictions: Tensor, temperature: PositiveFloat) -> Tensor:
+    """NNCLR's loss (Dwibedi et al. 2021, arXiv 2104.14548, Eq. 3): mean over this rank's images.
+
+    Each neighbour is classified among the predictions of the images of all ranks. Gradients flow to the predictions
+    only, which are gathered with gradients. The term with the roles of neighbours and predictions exchanged, which the
+    paper's text adds, is not in its pseudo-code or in solo-learn, whose settings the experiments use.
+
+    Args:
+        neighbours: L2-normalised nearest neighbours ``(N, d)`` of one view.
+        predictions: L2-normalised predictions ``(N, d)`` from the other view.
+        temperature: divisor of the cosine similarities.
+    """
+    own = torch.arange(len(neighbours), device=neighbours.device) + len(neighbours) * rank()
+    return F.cross_entropy(neighbours.detach() @ gather(predictions).T / temperature, own)
+
+
+@check_ranges
 def alignment(anchors: Tensor, positives: Tensor, temperature: PositiveFloat) -> Tensor:
     """L_align without alpha: mean cosine similarity of two expert views with additional positives, over temperature.
 
@@ -101,6 +147,19 @@ def simsiam(predictions: Tensor, z: Tensor) -> Tensor:
         z: projections ``(2, N, d)``.
     """
     return negative_cosine(predictions, z.flip(0))
+
+
+def byol(predictions: Tensor, targets: Tensor) -> Tensor:
+    """BYOL's loss (Grill et al. 2020, arXiv 2006.07733, Eq. 2), both directions added; a scalar in [0, 8].
+
+    ``||p - z||^2`` of L2-normalised vectors, which is ``2 - 2 cos(p, z)``: a mean over images and a sum over the two
+    directions. No gradient flows to the targets, and there is no communication between ranks.
+
+    Args:
+        predictions: the student's predictions from each view, ``(2, N, d)``.
+        targets: the teacher's projections of each view, ``(2, N, d)``.
+    """
+    return 4 + 4 * negative_cosine(predictions, targets.flip(0))
 
 
 def simsiam_alignment(predictions: Tensor, z: Tensor) -> Tensor:

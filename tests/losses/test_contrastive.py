@@ -9,7 +9,18 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from ssl_bench import distributed
-from ssl_bench.losses.contrastive import alignment, info_nce, negative_cosine, nt_xent, simsiam, simsiam_alignment
+from ssl_bench.losses.contrastive import (
+    alignment,
+    byol,
+    info_nce,
+    moco,
+    nearest,
+    negative_cosine,
+    neighbour_contrast,
+    nt_xent,
+    simsiam,
+    simsiam_alignment,
+)
 from tests.ranks import Ranks
 
 TEMPERATURE = 0.5
@@ -70,6 +81,45 @@ def test_simsiam_predicts_each_view_from_the_other() -> None:
     torch.testing.assert_close(simsiam(p, z), -sum(a @ b / (a.norm() * b.norm()) for a, b in pairs) / 12)
 
 
+def test_byol_is_the_squared_distance_of_normalised_vectors_added_over_directions() -> None:
+    p, z = embeddings(seed=1), embeddings()
+    distances = [((p[0, i] - z[1, i]) ** 2).sum() + ((p[1, i] - z[0, i]) ** 2).sum() for i in range(6)]
+    torch.testing.assert_close(byol(3 * p, 2 * z), sum(distances) / 6)
+
+
+def test_moco_contrasts_a_query_with_its_key_and_the_queue() -> None:
+    q, k, queue = *embeddings(), embeddings(1, 9, seed=1)[0]
+    terms = []
+    for i in range(6):
+        among = [math.exp(q[i] @ key / TEMPERATURE) for key in (k[i], *queue)]
+        terms.append(-math.log(among[0] / sum(among)))
+    assert moco(q, k, queue, TEMPERATURE).item() == pytest.approx(sum(terms) / 6)
+
+
+def test_nearest_is_the_row_of_the_largest_cosine() -> None:
+    queue = embeddings(1, 9)[0]
+    assert torch.equal(nearest(queue[[4, 0, 8]], queue), queue[[4, 0, 8]])
+
+
+def test_a_neighbour_is_contrasted_with_the_predictions_of_all_images() -> None:
+    neighbours, p = embeddings()
+    terms = []
+    for i in range(6):
+        among = [math.exp(neighbours[i] @ p[j] / TEMPERATURE) for j in range(6)]
+        terms.append(-math.log(among[i] / sum(among)))
+    assert neighbour_contrast(neighbours, p, TEMPERATURE).item() == pytest.approx(sum(terms) / 6)
+
+
+@pytest.mark.parametrize(
+    "loss", [byol, lambda p, z: moco(p[0], z[0], z[1], 0.5), lambda p, z: neighbour_contrast(z[0], p[0], 0.5)]
+)
+def test_no_gradient_goes_to_targets_keys_and_neighbours(loss: Callable[..., Tensor]) -> None:
+    p, z = embeddings(seed=1).requires_grad_(), embeddings().requires_grad_()
+    loss(p, z).backward()
+    assert p.grad is not None
+    assert z.grad is None
+
+
 def test_further_views_predict_both_expert_ones() -> None:
     p, z = embeddings(3, seed=1), embeddings(2)
     expected = -sum(p[k, i] @ z[v, i] for k in range(3) for v in range(2) for i in range(6)) / 36
@@ -110,16 +160,31 @@ def a2_simsiam_of(z: Tensor, further: Tensor) -> Tensor:
     return simsiam(z.roll(1, 2), z) + 0.5 * simsiam_alignment(further, z)
 
 
+def byol_of(z: Tensor) -> Tensor:
+    return byol(z.roll(1, 2), z)
+
+
+def moco_of(z: Tensor) -> Tensor:
+    return moco(z[0], z[1], embeddings(1, 9, seed=1)[0], TEMPERATURE)
+
+
+def neighbour_contrast_of(z: Tensor) -> Tensor:
+    return neighbour_contrast(z[0], z[1], TEMPERATURE)
+
+
 @pytest.mark.parametrize(
     ("loss", "given"),
     [
         (info_nce_of, [embeddings()]),
         (nt_xent_of, [embeddings()]),
         (nt_xent_of, [embeddings(4)]),
+        (byol_of, [embeddings()]),
+        (moco_of, [embeddings()]),
+        (neighbour_contrast_of, [embeddings()]),
         (a2_of, [embeddings(), embeddings(3, seed=1)]),
         (a2_simsiam_of, [embeddings(), embeddings(3, seed=1)]),
     ],
-    ids=["info_nce", "nt_xent", "a2_full", "a2", "a2_simsiam"],
+    ids=["info_nce", "nt_xent", "a2_full", "byol", "moco", "neighbour_contrast", "a2", "a2_simsiam"],
 )
 def test_two_ranks_equal_one_gradients_included(loss: Callable[..., Tensor], given: list[Tensor], ranks: Ranks) -> None:
     alone = of_a_share(loss, *given)

@@ -26,6 +26,7 @@ from ssl_bench.methods.base import Generative, Method, Reconstructive
 from ssl_bench.methods.checkpoint import load_method
 from ssl_bench.methods.hinge_gan import HingeGAN
 from ssl_bench.methods.inversion import InDomainInversion
+from ssl_bench.methods.moco import MoCo
 from ssl_bench.methods.multi_view import MultiView
 from ssl_bench.methods.structural_gan import StructuralGAN
 from ssl_bench.methods.stylegan2 import StyleGAN2
@@ -49,6 +50,8 @@ TINY = {
         "--method.backbone.width=8", "--method.projector.outputs=16", "--method.projector.hidden=[16]",
         "--method.schedule.kind=constant", "--method.schedule.warmup=0",
     ],
+    # Few negatives and BatchNorm: the loss of an untrained network is then far above the smallest possible one.
+    MoCo: ["--method.queue_size=32", "--method.projector.norm=true", "--method.projector.norm_outputs=true"],
     HingeGAN: ["--method.lazy=1"],
     StructuralGAN: [
         "--method.lazy=1", "--method.embedding_dim=8", "--method.queue_size=64", "--method.global_batch=true",
