@@ -44,8 +44,8 @@ TINY = {
         "--data.batch_size=32", "--trainer.precision=32-true",
     ],
     # A schedule that does not depend on the length of the run, so that a resumed run has the same one.
-    # Width 8: in torch 2.15, on CPUs without AVX-512, the backward pass of a 1x1 convolution of 4 channels with stride 2
-    # corrupts memory (float32, channels_last, one thread).
+    # Width 8: in torch 2.15, on CPUs without AVX-512, the backward pass of a 1x1 convolution of 4 channels with
+    # stride 2 corrupts memory (float32, channels_last, one thread).
     MultiView: [
         "--method.backbone.width=8", "--method.projector.outputs=16", "--method.projector.hidden=[16]",
         "--method.schedule.kind=constant", "--method.schedule.warmup=0",
