@@ -19,7 +19,7 @@ their derivatives with respect to the outputs, ``(p, K, n)``. It may overwrite t
 MEMORY = 2**28
 """Maximum size in bytes of the problems that are solved together; more problems are solved in groups."""
 TIGHT = 1e-8
-"""Tolerance of solutions that are scored on test."""
+"""Tolerance of solutions that are compared on validation and scored on test."""
 
 
 def fit(
@@ -69,7 +69,8 @@ def fit(
     def solve(problems: Tensor) -> Tensor:
         def objective(points: Tensor, index: Tensor) -> tuple[Tensor, Tensor]:
             which = problems[index]
-            along = points.view(len(which), outputs, dim + 1) * length[which]
+            unit, pull = length.index_select(0, which), penalty.index_select(0, which)[:, None]
+            along = points.view(len(which), outputs, dim + 1) * unit
             weights = coordinates.of_points(along).flatten(0, 1).float()
             value = points.new_zeros(len(which))
             gradient = torch.zeros_like(weights, dtype=points.dtype)
@@ -84,9 +85,9 @@ def fit(
                     gradient[:, :dim] += (slopes @ z).mul_(resolution).round_()
                     gradient[:, dim] += slopes.sum(1, dtype=value.dtype).mul_(resolution).round_()
             total = all_reduce_sum(torch.cat([value, gradient.flatten()])) / (resolution * count)
-            pull = penalty[which][:, None] * along
+            pull = pull * along
             slope = coordinates.along_axes(total[len(which) :].view(along.shape)) + pull
-            return total[: len(which)] + (pull * along).sum((1, 2)) / 2, (slope * length[which]).flatten(1)
+            return total[: len(which)] + (pull * along).sum((1, 2)) / 2, (slope * unit).flatten(1)
 
         points = (coordinates.project(start[problems]) / length[problems]).flatten(1)
         points = minimise(objective, points, tolerance=tolerance, max_passes=max_iter)

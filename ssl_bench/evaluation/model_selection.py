@@ -7,13 +7,12 @@ from torch import Tensor
 
 from ssl_bench.distributed import all_reduce_sum
 from ssl_bench.evaluation.coordinates import Standardised
-from ssl_bench.evaluation.linear import TIGHT
 from ssl_bench.evaluation.rows import Rows
 from ssl_bench.evaluation.task import Task
 
-Fit = Callable[[Sequence[Rows], Tensor, Tensor | None, float], Tensor]
-"""Function of splits to fit on, regularisation ``(G, T)``, initial weights ``(G, T, C, d + 1)`` (or None) and tolerance
-that returns weights ``(G, T, C, d + 1)``."""
+Fit = Callable[[Sequence[Rows], Tensor, Tensor | None], Tensor]
+"""Function of splits to fit on, regularisation ``(G, T)`` and initial weights ``(G, T, C, d + 1)`` (or None) that
+returns weights ``(G, T, C, d + 1)``."""
 
 
 def choose_and_score(task: Task, grid: Sequence[float], fit: Fit) -> list[tuple[float, float]]:
@@ -29,11 +28,11 @@ def choose_and_score(task: Task, grid: Sequence[float], fit: Fit) -> list[tuple[
     """
     train = (task.train,)
     every = torch.tensor(grid, dtype=torch.float64, device=task.device)[:, None].expand(-1, task.num_targets)
-    weights = fit(train, every, None, TIGHT)
+    weights = fit(train, every, None)
     best = accuracy(task, task.validation, weights, class_counts(train, task.num_classes) > 0).argmax(0)
     target = torch.arange(task.num_targets, device=task.device)
     chosen = every[best, target]
-    weights = fit(task.fitting, chosen[None], weights[best, target][None], TIGHT)
+    weights = fit(task.fitting, chosen[None], weights[best, target][None])
     test = accuracy(task, task.test, weights, class_counts(task.fitting, task.num_classes) > 0)[0]
     return list(zip(test.tolist(), chosen.tolist(), strict=True))
 

@@ -74,41 +74,48 @@ def _dot(a: Tensor, b: Tensor) -> Tensor:
 
 
 class _Pairs:
-    """The last steps of each problem and the changes of its gradient; unused entries are 0 and have no effect."""
+    """The last steps of each problem and the changes of its gradient; unused entries are 0 and have no effect.
+
+    Row ``place * P + p`` holds one of the last HISTORY pairs of problem p.
+    """
 
     def __init__(self, like: Tensor) -> None:
-        self.steps = like.new_zeros(HISTORY, *like.shape)
+        self.problems = torch.arange(len(like), device=like.device)
+        self.steps = like.new_zeros(HISTORY * len(like), like.shape[1])
         self.changes = torch.zeros_like(self.steps)
-        self.inverse = like.new_zeros(HISTORY, len(like))  # 1 / (step . change)
+        self.inverse = like.new_zeros(HISTORY * len(like))  # 1 / (step . change)
         self.scale = like.new_ones(len(like))
-        self.count = torch.zeros(len(like), dtype=torch.int64, device=like.device)
+        self.count = torch.zeros_like(self.problems)
 
     def select(self, problems: Tensor) -> "_Pairs":
-        self.steps, self.changes = self.steps[:, problems], self.changes[:, problems]
-        self.inverse, self.scale, self.count = self.inverse[:, problems], self.scale[problems], self.count[problems]
+        kept = problems.repeat(HISTORY)
+        self.steps, self.changes, self.inverse = self.steps[kept], self.changes[kept], self.inverse[kept]
+        self.scale, self.count = self.scale[problems], self.count[problems]
+        self.problems = torch.arange(len(self.count), device=self.count.device)
         return self
 
     def append(self, step: Tensor, change: Tensor, where: Tensor) -> None:
         curvature = _dot(step, change)
         where = (where & (curvature > 0)).nonzero().squeeze(1)
-        place = self.count[where] % HISTORY
-        self.steps[place, where], self.changes[place, where] = step[where], change[where]
-        self.inverse[place, where] = 1 / curvature[where]
+        row = self.count[where] % HISTORY * len(self.count) + where
+        # Unlike indexing with [], these functions do not wait for all threads of a busy machine if rows are short.
+        self.steps.index_copy_(0, row, step.index_select(0, where))
+        self.changes.index_copy_(0, row, change.index_select(0, where))
+        self.inverse[row] = 1 / curvature[where]
         self.scale[where] = (curvature / change.square().sum(-1))[where]
         self.count[where] += 1
 
     def direction(self, gradient: Tensor) -> Tensor:
         """``-H gradient`` by the two-loop recursion."""
-        every = torch.arange(len(gradient), device=gradient.device)
-        newest_first = [(self.count - i) % HISTORY for i in range(1, HISTORY + 1)]
+        newest_first = [(self.count - i) % HISTORY * len(self.count) + self.problems for i in range(1, HISTORY + 1)]
         q = gradient.clone()
         weights = []
-        for place in newest_first:
-            weight = self.inverse[place, every] * _dot(self.steps[place, every], q)
-            q -= weight[:, None] * self.changes[place, every]
+        for row in newest_first:
+            weight = self.inverse[row] * _dot(self.steps.index_select(0, row), q)
+            q -= weight[:, None] * self.changes.index_select(0, row)
             weights.append(weight)
         q *= self.scale[:, None]
-        for place, weight in zip(reversed(newest_first), reversed(weights), strict=True):
-            back = self.inverse[place, every] * _dot(self.changes[place, every], q)
-            q += (weight - back)[:, None] * self.steps[place, every]
+        for row, weight in zip(reversed(newest_first), reversed(weights), strict=True):
+            back = self.inverse[row] * _dot(self.changes.index_select(0, row), q)
+            q += (weight - back)[:, None] * self.steps.index_select(0, row)
         return -q

@@ -43,7 +43,7 @@ def fit(
     target = torch.arange(targets, device=task.device).repeat(grid)
 
     def cross_entropy(logits: Tensor, y: Tensor, which: Tensor) -> tuple[Tensor, Tensor]:
-        labels = y.T[target[which], None]
+        labels = y.T.index_select(0, target[which])[:, None]
         logs = logits.log_softmax(1)
         losses = -logs.gather(1, labels).squeeze(1)
         minus = torch.full_like(labels, -1, dtype=logs.dtype)
@@ -95,6 +95,6 @@ class LinearProbe:
         found = choose_and_score(
             task,
             sorted(self.l2, reverse=True),
-            lambda splits, l2, start, tolerance: fit(task, splits, l2, start, tolerance, self.max_iter),
+            lambda splits, l2, start: fit(task, splits, l2, start, max_iter=self.max_iter),
         )
         return [{"linear_probe/accuracy": accuracy, "linear_probe/l2": l2} for accuracy, l2 in found]

@@ -45,7 +45,8 @@ def fit(
     column = torch.arange(targets * len(positive), device=task.device).repeat(grid)
 
     def squared_hinge(margins: Tensor, y: Tensor, which: Tensor) -> tuple[Tensor, Tensor]:
-        signs = (y.T[:, None] == positive[:, None]).to(margins.dtype).mul_(2).sub_(1).flatten(0, 1)[column[which]]
+        signs = (y.T[:, None] == positive[:, None]).to(margins.dtype).mul_(2).sub_(1)
+        signs = signs.flatten(0, 1).index_select(0, column[which])
         slack = margins.squeeze(1).mul_(signs).neg_().add_(1).relu_()
         return slack.square(), signs.mul_(slack).mul_(-2)[:, None]
 
@@ -98,6 +99,6 @@ class SVM:
         found = choose_and_score(
             task,
             sorted(self.c),
-            lambda splits, c, start, tolerance: fit(task, splits, c, start, tolerance, self.max_iter),
+            lambda splits, c, start: fit(task, splits, c, start, max_iter=self.max_iter),
         )
         return [{"svm/accuracy": accuracy, "svm/c": c} for accuracy, c in found]
