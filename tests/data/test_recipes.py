@@ -35,7 +35,7 @@ def test_a_recipe_can_be_a_file(tmp_path: Path) -> None:
         ([{"colour_jitter": {"hue": 0.1}}], "unknown step 'colour_jitter': did you mean color_jitter"),
         ([{"horizontal_flip": {"q": 0.1}}], "horizontal_flip has no parameter 'q': known: p"),
         ([{"gaussian_blur": {"sigmas": [1, 2]}}], "no parameter 'sigmas': did you mean sigma"),
-        ([{"grayscale": {"p": 2}}], "views: grayscale: p must be a number in \\[0, 1\\], got 2"),
+        ([{"grayscale": {"p": 2}}], "views: grayscale: p must be a number in \\[0, 1\\] or a list, got 2"),
         ([{"grayscale": {"p": [0.5, 2]}}], "grayscale: p must be a number in"),
         ([{"grayscale": {"p": []}}], "p is an empty list: give one probability"),
         ([{"grayscale": {"p": "often"}}], "p must be a number in .*, got 'often'"),
