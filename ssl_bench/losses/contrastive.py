@@ -99,8 +99,7 @@ def neighbour_contrast(neighbours: Tensor, predictions: Tensor, temperature: Pos
     """NNCLR's loss (Dwibedi et al. 2021, arXiv 2104.14548, Eq. 3): mean over this rank's images.
 
     Each neighbour is classified among the predictions of the images of all ranks. Gradients flow to the predictions
-    only, which are gathered with gradients. The term with the roles of neighbours and predictions exchanged, which the
-    paper's text adds, is not in its pseudo-code or in solo-learn, whose settings the experiments use.
+    only, which are gathered with gradients. Predictions are not classified among neighbours in turn.
 
     Args:
         neighbours: L2-normalised nearest neighbours ``(N, d)`` of one view.

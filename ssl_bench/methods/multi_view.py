@@ -98,12 +98,8 @@ class MultiView(Method):
     def check_inputs(self, inputs: TrainingInputs) -> None:
         """Refuse fewer or more views of an image than the method accepts."""
         super().check_inputs(inputs)
-        name, views, least, most = (
-            type(self).__name__,
-            inputs.views + inputs.generated,
-            self.least_views,
-            self.most_views,
-        )
+        name, least, most = type(self).__name__, self.least_views, self.most_views
+        views = inputs.views + inputs.generated
         if views < least:
             raise UserError(
                 f"{name} got {views} view{'s' * (views > 1)} of each image, needs {least}: give --views.num_views "
