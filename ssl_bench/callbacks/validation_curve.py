@@ -65,7 +65,7 @@ class ValidationCurve(Callback):
         self.start, self.spent, self.last = 0.0, 0.0, 0.0
         self.has_labels = True
         self.losses: list[Tensor] = []
-        """Losses of the steps since the last epoch that was measured, on the device."""
+        """Losses of the steps of this epoch, on the device."""
 
     def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Measure the untrained encoder if an interval is given; averages of a GAN are recalibrated first."""

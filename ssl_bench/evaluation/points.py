@@ -20,8 +20,6 @@ PRECISE = 2.0**-9
 """Squared distances above this multiple of the points' squared lengths are precise to about 1e-4 in float32."""
 PRECISE_IN_FLOAT64 = 2.0**-36
 """As `PRECISE`, in float64."""
-
-
 SMALL = 1e-140
 """Smallest length whose square is precise in float64."""
 
