@@ -139,5 +139,5 @@ def test_items_of_tuples_are_checked_one_by_one() -> None:
     assert problem((1, 0), tuple[PositiveInt, ...]) == "a list of items, each an integer of at least 1"
     assert problem(1, tuple[PositiveInt, ...]) == "a list"
     assert problem((1,), tuple[PositiveInt, PositiveInt]) == "a list of 2 items"
-    assert problem(0, PositiveInt | tuple[PositiveInt, ...]) == "an integer of at least 1"
+    assert problem(0, PositiveInt | tuple[PositiveInt, ...]) == "an integer of at least 1 or a list"
     assert problem("any", tuple[int, ...]) is None

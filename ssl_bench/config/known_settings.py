@@ -29,7 +29,7 @@ Switch = Literal[True, False] | None
 Limit = Annotated[int, Interval(-1)]
 TRAINER: dict[str, Any] = {
     "accelerator": Literal["auto", "cpu", "gpu", "cuda", "mps", "tpu"],
-    "strategy": str,
+    "strategy": Any,  # a name, or a class with its arguments
     "devices": Any,  # see `given_devices`
     "num_nodes": PositiveInt,
     "precision": Literal[

@@ -4,7 +4,6 @@ import inspect
 import re
 import sys
 from collections.abc import Iterator
-from importlib import import_module
 from types import ModuleType
 
 from jsonargparse import ArgumentParser
@@ -72,7 +71,7 @@ def _no_class(keys: str, given: str, message: str) -> str:
     # The message has one list of types for each class around the value, except if only one type is possible.
     kinds = re.findall(r"Subtypes: \[(?:<class '|.*\], )([\w.]+)", message)
     if len(kinds) == len(re.findall("Parser key", message)) and "." in kinds[-1]:
-        names = {kind.__name__ for kind in _subclasses(import_module(kinds[-1].rpartition(".")[0]), kinds[-1])}
+        names = {kind.__name__ for kind in _subclasses(sys.modules[kinds[-1].rpartition(".")[0]], kinds[-1])}
         nearest = did_you_mean(given, names)
         return f"{line}; {nearest}" if nearest.startswith("did") else line
     return line

@@ -19,7 +19,7 @@ from ssl_bench.runs.score import is_untrained
 from tests.methods.test_contract import tiny_flags
 from tests.runs.test_train import only_run
 
-KNN = ["--trainer.accelerator=cpu", "--evaluation.protocols=[knn]", "--evaluation.knn.k=[5]"]
+KNN = ["--trainer.accelerator=cpu", "--data.batch_size=32", "--evaluation.protocols=[knn]", "--evaluation.knn.k=[5]"]
 SHAPE = (1, 8, 8)
 
 
