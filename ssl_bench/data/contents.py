@@ -1,5 +1,6 @@
 """Contents of a data set: images, labels, and the rows of each split."""
 
+import copy
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Protocol
@@ -87,6 +88,14 @@ class ImageSet(Dataset[Batch]):
         self.device = images.device if isinstance(images, Tensor) else torch.device("cpu")
         self.rows = rows.to(self.device)
         self._labels = self.labels.to(self.device)
+
+    def with_labels_of_first(self, n: int) -> "ImageSet":
+        """The same images; those after the first n have the label -1."""
+        labelled = copy.copy(self)
+        labelled.labels = self.labels.clone()
+        labelled.labels[n:] = -1
+        labelled._labels = labelled.labels.to(self.device)
+        return labelled
 
     def __len__(self) -> int:
         return len(self.labels)

@@ -140,8 +140,11 @@ class DataModule(LightningDataModule, ABC):
         return self._sets[name]
 
     def train_dataloader(self) -> DataLoader[Batch]:
-        """Shuffled batches of the training and validation images; pretraining uses both, without labels."""
-        return self._loader(self._sets["fit"], self.sampler())
+        """Shuffled batches of the training and validation images; those of the validation split have the label -1.
+
+        Protocols choose their settings on the validation labels, so that no method may be trained with them.
+        """
+        return self._loader(self._sets["fit"].with_labels_of_first(len(self._sets["train"])), self.sampler())
 
     def sampler(self) -> BatchSampler:
         """The order of the images in training.

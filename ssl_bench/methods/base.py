@@ -88,6 +88,8 @@ class Method(LightningModule):
     feature_dim: int
     pretrained: bool = False
     """Whether the initial weights are trained; otherwise tables call a run without epochs untrained."""
+    uses_labels: bool = False
+    """Whether the training uses labels; tables then say so beside the name of the method."""
     config: dict[str, Any] | None = None
     """Class path and arguments that the method was built from; saved in checkpoints for `load_method`."""
     views: Callable[[Tensor, Tensor], Tensor] | None = None

@@ -35,6 +35,7 @@ class Record:
         device: name of the GPU, or ``cpu``.
         world_size: number of processes of training.
         global_batch: number of images of all processes in a step of the optimizer; None without training.
+        uses_labels: whether the encoder was trained with labels.
         schema: version of this format.
         date: date of the run, ISO 8601.
         versions: versions of packages.
@@ -64,6 +65,7 @@ class Record:
     untrained: bool = False
     world_size: int = 1
     global_batch: int | None = None
+    uses_labels: bool = False
     schema: int = SCHEMA
     date: str = field(default_factory=lambda: datetime.date.today().isoformat())
     versions: dict[str, str] = field(default_factory=lambda: {name: version(name) for name in PACKAGES})

@@ -13,8 +13,8 @@ class Setting:
     """Runs that differ only in the seed.
 
     Attributes:
-        name: name of the method, with ``(untrained)`` for random weights, and with hash and commit if several settings
-            of the method have the same number of epochs.
+        name: name of the method, with ``(untrained)`` for random weights, ``(trained with labels)`` for a supervised
+            method, and hash and commit if several settings of the method have the same number of epochs.
         epochs: epochs of training.
         records: one record for each seed. Their metrics may differ, because a protocol may have failed for one seed.
     """
@@ -78,6 +78,8 @@ def _scored_alike(first: Record, second: Record) -> bool:
 def _name(group: list[Record], ambiguous: bool, several_scorings: bool) -> str:
     record = group[0]
     name = f"{record.method} (untrained)" if record.untrained else record.method
+    if record.uses_labels:
+        name += " (trained with labels)"
     if ambiguous:
         head, dash, dirty = (record.commit or "").partition("-")
         name = f"{name} {record.setting_hash} {head[:7]}{dash}{dirty}".strip()

@@ -142,6 +142,7 @@ def score(run: Run, config: dict[str, Any], folder: Path, device: torch.device) 
             device=device_name(device),
             world_size=world_size(config),
             global_batch=global_batch(config) if epochs else None,
+            uses_labels=run.method.uses_labels and epochs > 0,
             reference=config["reference"],
         )
         record = add_result(record, result, encoder, seconds)

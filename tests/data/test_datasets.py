@@ -86,6 +86,15 @@ def test_training_sees_train_and_validation_images_once_an_epoch(module: DataMod
     assert torch.equal(ids.sort().values, torch.arange(len(module.split("train")) + len(module.split("validation"))))
 
 
+def test_training_has_no_label_of_a_validation_image(module: DataModule) -> None:
+    module.batch_size = 1
+    labels = torch.cat([batch.labels for batch in sorted(module.train_dataloader(), key=lambda batch: int(batch.ids))])
+    train = module.split("train")
+    assert torch.equal(labels[: len(train)], train.labels)
+    assert (labels[len(train) :] == -1).all()
+    assert torch.equal(module.split("fit").labels[len(train) :], module.split("validation").labels)
+
+
 def test_batches_are_the_split_in_order(module: DataModule) -> None:
     seen = list(module.batches("test", batch_size=4))
     assert torch.equal(torch.cat([batch.ids for batch in seen]), torch.arange(len(module.split("test"))))

@@ -1,4 +1,4 @@
-"""VICReg's terms against their equations in numpy, alone and on two ranks."""
+"""VICReg's and Barlow Twins' losses against their equations in numpy, alone and on two ranks."""
 
 from collections.abc import Callable
 
@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 
 from ssl_bench import distributed
-from ssl_bench.losses.redundancy import covariance, invariance, variance
+from ssl_bench.losses.redundancy import barlow_twins, covariance, invariance, variance
 from tests.ranks import Ranks
 
 N, D = 6, 5
@@ -48,6 +48,20 @@ def test_covariance_sums_the_squares_of_different_components() -> None:
     assert covariance(z).item() == pytest.approx(expected)
 
 
+def test_barlow_twins_compares_the_correlations_with_the_identity() -> None:
+    z_a, z_b = embeddings(), embeddings(1)
+    c = np.corrcoef(z_a.numpy(), z_b.numpy(), rowvar=False)[:D, D:]
+    expected = sum((1 - c[i, i]) ** 2 for i in range(D))
+    expected += 0.02 * sum(c[i, j] ** 2 for i in range(D) for j in range(D) if i != j)
+    assert barlow_twins(z_a, z_b, 0.02, eps=1e-12).item() == pytest.approx(expected)
+
+
+def test_barlow_twins_of_a_constant_component_is_finite() -> None:
+    z = embeddings()
+    z[:, 0] = 3
+    assert barlow_twins(z, embeddings(1)).isfinite()
+
+
 def of_a_share(loss: Callable[..., Tensor], *given: Tensor) -> list[Tensor]:
     """The loss of this rank's images, and gradients averaged over ranks as DistributedDataParallel does."""
     rank, size = distributed.rank(), distributed.world_size()
@@ -65,8 +79,9 @@ def of_a_share(loss: Callable[..., Tensor], *given: Tensor) -> list[Tensor]:
         (invariance, [embeddings(), embeddings(1)]),
         (variance, [embeddings()]),
         (covariance, [embeddings()]),
+        (barlow_twins, [embeddings(), embeddings(1)]),
     ],
-    ids=["invariance", "variance", "covariance"],
+    ids=["invariance", "variance", "covariance", "barlow_twins"],
 )
 def test_two_ranks_equal_one_gradients_included(loss: Callable[..., Tensor], given: list[Tensor], ranks: Ranks) -> None:
     alone = of_a_share(loss, *given)

@@ -30,6 +30,8 @@ from ssl_bench.methods.moco import MoCo
 from ssl_bench.methods.multi_view import MultiView
 from ssl_bench.methods.structural_gan import StructuralGAN
 from ssl_bench.methods.stylegan2 import StyleGAN2
+from ssl_bench.methods.supervised import Supervised
+from ssl_bench.methods.swav import SwAV
 from ssl_bench.methods.vae import VAE
 from ssl_bench.methods.viewmaker import ViewMaker
 from ssl_bench.termination import Terminated
@@ -52,6 +54,10 @@ TINY = {
     ],
     # Few negatives and BatchNorm: the loss of an untrained network is then far above the smallest possible one.
     MoCo: ["--method.queue_size=32", "--method.projector.norm=true", "--method.projector.norm_outputs=true"],
+    SwAV: ["--method.num_prototypes=8", "--method.queue_size=64", "--method.queue_epoch=1"],
+    Supervised: [
+        "--method.backbone.width=8", "--method.num_classes=[10]", "--method.schedule.kind=constant",
+    ],
     HingeGAN: ["--method.lazy=1"],
     StructuralGAN: [
         "--method.lazy=1", "--method.embedding_dim=8", "--method.queue_size=64", "--method.global_batch=true",
