@@ -140,11 +140,15 @@ class DataModule(LightningDataModule, ABC):
         return self._sets[name]
 
     def train_dataloader(self) -> DataLoader[Batch]:
-        """Shuffled batches of the training and validation images; those of the validation split have the label -1.
+        """Shuffled batches of the training and validation images, see `training_images`."""
+        return self._loader(self.training_images(), self.sampler())
+
+    def training_images(self) -> ImageSet:
+        """The images of split ``fit``; those of the validation split have the label -1; call ``setup`` first.
 
         Protocols choose their settings on the validation labels, so that no method may be trained with them.
         """
-        return self._loader(self._sets["fit"].with_labels_of_first(len(self._sets["train"])), self.sampler())
+        return self._sets["fit"].with_labels_of_first(len(self._sets["train"]))
 
     def sampler(self) -> BatchSampler:
         """The order of the images in training.

@@ -12,7 +12,8 @@ def sinkhorn(scores: Tensor, epsilon: PositiveFloat = 0.05, iterations: Positive
     """Codes Q = Diag(u) exp(C^T Z / epsilon) Diag(v) (Caron et al. 2020, arXiv 2006.09882, Eq. 5), without gradient.
 
     The Sinkhorn-Knopp iteration alternately gives all prototypes the same total and all images the total 1. The last
-    step is that of the images. There is no communication between processes, see `codes`.
+    step is that of the images. It is computed in the log domain, so that no sum underflows for a small epsilon. There
+    is no communication between processes, see `codes`.
 
     Args:
         scores: similarities of images and prototypes, Z^T C, ``(B, K)``.
@@ -22,13 +23,11 @@ def sinkhorn(scores: Tensor, epsilon: PositiveFloat = 0.05, iterations: Positive
     Returns:
         ``(B, K)``; every row sums to 1, and every column to about B / K.
     """
-    b, k = scores.shape
-    # The largest exponent is 0, so that nothing overflows. The factor cancels in the first normalisation.
-    q = ((scores.detach() - scores.detach().max()) / epsilon).exp()
+    log_q = scores.detach() / epsilon
     for _ in range(iterations):
-        q = q / (k / b * q.sum(0, keepdim=True)).clamp(min=torch.finfo(q.dtype).tiny)
-        q = q / q.sum(1, keepdim=True).clamp(min=torch.finfo(q.dtype).tiny)
-    return q
+        log_q = log_q.log_softmax(0)  # total 1 instead of B / K: the factor cancels in the next line
+        log_q = log_q.log_softmax(1)
+    return log_q.exp()
 
 
 def codes(

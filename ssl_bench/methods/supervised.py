@@ -15,10 +15,11 @@ from ssl_bench.ranges import PositiveInt, check_ranges
 
 @check_ranges
 class Supervised(Method):
-    """A backbone and a linear classifier, trained with labels: what the representation could be with labels.
+    """A backbone and a linear classifier, trained with the labels of the training split.
 
-    Only labels of the training split are used. Images of the validation split, on which the protocols choose their
-    settings, and images without a label are left out of the loss. Of several targets, all are learned together.
+    It is the reference for methods without labels. Images of the validation split, on which the protocols choose their
+    settings, and images without a label are left out of the loss, but BatchNorm sees them. Of several targets, all are
+    learned together.
 
     Args:
         image_shape: shape of one view; the command line takes it from the data.
@@ -53,13 +54,15 @@ class Supervised(Method):
     def setup(self, stage: str) -> None:
         """Take the numbers of classes from the data, which have been read, and record them for the checkpoint.
 
+        Lightning calls it before it builds the optimizer and loads a checkpoint.
+
         Raises:
             UserError: no image of the training split has a label, or the classes are not those of `num_classes`.
         """
         data = getattr(self.trainer, "datamodule", None)
         if stage != "fit" or not isinstance(data, DataModule):
             return
-        if not (data.labels("train") >= 0).any():
+        if not (data.training_images().labels[data.fit_ids()] >= 0).any():
             raise UserError(
                 f"supervised: no training image of {data.name} has a label: give data with labels, or another --method"
             )
@@ -80,7 +83,8 @@ class Supervised(Method):
 
     def training_step(self, batch: Batch, batch_idx: int) -> Tensor:
         """Mean cross-entropy over all labels of all views of a batch."""
-        assert self.classifier is not None
+        if self.classifier is None:
+            raise UserError("supervised: the data do not state their classes: give num_classes, one for each target")
         views = len(batch.images)
         logits = self.classifier(self.backbone(batch.images.flatten(0, 1))).float().split(self.num_classes, 1)
         loss = cross_entropy(logits, batch.labels.view(len(batch.labels), -1).repeat(views, 1))

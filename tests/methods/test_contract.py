@@ -54,7 +54,9 @@ TINY = {
     ],
     # Few negatives and BatchNorm: the loss of an untrained network is then far above the smallest possible one.
     MoCo: ["--method.queue_size=32", "--method.projector.norm=true", "--method.projector.norm_outputs=true"],
-    SwAV: ["--method.num_prototypes=8", "--method.queue_size=64", "--method.queue_epoch=1"],
+    SwAV: [
+        "--method.num_prototypes=8", "--method.queue_size=64", "--method.queue_epoch=1", "--method.frozen_epochs=1",
+    ],
     Supervised: [
         "--method.backbone.width=8", "--method.num_classes=[10]", "--method.schedule.kind=constant",
     ],

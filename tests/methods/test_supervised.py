@@ -10,16 +10,21 @@ from lightning import Trainer
 from ssl_bench.cli import main
 from ssl_bench.data.contents import DatasetContents
 from ssl_bench.data.digits import Digits
+from ssl_bench.data.splits import split_rows
 from ssl_bench.errors import UserError
 from ssl_bench.methods.checkpoint import load_method
 from ssl_bench.methods.supervised import Supervised
-from tests.methods.test_contract import tiny, tiny_flags, views_of
+from tests.methods.test_contract import tiny, tiny_flags, trained_weights, views_of
 
 
 class UnlabelledDigits(Digits):
+    """Digits whose validation and test images have labels, but not the training images."""
+
     def read(self) -> DatasetContents:
         contents = super().read()
-        return replace(contents, labels=torch.full_like(contents.labels, -1))
+        train, validation, test = split_rows(contents)
+        labels = contents.labels.index_fill(0, train, -1)
+        return replace(contents, labels=labels, train=train, validation=validation, test=test)
 
 
 def test_the_number_of_classes_is_that_of_the_data_and_the_table_says_that_labels_were_used(
@@ -32,6 +37,13 @@ def test_the_number_of_classes_is_that_of_the_data_and_the_table_says_that_label
     method = load_method(next(tmp_path.glob("supervised-*")))
     assert isinstance(method, Supervised)
     assert method.num_classes == (10,)
+
+
+def test_a_run_with_the_classes_of_the_data_resumes(tmp_path: Path) -> None:
+    once = trained_weights("supervised", tmp_path / "once", "--method.num_classes=[]")
+    resumed = trained_weights("supervised", tmp_path / "resumed", "--method.num_classes=[]", terminated=4)
+    assert "classifier.weight" in once
+    assert all(torch.equal(value, resumed[key]) for key, value in once.items())
 
 
 def test_images_without_a_label_do_not_change_the_loss() -> None:
