@@ -5,7 +5,7 @@ from importlib.metadata import entry_points
 from pathlib import Path
 
 from ssl_bench.catalogue import config_file, config_names, config_path
-from ssl_bench.config.tables import read_row, row_names
+from ssl_bench.config.tables import RowExperiment, read_row, row_names
 from ssl_bench.errors import UserError, describe, did_you_mean
 from ssl_bench.trust import import_class, name_classes
 
@@ -34,8 +34,7 @@ def stack(method: str | None, data: str | None, experiment: str | None) -> list[
         UserError: a name does not exist, only one of method and data is given, or the experiment belongs to another
             method or data set.
     """
-    row = read_row(experiment) if experiment and "/" in experiment else None
-    name = row.experiment if row else experiment
+    rows, name = rows_of(experiment)
     variant = ""
     if name is not None:
         its_method, its_data, variant = _split(name)
@@ -53,10 +52,23 @@ def stack(method: str | None, data: str | None, experiment: str | None) -> list[
         layers += [*NO_REFERENCE, "--config", str(file)]
     if variant:
         label += f"-{variant}"
-    if row:
+    for row in rows:
         layers += row.arguments()
-        label += f"{'_' if variant else '-'}{row.name}"
+        label += f"{'_' if '-' in label else '-'}{row.row}"
     return [f"--names.method={label}", *layers]
+
+
+def rows_of(experiment: str | None) -> tuple[list[RowExperiment], str | None]:
+    """The rows of tables that an experiment is stacked from, the last one on top, and the experiment below them.
+
+    A row without settings of its own is the same run as the experiment that it names.
+    """
+    rows: list[RowExperiment] = []
+    while experiment and "/" in experiment:
+        row = read_row(experiment)
+        rows[:0] = [row] if row.overrides else []
+        experiment = row.experiment
+    return rows, experiment
 
 
 def inherited_files(experiment: str) -> list[Path]:

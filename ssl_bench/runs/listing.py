@@ -80,7 +80,7 @@ def sections() -> dict[str, dict[str, str]]:
         "protocols": {name: first_line(name) for name in ssl_bench.evaluation.PROTOCOLS},
         "views": config_names("views"),
         "experiments": config_names("experiment"),
-        "tables": row_names(),
+        "tables": config_names("table") | row_names(),
     }
 
 
@@ -111,11 +111,10 @@ def matching(names: dict[str, str], word: str) -> dict[str, str]:
     return {name: text for name, text in names.items() if word.lower() in f"{name} {text}".lower()}
 
 
-def by_table(rows: dict[str, str]) -> tuple[str, list[tuple[str, str]]]:
-    """Heading and lines of the section of tables, with the number of rows of each table."""
-    counts = Counter(name.partition("/")[0] for name in rows)
-    described = config_names("table")
-    return "--experiment TABLE/ROW runs a row", [(t, f"{n} rows. {described[t]}") for t, n in counts.items()]
+def by_table(names: dict[str, str]) -> tuple[str, list[tuple[str, str]]]:
+    """Heading and lines of the section of tables."""
+    heading = "`ssl-bench table NAME` prints one, --experiment TABLE/ROW runs a row"
+    return heading, [(name, text) for name, text in names.items() if "/" not in name]
 
 
 def by_method(experiments: dict[str, str]) -> tuple[str, list[tuple[str, str]]]:
