@@ -97,7 +97,7 @@ def test_flags_come_after_a_row_of_a_table() -> None:
     [
         ("simvae-mnist-relased", "no experiment named 'simvae-mnist-relased': did you mean simvae-mnist-released"),
         ("assimilation_7", "no experiment named 'assimilation_7': did you mean assimilation_7/sigma_0"),
-        ("assimilation_6/sigma_0.1", "no table named 'assimilation_6': did you mean assimilation_"),
+        ("assimilation_3/sigma_0.1", "no table named 'assimilation_3': did you mean assimilation_"),
         ("assimilation_7/sigma_0.3", "no row named 'sigma_0.3' in table assimilation_7: did you mean sigma_0"),
         ("simvae", "no experiment named 'simvae': did you mean simvae-mnist"),
     ],
@@ -111,4 +111,4 @@ def test_a_wrong_experiment_or_row_is_one_line_with_the_nearest(experiment: str,
 
 def test_rows_of_tables_are_experiments_with_a_description() -> None:
     description = experiment_names()["assimilation_9/eps_0.1_0.15"]
-    assert description.startswith("eps1 0.1, eps2 0.15. Constructive Assimilation, Table 9")
+    assert description.startswith("eps1 0.1, eps2 0.15. SimCLR with A2 on CIFAR-10, distances")
