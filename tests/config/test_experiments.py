@@ -15,6 +15,7 @@ from ssl_bench.config.resolve import build, resolve
 from ssl_bench.config.stack import experiment_names, inherited_files, stack
 from ssl_bench.config.tables import read_row, row_names
 from ssl_bench.data.types import Batch
+from ssl_bench.methods.supervised import Supervised
 from tests.config import snapshot
 from tests.methods.test_contract import losses_of
 
@@ -144,9 +145,11 @@ def test_every_experiment_takes_a_step_at_its_full_size(experiment: str, monkeyp
     monkeypatch.setattr(torch, "autocast", lambda *_, **__: nullcontext())  # not implemented on the meta device
     with torch.device("meta"):
         run = build(resolve([*stack(None, None, experiment), *generator(experiment)]))
+        if isinstance(run.method, Supervised):
+            run.method.make_classifier((10,))  # otherwise made when the data have been read
         run.method.to("meta")
         views = torch.rand(run.views.num_views + (run.views.generated is not None), 4, *run.views.output_shape)
-        batch = Batch(views, torch.zeros(4), torch.arange(4))
+        batch = Batch(views, torch.zeros(4, dtype=torch.int64), torch.arange(4))
         losses = {network: loss(batch) for network, loss in losses_of(run.method).items()}
         features = run.method.encode(views[0])
     assert all(loss.shape == () for loss in losses.values())
