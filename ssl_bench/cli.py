@@ -47,10 +47,9 @@ def run(options: argparse.Namespace, rest: list[str]) -> int:
 
             print_names(options.word)
         case "table":
-            from ssl_bench.results.formats import print_table
-            from ssl_bench.results.table import read_records
+            from ssl_bench.runs.tables import print_tables
 
-            print_table(read_records(options.runs), options.format, options.metrics)
+            print_tables(options.names, options.format, options.metrics, options.rows, options.data)
         case "evaluate":
             evaluate(options, rest)
         case "views":

@@ -31,7 +31,7 @@ from ssl_bench.runs.checks import FEATURE_SUFFIXES
         (["evaluate", "nowhere", "--labels", "y.npy"], "--labels does not go with nowhere"),
         (["evaluate", "x.npz", "--labels", "y.npy"], "with x.npz: it is for features in a .npy file"),
         (["fit", "--method", "vae", "--data", "digits", "--epochs=-1"], "--epochs must be an integer of at least 0"),
-        (["table", "nowhere"], "no metrics.json in nowhere"),
+        (["table", "nowhere"], "no table and no folder named 'nowhere': give a folder of runs"),
         (["evaluate", "resnet18"], "a model of timm as timm/resnet18"),
         (["evaluate", "resnet18", "--data", "digits"], "timm's models are timm/NAME, such as timm/resnet18"),
         (["evaluate", "nowhere.npz", "--trainer.max_epochs=1"], "no file nowhere.npz"),

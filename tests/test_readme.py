@@ -56,7 +56,7 @@ def kind(command: str) -> str:
         "script": r"^python benchmarks/",
         "make target": r"^make \w+$",
         "information": r"ssl-bench list|--help\b|\.help\b",
-        "table": r"ssl-bench table",
+        "table": r"ssl-bench table|make table",
         "views": r"ssl-bench views",
         "two processes": r"--devices 2\b|torchrun",
         "run folder": r"ssl-bench (evaluate|bench --config) runs/",
@@ -78,7 +78,7 @@ def as_ssl_bench(command: str) -> list[str]:
         recipe = subprocess.run(
             ["make", "--dry-run", "--always-make", *words[1:]], cwd=ROOT, capture_output=True, text=True, check=True
         ).stdout.replace("\\\n", "")
-        (command,) = (line for line in recipe.splitlines() if "ssl-bench bench" in line)
+        (command,) = (line for line in recipe.splitlines() if "/ssl-bench " in line)
         words = shlex.split(command)
     start = next(i for i, word in enumerate(words) if word.endswith(("ssl-bench", "ssl_bench.cli")))
     return words[start + 1 :]
@@ -225,8 +225,17 @@ def test_command_runs_on_two_processes(command: str, tmp_path: Path) -> None:
 
 def test_every_command_is_covered_by_a_test() -> None:
     assert [command for command in COMMANDS if not kind(command)] == []
-    tables = [c for c in COMMANDS if kind(c) == "table"]
-    assert [command for command in tables if not re.search(r"table (runs|benchmarks/results)\b", command)] == []
+    known = {"runs", "benchmarks/results", "all", *config_names("table")}
+    assert {as_ssl_bench(command)[1] for command in COMMANDS if kind(command) == "table"} <= known
+
+
+@of_kind("table")
+def test_command_prints_the_tables_of_papers(command: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    _, name, *_ = arguments = as_ssl_bench(command)
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "other_runs").mkdir()
+    if name in {"all", *config_names("table")}:
+        assert main(arguments) == 0
 
 
 def test_the_recorded_results_are_read_by_the_table(

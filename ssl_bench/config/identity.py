@@ -24,7 +24,12 @@ def digest(value: object) -> str:
 
 
 def config_hash(config: dict[str, Any], *, seed: bool = True) -> str:
-    """Hash of the settings that determine a run's result.
+    """Hash of the settings that determine a run's result, see `result_settings`."""
+    return digest(result_settings(config, seed=seed))
+
+
+def result_settings(config: dict[str, Any], *, seed: bool = True) -> dict[str, Any]:
+    """The settings that determine a run's result.
 
     The keys ``names``, ``reference`` and ``validation`` are excluded, and so is what else does not change the result:
     `SAME_RESULT`, the number of loader processes, and locations of files (see `without_locations`). The global batch
@@ -51,7 +56,8 @@ def config_hash(config: dict[str, Any], *, seed: bool = True) -> str:
         if not arguments.get("fit_images"):
             arguments.pop("fit_images", None)
         counted["data"] = {**config["data"], "init_args": arguments}
-    return digest(without_locations(counted))
+    settings: dict[str, Any] = without_locations(counted)
+    return settings
 
 
 def world_size(config: dict[str, Any]) -> int:

@@ -33,6 +33,7 @@ class RowExperiment:
         label: difference of the row from the other rows of the table.
         experiment: experiment, or row of a table, on which it is stacked.
         overrides: settings that differ from the experiment, by their flags, such as ``method.alpha``.
+        before: command that makes what the run reads, such as generated views; empty if there is none.
         reference: ``source`` and ``metrics`` of the paper's results.
     """
 
@@ -40,6 +41,7 @@ class RowExperiment:
     label: str
     experiment: str
     overrides: dict[str, Any]
+    before: str
     reference: dict[str, Any]
 
     def arguments(self) -> list[str]:
@@ -167,7 +169,8 @@ def row_experiments(table: PaperTable) -> dict[str, RowExperiment]:
             notes = [data.note, *(column.note for column in table.columns.values())]
             source = "; ".join([", ".join([table.source, *epochs]), *filter(None, notes)])
             reference = {"source": source, "metrics": {metric: mean for metric, mean in metrics.items() if metric}}
-            found[name] = RowExperiment(row.key, label, entry.experiment, entry.overrides, reference)
+            settings = (entry.experiment, entry.overrides, entry.before)
+            found[name] = RowExperiment(row.key, label, *settings, reference)
     return found
 
 

@@ -58,30 +58,30 @@ def markdown(tables: Sequence[DataTable], console: Console) -> None:
     for table in tables:
         labels = _labels(table)
         rules = ["---:" if head in COUNTS else "---" for head in labels] + ["---:"] * len(table.columns)
-        lines = [[_escape_markdown(head) for head in (*labels, *map(_heading, table.columns))], rules]
+        lines = [[escape_markdown(head) for head in (*labels, *map(_heading, table.columns))], rules]
         for row in table.rows:
-            label = [_escape_markdown(text) for text in _labels_of(row, table)]
+            label = [escape_markdown(text) for text in _labels_of(row, table)]
             lines.append(label + _numbers(row, table, lambda text, best: f"**{text}**" if best else text))
-        _write(console, f"**{_escape_markdown(table.data)}**", "", *(f"| {' | '.join(line)} |" for line in lines), "")
+        write(console, f"**{escape_markdown(table.data)}**", "", *(f"| {' | '.join(line)} |" for line in lines), "")
         notes = _notes(table)
-        _write(console, *(f"- {_escape_markdown(note)}" for note in notes), *[""] * bool(notes))
+        write(console, *(f"- {escape_markdown(note)}" for note in notes), *[""] * bool(notes))
 
 
 def latex(tables: Sequence[DataTable], console: Console) -> None:
     """One LaTeX ``tabular`` per data set, for the package booktabs; notes are comments."""
     for table in tables:
         labels = _labels(table)
-        stacked = [r" \\ ".join(map(_escape_latex, _heading(name).split("/", 1))) for name in table.columns]
+        stacked = [r" \\ ".join(map(escape_latex, _heading(name).split("/", 1))) for name in table.columns]
         lines = [[*labels, *(rf"\shortstack[r]{{{head}}}" for head in stacked)]]
         for row in table.rows:
-            label = [_escape_latex(text) for text in _labels_of(row, table)]
-            lines.append(label + _numbers(row, table, _latex_number))
+            label = [escape_latex(text) for text in _labels_of(row, table)]
+            lines.append(label + _numbers(row, table, latex_number))
         body = [f"{' & '.join(line)} \\\\" for line in lines]
         ours = 1 + sum(row.seeds is not None for row in table.rows)
         rules = [r"\midrule", *body[ours:]] if body[ours:] else []
         alignment = "".join("r" if head in COUNTS else "l" for head in labels) + "r" * len(table.columns)
-        _write(console, f"% {table.data}", f"\\begin{{tabular}}{{{alignment}}}", r"\toprule", body[0], r"\midrule")
-        _write(console, *body[1:ours], *rules, r"\bottomrule", r"\end{tabular}", *(f"% {n}" for n in _notes(table)), "")
+        write(console, f"% {table.data}", f"\\begin{{tabular}}{{{alignment}}}", r"\toprule", body[0], r"\midrule")
+        write(console, *body[1:ours], *rules, r"\bottomrule", r"\end{tabular}", *(f"% {n}" for n in _notes(table)), "")
 
 
 def comma_separated(tables: Sequence[DataTable], console: Console) -> None:
@@ -99,7 +99,7 @@ def comma_separated(tables: Sequence[DataTable], console: Console) -> None:
             writer.writerow([table.data, row.method, row.epochs, row.seeds, target, *values])
         for note in table.notes:
             print(f"{table.data}: {note}", file=sys.stderr)
-    _write(console, text.getvalue().removesuffix("\n"))
+    write(console, text.getvalue().removesuffix("\n"))
 
 
 FORMATS: dict[str, Callable[[Sequence[DataTable], Console], None]] = {
@@ -111,7 +111,7 @@ FORMATS: dict[str, Callable[[Sequence[DataTable], Console], None]] = {
 """Formats by their names on the command line."""
 
 
-def _write(console: Console, *lines: str) -> None:
+def write(console: Console, *lines: str) -> None:
     """Print lines without wrapping or colours."""
     for line in lines:
         console.print(line, markup=False, highlight=False, soft_wrap=True, emoji=False)
@@ -150,18 +150,21 @@ def _notes(table: DataTable) -> list[str]:
     return [*[BOLD] * bold, *table.notes]
 
 
-def _escape_markdown(text: str) -> str:
+def escape_markdown(text: str) -> str:
+    """Text with the special characters of Markdown escaped."""
     return re.sub(r"([\\`*_|#&<>\[\]])", r"\\\1", text)
 
 
-def _escape_latex(text: str) -> str:
+def escape_latex(text: str) -> str:
+    """Text with the special characters of LaTeX escaped."""
     words = {"\\": r"\textbackslash{}", "~": r"\textasciitilde{}", "^": r"\textasciicircum{}"}
     return re.sub(r"[\\~^&%$#_{}]", lambda found: words.get(found[0], f"\\{found[0]}"), text)
 
 
-def _latex_number(text: str, best: bool) -> str:
+def latex_number(text: str, bold: bool) -> str:
+    """A number with its minus and ± in math mode."""
     text = re.sub(r"(?<![\w])-(?=\d)", "$-$", text).replace("±", r"$\pm$")
-    return rf"\textbf{{{text}}}" if best else text
+    return rf"\textbf{{{text}}}" if bold else text
 
 
 def _heading(column: str, suffix: str = "") -> str:

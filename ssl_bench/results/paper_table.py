@@ -51,7 +51,7 @@ class DataSet:
         key: name of the data set in ``configs/data``.
         label: heading, as in the paper.
         epochs: epochs of training in the paper; None if it does not say.
-        seeds: number of seeds in the paper; None if it does not say.
+        seeds: number of seeds of training in the paper; None if it does not say.
         target: target whose metrics are shown, such as ``gender``; empty for data with one target.
         note: how the protocol of the paper differs from ours on this data set.
     """

@@ -43,6 +43,16 @@ settings of the evaluation are flags, such as --evaluation.knn.k=[1,5]:
 For baselines and timm models, every key of the configuration is a flag."""
 
 
+TABLES = """examples:
+  ssl-bench table runs                             runs of the folder runs
+  ssl-bench table simvae_1                         a table of a paper, with our
+                                                   scores of the folder runs
+  ssl-bench table simvae_1 simvae_hair other_runs  two of them, other runs
+  ssl-bench table all                              all tables of papers
+  ssl-bench table simvae_1 --data mnist --rows vae simvae
+`ssl-bench list tables` lists the tables of papers."""
+
+
 RUN_FOLDER = re.compile(r"[^/]+-s-?\d+-[0-9a-f]{8}")
 """Names of run folders, see `ssl_bench.config.identity.run_folder`."""
 
@@ -164,12 +174,15 @@ def command_line() -> argparse.ArgumentParser:
     command.add_argument(
         "word", nargs="?", metavar="WORD", help="a section such as experiments, or part of a name or description"
     )
-    command = add("table", "Print recorded runs as tables, beside the papers' values")
+    text = "Print recorded runs as tables, or tables of papers with our scores"
+    command = add("table", text, epilog=TABLES)
     command.add_argument(
-        "runs", nargs="*", type=Path, default=[Path("runs")], help="run folders, or folders of them; default runs"
+        "names", nargs="*", default=[], metavar="NAME", help="tables, run folders, or folders of them; default runs"
     )
     formats = ("terminal", "markdown", "csv", "latex")  # those of results.formats, which takes long to import
     command.add_argument("--format", choices=formats, default="terminal", help="default terminal")
     patterns = "names or patterns of metrics, such as svm/accuracy, 'kmeans/*', or '*' for all"
     command.add_argument("--metrics", nargs="+", default=(), metavar="PATTERN", help=patterns)
+    command.add_argument("--rows", nargs="+", default=(), metavar="ROW", help="rows of a paper's table; default all")
+    command.add_argument("--data", nargs="+", default=(), metavar="DATA", help="data of a paper's table; default all")
     return parser
