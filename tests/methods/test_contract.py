@@ -24,6 +24,7 @@ from ssl_bench.methods.adversarial import Adversarial
 from ssl_bench.methods.alternating import AlternatingMethod
 from ssl_bench.methods.base import Generative, Method, Reconstructive
 from ssl_bench.methods.checkpoint import load_method
+from ssl_bench.methods.dino import DINO
 from ssl_bench.methods.hinge_gan import HingeGAN
 from ssl_bench.methods.inversion import InDomainInversion
 from ssl_bench.methods.moco import MoCo
@@ -60,6 +61,8 @@ TINY = {
     Supervised: [
         "--method.backbone.width=8", "--method.num_classes=[10]", "--method.schedule.kind=constant",
     ],
+    # Distributions of the teacher that are far from uniform, because a student of uniform ones has nothing to learn.
+    DINO: ["--method.projector.norm=true", "--method.projector.bottleneck=8"],
     HingeGAN: ["--method.lazy=1"],
     StructuralGAN: [
         "--method.lazy=1", "--method.embedding_dim=8", "--method.queue_size=64", "--method.global_batch=true",

@@ -7,7 +7,7 @@ from ssl_bench.config.resolve import build, resolve
 from ssl_bench.config.stack import stack
 from ssl_bench.methods.momentum_teacher import MomentumTeacher
 
-NAMES = ["byol", "moco"]
+NAMES = ["byol", "dino", "moco"]
 NARROW = [
     "--method.backbone.width=4", "--method.projector.outputs=16", "--method.projector.hidden=[16]",
 ]  # fmt: skip
