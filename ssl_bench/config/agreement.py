@@ -6,7 +6,7 @@ from typing import Any
 
 import yaml
 
-from ssl_bench.config.identity import config_hash
+from ssl_bench.config.identity import config_hash, differences
 from ssl_bench.config.locations import with_locations_of, without_locations
 from ssl_bench.errors import UserError
 from ssl_bench.methods.base import Method
@@ -94,18 +94,6 @@ def check_named_runs(config: dict[str, Any]) -> None:
         if is_run:
             file = checkpoint_file(folder)
             require_agreement(read_checkpoint(file, "meta"), read_config(folder), file)
-
-
-def differences(theirs: Any, ours: Any, keys: tuple[str, ...] = ()) -> Iterator[tuple[tuple[str, ...], Any, Any]]:
-    """Keys and both values wherever two configurations differ; of two different classes only the class paths."""
-    if isinstance(theirs, dict) and isinstance(ours, dict):
-        both = [*ours, *(key for key in theirs if key not in ours)]
-        if theirs.get("class_path") != ours.get("class_path"):
-            both = ["class_path"]
-        for key in both:
-            yield from differences(theirs.get(key), ours.get(key), (*keys, key))
-    elif theirs != ours:
-        yield keys, theirs, ours
 
 
 def replaced(config: dict[str, Any], keys: tuple[str, ...], value: Any) -> dict[str, Any]:

@@ -2,15 +2,16 @@
 
 import hashlib
 import json
+from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
-
-import torch
-from torch import nn
+from typing import TYPE_CHECKING, Any
 
 from ssl_bench.config.locations import without_locations
 from ssl_bench.config.names import check_name
 from ssl_bench.trust import import_class
+
+if TYPE_CHECKING:  # tables compare settings without torch, which takes seconds to import
+    from torch import nn
 
 SAME_RESULT = {"devices", "num_nodes", "accelerator", "log_every_n_steps", "detect_anomaly"}
 """Trainer arguments that do not change the result, except by the number of processes, which is hashed itself."""
@@ -60,6 +61,18 @@ def result_settings(config: dict[str, Any], *, seed: bool = True) -> dict[str, A
     return settings
 
 
+def differences(theirs: Any, ours: Any, keys: tuple[str, ...] = ()) -> Iterator[tuple[tuple[str, ...], Any, Any]]:
+    """Keys and both values wherever two configurations differ; of two different classes only the class paths."""
+    if isinstance(theirs, dict) and isinstance(ours, dict):
+        both = [*ours, *(key for key in theirs if key not in ours)]
+        if theirs.get("class_path") != ours.get("class_path"):
+            both = ["class_path"]
+        for key in both:
+            yield from differences(theirs.get(key), ours.get(key), (*keys, key))
+    elif theirs != ours:
+        yield keys, theirs, ours
+
+
 def world_size(config: dict[str, Any]) -> int:
     """Number of processes of training."""
     size: int = config["trainer"]["devices"] * config["trainer"]["num_nodes"]
@@ -80,8 +93,10 @@ def data_hash(config: dict[str, Any]) -> str:
     return digest([config["data"], config["views"]["recipe"]])
 
 
-def encoder_hash(method: nn.Module, config: dict[str, Any]) -> str:
+def encoder_hash(method: "nn.Module", config: dict[str, Any]) -> str:
     """SHA-256 of weights, data, views and precision. Encoders with equal hashes have equal features."""
+    import torch
+
     settings = without_locations([config["data"], config["views"], config["trainer"]["precision"]])
     sha = hashlib.sha256(json.dumps(settings).encode())
     for name, tensor in method.state_dict().items():

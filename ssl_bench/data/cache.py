@@ -2,7 +2,6 @@
 
 import hashlib
 import logging
-import os
 import shutil
 import sys
 import tempfile
@@ -21,6 +20,7 @@ from torch import Tensor
 
 from ssl_bench.data.decode import Decoder, ImageError
 from ssl_bench.data.file_tree import FileTree
+from ssl_bench.data.locate import cache_root
 from ssl_bench.errors import UserError
 from ssl_bench.files import flush
 from ssl_bench.lock import locked
@@ -32,13 +32,6 @@ CHUNK = 2048  # images in memory at once
 BLOCK = 64  # images per thread task; with one image per task, the thread pool would cost more than the decoding
 ADVICE = "remove it or set --data.on_error skip"
 FORMAT = "3"  # increase when the same files would be decoded to different pixels
-
-
-def cache_root() -> Path:
-    """Folder of all caches: ``$SSL_BENCH_CACHE``, else ``ssl_bench`` in the user's cache folder."""
-    if folder := os.environ.get("SSL_BENCH_CACHE"):
-        return Path(folder).expanduser()
-    return Path(os.environ.get("XDG_CACHE_HOME") or "~/.cache").expanduser() / "ssl_bench"
 
 
 def decode_files_cached(

@@ -15,6 +15,13 @@ def data_root(root: str | None) -> Path:
     return Path(root or os.environ.get("SSL_BENCH_DATA") or "data").expanduser()
 
 
+def cache_root() -> Path:
+    """Folder of all caches: ``$SSL_BENCH_CACHE``, else ``ssl_bench`` in the user's cache folder."""
+    if folder := os.environ.get("SSL_BENCH_CACHE"):
+        return Path(folder).expanduser()
+    return Path(os.environ.get("XDG_CACHE_HOME") or "~/.cache").expanduser() / "ssl_bench"
+
+
 def find_files(folders: Sequence[Path], names: Sequence[Sequence[str]]) -> list[Path] | None:
     """Find files that belong together.
 

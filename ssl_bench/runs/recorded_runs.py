@@ -8,8 +8,10 @@ from typing import Any
 
 import yaml
 
+from ssl_bench.config.identity import differences, result_settings
 from ssl_bench.config.stack import rows_of, stack
 from ssl_bench.results.record import Record
+from ssl_bench.runs.resolved_experiments import resolved_experiment
 
 YAML_LOADER = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
 NEAR = 3
@@ -29,7 +31,7 @@ class RecordedRun:
 class RecordedRuns:
     """Recorded runs, and which of them are runs of experiments.
 
-    Configurations of experiments are resolved, which imports torch, only if there is a run of the same method and data.
+    The configuration of an experiment is needed only if there is a run of the same method and data.
 
     Attributes:
         runs: all runs.
@@ -52,7 +54,7 @@ class RecordedRuns:
         candidates = [run for run in self.runs if _class_names(run.config) == classes]
         if not candidates:
             return []
-        expected = _resolved(experiment)
+        expected = resolved_experiment(experiment)
         found = []
         for run in candidates:
             try:
@@ -119,27 +121,14 @@ def _class_names(config: dict[str, Any]) -> tuple[str, str]:
     return method, data
 
 
-@cache
-def _resolved(experiment: str) -> dict[str, Any]:
-    from ssl_bench.config.resolve import resolve, to_dict
-
-    config = to_dict(resolve(stack(None, None, experiment)))
-    config["trainer"]["devices"] = 1  # that of the machine would be multiplied into the batch
-    return config
-
-
 def _different_keys(config: dict[str, Any], expected: dict[str, Any]) -> list[str]:
     """Keys in which the configuration of a run differs from that of an experiment, see `RecordedRuns.of`."""
-    from ssl_bench.config.agreement import differences
-
     keys = [keys for keys, *_ in differences(_compared(config), _compared(expected)) if _has(config, keys)]
     untrained = {one["trainer"]["max_epochs"] == 0 for one in (config, expected)}
     return [".".join(key).replace(".init_args", "") for key in keys] + ["trainer.max_epochs"] * (len(untrained) - 1)
 
 
 def _compared(config: dict[str, Any]) -> dict[str, Any]:
-    from ssl_bench.config.identity import result_settings
-
     settings = result_settings(config, seed=False)
     settings.pop("processes", None)
     left_out = {"trainer": "max_epochs", "evaluation": "protocols"}

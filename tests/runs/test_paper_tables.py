@@ -18,6 +18,7 @@ from ssl_bench.results.paper_table import PaperTable
 from ssl_bench.results.record import Record
 from ssl_bench.runs.paper_tables import fill, protocol_of, select
 from ssl_bench.runs.recorded_runs import read_runs
+from ssl_bench.runs.resolved_experiments import resolved_experiment
 
 SCORES = {"linear_probe/accuracy": 97.0, "mlp_probe/accuracy": 97.5, "knn_5_euclidean/accuracy": 98.0,
           "gmm/accuracy": 96.0}  # fmt: skip
@@ -35,6 +36,11 @@ def recorded(out: Path, experiment: str, *flags: str, **changes: Any) -> Path:
              "command": "ssl-bench bench", "device": "cpu", "metrics": SCORES}  # fmt: skip
     Record(**(known | changes)).write(folder)
     return folder
+
+
+@pytest.fixture(autouse=True)
+def cache_folder(tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("SSL_BENCH_CACHE", str(tmp_path_factory.getbasetemp() / "experiments"))
 
 
 @pytest.fixture
@@ -240,9 +246,36 @@ def test_all_tables_are_printed_at_once(capsys: pytest.CaptureFixture[str]) -> N
         assert f"{name}: " in text
 
 
-def test_a_table_is_printed_without_torch(tmp_path: Path) -> None:
-    recorded(tmp_path / "runs", "simclr-digits")  # of no row
-    script = "import sys; from ssl_bench.cli import main; main(['table', 'simvae_1']); print(*sys.modules)"
-    done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=True, cwd=tmp_path)
-    assert "97.6 ± 0.1" in done.stdout
+MODULES = "import sys; from ssl_bench.cli import main; main(['table', 'simvae_1']); print(*sys.modules)"
+
+
+@pytest.mark.parametrize("experiment", ["simclr-digits", "vae-mnist"], ids=["run of no row", "run of a row"])
+def test_a_table_is_printed_without_torch(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, experiment: str) -> None:
+    """The resolved configurations of the rows of which there may be runs are in the cache."""
+    monkeypatch.setenv("SSL_BENCH_CACHE", str(tmp_path / "cache"))
+    recorded(tmp_path / "runs", experiment)
+    resolved_experiment.cache_clear()
+    ours = filled(tmp_path / "runs").ours
+    done = subprocess.run([sys.executable, "-c", MODULES], capture_output=True, text=True, check=True, cwd=tmp_path)
+    assert done.stdout.count("  difference") == len(ours) == (experiment == "vae-mnist")
     assert not {"torch", "lightning", "jsonargparse"} & set(done.stdout.splitlines()[-1].split())
+
+
+def test_a_cached_configuration_is_that_of_the_present_files(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("SSL_BENCH_CACHE", str(tmp_path))
+    expected = to_dict(resolve([*stack(None, None, "vae-mnist"), "--trainer.devices=1"]))
+    for content in ("", "{}", '{"state": "another", "config": {"seed": 1}}', "[1]"):
+        for file in tmp_path.glob("experiments/*/vae-mnist.json"):
+            file.write_text(content)
+        resolved_experiment.cache_clear()
+        assert resolved_experiment("vae-mnist") == expected
+    assert len(list(tmp_path.glob("experiments/*/vae-mnist.json"))) == 1
+    resolved_experiment.cache_clear()
+
+
+def test_a_cache_that_cannot_be_written_is_not_needed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "file").touch()
+    monkeypatch.setenv("SSL_BENCH_CACHE", str(tmp_path / "file"))
+    resolved_experiment.cache_clear()
+    assert resolved_experiment("vae-mnist")["method"]["class_path"].endswith("VAE")
+    resolved_experiment.cache_clear()

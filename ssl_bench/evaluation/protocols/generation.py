@@ -10,7 +10,7 @@ from safetensors import SafetensorError
 from safetensors.torch import load_file
 from torch import Generator, Tensor
 
-from ssl_bench.data.cache import cache_root
+from ssl_bench.data.locate import cache_root
 from ssl_bench.data.types import Split
 from ssl_bench.distributed import all_reduce_min, gather_rows, rank
 from ssl_bench.errors import UserError
