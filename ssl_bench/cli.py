@@ -49,7 +49,7 @@ def run(options: argparse.Namespace, rest: list[str]) -> int:
         case "table":
             from ssl_bench.runs.tables import print_tables
 
-            print_tables(options.names, options.format, options.metrics, options.rows, options.data)
+            print_tables(options.names, options.format, options.metrics, options.rows, options.data, options.sort)
         case "evaluate":
             evaluate(options, rest)
         case "views":

@@ -167,7 +167,7 @@ def row_experiments(table: PaperTable) -> dict[str, RowExperiment]:
             metrics = {data.metric(table.columns[column]): value.mean for column, value in entry.values.items()}
             epochs = [] if entry.epochs is None else [f"{entry.epochs} epochs"]
             notes = [data.note, *(column.note for column in table.columns.values())]
-            source = "; ".join([", ".join([table.source, *epochs]), *filter(None, notes)])
+            source = "; ".join([", ".join([table.source, *epochs]), *dict.fromkeys(filter(None, notes))])
             reference = {"source": source, "metrics": {metric: mean for metric, mean in metrics.items() if metric}}
             settings = (entry.experiment, entry.overrides, entry.before)
             found[name] = RowExperiment(row.key, label, *settings, reference)

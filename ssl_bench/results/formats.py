@@ -27,7 +27,11 @@ BOLD = (
 
 
 def print_table(
-    records: Iterable[Record], format: str = "terminal", metrics: Sequence[str] = (), console: Console | None = None
+    records: Iterable[Record],
+    format: str = "terminal",
+    metrics: Sequence[str] = (),
+    console: Console | None = None,
+    sort: str = "",
 ) -> None:
     """Print one table per data set, with settings and values of papers in rows and metrics in columns.
 
@@ -36,12 +40,13 @@ def print_table(
         format: a name in `FORMATS`.
         metrics: patterns of the metrics to show, such as ``kmeans/*``; empty for the default columns.
         console: console to print to; default standard output.
+        sort: metric by which settings are sorted, the best first; empty for the order of the records.
 
     Raises:
         UserError: no record has a metric that matches.
     """
     console = console or Console(width=None if sys.stdout.isatty() else PIPED_WIDTH)
-    FORMATS[format](make_tables(records, metrics), console)
+    FORMATS[format](make_tables(records, metrics, sort), console)
 
 
 def terminal(tables: Sequence[DataTable], console: Console) -> None:

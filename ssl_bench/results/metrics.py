@@ -23,6 +23,7 @@ METRICS = {
     "psnr": Metric("dB", True),
     **dict.fromkeys(("ssim", "inception_score"), Metric("", True)),
     **dict.fromkeys(("mse", "fid", "kid", "fd", "kd"), Metric("", False)),
+    "peak_memory_mb": Metric("MiB", False),
 }
 """Metrics by their names, or by the prefix of their names (``fd`` of ``fd_efficientnet_lite0``).
 
@@ -52,6 +53,8 @@ def number_format(values: Iterable[float]) -> str:
 
 
 def _metric(column: str) -> Metric:
+    if column.startswith("seconds/"):
+        return Metric("s", False)
     words = column.rpartition("/")[2].split("_")
     begins = ("_".join(words[:n]) for n in range(len(words), 0, -1))
     return next((METRICS[begin] for begin in begins if begin in METRICS), Metric())

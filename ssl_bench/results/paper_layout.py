@@ -187,7 +187,14 @@ def notes_of(table: PaperTable) -> list[str]:
         if row.note:
             reasons.setdefault(row.note, []).append(row.label)
     notes += [f"only in the paper: {', '.join(labels)} ({reason})" for reason, labels in reasons.items()]
-    return [*notes, *table.notes]
+    marked = any(
+        value.marked
+        for row in table.rows.values()
+        for data, entry in row.entries.items()
+        for column, value in entry.values.items()
+        if data in table.data and column in table.columns
+    )
+    return [*notes, *(note for note in table.notes if marked or not note.startswith("*"))]
 
 
 def _of_data(table: PaperTable, key: str, noun: str) -> list[str]:

@@ -51,6 +51,7 @@ class Record:
         reference: results that a paper reports, see `Reference`.
         evaluations: command lines of later `ssl-bench evaluate` commands.
         fingerprint: the fields of `Fingerprint` of the data; empty for features in a file.
+        folder: the folder from which the record was read; it is not written.
     """
 
     method: str
@@ -80,16 +81,25 @@ class Record:
     reference: dict[str, Any] = field(default_factory=dict)
     evaluations: list[str] = field(default_factory=list)
     fingerprint: dict[str, Any] = field(default_factory=dict)
+    folder: Path | None = field(default=None, repr=False, compare=False)
 
     @property
     def run(self) -> str:
         """Name of the run in messages."""
         return f"{self.method} on {self.data}, seed {self.seed}, {self.config_hash}"
 
+    @property
+    def costs(self) -> dict[str, float]:
+        """Wall times and memory by the names of their columns, such as ``seconds/fit``."""
+        return {f"seconds/{part}": time for part, time in self.seconds.items()} | {
+            "peak_memory_mb": self.peak_memory_mb
+        }
+
     def write(self, folder: Path) -> None:
         """Write ``metrics.json`` atomically, without paths of this machine and secrets, see `shareable`."""
         with replacing(folder / "metrics.json") as file:
-            file.write_text(json.dumps(shareable(asdict(self)), indent=2) + "\n", encoding="utf-8")
+            content = {key: value for key, value in asdict(self).items() if key != "folder"}
+            file.write_text(json.dumps(shareable(content), indent=2) + "\n", encoding="utf-8")
 
     def check_types(self) -> None:
         """Check the values that tables need.
@@ -117,7 +127,9 @@ class Record:
         file = folder / "metrics.json"
         try:
             known = json.loads(file.read_text(encoding="utf-8"))
-            record = cls(**{name: known[name] for name in cls.__dataclass_fields__ if name in known})
+            record = cls(
+                **{name: known[name] for name in cls.__dataclass_fields__ if name in known} | {"folder": folder}
+            )
             record.check_types()
             return record
         except (ValueError, TypeError) as error:

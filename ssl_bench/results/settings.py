@@ -1,11 +1,12 @@
 """Group run records into settings: runs that differ only in the seed, and are averaged."""
 
 import hashlib
-from collections import Counter, defaultdict
+from collections import defaultdict
 from collections.abc import Iterable
 from dataclasses import dataclass
 
 from ssl_bench.results.record import Record
+from ssl_bench.results.setting_names import difference_names
 
 
 @dataclass(frozen=True)
@@ -37,17 +38,36 @@ def by_setting(records: Iterable[Record]) -> tuple[list[Setting], list[str]]:
     for record in records:
         configurations[record.method, record.epochs, record.setting_hash, record.commit or ""].append(record)
     settings, notes = [], []
-    same_name = Counter[tuple[str, int]]()
     scorings = {}
-    for key, alike in configurations.items():
-        scorings[key], repeated = _by_scoring(alike)
-        same_name[key[:2]] += len(scorings[key])
+    alike: dict[tuple[str, int], list[tuple[str, int, str, str]]] = defaultdict(list)
+    for key, same in configurations.items():
+        scorings[key], repeated = _by_scoring(same)
+        alike[key[:2]].append(key)
         notes += repeated
+    differences = {key: name for keys in alike.values() for key, name in _differences(keys, scorings).items()}
     for key, groups in scorings.items():
         for group in groups:
-            name = _name(group, ambiguous=same_name[key[:2]] > 1, several_scorings=len(groups) > 1)
-            settings.append(Setting(name, key[1], group))
+            settings.append(Setting(_name(group, differences[key], len(groups) > 1), key[1], group))
     return settings, notes
+
+
+def _differences(
+    keys: list[tuple[str, int, str, str]], scorings: dict[tuple[str, int, str, str], list[list[Record]]]
+) -> dict[tuple[str, int, str, str], str]:
+    """What tells configurations and commits of one method and number of epochs apart; empty if there is one group."""
+    if sum(len(scorings[key]) for key in keys) == 1:
+        return dict.fromkeys(keys, "")
+    names = difference_names([scorings[key][0][0] for key in keys])
+    several_commits = len({commit for *_, commit in keys}) > 1
+    return {
+        key: f"{name} {_short_commit(key[3]) if several_commits else ''}".strip()
+        for key, name in zip(keys, names, strict=True)
+    }
+
+
+def _short_commit(commit: str) -> str:
+    head, dash, dirty = commit.partition("-")
+    return f"{head[:7]}{dash}{dirty}"
 
 
 def _by_scoring(records: list[Record]) -> tuple[list[list[Record]], list[str]]:
@@ -75,14 +95,11 @@ def _scored_alike(first: Record, second: Record) -> bool:
     return all(first.scored.get(metric) == second.scored.get(metric) for metric in common)
 
 
-def _name(group: list[Record], ambiguous: bool, several_scorings: bool) -> str:
+def _name(group: list[Record], difference: str, several_scorings: bool) -> str:
     record = group[0]
     name = f"{record.method} (untrained)" if record.untrained else record.method
-    if record.uses_labels:
-        name += " (trained with labels)"
-    if ambiguous:
-        head, dash, dirty = (record.commit or "").partition("-")
-        name = f"{name} {record.setting_hash} {head[:7]}{dash}{dirty}".strip()
+    if difference:
+        name = f"{name} {difference}"
     if several_scorings:
         scored = sorted({item for member in group for item in member.scored.items()})
         name += f" scored {hashlib.sha256(repr(scored).encode()).hexdigest()[:4]}"

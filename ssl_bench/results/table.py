@@ -9,11 +9,11 @@ from dataclasses import dataclass, field, replace
 from fnmatch import fnmatchcase
 from pathlib import Path
 
-from ssl_bench.errors import UserError
+from ssl_bench.errors import UserError, did_you_mean
 from ssl_bench.results.data_groups import by_data
 from ssl_bench.results.metrics import higher_is_better, number_format
 from ssl_bench.results.record import Record
-from ssl_bench.results.settings import by_setting
+from ssl_bench.results.settings import Setting, by_setting
 
 DEFAULT = ("*/accuracy", "fid", "fd_*")
 """Patterns of the default columns. Metrics for which a paper reports a value are shown too."""
@@ -122,38 +122,52 @@ def average(values: Sequence[float]) -> Cell:
     return Cell(statistics.fmean(values), statistics.stdev(values) / math.sqrt(n) if n > 1 else None, n)
 
 
-def make_tables(records: Iterable[Record], metrics: Sequence[str] = ()) -> list[DataTable]:
+def make_tables(records: Iterable[Record], metrics: Sequence[str] = (), sort: str = "") -> list[DataTable]:
     """Make one table per data set. Data sets with the same name and different content have separate tables.
 
     Args:
         records: records of runs on any data.
-        metrics: patterns such as ``kmeans/*`` of the metrics to show; empty for the default columns.
+        metrics: patterns such as ``kmeans/*`` of the metrics and costs to show (see `Record.costs`; ``*`` is for all
+            metrics); empty for the default columns.
+        sort: metric or cost by which settings are sorted, the best first; empty for the order of the records.
 
     Raises:
         UserError: no record has a metric that matches.
     """
     groups = by_data(records)
-    tables = [_data_table(data, same, metrics) for data, same in groups.items()]
+    if sort and sort not in (known := {name for same in groups.values() for one in same for name in _values(one)}):
+        raise UserError(f"--sort: no metric named {sort!r}: {did_you_mean(sort, known)}")
+    tables = [_data_table(data, same, metrics, sort) for data, same in groups.items()]
     if metrics and not any(table.columns for table in tables):
         there = sorted({name for same in groups.values() for record in same for name in record.metrics})
         raise UserError(f"no metric matches {' '.join(metrics)}; recorded are {', '.join(there) or 'none'}")
     return [table for table in tables if table.columns or not metrics]
 
 
-def _data_table(data: str, records: list[Record], patterns: Sequence[str]) -> DataTable:
+def _values(record: Record) -> dict[str, float]:
+    """Metrics and costs of a record."""
+    return record.metrics | record.costs
+
+
+def _data_table(data: str, records: list[Record], patterns: Sequence[str], sort: str) -> DataTable:
     references = {r.method: r.reference["metrics"] for r in records if r.reference.get("metrics")}
     named = {metric for reference in references.values() for metric in reference}
 
+    costs = {cost for record in records for cost in record.costs}
+
     def shown(metric: str) -> bool:
+        if metric in costs:
+            return any(fnmatchcase(metric, pattern) for pattern in patterns if pattern != "*")
         if patterns:
             return any(fnmatchcase(metric, pattern) for pattern in patterns)
         usual = any(fnmatchcase(metric, pattern) for pattern in DEFAULT)
         return metric in named or (usual and not any(fnmatchcase(metric, variant) for variant in VARIANTS))
 
     targets = known_targets(records)
-    places = [split_name(metric, targets) for record in records for metric in record.metrics if shown(metric)]
+    places = [split_name(metric, targets) for record in records for metric in _values(record) if shown(metric)]
     columns, rows_of = list(dict.fromkeys(column for column, _ in places)), list(dict.fromkeys(t for _, t in places))
-    rows, notes = _our_rows(records, columns, rows_of)
+    columns.sort(key=lambda name: next((i for i, pattern in enumerate(patterns) if fnmatchcase(name, pattern)), 0))
+    rows, notes = _our_rows(records, columns, rows_of, sort)
     formats = {name: number_format(row.cells[name].mean for row in rows if name in row.cells) for name in columns}
     rows = _mark_best(rows, columns)
     for method, reference in references.items():
@@ -174,17 +188,28 @@ def _data_table(data: str, records: list[Record], patterns: Sequence[str]) -> Da
     return DataTable(data, formats, rows, len(rows_of) > 1, notes)
 
 
-def _our_rows(records: list[Record], columns: list[str], targets: list[str]) -> tuple[list[Row], list[str]]:
+def _our_rows(records: list[Record], columns: list[str], targets: list[str], sort: str) -> tuple[list[Row], list[str]]:
     """Rows of all settings, each averaged over its seeds, and notes."""
     settings, notes = by_setting(records)
+    if sort:
+        sign = -1 if higher_is_better(sort) else 1
+        settings.sort(key=lambda setting: _order(setting, sort, sign))
     rows = []
     for setting in settings:
         for target in targets:
             names = {column: f"{column}_{target}" if target else column for column in columns}
-            values = {c: [r.metrics[name] for r in setting.records if name in r.metrics] for c, name in names.items()}
+            known = [_values(record) for record in setting.records]
+            values = {column: [one[name] for one in known if name in one] for column, name in names.items()}
             cells = {column: average(found) for column, found in values.items() if found}
             rows.append(Row(setting.name, setting.epochs, len(setting.records), target, cells))
     return rows, notes
+
+
+def _order(setting: Setting, metric: str, sign: int) -> tuple[bool, float]:
+    """Key to sort settings by a metric; settings without a finite mean are last."""
+    values = [known[metric] for record in setting.records if metric in (known := _values(record))]
+    mean = average(values).mean if values else math.nan
+    return not math.isfinite(mean), sign * mean if math.isfinite(mean) else 0.0
 
 
 def _mark_best(rows: list[Row], columns: Iterable[str]) -> list[Row]:

@@ -45,6 +45,7 @@ For baselines and timm models, every key of the configuration is a flag."""
 
 TABLES = """examples:
   ssl-bench table runs                             runs of the folder runs
+  ssl-bench table runs --sort svm/accuracy --metrics 'svm/*' seconds/fit
   ssl-bench table simvae_1                         a table of a paper, with our
                                                    scores of the folder runs
   ssl-bench table simvae_1 simvae_hair other_runs  two of them, other runs
@@ -181,8 +182,9 @@ def command_line() -> argparse.ArgumentParser:
     )
     formats = ("terminal", "markdown", "csv", "latex")  # those of results.formats, which takes long to import
     command.add_argument("--format", choices=formats, default="terminal", help="default terminal")
-    patterns = "names or patterns of metrics, such as svm/accuracy, 'kmeans/*', or '*' for all"
+    patterns = "names or patterns, such as svm/accuracy, 'kmeans/*', '*' for all metrics, seconds/fit, peak_memory_mb"
     command.add_argument("--metrics", nargs="+", default=(), metavar="PATTERN", help=patterns)
+    command.add_argument("--sort", default="", metavar="METRIC", help="sort runs by a metric, the best first")
     command.add_argument("--rows", nargs="+", default=(), metavar="ROW", help="rows of a paper's table; default all")
     command.add_argument("--data", nargs="+", default=(), metavar="DATA", help="data of a paper's table; default all")
     return parser

@@ -11,7 +11,12 @@ ALL = "all"
 
 
 def print_tables(
-    names: Sequence[str], format: str, metrics: Sequence[str] = (), rows: Sequence[str] = (), data: Sequence[str] = ()
+    names: Sequence[str],
+    format: str,
+    metrics: Sequence[str] = (),
+    rows: Sequence[str] = (),
+    data: Sequence[str] = (),
+    sort: str = "",
 ) -> None:
     """Print tables of papers if there are any among the names, otherwise tables of recorded runs.
 
@@ -19,13 +24,15 @@ def print_tables(
         names: names of tables (``all`` for all tables), run folders and folders of them; default ``runs``. A name of a
             table is never a folder; ``./NAME`` is.
         format: terminal, markdown, csv or latex.
-        metrics: patterns of metrics; empty for the default columns.
+        metrics: patterns of metrics, also several separated by commas; empty for the default columns.
         rows: rows of tables of papers; empty for all.
         data: data sets of tables of papers; empty for all.
+        sort: metric by which the runs of a data set are sorted.
 
     Raises:
         UserError: a name, row, data set or metric does not exist, or there are no records.
     """
+    metrics, rows, data = ([one for word in words for one in word.split(",")] for words in (metrics, rows, data))
     known = config_names("table")
     chosen = list(known) if ALL in names else [name for name in dict.fromkeys(names) if name in known]
     folders = [Path(name) for name in names if name not in known and name != ALL]
@@ -38,8 +45,10 @@ def print_tables(
         for flag, given in (("--rows", rows), ("--data", data)):
             if given:
                 raise UserError(f"{flag} is for tables of papers: name one of {', '.join(known)}")
-        print_runs(folders or [Path("runs")], format, metrics)
+        print_runs(folders or [Path("runs")], format, metrics, sort)
         return
+    if sort:
+        raise UserError("--sort is for tables of runs: rows of a paper's table have its order")
     from ssl_bench.config.tables import read_table
     from ssl_bench.results.paper_formats import print_paper_tables
     from ssl_bench.runs.paper_tables import fill, select
@@ -53,9 +62,9 @@ def print_tables(
     print_paper_tables([fill(table, runs) for table in tables], format)
 
 
-def print_runs(folders: Sequence[Path], format: str, metrics: Sequence[str]) -> None:
+def print_runs(folders: Sequence[Path], format: str, metrics: Sequence[str], sort: str) -> None:
     """Print the records of run folders as one table for each data set."""
     from ssl_bench.results.formats import print_table
     from ssl_bench.results.table import read_records
 
-    print_table(read_records(folders), format, metrics)
+    print_table(read_records(folders), format, metrics, sort=sort)

@@ -169,7 +169,7 @@ class TestRowsAsExperiments:
     def test_have_the_papers_results_of_their_data_set(self) -> None:
         reference = read_row("simvae_1/celeba_random").reference
         assert reference["metrics"]["knn_5_euclidean/accuracy_gender"] == 62.0
-        assert "Table 1, 0 epochs; paper: Adam, best epoch on test" in reference["source"]
+        assert "Table 1, 0 epochs; paper: Adam, best epoch on test; paper: best k on test" in reference["source"]
 
     def test_have_the_command_that_makes_their_generated_views(self) -> None:
         """The folder and settings of the command are those of the row."""

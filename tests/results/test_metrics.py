@@ -27,6 +27,8 @@ from ssl_bench.results.metrics import higher_is_better, number_format, unit
         ("gmm/log_likelihood", None, ""),  # depends on the scale of the features
         ("rank/rankme", None, ""),
         ("my/metric", None, ""),
+        ("seconds/fit", False, "s"),
+        ("peak_memory_mb", False, "MiB"),
     ],
 )
 def test_a_metric_has_its_direction_and_its_unit(metric: str, higher: bool | None, expected: str) -> None:

@@ -1,8 +1,12 @@
 """Which runs are one setting, and how settings are named."""
 
+from functools import reduce
 from itertools import permutations
+from pathlib import Path
+from typing import Any, ClassVar
 
 import pytest
+import yaml
 
 from ssl_bench.results.record import Record
 from ssl_bench.results.settings import by_setting
@@ -67,6 +71,54 @@ def test_rows_of_one_method_show_their_difference() -> None:
     commits = "0123456789", "0123456789-dirty", "fedcba9876"
     (table,) = make_tables(record(commit=commit) for commit in commits)
     assert [row.method for row in table.rows] == ["simvae a 0123456", "simvae a 0123456-dirty", "simvae a fedcba9"]
+
+
+class TestNamesByKeys:
+    CONFIG: ClassVar[dict[str, Any]] = {
+        "seed": 0,
+        "names": {"method": "simvae"},
+        "data": {"init_args": {"root": "a", "batch_size": 64}},
+        "method": {"class_path": "ssl_bench.methods.simvae.SimVAE", "init_args": {"sigma2": 0.15, "beta": 1.0}},
+    }
+
+    def names(self, folder: Path, *changes: dict[str, Any], commits: str = "aaaa") -> list[str]:
+        """Names of settings with changed configurations; None as a change is a run without a configuration."""
+        records = []
+        for place, change in enumerate(changes):
+            run = folder / str(place)
+            run.mkdir()
+            if change:
+                config = yaml.safe_load(yaml.safe_dump(self.CONFIG))
+                for key, value in change.items():
+                    *above, last = key.split(".")
+                    reduce(dict.__getitem__, above, config)[last] = value
+                (run / "config.yaml").write_text(yaml.safe_dump(config))
+            record(setting=f"h{place}", commit=commits[place]).write(run)
+            records.append(Record.read(run))
+        return [setting.name for setting in by_setting(records)[0]]
+
+    def test_have_the_keys_and_values_that_differ(self, tmp_path: Path) -> None:
+        sigma2, batch = "method.init_args.sigma2", "data.init_args.batch_size"
+        assert self.names(tmp_path, {"seed": 0}, {sigma2: 0.1, "data.init_args.root": "b", batch: 32}) == [
+            "simvae data.batch_size 64, method.sigma2 0.15",
+            "simvae data.batch_size 32, method.sigma2 0.1",
+        ]
+
+    def test_have_the_commit_only_if_there_are_several(self, tmp_path: Path) -> None:
+        assert self.names(tmp_path, {"seed": 0}, {"seed": 1}, commits="ab") == ["simvae h0 a", "simvae h1 b"]
+
+    def test_have_the_hash_if_a_configuration_is_missing(self, tmp_path: Path) -> None:
+        assert self.names(tmp_path, {"seed": 0}, {}) == ["simvae h0", "simvae h1"]
+
+    def test_have_the_hash_if_three_keys_do_not_tell_them_apart(self, tmp_path: Path) -> None:
+        changes = [{f"method.init_args.k{key}": int(key == own) for key in range(4)} for own in (2, 3)]
+        names = self.names(tmp_path, {"seed": 0}, *changes)
+        assert names[0].startswith("simvae method.k0 None, method.k1 None, method.k2 None")
+        assert len({*names}) == 3
+
+    def test_shorten_long_values(self, tmp_path: Path) -> None:
+        (_, name) = self.names(tmp_path, {"seed": 0}, {"method.init_args.sigma2": [0.1] * 20})
+        assert name == "simvae method.sigma2 [0.1, 0.1, 0.1, 0.1, ..."
 
 
 def test_random_weights_are_called_untrained() -> None:

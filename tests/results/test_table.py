@@ -94,9 +94,45 @@ class TestColumns:
         assert self.columns("svm/accuracy", "kmeans/*") == ["svm/accuracy", "kmeans/accuracy", "kmeans/nmi"]
         assert self.columns("*") == list(self.METRICS)
 
+    def test_are_in_the_order_of_the_patterns(self) -> None:
+        assert self.columns("kmeans/*", "svm/accuracy") == ["kmeans/accuracy", "kmeans/nmi", "svm/accuracy"]
+
+    def test_are_costs_only_if_a_pattern_names_them(self) -> None:
+        records = [record(seconds={"fit": 60.0, "svm": 2.0}, peak_memory_mb=500.0)]
+        (table,) = make_tables(records, ("*",))
+        assert list(table.columns) == ["knn_5/accuracy"]
+        (table,) = make_tables(records, ("knn*", "seconds/*", "peak_memory_mb"))
+        assert list(table.columns) == ["knn_5/accuracy", "seconds/fit", "seconds/svm", "peak_memory_mb"]
+        (row,) = table.rows
+        assert [cell.mean for cell in row.cells.values()] == [90.0, 60.0, 2.0, 500.0]
+
     def test_that_no_record_has_are_an_error_with_the_recorded_names(self) -> None:
         with pytest.raises(UserError, match=r"no metric matches svn/\*; recorded are fd_efficientnet_lite0, fid, gmm"):
             self.columns("svn/*")
+
+
+class TestSorting:
+    def methods(self, sort: str, *values: float | None) -> list[str]:
+        """Names of the rows of methods a, b, ..., whose metric has these values, None for no value."""
+        records = [
+            record(name, metrics={} if value is None else {sort: value}, seconds={"fit": 1.0})
+            for name, value in zip("abcd", values, strict=False)
+        ]
+        (table,) = make_tables(records, ("*", "seconds/fit"), sort)
+        return [row.method for row in table.rows]
+
+    def test_puts_the_best_first_and_rows_without_the_metric_last(self) -> None:
+        assert self.methods("svm/accuracy", 80.0, None, 90.0, math.nan) == ["c", "a", "b", "d"]
+        assert self.methods("fid", 80.0, None, 90.0, 5.0) == ["d", "a", "c", "b"]
+
+    def test_is_by_costs_too(self) -> None:
+        records = [record(name, seconds={"fit": time}) for name, time in (("a", 3.0), ("b", 1.0))]
+        (table,) = make_tables(records, sort="seconds/fit")
+        assert [row.method for row in table.rows] == ["b", "a"]
+
+    def test_by_a_metric_that_no_record_has_is_an_error_with_the_nearest(self) -> None:
+        with pytest.raises(UserError, match=r"--sort: no metric named 'svn/accuracy': did you mean svm/accuracy"):
+            make_tables([record(metrics={"svm/accuracy": 1.0})], sort="svn/accuracy")
 
 
 class TestTargets:

@@ -14,6 +14,7 @@ from ssl_bench.config.identity import config_hash, names, run_folder
 from ssl_bench.config.resolve import resolve, to_dict
 from ssl_bench.config.stack import stack
 from ssl_bench.config.tables import read_table
+from ssl_bench.results.paper_layout import notes_of
 from ssl_bench.results.paper_table import PaperTable
 from ssl_bench.results.record import Record
 from ssl_bench.runs.paper_tables import fill, protocol_of, select
@@ -201,6 +202,14 @@ class TestCommands:
         assert protocol_of(metric) == protocol
 
 
+class TestNotes:
+    def test_on_marked_numbers_are_shown_beside_these(self) -> None:
+        table = read_table("simvae_1")
+        for data, shown in (("cifar10", True), ("mnist", False)):
+            (part,) = select([table], [], [data], [])
+            assert any(note.startswith("*") for note in notes_of(part)) == shown
+
+
 class TestSelection:
     def test_keeps_rows_data_and_columns(self) -> None:
         (table,) = select([read_table("simvae_1")], ["vae", "moco"], ["celeba"], ["linear_probe/*", "GMM-CA"])
@@ -219,6 +228,7 @@ class TestSelection:
         (["simvae_1", "--data", "mnits"], "no data named 'mnits' in the table: did you mean mnist"),
         (["simvae_1", "--metrics", "smv/*"], "no column matches 'smv/*': "),
         (["simvae_1", "other/place"], "no folder other/place: give a run folder, or a folder of run folders"),
+        (["simvae_1", "--sort", "fid"], "--sort is for tables of runs"),
         (["runs", "--rows", "vae"], "--rows is for tables of papers: name one of "),
     ],
 )
@@ -236,6 +246,13 @@ def test_wrong_names_are_one_line(
     (line,) = printed.err.splitlines()
     assert line.startswith(f"ssl-bench: {message}")
     assert printed.out == ""
+
+
+@pytest.mark.usefixtures("in_tmp_path")
+@pytest.mark.parametrize("rows", [["vae", "simvae"], ["vae,simvae"]])
+def test_rows_are_separated_by_spaces_or_commas(rows: list[str], capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["table", "simvae_hair", "--rows", *rows, "--format", "csv"]) == 0
+    assert len(capsys.readouterr().out.splitlines()) == 1 + 2 * 2
 
 
 @pytest.mark.usefixtures("in_tmp_path")
