@@ -186,7 +186,9 @@ def notes_of(table: PaperTable) -> list[str]:
     for row in table.rows.values():
         if row.note:
             reasons.setdefault(row.note, []).append(row.label)
-    notes += [f"only in the paper: {', '.join(labels)} ({reason})" for reason, labels in reasons.items()]
+    for reason, labels in reasons.items():
+        rows = "; ".join(labels) if len(labels) < len(table.rows) else "all rows"
+        notes.append(f"only in the paper: {rows} ({reason})")
     marked = any(
         value.marked
         for row in table.rows.values()

@@ -135,7 +135,7 @@ def test_every_table_cites_its_paper_and_describes_itself(table: str) -> None:
     assert "arXiv" in read.source
     assert read.caption.endswith(".")
     spread = any(value.spread is not None for _, _, entry in entries(read) for value in entry.values.values())
-    assert bool(read.spread) == (spread or table == "simvae_attributes")
+    assert bool(read.spread) == spread
     marked = any(value.marked for _, _, entry in entries(read) for value in entry.values.values())
     assert any(note.startswith("* ") for note in read.notes) == marked
 
