@@ -8,7 +8,7 @@ import torch
 from lightning import Trainer
 
 from ssl_bench.cli import main
-from ssl_bench.data.contents import DatasetContents
+from ssl_bench.data.contents import DatasetContents, ImageSet
 from ssl_bench.data.digits import Digits
 from ssl_bench.data.splits import split_rows
 from ssl_bench.errors import UserError
@@ -25,6 +25,13 @@ class UnlabelledDigits(Digits):
         train, validation, test = split_rows(contents)
         labels = contents.labels.index_fill(0, train, -1)
         return replace(contents, labels=labels, train=train, validation=validation, test=test)
+
+
+class SyntheticDigits(Digits):
+    """Digits with labels, trained on images without labels, as `Generated`."""
+
+    def training_images(self) -> ImageSet:
+        return super().training_images().with_labels_of_first(0)
 
 
 def test_the_number_of_classes_is_that_of_the_data_and_the_table_says_that_labels_were_used(
@@ -62,6 +69,7 @@ def test_images_without_a_label_do_not_change_the_loss() -> None:
     ("data", "classes", "told"),
     [
         (UnlabelledDigits, "[]", "no training image of digits has a label"),
+        (SyntheticDigits, "[]", "no training image of digits has a label"),
         (Digits, "[7]", r"num_classes is \[7\], digits has \[10\]"),
     ],
 )
