@@ -41,6 +41,7 @@ class SimVAE(VAE):
     Attributes:
         latent_mean: running mean of the training latents, ``(L,)``; updated only if the prior is uniform.
         latent_covariance: running covariance of the training latents, ``(L, L)``; updated only if the prior is uniform.
+        num_views: number of views J in training, int64 scalar; only if the prior is ``gaussian_plug_in``.
 
     Example:
         ``ssl-bench bench --method simvae --data digits``
@@ -48,6 +49,7 @@ class SimVAE(VAE):
 
     latent_mean: Tensor
     latent_covariance: Tensor
+    num_views: Tensor
 
     def __init__(
         self,
@@ -61,6 +63,8 @@ class SimVAE(VAE):
         # A uniform p(y) cannot be sampled: `sample` uses a Gaussian with the moments of the latents in training.
         self.register_buffer("latent_mean", torch.zeros(self.feature_dim))
         self.register_buffer("latent_covariance", torch.eye(self.feature_dim))
+        if prior == "gaussian_plug_in":  # whose density depends on the number of views
+            self.register_buffer("num_views", torch.tensor(2))
 
     def objective(self, q: Posteriors) -> dict[str, Tensor]:
         """Minus Eq. 7: the terms of each image, ``(N,)``, and the scalar ``loss``, minus the mean of their sum."""
@@ -77,6 +81,8 @@ class SimVAE(VAE):
         self.log_metrics({name: term.detach().mean() for name, term in terms.items()})
         if self.prior == "uniform":
             self.update_latent_moments(q.mean, q.log_variance)
+        if self.prior == "gaussian_plug_in":
+            self.num_views.fill_(len(q.mean))
         return terms["loss"]
 
     @torch.no_grad()
@@ -90,10 +96,16 @@ class SimVAE(VAE):
         self.latent_covariance.lerp_(covariance, MOMENTUM)
 
     def prior_latents(self, noise: Tensor) -> Tensor:
-        """Latents of one view: N(0, (1 + sigma^2) I), or under the uniform prior N(latent_mean, latent_covariance)."""
+        """Latents of one view.
+
+        The uniform prior has none: they are from N(latent_mean, latent_covariance). Under N(0, I), y has unit variance
+        and z has 1 + sigma^2. The plug-in density says that of the mean latent, about which z has (1 - 1/J) sigma^2.
+        """
         if self.prior == "uniform":
             scale: Tensor = torch.linalg.cholesky(self.latent_covariance)
             return self.latent_mean + noise @ scale.mT
+        if self.prior == "gaussian_plug_in":
+            return noise * (1 + (1 - 1 / self.num_views) * self.sigma2).sqrt()
         return noise * math.sqrt(1 + self.sigma2)
 
     def check_inputs(self, inputs: TrainingInputs) -> None:

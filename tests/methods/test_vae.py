@@ -12,7 +12,7 @@ from torch.distributions import MultivariateNormal, Normal
 
 from ssl_bench.data.types import Batch, TrainingInputs
 from ssl_bench.errors import UserError
-from ssl_bench.losses.variational import kl_gaussian, kl_to_standard_normal
+from ssl_bench.losses.variational import Prior, kl_gaussian, kl_to_standard_normal, set_log_prior
 from ssl_bench.methods.checkpoint import load_method
 from ssl_bench.methods.cr_vae import CRVAE
 from ssl_bench.methods.simvae import SimVAE
@@ -147,6 +147,22 @@ def test_samples_of_simvae_come_from_where_its_latents_lie(views: torch.Tensor) 
     z = method.prior_latents(torch.randn(20000, 2))
     torch.testing.assert_close(z.mean(0), torch.tensor([5.0, -3.0]), atol=0.3, rtol=0.0)
     torch.testing.assert_close(z.std(0), torch.tensor([2.0, 0.5]), atol=0.2, rtol=0.0)
+
+
+@pytest.mark.parametrize("prior", ["gaussian", "gaussian_plug_in"])
+@pytest.mark.parametrize("num_views", [1, 2, 6])
+def test_samples_of_a_gaussian_prior_have_the_variance_of_its_density(prior: Prior, num_views: int) -> None:
+    """The variance of z^1 under the normal density of z^1, ..., z^J whose logarithm `set_log_prior` computes."""
+    method = SimVAE(**networks(), sigma2=0.4, prior=prior)
+    method.training_step(Batch(torch.rand(num_views, 5, *SHAPE), torch.zeros(5), torch.arange(5)), 0)
+
+    def log_density(z: torch.Tensor) -> torch.Tensor:  # of one dimension; exp(-60) is no variance of a posterior
+        return set_log_prior(z[:, None, None], torch.full((num_views, 1, 1), -60.0), 0.4, prior)[0]
+
+    precision = -torch.autograd.functional.hessian(log_density, torch.zeros(num_views, dtype=torch.float64))
+    variance = torch.linalg.inv(precision)[0, 0].float()
+    sampled = method.prior_latents(torch.ones(1, 2))
+    torch.testing.assert_close(sampled.square(), variance.expand(1, 2))
 
 
 def test_only_a_training_step_updates_the_moments_of_latents(views: torch.Tensor) -> None:
