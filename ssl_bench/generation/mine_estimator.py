@@ -130,12 +130,11 @@ def mutual_information(
     images: ImageSet,
     settings: MineSettings,
     *,
-    marginal: Marginal = "all_pairs",
     device: torch.device | str = "cpu",
 ) -> float:
     """Estimate the mutual information, in nats, of two kinds of views of the same images, by a ResNet-18 from scratch.
 
-    With ``all_pairs``, the estimate is at most ``log(batch_size)``. If it is close to this limit, the mutual
+    With ``marginal: all_pairs``, the estimate is at most ``log(batch_size)``. If it is close to this limit, the mutual
     information may be greater. As in Table 4 of "Constructive Assimilation", the estimate is computed on the images
     that the critic was trained on; it may therefore exceed the mutual information.
 
@@ -144,7 +143,6 @@ def mutual_information(
         second: makes one view of each image, of the second kind.
         images: the images; their ids are their positions in the set.
         settings: see `MineSettings`; the seed also determines the initial weights of the critic.
-        marginal: see `Critic`.
         device: device of the views and the critic.
     """
 
@@ -155,7 +153,7 @@ def mutual_information(
 
     with seeded(settings.seed, device):
         trunk = ResNetEncoder(tuple(pairs(torch.arange(1))[0].shape[1:]), 0, settings.width)
-        critic = Critic(trunk, trunk.feature_dim, marginal=marginal)
+        critic = Critic(trunk, trunk.feature_dim, marginal=settings.marginal)
     return train_critic(pairs, len(images), critic, settings, device)
 
 
@@ -185,10 +183,11 @@ def mutual_information_table(
     """Estimate the mutual information, in nats, of each pair of kinds of views.
 
     Returns:
-        The estimates by names such as ``original_expert``, and ``ceiling``, the logarithm of the batch size.
+        The estimates by names such as ``original_expert``, and ``ceiling``, the logarithm of the batch size, if no
+        estimate exceeds it.
     """
     nats = {}
     for (name, view), (other, other_view) in combinations(kinds.items(), 2):
         nats[f"{name}_{other}"] = mutual_information(view, other_view, images, settings, device=device)
         logging.getLogger(__name__).info("%s and %s: %.2f nats", name, other, nats[f"{name}_{other}"])
-    return nats | {"ceiling": math.log(settings.batch_size)}
+    return nats | ({"ceiling": math.log(settings.batch_size)} if settings.marginal == "all_pairs" else {})

@@ -151,9 +151,11 @@ class MineSettings:
 
     Args:
         epochs: epochs of training of the critic.
-        batch_size: batch size of the critic; no estimate exceeds its logarithm.
+        batch_size: batch size of the critic; with ``all_pairs``, no estimate exceeds its logarithm.
         lr: learning rate of the critic's Adam.
         width: width of the critic's ResNet-18.
+        marginal: pairs that represent independent views: ``all_pairs`` of a batch, or ``shuffle``, a random partner for
+            each view, as in the released code of "Constructive Assimilation".
         seed: seed of the critic and the views.
     """
 
@@ -161,4 +163,5 @@ class MineSettings:
     batch_size: Annotated[int, Interval(2)] = 256
     lr: PositiveFloat = 5e-3
     width: PositiveInt = 64
+    marginal: Literal["all_pairs", "shuffle"] = "all_pairs"
     seed: int = 0

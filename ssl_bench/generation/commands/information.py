@@ -50,7 +50,7 @@ def measure_information(command: InformationCommand, device: torch.device) -> Pa
     pairs = [dict(pair) for pair in combinations(kinds_of_views(run.views, generated).items(), 2)]
     parts = share_out([partial(estimate, pair) for pair in pairs])
     nats = {name: value for part in parts for name, value in part.items() if name != "ceiling"}
-    nats["ceiling"] = parts[0]["ceiling"]
+    nats |= {name: value for name, value in parts[0].items() if name == "ceiling"}  # last
     if rank() == 0:
         write(nats, folder / "information.json")
     return folder / "information.json"
