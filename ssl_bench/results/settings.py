@@ -15,7 +15,7 @@ class Setting:
 
     Attributes:
         name: name of the method, with ``(untrained)`` for random weights, ``(trained with labels)`` for a supervised
-            method, and hash and commit if several settings of the method have the same number of epochs.
+            method, and what differs if several settings of the method have the same number of epochs.
         epochs: epochs of training.
         records: one record for each seed. Their metrics may differ, because a protocol may have failed for one seed.
     """
@@ -98,6 +98,8 @@ def _scored_alike(first: Record, second: Record) -> bool:
 def _name(group: list[Record], difference: str, several_scorings: bool) -> str:
     record = group[0]
     name = f"{record.method} (untrained)" if record.untrained else record.method
+    if record.uses_labels:
+        name += " (trained with labels)"
     if difference:
         name = f"{name} {difference}"
     if several_scorings:

@@ -126,6 +126,11 @@ def test_random_weights_are_called_untrained() -> None:
     assert [setting.name for setting in settings] == ["simvae (untrained)", "simvae", "pca"]
 
 
+def test_methods_that_were_trained_with_labels_are_marked() -> None:
+    (setting,), _ = by_setting([record("supervised", uses_labels=True)])
+    assert setting.name == "supervised (trained with labels)"
+
+
 def test_one_seed_recorded_twice_is_one_sample() -> None:
     (table,) = make_tables([record(), record()])
     assert [row.seeds for row in table.rows] == [1]
