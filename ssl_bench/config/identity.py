@@ -15,6 +15,8 @@ if TYPE_CHECKING:  # tables compare settings without torch, which takes seconds 
 
 SAME_RESULT = {"devices", "num_nodes", "accelerator", "log_every_n_steps", "detect_anomaly"}
 """Trainer arguments that do not change the result, except by the number of processes, which is hashed itself."""
+LOCAL_VIEWS = ("num_local_views", "local_recipe")
+"""Keys of ``views`` that are not hashed if they are not set."""
 PRECISIONS = {"None": "32-true", "16": "16-mixed", "bf16": "bf16-mixed", "32": "32-true", "64": "64-true"}
 """Lightning's short names of precisions."""
 
@@ -35,7 +37,7 @@ def result_settings(config: dict[str, Any], *, seed: bool = True) -> dict[str, A
     The keys ``names``, ``reference`` and ``validation`` are excluded, and so is what else does not change the result:
     `SAME_RESULT`, the number of loader processes, and locations of files (see `without_locations`). The global batch
     and the number of processes are included, because each process has its own random numbers and BatchNorm statistics.
-    The keys ``curve``, ``data.fit_images`` and ``views.generated`` are included only if they are set.
+    The keys ``curve``, ``data.fit_images`` and those of generated and local views are included only if they are set.
 
     Args:
         config: a resolved configuration, see `ssl_bench.config.resolve.to_dict`.
@@ -44,7 +46,8 @@ def result_settings(config: dict[str, Any], *, seed: bool = True) -> dict[str, A
     left_out = {"reference", "names", "validation"} | (set() if seed else {"seed"})
     left_out |= set() if config.get("curve", {}).get("every") else {"curve"}
     counted = {key: value for key, value in config.items() if key not in left_out}
-    counted["views"] = {key: value for key, value in config["views"].items() if value or "generated" not in key}
+    optional = ("generated", "generated_recipe", *LOCAL_VIEWS)
+    counted["views"] = {key: value for key, value in config["views"].items() if value or key not in optional}
     trainer = {key: value for key, value in config["trainer"].items() if key not in SAME_RESULT}
     trainer["precision"] = PRECISIONS.get(str(trainer["precision"]), trainer["precision"])
     if str(trainer["strategy"]).startswith("ddp"):
@@ -97,7 +100,8 @@ def encoder_hash(method: "nn.Module", config: dict[str, Any]) -> str:
     """SHA-256 of weights, data, views and precision. Encoders with equal hashes have equal features."""
     import torch
 
-    settings = without_locations([config["data"], config["views"], config["trainer"]["precision"]])
+    views = {key: value for key, value in config["views"].items() if value or key not in LOCAL_VIEWS}
+    settings = without_locations([config["data"], views, config["trainer"]["precision"]])
     sha = hashlib.sha256(json.dumps(settings).encode())
     for name, tensor in method.state_dict().items():
         sha.update(name.encode() + tensor.detach().cpu().contiguous().flatten().view(torch.uint8).numpy().tobytes())

@@ -34,6 +34,7 @@ def training_inputs(data: DataModule, views: Views) -> TrainingInputs:
         generated=views.generated is not None,
         black=black,
         white=white,
+        local_views=views.num_local_views,
     )
 
 

@@ -16,11 +16,14 @@ class Batch(NamedTuple):
             ``Method.training_step`` float ``(J, N, C, H, W)``, the J views of each image.
         labels: int64 ``(N,)``, or ``(N, T)`` for T targets; -1 for no label.
         ids: int64 ``(N,)``, position of each image in the split.
+        local_views: in ``Method.training_step`` float ``(L, N, C, h, w)``, the L local views of each image; None if
+            there are none. They are not among `images`, because they may be smaller.
     """
 
     images: Tensor
     labels: Tensor
     ids: Tensor
+    local_views: Tensor | None = None
 
 
 @dataclass(frozen=True)
@@ -36,13 +39,14 @@ class TrainingInputs:
     """Properties of the input of a training step, which a method checks before training.
 
     Attributes:
-        images: number of views per step and process, over all images, without generated views.
+        images: number of views per step and process, over all images, without generated and local views.
         last_images: the same in the last step of an epoch, which may be smaller.
         processes: number of processes.
         views: number of views that the recipe makes of each image.
         generated: whether generated views are appended to the views of the recipe.
         black: value of a black pixel in each channel of a view, ``(C,)``; empty for points.
         white: value of a white pixel in each channel of a view, ``(C,)``; empty for points.
+        local_views: number of local views of each image.
     """
 
     images: int
@@ -52,6 +56,7 @@ class TrainingInputs:
     generated: bool
     black: tuple[float, ...]
     white: tuple[float, ...]
+    local_views: int = 0
 
 
 @runtime_checkable
@@ -64,4 +69,13 @@ class InvertibleViews(Protocol):
 
     def from_image(self, images: Tensor) -> Tensor:
         """Images ``(N, C, H, W)`` in [0, 1], normalised as views are."""
+        ...
+
+
+@runtime_checkable
+class MultiCropViews(Protocol):
+    """Views that include local views."""
+
+    def local_views(self, images: Tensor) -> Tensor | None:
+        """Local views ``(L, N, C, h, w)`` of images ``(N, C, H, W)``; None if there are none."""
         ...

@@ -10,7 +10,7 @@ from torch import Tensor
 from ssl_bench.data.recipes import Steps, build_step, for_views, fuse, read_recipe
 from ssl_bench.data.transforms import Normalize, Transform
 from ssl_bench.errors import UserError
-from ssl_bench.ranges import PositiveInt, check_ranges
+from ssl_bench.ranges import NonNegativeInt, PositiveInt, check_ranges
 
 CHUNK_BYTES = 2**19
 """Bytes of float images that each CPU thread processes at a time; with temporaries they fit into its cache."""
@@ -38,6 +38,9 @@ class Views:
     source of views is given, such as a cache of synthetic images or a diffusion model, the views of the source are
     appended to those of the recipe. "Constructive Assimilation" (Han et al.) has two schemes: A1 has one view of the
     recipe and one of the source; A2 has two views of the recipe and one of the source.
+
+    Local views are further views with a recipe of their own, usually small crops (multi-crop; SwAV, Caron et al. 2020,
+    arXiv 2006.09882). They are sampled after the views of `recipe`, which are the same with and without them.
     """
 
     def __init__(
@@ -47,6 +50,8 @@ class Views:
         compile: bool = False,
         generated: ViewSource | None = None,
         generated_recipe: str | Steps | None = None,
+        num_local_views: NonNegativeInt = 0,
+        local_recipe: str | Steps | None = None,
         *,
         image_shape: tuple[int, ...],
         mean: tuple[float, ...],
@@ -61,6 +66,8 @@ class Views:
                 batches take about half as long as without compilation. Compilation on a CPU needs a C++ compiler.
             generated: source of additional views, called with the images and their ids; see `ViewSource`.
             generated_recipe: recipe that is applied to the views of the source; default the normalisation of `recipe`.
+            num_local_views: number of local views of each image, for methods that accept them.
+            local_recipe: recipe of the local views; the `size` of its crop may be smaller than that of `recipe`.
             image_shape: ``(C, H, W)`` of the images, or ``(D,)`` of points.
             mean: mean of each channel over the data set, for images in [0, 1].
             std: standard deviation of each channel over the data set, for images in [0, 1].
@@ -116,6 +123,16 @@ class Views:
                 f"{self.output_shape}: let both end with the same size"
             )
 
+        if bool(num_local_views) != (local_recipe is not None):
+            given, missing = ("num_local_views", "local_recipe")[:: 1 if num_local_views else -1]
+            raise UserError(f"views: {given} without {missing}: give both or none")
+        self.num_local_views = num_local_views
+        self._local = (
+            Views(local_recipe, num_local_views, compile, image_shape=image_shape, mean=mean, std=std)
+            if local_recipe is not None
+            else None
+        )
+
     def __call__(self, images: Tensor, ids: Tensor | None = None) -> Tensor:
         """Random views.
 
@@ -137,6 +154,15 @@ class Views:
         generated = self.generated(images, ids)
         transformed = self._generated_views(generated.flatten(0, 1))[0]
         return torch.cat([views, transformed.view(*generated.shape[:2], *transformed.shape[1:])])
+
+    def local_views(self, images: Tensor) -> Tensor | None:
+        """Random local views, float32 ``(L, N, C, h, w)``, of images as for a call; None if there are none."""
+        return self._local(images) if self._local else None
+
+    @property
+    def local_shape(self) -> tuple[int, ...] | None:
+        """Shape of a local view; None if there are none."""
+        return self._local.output_shape if self._local else None
 
     def attach(self, method: Any, data: Any) -> None:
         """Attach the source of views to the method and the data module before training; see `ViewSource`."""

@@ -13,7 +13,7 @@ from torch.optim import Optimizer
 from torch.optim.lr_scheduler import LambdaLR
 
 from ssl_bench.data.inputs import CheckInputs
-from ssl_bench.data.types import Batch, TrainingInputs
+from ssl_bench.data.types import Batch, MultiCropViews, TrainingInputs
 from ssl_bench.errors import UserError
 from ssl_bench.optim.schedule import Schedule
 
@@ -86,6 +86,8 @@ class Method(LightningModule):
     """
 
     feature_dim: int
+    accepts_local_views: bool = False
+    """Whether `training_step` uses ``batch.local_views``; otherwise settings with local views are refused."""
     pretrained: bool = False
     """Whether the initial weights are trained; otherwise tables call a run without epochs untrained."""
     uses_labels: bool = False
@@ -115,12 +117,16 @@ class Method(LightningModule):
         raise TypeError(f"{type(self).__name__} must define encode(x)")
 
     def transfer_batch_to_device(self, batch: Batch, device: torch.device, dataloader_idx: int) -> Batch:
-        """Move the three tensors directly, which is faster than Lightning's recursive search of the batch."""
-        return Batch(*(tensor.to(device, non_blocking=True) for tensor in batch))
+        """Move the tensors directly, which is faster than Lightning's recursive search of the batch."""
+        return Batch(*(tensor.to(device, non_blocking=True) for tensor in batch if tensor is not None))
 
     def on_after_batch_transfer(self, batch: Batch, dataloader_idx: int) -> Batch:
         """Make the views of a batch, on the device."""
-        return batch if self.views is None else batch._replace(images=self.views(batch.images, batch.ids))
+        if self.views is None:
+            return batch
+        views = self.views(batch.images, batch.ids)
+        local_views = self.views.local_views(batch.images) if isinstance(self.views, MultiCropViews) else None
+        return batch._replace(images=views, local_views=local_views)
 
     def check_inputs(self, inputs: TrainingInputs) -> None:
         """Refuse data and views that the method cannot be trained on; called once, before the first step.
@@ -130,6 +136,11 @@ class Method(LightningModule):
         Raises:
             UserError: one line with what was given, what was expected and the flag to change.
         """
+        if inputs.local_views and not self.accepts_local_views:
+            raise UserError(
+                f"{type(self).__name__} does not use local views: give --views.num_local_views 0 and no "
+                "--views.local_recipe"
+            )
 
     def parameter_groups(self, module: nn.Module) -> list[dict[str, Any]]:
         """Parameter groups of a module. Without `decay_all`, norms and biases are a group without weight decay."""

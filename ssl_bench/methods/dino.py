@@ -20,7 +20,8 @@ class DINO(MomentumTeacher):
 
     A centre, a moving average of the teacher's outputs, is subtracted from them, so that no prototype dominates; a low
     temperature of the teacher keeps its distributions from becoming uniform. The centre is that of the images of all
-    processes, and is saved in checkpoints. The backbone of the student is scored; the paper scores that of the teacher.
+    processes, and is saved in checkpoints. Local views (``--views.num_local_views``) are given to the student only. The
+    backbone of the student is scored; the paper scores that of the teacher.
 
     Args:
         image_shape: shape of one view; the command line takes it from the data.
@@ -39,6 +40,7 @@ class DINO(MomentumTeacher):
         ``ssl-bench bench --method dino --data digits``
     """
 
+    accepts_local_views = True
     projector: DINOHead
     center: Tensor
 
@@ -69,7 +71,7 @@ class DINO(MomentumTeacher):
         return self.warmup_teacher_temperature + progress * (self.teacher_temperature - self.warmup_teacher_temperature)
 
     def distil(self, embeddings: Tensor, targets: Tensor) -> dict[str, Tensor]:
-        """Eq. 3, given outputs of the student ``(J, N, K)`` and of the teacher ``(G, N, K)``; updates the centre.
+        """Eq. 3, given outputs of the student ``(V, N, K)`` and of the teacher ``(G, N, K)``; updates the centre.
 
         Returns:
             Scalar terms by name. ``entropy`` is that of the teacher's distributions: log K if they are uniform.

@@ -60,10 +60,10 @@ class MoCo(MomentumTeacher):
         """Views whose keys are enqueued, by the name of their queue."""
         return {"first": 0, "second": 1} if self.symmetric else {"second": 1}
 
-    def terms(self, views: Tensor) -> dict[str, Tensor]:
+    def terms(self, views: Tensor, local_views: Tensor | None = None) -> dict[str, Tensor]:
         """Scalar terms by name, given views ``(2, N, C, H, W)``; without `symmetric`, each network sees one view."""
         if self.symmetric:
-            return super().terms(views)
+            return super().terms(views, local_views)
         return self.distil(self.embed_views(views[:1]), self.targets(views[1:]))
 
     def distil(self, embeddings: Tensor, targets: Tensor) -> dict[str, Tensor]:

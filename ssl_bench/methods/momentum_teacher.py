@@ -53,14 +53,14 @@ class MomentumTeacher(MultiView):
         """Scalar terms by name, given projections of the student and of the teacher; ``loss`` is minimised.
 
         Args:
-            embeddings: ``(J, N, d)`` in float32.
+            embeddings: ``(J, N, d)`` in float32; ``(J + L, N, d)`` with L local views.
             targets: ``(J, N, d)`` in float32, without gradient.
         """
         raise TypeError(f"{type(self).__name__} must define distil(embeddings, targets)")
 
-    def terms(self, views: Tensor) -> dict[str, Tensor]:
-        """Scalar terms by name, given views ``(J, N, C, H, W)``."""
-        return self.distil(self.embed_views(views), self.targets(views))
+    def terms(self, views: Tensor, local_views: Tensor | None = None) -> dict[str, Tensor]:
+        """Scalar terms by name, see `MultiView.terms`; the teacher does not see local views."""
+        return self.distil(self.embed_views(views, local_views), self.targets(views))
 
     @torch.no_grad()
     def targets(self, views: Tensor) -> Tensor:

@@ -71,9 +71,14 @@ class MultiView(Method):
         """L2-normalised projections ``(N, d)`` of images ``(N, C, H, W)``."""
         return F.normalize(self.embed(x), dim=1)
 
-    def embed_views(self, views: Tensor) -> Tensor:
-        """Projections ``(J, N, d)`` in float32 of views ``(J, N, C, H, W)``."""
-        return self.map_views(self.embed, views)
+    def embed_views(self, views: Tensor, local_views: Tensor | None = None) -> Tensor:
+        """Projections in float32 of views ``(J, N, C, H, W)``, then of local views ``(L, N, C, h, w)``, if given.
+
+        Returns:
+            ``(J + L, N, d)``.
+        """
+        embeddings = self.map_views(self.embed, views)
+        return embeddings if local_views is None else torch.cat([embeddings, self.map_views(self.embed, local_views)])
 
     def map_views(self, network: Callable[[Tensor], Tensor], views: Tensor) -> Tensor:
         """Outputs ``(J, N, d)`` of a network for views ``(J, N, C, H, W)``, in one batch with `joint_forward`."""
@@ -85,13 +90,18 @@ class MultiView(Method):
         """Scalar terms by name, given projections ``(J, N, d)``; ``loss`` is minimised."""
         raise TypeError(f"{type(self).__name__} must define objective(embeddings)")
 
-    def terms(self, views: Tensor) -> dict[str, Tensor]:
-        """Scalar terms by name, given views ``(J, N, C, H, W)``; ``loss`` is minimised."""
-        return self.objective(self.embed_views(views))
+    def terms(self, views: Tensor, local_views: Tensor | None = None) -> dict[str, Tensor]:
+        """Scalar terms by name; ``loss`` is minimised.
+
+        Args:
+            views: ``(J, N, C, H, W)``.
+            local_views: ``(L, N, C, h, w)``; None unless the method accepts local views.
+        """
+        return self.objective(self.embed_views(views, local_views))
 
     def training_step(self, batch: Batch, batch_idx: int) -> Tensor:
         """The loss of a batch."""
-        terms = self.terms(batch.images)
+        terms = self.terms(batch.images, batch.local_views)
         self.log_metrics(terms)
         return terms["loss"]
 

@@ -20,7 +20,8 @@ class SwAV(MultiView):
     """SwAV (Caron et al. 2020, arXiv 2006.09882): clusters of all images, found online.
 
     The first two views of an image are assigned to the prototypes by Sinkhorn-Knopp over the images of all processes,
-    so that all prototypes are used equally. Each view predicts the codes of the first two views, except its own.
+    so that all prototypes are used equally. Each view predicts the codes of the first two views, except its own. So do
+    local views (``--views.num_local_views``), which have no codes.
 
     Args:
         image_shape: shape of one view; the command line takes it from the data.
@@ -40,6 +41,8 @@ class SwAV(MultiView):
     Example:
         ``ssl-bench bench --method swav --data digits``
     """
+
+    accepts_local_views = True
 
     def __init__(
         self,
@@ -63,7 +66,7 @@ class SwAV(MultiView):
         self.queue = FeatureQueue(queue_size, first=dim, second=dim) if queue_size else None
 
     def objective(self, embeddings: Tensor) -> dict[str, Tensor]:
-        """The swapped prediction of projections ``(J, N, d)`` (Eq. 1 and 2), with codes of the first two views."""
+        """The swapped prediction of projections ``(V, N, d)`` (Eq. 1 and 2), with codes of the first two views."""
         with torch.autocast(embeddings.device.type, enabled=False):
             c = self.prototypes.weight
             scores = F.normalize(embeddings, dim=2) @ c.T
@@ -76,7 +79,7 @@ class SwAV(MultiView):
         """The loss of a batch; then the projections of all processes enter the queue."""
         with torch.no_grad():
             self.prototypes.weight.copy_(F.normalize(self.prototypes.weight, dim=1))
-        embeddings = self.embed_views(batch.images)
+        embeddings = self.embed_views(batch.images, batch.local_views)
         terms = self.objective(embeddings)
         if self.queue is not None:
             first, second = F.normalize(embeddings[:2].detach(), dim=2)

@@ -1,4 +1,4 @@
-"""A trial of a method from outside the package: mistakes are found before the first epoch."""
+"""A trial of a method from outside the package, and of local views: mistakes are found before the first epoch."""
 
 import io
 from numbers import Integral
@@ -15,7 +15,7 @@ from ssl_bench.methods.base import Method
 from ssl_bench.trust import import_class
 
 IMAGES = 4
-"""Number of images that the trial encodes."""
+"""Number of images that the trials encode."""
 
 
 def try_method(run: Run) -> None:
@@ -41,6 +41,25 @@ def try_method(run: Run) -> None:
     with evaluation_mode(method):
         check_features(method, run.views.evaluation_input(images), name)
         check_checkpoint(method, name)
+
+
+def try_local_views(run: Run) -> None:
+    """Encode a few random images of the size of the local views, if there are any.
+
+    Raises:
+        UserError: the encoder does not take images of this size.
+    """
+    if (shape := run.views.local_shape) is None or not run.method.accepts_local_views:
+        return
+    with evaluation_mode(run.method):
+        try:
+            check_features(run.method, torch.rand(IMAGES, *shape), type(run.method).__name__)
+        except UserError as error:
+            size = "x".join(map(str, shape[1:]))
+            raise UserError(
+                f"{error}; local views have this size: give --views.local_recipe a crop of another size than {size}, "
+                "or another backbone"
+            ) from error
 
 
 def check_definition(method: Method, name: str) -> None:

@@ -69,6 +69,20 @@ def test_settings_that_change_the_result_change_the_hash(flags: list[str]) -> No
     assert digest() != digest(*flags)
 
 
+def test_local_views_are_hashed_only_if_there_are_any() -> None:
+    config, method = resolved(), nn.Linear(2, 2)
+    hashes = config_hash(config), encoder_hash(method, config)
+    older = {**config, "views": dict(config["views"])}
+    for key in ("num_local_views", "local_recipe"):
+        del older["views"][key]
+    assert (config_hash(older), encoder_hash(method, older)) == hashes
+    flags = ["--views.num_local_views=2", "--views.local_recipe=normalize"]
+    local = resolved(None, *flags)
+    assert local["views"]["local_recipe"] == ["normalize"]
+    others = config_hash(local), encoder_hash(method, local), digest(flags[0], "--views.local_recipe=flip")
+    assert len({*hashes, *others}) == 5
+
+
 def test_all_gpus_are_hashed_by_their_number(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
     found = {}

@@ -44,6 +44,11 @@ def test_generated_views_are_reported() -> None:
     assert inputs("--views.generated=ssl_bench.generation.sources.original_images").generated
 
 
+def test_local_views_are_counted_apart() -> None:
+    found = inputs("--data.batch_size=32", "--views.num_local_views=3", "--views.local_recipe=normalize")
+    assert (found.images, found.views, found.local_views) == (64, 2, 3)
+
+
 @pytest.mark.parametrize("method", ["simvae", "cr_vae", "simclr"])
 def test_inputs_are_checked_under_a_trainer_of_the_users_own(method: str, tmp_path: Path) -> None:
     run = build(resolve([*stack(method, "digits", None), "--views.num_views=1"]))

@@ -257,3 +257,45 @@ def test_the_contrast_of_images_that_are_not_rgb_changes_about_the_mean_of_all_c
 def test_colour_steps_are_refused_for_images_of_other_channels_with_a_remedy(step: str | dict[str, Any]) -> None:
     with pytest.raises(UserError, match=r"is for images of 1 or 3 channels, these have 4: set --views\.recipe"):
         Views(step if isinstance(step, str) else [step], image_shape=(4, 8, 8), mean=(0.5,) * 4, std=(0.5,) * 4)
+
+
+LOCAL: Steps = [{"random_resized_crop": {"scale": [0.05, 0.3], "size": 12}}, "normalize"]
+FACTS: dict[str, Any] = {"image_shape": (3, 32, 32), "mean": (0.5,) * 3, "std": (0.2,) * 3}
+
+
+def test_local_views_are_sampled_after_the_others_which_do_not_change() -> None:
+    x, makers = pictures((3, 32, 32)), [Views(STRONG, 2, **FACTS)]
+    makers += [Views(STRONG, 2, num_local_views=n, local_recipe=LOCAL, **FACTS) for n in (3, 3)]
+    made = []
+    for make in makers:
+        torch.manual_seed(5)
+        made.append((make(x), make.local_views(x)))
+    (plain, none), (full, local), (again, local_again) = made
+    assert none is None
+    assert torch.equal(plain, full)
+    assert torch.equal(full, again)
+    assert local is not None
+    assert local_again is not None
+    assert torch.equal(local, local_again)
+    assert local.shape == (3, 6, 3, 12, 12)
+    assert makers[1].local_shape == (3, 12, 12)
+    assert torch.pdist(local.flatten(0, 1).flatten(1)).min() > 1
+
+
+def test_local_views_are_parts_of_their_images() -> None:
+    x = torch.arange(6.0).view(6, 1, 1, 1).expand(6, 3, 32, 32) / 10
+    local = Views("identity", 2, num_local_views=2, local_recipe=LOCAL[:1], **FACTS).local_views(x)
+    assert local is not None
+    torch.testing.assert_close(local, x[None, ..., :12, :12].expand(2, -1, -1, -1, -1))
+
+
+@pytest.mark.parametrize(
+    ("given", "told"),
+    [
+        ({"num_local_views": 2}, "num_local_views without local_recipe"),
+        ({"local_recipe": LOCAL}, "local_recipe without num_local_views"),
+    ],
+)
+def test_local_views_need_a_number_and_a_recipe(given: dict[str, Any], told: str) -> None:
+    with pytest.raises(UserError, match=told):
+        Views(STRONG, 2, **given, **FACTS)
