@@ -11,7 +11,6 @@ backbone trained with labels. Flags of `ssl-bench bench` are accepted here, too,
 
 import argparse
 import re
-import sys
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -112,4 +111,4 @@ One seed, {first.epochs} epochs, the same backbone for all. Accuracies of the te
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    main()
