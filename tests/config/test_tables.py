@@ -141,7 +141,7 @@ def test_every_table_cites_its_paper_and_describes_itself(table: str) -> None:
 
 
 def test_the_results_of_an_experiment_are_those_of_a_table() -> None:
-    """The key ``reference`` of an experiment and the table of the paper have the same numbers."""
+    """The key ``reference`` of an experiment and the table of the paper have the same numbers for the same metrics."""
     known: dict[str, set[tuple[str, float]]] = {}
     for table in map(read_table, TABLES):
         for row in row_experiments(table).values():
@@ -151,7 +151,8 @@ def test_the_results_of_an_experiment_are_those_of_a_table() -> None:
         content = yaml.safe_load(config_file("experiment", experiment).read_text(encoding="utf-8")) or {}
         if experiment in known and "reference" in content:
             metrics = {(key, round(mean, 2)) for key, mean in content["reference"]["metrics"].items()}
-            assert metrics - known[experiment] == set(), experiment
+            shared = {key for key, _ in known[experiment]}
+            assert {(key, mean) for key, mean in metrics if key in shared} <= known[experiment], experiment
 
 
 class TestRowsAsExperiments:
@@ -187,7 +188,7 @@ class TestRowsAsExperiments:
         ("name", "message"),
         [
             ("assimilation_7/sigma_0.3", "no row named 'sigma_0.3' in table assimilation_7: did you mean sigma_0.4 or"),
-            ("simvae_1/mnist_simclr", "no row named 'mnist_simclr' in table simvae_1: did you mean mnist_simvae or"),
+            ("simvae_1/mnist_simva", "no row named 'mnist_simva' in table simvae_1: did you mean mnist_simvae or"),
             ("simvae_2/mnist_vae", "no table named 'simvae_2': did you mean simvae_1"),
         ],
     )
