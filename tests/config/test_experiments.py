@@ -127,7 +127,7 @@ def test_the_knn_of_the_simvae_paper_is_euclidean() -> None:
     references = [read(config_file("experiment", name)).get("reference", {}) for name in FILES]
     simvae_paper = [one["metrics"] for one in references if "SimVAE paper" in one.get("source", "")]
     knn = [[name for name in metrics if name.startswith("knn")] for metrics in simvae_paper]
-    assert len(knn) == 20
+    assert len(knn) == 31
     assert all(name.partition("/accuracy")[0] == "knn_5_euclidean" for (name,) in knn)
 
 
