@@ -16,14 +16,27 @@ class Batch(NamedTuple):
             ``Method.training_step`` float ``(J, N, C, H, W)``, the J views of each image.
         labels: int64 ``(N,)``, or ``(N, T)`` for T targets; -1 for no label.
         ids: int64 ``(N,)``, position of each image in the split.
-        local_views: in ``Method.training_step`` float ``(L, N, C, h, w)``, the L local views of each image; None if
-            there are none. They are not among `images`, because they may be smaller.
     """
 
     images: Tensor
     labels: Tensor
     ids: Tensor
-    local_views: Tensor | None = None
+
+
+class MultiCropBatch(NamedTuple):
+    """The images of one training step with local views, which only methods that accept them get.
+
+    Attributes:
+        images: float ``(J, N, C, H, W)``, see `Batch`.
+        labels: see `Batch`.
+        ids: see `Batch`.
+        local_views: float ``(L, N, C, h, w)``, the L local views of each image; they may be smaller than `images`.
+    """
+
+    images: Tensor
+    labels: Tensor
+    ids: Tensor
+    local_views: Tensor
 
 
 @dataclass(frozen=True)

@@ -13,7 +13,7 @@ from torch.optim import Optimizer
 from torch.optim.lr_scheduler import LambdaLR
 
 from ssl_bench.data.inputs import CheckInputs
-from ssl_bench.data.types import Batch, MultiCropViews, TrainingInputs
+from ssl_bench.data.types import Batch, MultiCropBatch, MultiCropViews, TrainingInputs
 from ssl_bench.errors import UserError
 from ssl_bench.optim.schedule import Schedule
 
@@ -87,7 +87,7 @@ class Method(LightningModule):
 
     feature_dim: int
     accepts_local_views: bool = False
-    """Whether `training_step` uses ``batch.local_views``; otherwise settings with local views are refused."""
+    """Whether `training_step` accepts a `MultiCropBatch`; otherwise settings with local views are refused."""
     pretrained: bool = False
     """Whether the initial weights are trained; otherwise tables call a run without epochs untrained."""
     uses_labels: bool = False
@@ -117,16 +117,16 @@ class Method(LightningModule):
         raise TypeError(f"{type(self).__name__} must define encode(x)")
 
     def transfer_batch_to_device(self, batch: Batch, device: torch.device, dataloader_idx: int) -> Batch:
-        """Move the tensors directly, which is faster than Lightning's recursive search of the batch."""
-        return Batch(*(tensor.to(device, non_blocking=True) for tensor in batch if tensor is not None))
+        """Move the three tensors directly, which is faster than Lightning's recursive search of the batch."""
+        return Batch(*(tensor.to(device, non_blocking=True) for tensor in batch))
 
-    def on_after_batch_transfer(self, batch: Batch, dataloader_idx: int) -> Batch:
+    def on_after_batch_transfer(self, batch: Batch, dataloader_idx: int) -> Batch | MultiCropBatch:
         """Make the views of a batch, on the device."""
         if self.views is None:
             return batch
-        views = self.views(batch.images, batch.ids)
+        made = batch._replace(images=self.views(batch.images, batch.ids))
         local_views = self.views.local_views(batch.images) if isinstance(self.views, MultiCropViews) else None
-        return batch._replace(images=views, local_views=local_views)
+        return made if local_views is None else MultiCropBatch(*made, local_views)
 
     def check_inputs(self, inputs: TrainingInputs) -> None:
         """Refuse data and views that the method cannot be trained on; called once, before the first step.

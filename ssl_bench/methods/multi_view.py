@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from ssl_bench.data.types import Batch, TrainingInputs
+from ssl_bench.data.types import Batch, MultiCropBatch, TrainingInputs
 from ssl_bench.errors import UserError
 from ssl_bench.methods.base import Method
 from ssl_bench.networks.interfaces import BackboneFactory, ProjectorFactory
@@ -99,9 +99,9 @@ class MultiView(Method):
         """
         return self.objective(self.embed_views(views, local_views))
 
-    def training_step(self, batch: Batch, batch_idx: int) -> Tensor:
+    def training_step(self, batch: Batch | MultiCropBatch, batch_idx: int) -> Tensor:
         """The loss of a batch."""
-        terms = self.terms(batch.images, batch.local_views)
+        terms = self.terms(batch.images, batch.local_views if isinstance(batch, MultiCropBatch) else None)
         self.log_metrics(terms)
         return terms["loss"]
 

@@ -6,7 +6,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from ssl_bench.data.types import Batch, TrainingInputs
+from ssl_bench.data.types import Batch, MultiCropBatch, TrainingInputs
 from ssl_bench.distributed import gather
 from ssl_bench.losses.swav import codes, swapped_prediction
 from ssl_bench.methods.multi_view import MultiView
@@ -75,11 +75,12 @@ class SwAV(MultiView):
             q = torch.stack([codes(scores[s], queued[s], self.epsilon, self.iterations) for s in range(2)])
             return {"loss": swapped_prediction(scores, q, self.temperature)}
 
-    def training_step(self, batch: Batch, batch_idx: int) -> Tensor:
+    def training_step(self, batch: Batch | MultiCropBatch, batch_idx: int) -> Tensor:
         """The loss of a batch; then the projections of all processes enter the queue."""
         with torch.no_grad():
             self.prototypes.weight.copy_(F.normalize(self.prototypes.weight, dim=1))
-        embeddings = self.embed_views(batch.images, batch.local_views)
+        local_views = batch.local_views if isinstance(batch, MultiCropBatch) else None
+        embeddings = self.embed_views(batch.images, local_views)
         terms = self.objective(embeddings)
         if self.queue is not None:
             first, second = F.normalize(embeddings[:2].detach(), dim=2)

@@ -149,8 +149,7 @@ def test_every_experiment_takes_a_step_at_its_full_size(experiment: str, monkeyp
             run.method.make_classifier((10,))  # otherwise made when the data have been read
         run.method.to("meta")
         views = torch.rand(run.views.num_views + (run.views.generated is not None), 4, *run.views.output_shape)
-        local = torch.rand(run.views.num_local_views, 4, *run.views.local_shape) if run.views.local_shape else None
-        batch = Batch(views, torch.zeros(4, dtype=torch.int64), torch.arange(4), local)
+        batch = Batch(views, torch.zeros(4, dtype=torch.int64), torch.arange(4))
         losses = {network: loss(batch) for network, loss in losses_of(run.method).items()}
         features = run.method.encode(views[0])
     assert all(loss.shape == () for loss in losses.values())

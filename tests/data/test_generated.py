@@ -46,8 +46,8 @@ def test_splits_are_those_of_the_real_images(generated: Generated, root: Path) -
     splits: tuple[Split, ...] = ("train", "validation", "test")
     for split in splits:
         everything = torch.arange(len(real.split(split)))
-        ours, theirs = generated.split(split)[everything], real.split(split)[everything]
-        assert all(torch.equal(getattr(ours, name), getattr(theirs, name)) for name in ("images", "labels", "ids"))
+        for ours, theirs in zip(generated.split(split)[everything], real.split(split)[everything], strict=True):
+            assert torch.equal(ours, theirs)
         assert torch.equal(generated.labels(split), real.labels(split))
         batches = torch.cat([batch.images for batch in generated.batches(split, 8)])
         assert torch.equal(batches, real.split(split)[everything].images)

@@ -41,7 +41,7 @@ class Padded(Images):
         for whole in super().batches(split, batch_size):
             rows = torch.arange(len(whole.ids)).flip(0)
             rows = torch.cat([rows[rank() :: world_size()], rows[:3]]) if shared else rows
-            yield Batch(whole.images[rows], whole.labels[rows], whole.ids[rows])
+            yield Batch(*(tensor[rows] for tensor in whole))
 
 
 class Encoder:
@@ -197,7 +197,7 @@ class Gap(Images):
 
     def batches(self, split: Split, batch_size: int, *, shared: bool = False) -> Iterator[Batch]:
         for batch in super().batches(split, batch_size, shared=shared):
-            yield Batch(batch.images[:-1], batch.labels[:-1], batch.ids[:-1])
+            yield Batch(*(tensor[:-1] for tensor in batch))
 
 
 def test_missing_images_are_counted(tmp_path: Path) -> None:

@@ -7,7 +7,7 @@ import torch
 from torch.nn import functional as F
 
 from ssl_bench.cli import main
-from ssl_bench.data.types import Batch
+from ssl_bench.data.types import Batch, MultiCropBatch
 from ssl_bench.losses.dino import dino, teacher_distribution
 from ssl_bench.losses.swav import codes, swapped_prediction
 from ssl_bench.methods.dino import DINO
@@ -46,9 +46,8 @@ def test_codes_of_swav_are_those_of_the_first_two_views() -> None:
     run = tiny("swav", "--method.queue_epoch=1")
     method = run.method.eval()
     assert isinstance(method, SwAV)
-    batch = views_of(run, 6)._replace(local_views=torch.randn(3, 6, 1, 5, 5))
+    batch = MultiCropBatch(*views_of(run, 6), torch.randn(3, 6, 1, 5, 5))
     loss = method.training_step(batch, 0)
-    assert batch.local_views is not None
     z = torch.stack([F.normalize(method.embed(view)) for view in (*batch.images, *batch.local_views)])
     scores = z @ method.prototypes.weight.T
     q = torch.stack([codes(view) for view in scores[:2]])
@@ -69,7 +68,7 @@ def test_local_views_are_made_on_the_device_of_the_method() -> None:
     run.method.views = run.views
     batch = Batch(torch.zeros(4, 1, 8, 8, dtype=torch.uint8), torch.zeros(4), torch.arange(4))
     found = run.method.on_after_batch_transfer(run.method.transfer_batch_to_device(batch, torch.device("cpu"), 0), 0)
-    assert found.local_views is not None
+    assert isinstance(found, MultiCropBatch)
     assert (found.images.shape, found.local_views.shape) == ((2, 4, 1, 8, 8), (3, 4, 1, 5, 5))
 
 
