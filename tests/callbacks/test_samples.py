@@ -24,10 +24,6 @@ class Points(Dataset[Batch]):
         return Batch(torch.full((1, 3), float(index)), torch.tensor(0), torch.tensor(index))
 
 
-def stack(items: list[Batch]) -> Batch:
-    return Batch(*(torch.stack([item[i] for item in items]) for i in range(3)))
-
-
 class Sampler(Method):
     """Samples with BatchNorm and dropout, which depend on the mode; one of its networks is never in training mode."""
 
@@ -71,7 +67,7 @@ def fit(method: Method, folder: Path, epochs: int, grids: bool = True, **trainer
         enable_progress_bar=False,
         enable_model_summary=False,
         **{"logger": False, **trainer},
-    ).fit(method, DataLoader(Points(), batch_size=2, collate_fn=stack))
+    ).fit(method, DataLoader(Points(), batch_size=2))
 
 
 def grids(folder: Path) -> list[int]:
