@@ -166,9 +166,9 @@ def main(arguments: list[str] | None = None) -> int:
 
 {provenance()}. {(time.perf_counter() - start) / 60:.0f} minutes. Commit {commit()}.
 
-Means of the untrained network -> after training over {options.seeds} seeds; in parentheses the difference and its
-standard error. Accuracies in percent. The Frechet distance compares mean and covariance of the pixels of
-{len(data):,} samples with those of the data. Seconds are those of one training.
+Means of the untrained network -> after training over {options.seeds} seed{"s" * (options.seeds > 1)}; in
+parentheses the difference and its standard error. Accuracies in percent. The Frechet distance compares mean and
+covariance of the pixels of {len(data):,} samples with those of the data. Seconds are those of one training.
 
 {chr(10).join(lines)}
 """
