@@ -39,8 +39,8 @@ class Views:
     appended to those of the recipe. "Constructive Assimilation" (Han et al.) has two schemes: A1 has one view of the
     recipe and one of the source; A2 has two views of the recipe and one of the source.
 
-    Local views are further views with a recipe of their own, usually small crops (multi-crop; SwAV, Caron et al. 2020,
-    arXiv 2006.09882). They are sampled after the views of `recipe`, which are the same with and without them.
+    Local views are additional views with a recipe of their own, usually small crops (multi-crop; SwAV, Caron et al.
+    2020, arXiv 2006.09882). They are sampled after the views of `recipe`, which are the same with and without them.
     """
 
     def __init__(

@@ -34,7 +34,7 @@ def listing(word: str | None, width: int | None) -> list[str]:
 
     Args:
         word: name of a section, which is listed in full, or part of a name or description, in upper or lower case. None
-            for all sections; a terminal then shows one-line descriptions and summaries of experiments and tables.
+            for all sections; a terminal then shows one-line descriptions and summaries of the longest sections.
         width: number of columns of the terminal; None for one line per name.
 
     Raises:
@@ -57,9 +57,9 @@ def listing(word: str | None, width: int | None) -> list[str]:
             continue
         if word is not None or width is None:
             lines += [section, *two_columns(names.items(), width)]
-        elif section in ("experiments", "tables"):
-            head, rows = by_method(names) if section == "experiments" else by_table(names)
-            lines += [f"{section} ({head})", *two_columns(rows, width, shorten=section == "tables")]
+        elif section in SUMMARIES:
+            head, rows = SUMMARIES[section](names)
+            lines += [f"{section} ({head})", *two_columns(rows, width, shorten=True)]
             lines += [f"  `ssl-bench list {section}` lists all {len(names)}, `ssl-bench list WORD` some"]
         else:
             lines += [section, *two_columns(names.items(), width, shorten=True)]
@@ -123,3 +123,15 @@ def by_method(experiments: dict[str, str]) -> tuple[str, list[tuple[str, str]]]:
     data = {method: [(d, n) for (m, d), n in counts.items() if m == method] for method, _ in counts}
     lines = [(method, ", ".join(f"{d} ({n})" if n > 1 else d for d, n in found)) for method, found in data.items()]
     return "data sets of each method, with the number of experiments", lines
+
+
+def by_recipe(recipes: dict[str, str]) -> tuple[str, list[tuple[str, str]]]:
+    """Heading and lines of the recipes without their variants, whose names begin with the name of the recipe."""
+    heading = "recipes without their variants, such as simclr_weak_blur"
+    return heading, [
+        (name, text) for name, text in recipes.items() if not any(name.startswith(f"{other}_") for other in recipes)
+    ]
+
+
+SUMMARIES = {"views": by_recipe, "experiments": by_method, "tables": by_table}
+"""Functions that shorten a section of which a terminal would show more than a screen."""

@@ -58,7 +58,7 @@ def test_a_terminal_shows_a_screen_for_each_section(width: int) -> None:
     for block in blocks:
         lines = block.splitlines()
         assert max(map(len, lines)) <= width
-        assert len(lines) <= 30
+        assert len(lines) <= 25
     (experiments,) = (block for block in blocks if block.startswith("experiments"))
     assert "`ssl-bench list experiments` lists all" in experiments
     (tables,) = (block for block in blocks if block.startswith("tables"))
