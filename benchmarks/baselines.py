@@ -10,7 +10,6 @@ backbone trained with labels. Flags of `ssl-bench bench` are accepted here, too,
 """
 
 import argparse
-import re
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -41,8 +40,7 @@ def run(experiment: str, arguments: Sequence[str], out: Path) -> Path:
     """
     if code := ssl_bench(["bench", "--experiment", experiment, *arguments, f"--out={out}"]):
         raise SystemExit(f"{experiment}: exit code {code}")
-    given = [re.sub("^--epochs", "--trainer.max_epochs", flag) for flag in arguments]
-    return run_folder(to_dict(resolve([*stack(None, None, experiment), *given])), out)
+    return run_folder(to_dict(resolve([*stack(None, None, experiment), *arguments])), out)
 
 
 def table(records: dict[str, Record]) -> str:
@@ -81,14 +79,17 @@ def main() -> None:
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter, allow_abbrev=False
     )
     parser.add_argument("--methods", nargs="+", choices=METHODS, default=METHODS, metavar="NAME", help="default all")
+    parser.add_argument("--epochs", type=int, help="default that of each experiment")
     parser.add_argument("--out", type=Path, default=Path("runs"), help="folder of the run folders")
     parser.add_argument("--write", action="store_true")
     options, flags = parser.parse_known_args()
+    flags += ["--evaluation.protocols=[linear_probe,knn,kmeans]"]
+    epochs = [] if options.epochs is None else [f"--trainer.max_epochs={options.epochs}"]
     folders = {
-        name: run(f"{name}-parquet-narrow", [*flags, "--validation.every=1"], options.out) for name in options.methods
+        name: run(f"{name}-parquet-narrow", [*flags, *epochs, "--validation.every=1"], options.out)
+        for name in options.methods
     }
-    without_epochs = [flag for flag in flags if not flag.startswith("--epochs")]
-    folders["untrained"] = run("simclr-parquet-narrow", [*without_epochs, "--epochs=0"], options.out)
+    folders["untrained"] = run("simclr-parquet-narrow", [*flags, "--trainer.max_epochs=0"], options.out)
     records = {name: Record.read(folder) for name, folder in folders.items()}
     curves = {
         name: read_log(folders[name] / "logs", "validation/", "epoch")["knn_5/accuracy"] for name in options.methods
