@@ -21,6 +21,11 @@ class RunError(Exception):
     """A valid run that failed; exit code 1."""
 
 
+def shorten(text: str, length: int) -> str:
+    """The text, with an end of dots if it is longer than a length."""
+    return text if len(text) <= length else f"{text[: length - 3]}..."
+
+
 def describe(error: BaseException) -> str:
     """One line about an exception in the code of a user: type, message and place."""
     place = "; ".join([*user_line(error), "--debug prints the traceback"])

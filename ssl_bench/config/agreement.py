@@ -8,7 +8,7 @@ import yaml
 
 from ssl_bench.config.identity import config_hash, differences
 from ssl_bench.config.locations import with_locations_of, without_locations
-from ssl_bench.errors import UserError
+from ssl_bench.errors import UserError, shorten
 from ssl_bench.methods.base import Method
 from ssl_bench.methods.checkpoint import checkpoint_file, method_of, read_checkpoint
 
@@ -111,8 +111,7 @@ def _hash(config: Any) -> str | None:
 
 
 def _short(value: Any) -> str:
-    text = " ".join(str(value).split())
-    return text if len(text) <= 60 else f"{text[:57]}..."
+    return shorten(" ".join(str(value).split()), 60)
 
 
 def _strings(value: Any) -> Iterator[str]:

@@ -13,7 +13,7 @@ from typing import Annotated, Any, Literal, get_args
 import yaml
 
 from ssl_bench.config.devices import given_devices
-from ssl_bench.errors import UserError, did_you_mean
+from ssl_bench.errors import UserError, did_you_mean, shorten
 from ssl_bench.ranges import Interval, NonNegativeFloat, NonNegativeInt, PositiveInt, problem
 
 GROUPS = ("curve", "evaluation", "names", "reference", "trainer", "validation", "views")
@@ -124,8 +124,7 @@ def _check_classes(value: Any, path: Path, keys: tuple[str, ...] = ()) -> None:
 
 
 def _short(value: object) -> str:
-    text = repr(value)
-    return text if len(text) <= 80 else f"{text[:77]}..."
+    return shorten(repr(value), 80)
 
 
 def check_trainer(trainer: Mapping[str, Any], label: str = "trainer") -> None:

@@ -8,7 +8,7 @@ from types import ModuleType
 
 from jsonargparse import ArgumentParser
 
-from ssl_bench.errors import did_you_mean
+from ssl_bench.errors import did_you_mean, shorten
 from ssl_bench.trust import allowed, import_class, refused
 
 NO_CLASS = "dot import path|Not a valid subclass|import path or a subclass spec|not iterable|unhashable type|'keys'"
@@ -48,7 +48,8 @@ def one_line(message: str, parser: ArgumentParser) -> str:
         return f"{keys} got {absent[1]}.{absent[2]}, which does not exist: {nearest}"
     if loaded := re.match(r"Parser key \"([^\"]+)\":\s+Unable to load config '([^']*)'", message):
         return f"{loaded[1]} got {loaded[2]!r}, expected keys with values, or a YAML file of them"
-    value = [_short(one) for one in re.findall(r"(?:Got|Given) value: ([^\n]*?)(?:\. Got value.*)?$", message, re.M)]
+    quoted = re.findall(r"(?:Got|Given) value: ([^\n]*?)(?:\. Got value.*)?$", message, re.MULTILINE)
+    value = [shorten(one, 100) for one in quoted]
     expected = re.findall(r"Expected (?:a )?(.+?)(?: but got \".*)?(?:\. Got value.*)?$", message, re.MULTILINE)
     names = [re.sub(r"<class '([^']+)'>|typing\.", r"\1", kind) for kind in expected]
     names = [name for name in names if name != "NoneType" and "path" not in name]
@@ -58,7 +59,7 @@ def one_line(message: str, parser: ArgumentParser) -> str:
         return _no_class(keys, value[0], message)
     if keys and value:
         return f"{keys} got {value[0]!r}, which is not valid; see --{keys.partition('.')[0]}.help"
-    return _short(" ".join(message.split()), 400)
+    return shorten(" ".join(message.split()), 400)
 
 
 def _no_class(keys: str, given: str, message: str) -> str:
@@ -92,11 +93,6 @@ def _classes(module: str) -> list[str]:
     found = sys.modules[module]
     loaded = vars(found)
     return [name for name in dir(found) if inspect.isclass(loaded.get(name)) or name not in loaded]
-
-
-def _short(text: str, length: int = 100) -> str:
-    """The text, with an end of dots if it is longer than a length."""
-    return text if len(text) <= length else f"{text[: length - 3]}..."
 
 
 def _parameters(class_path: str) -> list[str]:

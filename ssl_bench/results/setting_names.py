@@ -6,6 +6,7 @@ from typing import Any
 
 import yaml
 
+from ssl_bench.errors import shorten
 from ssl_bench.results.record import Record
 
 NOT_NAMED = (
@@ -64,4 +65,4 @@ def _leaves(value: Any, keys: tuple[str, ...] = ()) -> Iterator[tuple[str, Any]]
 
 def _short(value: Any) -> str:
     text = str(value).rpartition(".")[2] if isinstance(value, str) and value.startswith("ssl_bench.") else str(value)
-    return text if len(text) <= LONGEST else f"{text[: LONGEST - 3]}..."
+    return shorten(text, LONGEST)
