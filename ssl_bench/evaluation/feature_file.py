@@ -11,12 +11,11 @@ from safetensors import SafetensorError
 from safetensors.torch import load_file
 from torch import Tensor
 
-from ssl_bench.data.splits import hold_out
+from ssl_bench.data.splits import SPLIT_SEED, TEST_FRACTION, VALIDATION_FRACTION, hold_out
 from ssl_bench.data.types import Target
 from ssl_bench.errors import UserError, did_you_mean
 from ssl_bench.evaluation.features import Features, FeatureSplit
 
-TEST_FRACTION, VALIDATION_FRACTION, SEED = 0.2, 0.1, 0
 SUFFIXES = (".safetensors", ".npz", ".npy")
 PREFIXES = {"": "", "train": "train_", "test": "test_", **dict.fromkeys(("validation", "valid", "val"), "validation_")}
 """Words before ``_features`` and ``_labels``, and the split of each."""
@@ -95,7 +94,7 @@ def _check_classes(path: Path, parts: dict[str, FeatureSplit], names: tuple[str,
 def _hold_out(split: FeatureSplit, fraction: float) -> tuple[FeatureSplit, FeatureSplit]:
     """The rest of a split, and the rows that are held out; the features are not copied."""
     x, y, rows = split
-    held = hold_out(y, fraction, SEED)
+    held = hold_out(y, fraction, SPLIT_SEED)
     rows = torch.arange(len(x)) if rows is None else rows
     return FeatureSplit(x, y[~held], rows[~held]), FeatureSplit(x, y[held], rows[held])
 

@@ -30,7 +30,7 @@ def blobs(n: int, classes: int = 4, dim: int = 8) -> tuple[Tensor, Tensor]:
 def test_separated_blobs_are_found() -> None:
     metrics = KMeans(distances=("spherical", "euclidean"))(alone(*blobs(300), 4))[0]
     for name in ("kmeans", "kmeans_euclidean"):
-        assert {figure: metrics[f"{name}_best/{figure}"] for figure in METRICS} == pytest.approx(
+        assert {metric: metrics[f"{name}_best/{metric}"] for metric in METRICS} == pytest.approx(
             dict.fromkeys(METRICS, 100.0)
         )
         assert metrics[f"{name}/accuracy"] > 95
