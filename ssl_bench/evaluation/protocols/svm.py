@@ -70,12 +70,12 @@ def fit(
 @check_ranges
 @dataclass(frozen=True)
 class SVM:
-    """Linear SVM with squared hinge loss on features standardised by the train split, solved to convergence.
+    """Linear SVM with squared hinge loss on features standardised by the train split.
 
-    The objective is that of :func:`fit`. All values of C are fitted on train for all classes and targets at once. The
-    classifier is refitted on train + validation with the C of the best validation accuracy (the smallest C if there are
-    ties). Test images are assigned to the class with the largest margin. A class without images in the fitted splits is
-    never predicted.
+    The objective is that of :func:`fit`, solved to convergence or for `max_iter` passes. All values of C are fitted on
+    train for all classes and targets at once. The classifier is refitted on train + validation with the C of the best
+    validation accuracy (the smallest C if there are ties). Test images are assigned to the class with the largest
+    margin. A class without images in the fitted splits is never predicted.
 
     The weight of the loss relative to the penalty is C times the number of images. With the default values it is 1e-3
     to 1e3 for a thousand images and 1 to 1e6 for a million. At the lower end, only the directions of the class means
