@@ -127,7 +127,8 @@ def main() -> int:
     options = parser.parse_args()
     os.environ |= {"OMP_NUM_THREADS": "1", "WANDB_MODE": "disabled", "MPLBACKEND": "Agg"}
     context = multiprocessing.get_context("forkserver")
-    context.set_forkserver_preload(["ssl_bench.runs.evaluate", "ssl_bench.methods.simclr", "ssl_bench.methods.vae"])
+    own = ["ssl_bench.runs.evaluate", "ssl_bench.methods.simclr", "ssl_bench.methods.vae"]
+    context.set_forkserver_preload([*own, "sklearn.linear_model", "sklearn.svm", "sklearn.cluster"])
     start = time.perf_counter()
     with tempfile.TemporaryDirectory() as temporary:
         os.environ["SSL_BENCH_CACHE"] = f"{temporary}/cache"
@@ -142,8 +143,11 @@ def main() -> int:
 {provenance()}. {minutes:.0f} minutes. Commit {commit()}.
 
 Every input was made from a correct one by a random mutation (`benchmarks/mutations`), and its right exit code is known.
-A silent drop is a run that used fewer images than it was given and did not fail. Pixels, numbers of images and
-k-nearest neighbours were compared with those of an independent computation in float64.
+A silent drop is a run that used fewer images than it was given and did not fail. Pixels, numbers of images and scores
+of features were compared with those of an independent computation in float64. k-nearest neighbours, linear probe and
+SVM (with the chosen L2 or C) must have the accuracies of scipy and scikit-learn up to the images on the border of two
+classes: neighbours whose distances differ by less than 1e-4, or outputs that differ by less than {features.CLOSE:.0%}
+of their standard deviation. The inertia of k-means must be that of scikit-learn up to {features.INERTIA:.0%}.
 
 {table(found)}
 """

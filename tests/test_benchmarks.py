@@ -11,7 +11,7 @@ import pytest
 import torch
 from torch import Tensor
 
-from benchmarks import decay, inputs, presets, rounds, ssgan, structural_gan, views, w_search
+from benchmarks import decay, inputs, presets, rounds, ssgan, structural_gan, views, w_search, wide
 from benchmarks.forgetting import VARIANTS, figure, measure, table
 from benchmarks.simclr import Ours
 from ssl_bench.catalogue import config_names
@@ -191,6 +191,14 @@ def test_odd_inputs_of_all_kinds_have_right_answers() -> None:
     rows = [line.strip("| ").split(" | ") for line in done.stdout.splitlines() if line.startswith("| ")][1:]
     assert [kind for kind, *_ in rows] == [*kinds, "all"]
     assert all(counts[1:] == ["0"] * len(inputs.FAULTS) for _, *counts in rows)
+
+
+@pytest.mark.parametrize("protocol", wide.CASES)
+def test_protocols_on_few_images_are_measured_beside_scikit_learn(protocol: str) -> None:
+    found = wide.beside(protocol, 50, 70, torch.device("cpu"))
+    assert all(value > 0 for value in found.values())
+    assert abs(found["accuracy"] - found["other accuracy"]) < (2 if protocol != "gmm" else 20)
+    assert wide.table({f"{protocol}, 50 x 70": found})[2].startswith(f"| {protocol}, 50 x 70 | ")
 
 
 def test_presets_benchmark_has_every_method_and_every_variant_on_digits() -> None:

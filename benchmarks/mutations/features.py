@@ -1,16 +1,33 @@
-"""Feature files: offsets, scales, shapes, types of arrays, names, values that are not finite."""
+"""Feature files: offsets, scales, shapes, types of arrays, names, values that are not finite.
+
+Scores are compared with those of exact computations in float64: scipy's kd-tree, scikit-learn's LogisticRegression,
+LinearSVC and KMeans. A score may differ by the images that an exact computation assigns by less than its noise: the
+classes of the k-th neighbours, whose distances differ by less than 1e-4, or the two largest outputs of a linear
+classifier, if they differ by less than `CLOSE`. The inertia of k-means, a best of random starts, may differ by
+`INERTIA`.
+"""
 
 import random
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+import torch
 from scipy.spatial import cKDTree
 
 from benchmarks.mutations import Case
+from ssl_bench.data.splits import SPLIT_SEED, VALIDATION_FRACTION, hold_out
 from ssl_bench.results.record import Record
 
 K = (1, 5, 20)
+GRID = (1e-4, 1e-2, 1.0)
+"""Values of L2 and of C to choose from."""
+CLOSE = 1e-2
+"""Difference of two outputs of a linear classifier that is noise, as a fraction of the outputs' standard deviation."""
+INERTIA = 1e-2
+"""Relative difference of the inertia of two clusterings that are both good."""
+Split = tuple[np.ndarray, np.ndarray]
+"""Features and labels."""
 GOOD = ("plain", "offset", "scale", "constant column", "float16", "float64", "big-endian", "column-major", "duplicates",
         "string labels", "float labels", "large labels", "wide", "integers", "val_ names", "valid_ names")  # fmt: skip
 BAD = ("nan", "infinite", "complex", "objects", "lengths differ", "no labels", "unknown name", "two validations",
@@ -44,8 +61,65 @@ def expected(arrays: dict[str, np.ndarray], euclidean: bool) -> dict[int, tuple[
     return found
 
 
+def splits(arrays: dict[str, np.ndarray]) -> tuple[Split, Split, Split]:
+    """Train, validation and test split in float64, standardised by train; constant features are left out."""
+    names = [name.removesuffix("_features") for name in arrays if name.endswith("_features")]
+    parts = {name: (arrays[f"{name}_features"].astype(np.float64), arrays[f"{name}_labels"]) for name in names}
+    x, y = parts["train"]
+    given = [part for name, part in parts.items() if name.startswith("val")]
+    if not given:
+        codes = torch.from_numpy(np.unique(y, return_inverse=True)[1])
+        held = hold_out(codes, VALIDATION_FRACTION, SPLIT_SEED).numpy()
+        given, x, y = [(x[held], y[held])], x[~held], y[~held]
+    mean, deviation = x.mean(0), x.std(0)
+    varies = deviation > 0
+
+    def standardised(part: Split) -> Split:
+        return ((part[0] - mean) / np.where(varies, deviation, 1))[:, varies], part[1]
+
+    return standardised((x, y)), standardised(given[0]), standardised(parts["test"])
+
+
+def linear_model(name: str, value: float, split: Split) -> Any:
+    """Classifier of scikit-learn with the objective of a protocol, fitted to convergence."""
+    from sklearn.linear_model import LogisticRegression
+    from sklearn.svm import LinearSVC
+
+    model: Any = LinearSVC(C=value, dual=False, tol=1e-8, max_iter=100_000)
+    if name == "linear_probe":
+        model = LogisticRegression(C=1 / (value * len(split[1])), tol=1e-8, max_iter=100_000)
+    return model.fit(*split)
+
+
+def accuracy_and_noise(model: Any, split: Split) -> tuple[float, float]:
+    """Accuracy in percent, and the percentage of images whose class is within the noise."""
+    outputs = model.decision_function(split[0])
+    second, first = np.sort(outputs, axis=1)[:, -2:].T
+    close = first - second < CLOSE * outputs.std()
+    return 100 * model.score(*split), 100 * close.mean()
+
+
+def linear_is_right(name: str, accuracy: float, chosen: float, arrays: dict[str, np.ndarray]) -> bool:
+    """Whether the chosen value is the best on validation, and the accuracy that of the refitted classifier."""
+    train, validation, test = splits(arrays)
+    found = {value: accuracy_and_noise(linear_model(name, value, train), validation) for value in GRID}
+    best = max(found[value][0] - found[value][1] for value in GRID)
+    fitting = np.concatenate([train[0], validation[0]]), np.concatenate([train[1], validation[1]])
+    expected, noise = accuracy_and_noise(linear_model(name, chosen, fitting), test)
+    return sum(found[chosen]) >= best - 1e-3 and abs(accuracy - expected) <= noise + 1e-3
+
+
+def expected_inertia(arrays: dict[str, np.ndarray]) -> float:
+    """Inertia of k-means of the test features."""
+    from sklearn.cluster import KMeans
+
+    x = arrays["test_features"].astype(np.float64)
+    scale = np.abs(x - x.mean(0)).max()  # scikit-learn takes 1e-30 for 0
+    return float(KMeans(3, n_init=50, random_state=0).fit((x - x.mean(0)) / scale).inertia_ * scale**2)
+
+
 def mutate(chance: random.Random, folder: Path) -> Case:
-    """A feature file with classes that overlap, changed in one way; kNN is compared with float64."""
+    """A feature file with classes that overlap, changed in one way; scores are compared with float64."""
     kind = chance.choice(GOOD + BAD)
     generator = np.random.default_rng(chance.randrange(2**32))
     dim = 400 if kind == "wide" else chance.choice([2, 16, 64])
@@ -138,7 +212,16 @@ def mutate(chance: random.Random, folder: Path) -> Case:
         file.write_bytes(file.read_bytes()[:-100])
 
     def check(run: Path, output: str) -> str:
-        record = Record.read(run)
+        metrics = Record.read(run).metrics
+        for name, setting in {"linear_probe": "l2", "svm": "c"}.items():
+            if f"{name}/accuracy" not in metrics:
+                return "silent drop"
+            if not linear_is_right(name, metrics[f"{name}/accuracy"], metrics[f"{name}/{setting}"], arrays):
+                return "wrong score"
+        if "kmeans_euclidean_best/inertia" not in metrics:
+            return "silent drop"
+        if abs(metrics["kmeans_euclidean_best/inertia"] / expected_inertia(arrays) - 1) > INERTIA:
+            return "wrong score"
         bank = {name: value for name, value in arrays.items() if name.startswith(("train", "test"))}
         for prefix in ("val", "valid"):
             if f"{prefix}_features" in arrays:
@@ -146,7 +229,7 @@ def mutate(chance: random.Random, folder: Path) -> Case:
                     bank[f"train_{part}"] = np.concatenate([bank[f"train_{part}"], arrays[f"{prefix}_{part}"]])
         for suffix in ("", "_euclidean"):
             for k, (accuracy, close) in expected(bank, bool(suffix)).items():
-                value = record.metrics.get(f"knn_{k}{suffix}/accuracy")
+                value = metrics.get(f"knn_{k}{suffix}/accuracy")
                 if value is None:
                     return "silent drop"
                 if abs(value - accuracy) > 100 * close / len(bank["test_labels"]) + 1e-3:
@@ -155,7 +238,15 @@ def mutate(chance: random.Random, folder: Path) -> Case:
 
     return Case(
         f"{kind}{amount}, {dim} features",
-        ["evaluate", str(file), "--evaluation.protocols=[knn]", f"--evaluation.knn.k={list(K)}"],
+        [
+            "evaluate",
+            str(file),
+            "--evaluation.protocols=[knn,linear_probe,svm,kmeans]",
+            f"--evaluation.knn.k={list(K)}",
+            f"--evaluation.linear_probe.l2={list(GRID)}",
+            f"--evaluation.svm.c={list(GRID)}",
+            "--evaluation.kmeans.distances=[euclidean]",
+        ],
         codes=(0,) if kind in GOOD else (2,),
         check=check,
     )
