@@ -11,15 +11,17 @@ from ssl_bench.evaluation.rows import Rows
 from ssl_bench.evaluation.span import Span
 from ssl_bench.evaluation.task import Task
 
+KEPT = 2**22
+"""Maximum number of features that are standardised once and kept, 16 MiB, instead of in every pass."""
+
 
 @dataclass(frozen=True)
 class Standardised:
     """Standardisation of features by the train split.
 
     Attributes:
-        mean: means of the features, float64 ``(d,)``.
-        scale: 1 / standard deviation of the features, float32 ``(d,)``; 0 if a feature is constant, so that its weight
-            is 0.
+        mean: means of the features ``(d,)``, in the type of the computation.
+        scale: 1 / standard deviation of the features ``(d,)``; 0 if a feature is constant, so that its weight is 0.
     """
 
     mean: Tensor
@@ -28,12 +30,13 @@ class Standardised:
     @classmethod
     def of(cls, task: Task) -> "Standardised":
         """The standardisation of a task."""
-        mean, deviation, varies = task.scaling()
-        return cls(mean, (varies / deviation).float())
+        scaling = task.scaling()
+        dtype = scaling.precision(task.train.exact().dtype)
+        return cls(scaling.mean.to(dtype), (scaling.varies / scaling.deviation).to(dtype))
 
     def __call__(self, x: Tensor) -> Tensor:
-        """Standardise a block ``(n, d)`` of features, centred in their own type, into a new float32 tensor."""
-        return (x - self.mean.to(x.dtype)).float().mul_(self.scale)
+        """Standardise a block ``(n, d)`` of features into a new float32 tensor."""
+        return (x.to(self.mean.dtype) - self.mean).mul_(self.scale).float()
 
 
 class Coordinates(NamedTuple):
@@ -45,7 +48,7 @@ class Coordinates(NamedTuple):
     representer theorem), and lengths do not change, so the problem is the same.
 
     Attributes:
-        parts: the rows; their features are the points if there is a span.
+        parts: the rows; their features are the points if there is a span, or at most `KEPT` features.
         points: maps blocks of these rows to points, float32 ``(n, m)``.
         variances: mean squares of the points along the principal axes, float64 ``(m,)``, positive.
         axes: principal axes of the points, float64 ``(m, m)``, one per column; None if there is a span.
@@ -74,7 +77,11 @@ class Coordinates(NamedTuple):
             return _not_rounded(variances), axes
 
         variances, axes = task.once("principal axes", principal_axes)
-        return cls([rows.exact() for rows in splits], standardised, variances, axes, None)
+        parts = [rows.exact() for rows in splits]
+        if sum(map(len, parts)) * task.train.dim <= KEPT:
+            parts = [rows.mapped(standardised, rows.dim, torch.float32) for rows in parts]
+            return cls(parts, Tensor.float, variances, axes, None)
+        return cls(parts, standardised, variances, axes, None)
 
     def project(self, weights: Tensor) -> Tensor:
         """Weights ``(..., m + 1)`` along the axes from weights ``(..., d + 1)`` of standardised features.

@@ -8,6 +8,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from ssl_bench.distributed import all_reduce_min
 from ssl_bench.evaluation.rows import Rows
 
 SAMPLE = 4096
@@ -22,6 +23,21 @@ PRECISE_IN_FLOAT64 = 2.0**-36
 """As `PRECISE`, in float64."""
 SMALL = 1e-140
 """Smallest length whose square is precise in float64."""
+
+
+def power_of_two(x: Tensor) -> Tensor:
+    """The largest power of two that is at most each number, float64; 1 for 0. A division by it does not round."""
+    x = x.double()
+    mantissa, _ = torch.frexp(x)  # in [0.5, 1)
+    return torch.where(x == 0, 1.0, x / (2 * mantissa))
+
+
+def largest_magnitudes(rows: Rows) -> Tensor:
+    """Largest absolute value of each feature, float64 ``(d,)``, the same in every process."""
+    largest = torch.zeros(rows.dim, dtype=torch.float64, device=rows.device)
+    for x, _ in rows.blocks():
+        largest = torch.maximum(largest, x.abs().amax(0))
+    return -all_reduce_min(-largest)
 
 
 def unit_vectors(x: Tensor) -> Tensor:

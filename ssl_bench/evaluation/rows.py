@@ -83,6 +83,16 @@ class Rows:
         for rows in self.local_slices():
             yield self.take(rows), self.y[rows]
 
+    def mapped(self, function: Callable[[Tensor], Tensor], dim: int, dtype: torch.dtype) -> "Rows":
+        """The same rows with other features, computed once and kept in memory.
+
+        Args:
+            function: function of features ``(n, d)`` that returns the new features ``(n, dim)``.
+            dim: number of new features.
+            dtype: type of the new features.
+        """
+        return replace(self, features=self.map(function, dim, dtype=dtype), index=None, dtype=dtype)
+
     def map(
         self,
         function: Callable[[Tensor], Tensor],

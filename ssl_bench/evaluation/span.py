@@ -69,6 +69,8 @@ class Span(NamedTuple):
 
     def project(self, x: Tensor) -> Tensor:
         """Coordinates ``(..., n)`` of vectors ``(..., d)`` along the axes, float64."""
+        if not x.any():  # the usual start of a fit
+            return x.new_zeros(*x.shape[:-1], len(self.lengths))
         products = torch.cat([x @ block.T for block in _blocks(self.parts, self.points)], -1)
         return products @ self._coefficients()
 

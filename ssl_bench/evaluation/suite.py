@@ -194,7 +194,7 @@ def show(text: str) -> None:
 
 
 def _check_not_collapsed(features: Features) -> None:
-    rows = Rows.of(features.train, torch.device("cpu"))
+    rows = Rows.of(features.train, torch.device("cpu")).exact()
     first = rows.take(slice(1))
     if all(torch.equal(first.expand_as(part), part) for part in map(rows.take, rows.slices())):
         raise UserError(f"the features of all {len(rows)} training images are the same: the encoder has collapsed")

@@ -8,6 +8,7 @@ import torch
 from torch import Tensor
 
 from ssl_bench.distributed import all_reduce_sum
+from ssl_bench.evaluation.points import largest_magnitudes, power_of_two
 from ssl_bench.evaluation.rows import Rows
 
 T = TypeVar("T")
@@ -31,11 +32,16 @@ class Scaling(NamedTuple):
     varies: Tensor
 
     @classmethod
-    def of(cls, mean: Tensor, variance: Tensor, dtype: torch.dtype) -> "Scaling":
-        """Scaling from means and variances, float64 ``(d,)``, of features of this type."""
-        deviation = variance.clamp_min(0).sqrt()
+    def of(cls, mean: Tensor, deviation: Tensor, dtype: torch.dtype) -> "Scaling":
+        """Scaling from means and deviations, float64 ``(d,)``, of features of this type."""
         varies = deviation > CONSTANT[dtype] * mean.abs()
         return cls(mean, deviation.where(varies, 1.0), varies)
+
+    def precision(self, dtype: torch.dtype) -> torch.dtype:
+        """Type in which features of this type are standardised: float64 if a deviation has no inverse in float32."""
+        smallest = torch.finfo(dtype).tiny
+        inside = (self.deviation >= smallest) & (self.deviation <= 1 / smallest)
+        return dtype if inside.all() else torch.float64
 
 
 @dataclass(frozen=True)
@@ -98,8 +104,10 @@ class Task:
             if not self.wide:
                 return self.moments()[0]
             train = self.train.exact()
-            variance, mean = torch.var_mean(train.take(slice(None)).double(), 0, correction=0)
-            return Scaling.of(mean, variance, train.dtype)
+            x = train.take(slice(None)).double()
+            unit = power_of_two(x.abs().amax(0))  # otherwise squares of small features are 0
+            variance, mean = torch.var_mean(x / unit, 0, correction=0)
+            return Scaling.of(mean * unit, variance.sqrt() * unit, train.dtype)
 
         return self.once("scaling", compute)
 
@@ -107,20 +115,25 @@ class Task:
         """Means and deviations of the train split's features, and second moments ``(d, d)`` of the scaled features."""
 
         def compute() -> tuple[Scaling, Tensor]:
-            # Relative to the first row: float32 products of features far from 0 would lose the variance.
+            # Relative to the first row: float32 products of features far from 0 would lose the variance. Divided by a
+            # power of two, which does not round: float32 squares of 1e-30 are 0, those of 1e30 are infinite.
             train = self.train.exact()
+            unit = power_of_two(largest_magnitudes(train))
             origin = train.take(slice(1))[0]
+            scale = unit.to(origin.dtype)
             total = torch.zeros(train.dim, dtype=torch.float64, device=self.device)
             square = torch.zeros(train.dim, train.dim, dtype=torch.float64, device=self.device)
             for x, _ in train.blocks():
-                centred = (x - origin).float()
+                centred = (x / scale - origin / scale).float()
                 total += centred.sum(0, dtype=torch.float64)
                 square += centred.T @ centred
             n = len(train)
             shift = all_reduce_sum(total) / n
             covariance = all_reduce_sum(square) / n - torch.outer(shift, shift)
-            scaling = Scaling.of(origin.double() + shift, covariance.diagonal(), train.dtype)
-            return scaling, covariance / torch.outer(scaling.deviation, scaling.deviation)
+            deviation = covariance.diagonal().clamp_min(0).sqrt()
+            scaling = Scaling.of(origin.double() + shift * unit, deviation * unit, train.dtype)
+            deviation = deviation.where(scaling.varies, 1.0)
+            return scaling, covariance / torch.outer(deviation, deviation)
 
         return self.once("moments", compute)
 

@@ -1,6 +1,7 @@
 """Features in two dimensions: PCA, t-SNE and UMAP."""
 
 import importlib
+import math
 from importlib.util import find_spec
 from typing import Literal
 
@@ -22,10 +23,11 @@ def project(x: Tensor, method: Projection = "tsne", seed: int = 0) -> dict[str, 
     """
     from sklearn.decomposition import PCA  # takes seconds to import
 
+    unit = 2.0 ** math.frexp(float(x.abs().max()))[1]  # float32 squares of 1e-30 are 0, those of 1e30 are infinite
     pca = PCA(min(COMPONENTS, *x.shape), random_state=seed)
-    components = pca.fit_transform(x.numpy())
+    components = pca.fit_transform((x / unit).numpy())
     share = 100 * pca.explained_variance_ratio_[:2].sum()
-    projections = {f"PCA ({share:.0f} % of the variance)": torch.from_numpy(components[:, :2])}
+    projections = {f"PCA ({share:.0f} % of the variance)": unit * torch.from_numpy(components[:, :2])}
     if method == "umap":
         umap = importlib.import_module("umap").UMAP(random_state=seed)
         projections["UMAP"] = torch.from_numpy(umap.fit_transform(components))

@@ -6,6 +6,7 @@ import pytest
 import torch
 from torch import Tensor
 
+from ssl_bench.evaluation import coordinates
 from ssl_bench.evaluation.protocols import linear_probe, svm
 from ssl_bench.evaluation.protocols.linear_probe import LinearProbe
 from ssl_bench.evaluation.protocols.svm import SVM
@@ -80,6 +81,15 @@ def test_fewer_images_than_features_are_fitted_in_their_span_with_the_same_resul
     found = decisions()
     monkeypatch.setattr(Task, "wide", False)
     torch.testing.assert_close(found, decisions(), rtol=0, atol=1e-4)
+
+
+@pytest.mark.parametrize("name", PROTOCOLS)
+def test_features_standardised_once_give_the_same_weights(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    kept = metrics_and_weights(name, 2500, 12)
+    monkeypatch.setattr(coordinates, "KEPT", 0)
+    found = metrics_and_weights(name, 2500, 12)
+    assert found[0] == kept[0]
+    assert torch.equal(found[1], kept[1])
 
 
 @pytest.mark.parametrize("name", PROTOCOLS)

@@ -20,6 +20,7 @@ from ssl_bench.evaluation.protocols.linear_probe import LinearProbe
 from ssl_bench.evaluation.protocols.linear_probe_sgd import LinearProbeSGD
 from ssl_bench.evaluation.protocols.maps import Maps
 from ssl_bench.evaluation.protocols.mlp_probe import MLPProbe
+from ssl_bench.evaluation.protocols.rank import rankme
 from ssl_bench.evaluation.suite import Evaluation
 from ssl_bench.evaluation.task import LabelledProtocol, Task
 from ssl_bench.evaluation.task_groups import task_groups
@@ -192,6 +193,16 @@ def collapse(features: Features) -> Features:
 def shrink(features: Features) -> Features:
     train, validation, test = (FeatureSplit(part.features[:4], part.labels[:4]) for part in features[:3])
     return Features(train, validation, test, features.targets)
+
+
+def test_features_that_are_zero_in_float32_are_scored_in_float64(separated: Task, tmp_path: Path) -> None:
+    parts = (separated.train, separated.validation, separated.test)
+    train, validation, test = (replace(part, features=1e-60 * part.features.double()) for part in parts)
+    given = encoder(Task(train, validation, test, 3), tmp_path)
+    result = replace(QUICK, protocols=("linear_probe", "knn", "rank", "maps"))(given)
+    assert result.failed == {}
+    assert result.metrics["linear_probe/accuracy"] == result.metrics["knn_5/accuracy"] == 100
+    assert result.metrics["rank/rankme"] == pytest.approx(rankme(separated.test), rel=1e-6)
 
 
 BAD = {"collapsed": (collapse, "are the same"), "small": (shrink, "")}

@@ -13,13 +13,14 @@ from ssl_bench.evaluation.clustering_metrics import clustering_metrics, count_pa
 from ssl_bench.evaluation.lloyd import kmeans_plus_plus, lloyd
 from ssl_bench.evaluation.mixture import CHUNK, Family, Mixture, ToPoints, em, from_centres
 from ssl_bench.evaluation.notes import ProtocolNote
+from ssl_bench.evaluation.points import power_of_two
 from ssl_bench.evaluation.rows import Rows
 from ssl_bench.evaluation.span import Span
 from ssl_bench.evaluation.task import Task
 from ssl_bench.ranges import NonNegativeFloat, PositiveInt, check_ranges
 
 MAX_GIB = 0.25
-"""Maximum size in GiB of the parameters of the mixtures that are fitted at a time."""
+"""Maximum size in GiB of the parameters of the mixtures that are fitted at a time, and of points that are kept."""
 
 
 def subsample(rows: Rows, count: int) -> Rows:
@@ -81,7 +82,7 @@ class GMM:
         if len(train) < k:
             raise UserError(f"gmm: {len(train)} training images for {k} components; give more images")
         for full in {"auto": (True, False), "full": (True,), "diagonal": (False,)}[self.covariance]:
-            points, scale = self._coordinates(task, full)
+            points, scale, unit = self._coordinates(task, full)
             family = Family.of(len(scale), full, task.device)
             size = k * (1 + len(scale) + len(family.i)) * 8 / 2**30
             if size <= MAX_GIB:
@@ -92,10 +93,12 @@ class GMM:
                 f"gmm: a mixture of {k} components in {len(scale)} dimensions takes {size:.1f} GiB, and several times "
                 f"that while it is fitted; {smaller}"
             )
-        first = subsample(train, max(5000, 200 * k))
+        sample = subsample(train, max(5000, 200 * k))
+        first, points_of_first = _kept(sample, points, len(scale))
+        widths = scale / unit  # float32 squares of 1e-30 are 0
 
         def scaled(x: Tensor) -> Tensor:
-            return (points(x) * scale).float()
+            return (points_of_first(x) * widths).float()
 
         try:
             centres = kmeans_plus_plus(first, scaled, k, self.inits, self.seed)
@@ -103,21 +106,21 @@ class GMM:
             raise UserError(f"gmm: {error}") from error
         centres = lloyd(first, scaled, centres, max_iter=self.max_iter, tol=1e-4)
 
-        def best(rows: Rows, start: Mixture) -> tuple[Mixture, Tensor]:
+        def best(rows: Rows, points: ToPoints, start: Mixture) -> tuple[Mixture, Tensor]:
             fitted, likelihood = em(rows, points, family, start, ridge=self.ridge, max_iter=self.max_iter, tol=self.tol)
             chosen = likelihood.argmax().reshape(1)
             return fitted.take(chosen), likelihood[chosen]
 
+        def initial(centres: Tensor) -> Mixture:
+            return from_centres(first, points_of_first, family, centres, widths, self.ridge)
+
         fitted, likelihood = zip(
-            *(
-                best(first, from_centres(first, points, family, some, scale, self.ridge))
-                for some in centres.split(max(1, int(MAX_GIB / size)))
-            ),
+            *(best(first, points_of_first, initial(some)) for some in centres.split(max(1, int(MAX_GIB / size)))),
             strict=True,
         )
         mixture = fitted[int(torch.cat(likelihood).argmax())]
-        if first is not train:
-            mixture, _ = best(train, mixture)
+        if sample is not train:
+            mixture, _ = best(*_kept(train, points, len(scale)), mixture)
         few = int((mixture.weights * len(train) < (len(scale) + 1 if full else 2)).sum())
         if few:
             warnings.warn(
@@ -142,17 +145,21 @@ class GMM:
             for t in range(task.num_targets)
         ]
 
-    def _coordinates(self, task: Task, full: bool) -> tuple[ToPoints, Tensor]:
-        """Map of features to points with variance 1 in each coordinate, and the deviations ``(m,)`` before scaling."""
+    def _coordinates(self, task: Task, full: bool) -> tuple[ToPoints, Tensor, Tensor]:
+        """Map of features to points with variance 1 in each coordinate, and the deviations ``(m,)`` before scaling.
+
+        The last result is a power of two of the size of the deviations.
+        """
         mean, deviation, varies = task.scaling()
+        unit = power_of_two((deviation * varies).max())
         axes = None
         if not full:
             kept = varies
             scale = deviation[kept]
         else:
-            values, vectors = _principal_axes(task)
+            values, vectors = _principal_axes(task, unit)
             # Rounding to float32 turns a variance of 0 into about 1e-6 of the features' variances in the direction.
-            rounding = 1e-6 * vectors.square().T @ (varies * deviation.square())
+            rounding = 1e-6 * vectors.square().T @ (deviation * varies / unit).square()
             rounding = rounding.clamp_min(1e-15 * values[-1].item())
             varying = (values > rounding).nonzero().flatten()
             kept = varying[-self.max_dim :].flip(0)
@@ -163,7 +170,7 @@ class GMM:
                     ProtocolNote,
                     stacklevel=3,
                 )
-            scale = values[kept].sqrt()
+            scale = values[kept].sqrt() * unit
             axes = vectors[:, kept] / scale
         if not len(scale):
             raise UserError(f"gmm: the features of all {len(task.train)} training images are the same")
@@ -172,15 +179,25 @@ class GMM:
             centred = x.double() - mean
             return centred[:, kept] / scale if axes is None else centred @ axes
 
-        return points, scale
+        return points, scale, unit
 
 
-def _principal_axes(task: Task) -> tuple[Tensor, Tensor]:
-    """Variances of the train features along their principal axes, increasing, and the axes ``(d, m)``, float64."""
+def _kept(rows: Rows, points: ToPoints, dim: int) -> tuple[Rows, ToPoints]:
+    """Rows whose features are their points, if these fit into memory, and the map from features to points."""
+    if len(rows) * dim * 8 / 2**30 > MAX_GIB:
+        return rows, points
+    return rows.mapped(points, dim, torch.float64), Tensor.double
+
+
+def _principal_axes(task: Task, unit: Tensor) -> tuple[Tensor, Tensor]:
+    """Variances of the train features along their principal axes, increasing, and the axes ``(d, m)``, float64.
+
+    Variances are in units of the square of `unit`.
+    """
     mean, deviation, varies = task.scaling()
     if task.wide:
-        span = Span.of((task.train.exact(),), lambda x: (x.double() - mean) * varies)
+        span = Span.of((task.train.exact(),), lambda x: (x.double() - mean) * varies / unit)
         return span.second_moments, span.embed(torch.eye(len(task.train), dtype=mean.dtype, device=mean.device)).T
-    deviation = deviation * varies
+    deviation = deviation * varies / unit
     variances, axes = torch.linalg.eigh(task.moments()[1] * torch.outer(deviation, deviation))
     return variances, axes

@@ -12,6 +12,8 @@ from ssl_bench.distributed import share_out
 from ssl_bench.errors import UserError
 from ssl_bench.evaluation.encoder import EvaluatedEncoder
 from ssl_bench.evaluation.minibatches import minibatches
+from ssl_bench.evaluation.points import largest_magnitudes
+from ssl_bench.evaluation.rows import Rows
 from ssl_bench.evaluation.task import Task, accuracy
 from ssl_bench.ranges import Decay, NonNegativeInt, PositiveFloat, PositiveInt, check_ranges
 
@@ -23,7 +25,6 @@ class LinearProbeSGD:
 
     No hyper-parameter is chosen, so no images are held out. The weights after the last epoch are scored. Settings of
     papers:
-
 
     - Constructive Assimilation (Han et al. 2023, arXiv 2304.00601) on CIFAR-10: the defaults. The code on which the
       released code is based augments the training images (``passes``), resizes and crops the test images, drops the
@@ -75,7 +76,8 @@ class LinearProbeSGD:
         """``linear_probe_sgd/accuracy`` in percent on test, for each target.
 
         Raises:
-            UserError: there are fewer augmented passes than `passes`, or the weights are not finite.
+            UserError: there are fewer augmented passes than `passes`, the weights are not finite, or features are so
+                small that they have no effect on the outputs.
         """
         if self.passes > len(task.augmented):
             raise UserError(
@@ -86,12 +88,22 @@ class LinearProbeSGD:
         [(weight, bias)] = share_out([lambda: self.fit(task)])
         if not (weight.isfinite().all() and bias.isfinite().all()):
             raise UserError(
-                f"linear_probe_sgd: weights are not finite with learning_rate = {self.learning_rate:g}; "
-                "give a lower one"
+                f"linear_probe_sgd: weights are not finite with learning_rate = {self.learning_rate:g} and features "
+                f"of at most {_largest(task.train):.1g}; give a lower one, or smaller features"
             )
         weight, bias = weight.to(task.device), bias.to(task.device)
-        predicted = task.test.map(lambda x: logits(x, weight, bias).argmax(2), task.num_targets)
-        return [{"linear_probe_sgd/accuracy": value} for value in accuracy(predicted, task.test.y)]
+
+        def predict(x: Tensor) -> Tensor:
+            outputs = logits(x, weight, bias)
+            return torch.cat([outputs.argmax(2), (outputs != bias).flatten(1).any(1, keepdim=True)], 1)
+
+        predicted = task.test.map(predict, task.num_targets + 1)
+        if not predicted[:, -1].any():
+            raise UserError(
+                f"linear_probe_sgd: the test features, of at most {_largest(task.test):.1g}, have no effect on the "
+                "outputs; multiply all features by a constant"
+            )
+        return [{"linear_probe_sgd/accuracy": value} for value in accuracy(predicted[:, :-1], task.test.y)]
 
     def rate(self, progress: float) -> float:
         """Learning rate after `progress` epochs."""
@@ -134,6 +146,10 @@ class LinearProbeSGD:
                 bias.grad = gradient.sum(0)
                 optimizer.step()
         return weight.cpu(), bias.cpu()
+
+
+def _largest(rows: Rows) -> float:
+    return float(largest_magnitudes(rows).max())
 
 
 def logits(x: Tensor, weight: Tensor, bias: Tensor) -> Tensor:

@@ -94,7 +94,7 @@ class Maps:
         which[labels[rows] < 0] += len(rows)
         queries = rows[which.argsort(stable=True)[:QUERIES]]
         queries = queries[labels[queries].argsort(stable=True)]
-        x = Rows.of(encoder.features.test, encoder.device).take(queries)
+        x = Rows.of(encoder.features.test, encoder.device).exact().take(queries)
         near = nearest_by_cosine(x, encoder.features.train, NEAREST, encoder.device)
         return torch.cat([queries.unsqueeze(1), near], 1)
 
@@ -112,7 +112,7 @@ class Maps:
         """
         target, train_labels, labels = plotted_target(encoder.features)
         rows = self.rows(encoder.features)
-        x, y = Rows.of(encoder.features.test, torch.device("cpu")).take(rows), labels[rows]
+        x, y = Rows.of(encoder.features.test, torch.device("cpu")).exact().take(rows), labels[rows]
         every = len(rows) == len(labels)
         of = f"{len(rows):,} {'' if every else f'of {len(labels):,} '}test images"
         figures: dict[str, Callable[[], Figure]] = {
@@ -172,7 +172,7 @@ def nearest_by_cosine(queries: Tensor, bank: FeatureSplit, k: int, device: torch
     Returns:
         Row indices, int64 ``(n, k)``, on the CPU, nearest first.
     """
-    every = Rows.of(bank, device)
+    every = Rows.of(bank, device).exact()
     points = Points.of((every,), spherical=True)
     q = points(queries.to(device), torch.float32)
     best = torch.empty(len(q), 0, device=device)

@@ -26,9 +26,9 @@ class Networks:
     ``1 / sqrt(fan_in)``.
 
     Args:
-        mean: mean, float64 ``(d,)``, that is subtracted from the features.
+        mean: mean ``(d,)`` that is subtracted from the features, in the type of the computation.
         deviation: deviation ``(d,)`` by which the centred features are divided, one minibatch at a time, so that no
-            split is copied.
+            split is copied; infinite if a feature is constant, so that it has no effect.
         targets: columns of the labels, one per network.
         hidden: number of hidden units.
         num_classes: number of classes, C.
@@ -65,7 +65,7 @@ class Networks:
 
     def __call__(self, x: Tensor) -> Tensor:
         """Logits ``(T, C, N)`` of features ``(N, d)``."""
-        x = (x - self.mean.to(x.dtype)).float() * self.scale  # centred in the type of the features
+        x = ((x.to(self.scale.dtype) - self.mean) * self.scale).float()
         # The first layer is one matrix product for all networks, since they have the same input. Images are columns, so
         # that classes are rows in the products of the backward pass; with classes as columns these would be slow.
         hidden = torch.addmm(self.bias_1.flatten(0, 1), self.weight_1.flatten(0, 1), x.T).relu()
@@ -201,9 +201,10 @@ class MLPProbe:
         generator = Generator().manual_seed(self.seed)
         scaling = task.scaling()
         parts = [rows.exact() for rows in parts]
+        dtype = scaling.precision(parts[0].dtype)
         networks = Networks(
-            scaling.mean,
-            scaling.deviation.float(),
+            scaling.mean.to(dtype),
+            scaling.deviation.where(scaling.varies, torch.inf).to(dtype),
             torch.tensor(targets, device=task.device),
             hidden=self.hidden or task.train.dim,
             num_classes=task.num_classes,

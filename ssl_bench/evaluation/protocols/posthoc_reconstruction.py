@@ -12,6 +12,7 @@ from torch.optim.lr_scheduler import CosineAnnealingLR
 from ssl_bench.distributed import gather_rows, share_out
 from ssl_bench.errors import UserError
 from ssl_bench.evaluation.encoder import EvaluatedEncoder
+from ssl_bench.evaluation.points import power_of_two
 from ssl_bench.evaluation.reconstruction_errors import mean_errors
 from ssl_bench.networks.mlp import MLPDecoder
 from ssl_bench.networks.simvae import TransposedDecoder
@@ -80,7 +81,7 @@ class PosthocReconstruction:
             )
         transposed = fits if self.decoder is None else self.decoder == "transposed"
         decoder = TransposedDecoder(dim, shape) if transposed else MLPDecoder(dim, shape)
-        return nn.Sequential(nn.BatchNorm1d(dim, eps=0, affine=False), decoder, nn.Sigmoid())
+        return nn.Sequential(Standardisation(dim), decoder, nn.Sigmoid())
 
     def _training_images(self, encoder: EvaluatedEncoder) -> tuple[Tensor, Tensor]:
         """uint8 images ``(n, C, H, W)`` and their ids ``(n,)``, the same in every process."""
@@ -101,8 +102,8 @@ class PosthocReconstruction:
     ) -> dict[str, Tensor]:
         """State dict of the trained network, on the CPU."""
         device, features = encoder.device, encoder.features.train.features
-        mean, variance = _moments(features, ids)
-        network[0].load_state_dict({"running_mean": mean, "running_var": variance}, strict=False)
+        mean, variance, unit = _moments(features, ids)
+        network[0].load_state_dict({"running_mean": mean, "running_var": variance, "unit": unit}, strict=False)
         network.to(device)[1].train()
         network[0].eval()  # standardise by the moments of the whole split, not of a batch
         optimizer = torch.optim.Adam(network.parameters(), lr=self.learning_rate)
@@ -123,12 +124,36 @@ class PosthocReconstruction:
         return {name: tensor.cpu() for name, tensor in network.state_dict().items()}
 
 
-def _moments(features: Tensor, ids: Tensor) -> tuple[Tensor, Tensor]:
-    """Mean and variance ``(d,)`` of the rows `ids`, computed in blocks; the variance is 1 if a feature is constant."""
+class Standardisation(nn.BatchNorm1d):
+    """Standardisation of features by moments that are given in units of a power of two for each feature.
+
+    Otherwise variances of features of 1e-30 or 1e30 would be outside the range of float32.
+
+    Args:
+        dim: number of features.
+    """
+
+    unit: Tensor
+
+    def __init__(self, dim: int) -> None:
+        super().__init__(dim, eps=0, affine=False)
+        self.register_buffer("unit", torch.ones(dim))
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Standardised features ``(B, d)``."""
+        return super().forward(x / self.unit)
+
+
+def _moments(features: Tensor, ids: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+    """Mean, variance and their unit ``(d,)`` of the rows `ids`, computed in blocks.
+
+    The variance is infinite if a feature is constant, so that it has no effect.
+    """
     blocks = ids.to(features.device).split(4096)
-    mean = torch.stack([features[rows].sum(0, dtype=torch.float64) for rows in blocks]).sum(0) / len(ids)
-    variance = torch.stack([(features[rows] - mean).square().sum(0) for rows in blocks]).sum(0) / len(ids)
-    return mean, variance.where(variance.sqrt() > 1e-6 * mean.abs(), 1)
+    unit = power_of_two(torch.stack([features[rows].abs().amax(0) for rows in blocks]).amax(0))
+    mean = torch.stack([(features[rows] / unit).sum(0) for rows in blocks]).sum(0) / len(ids)
+    variance = torch.stack([(features[rows] / unit - mean).square().sum(0) for rows in blocks]).sum(0) / len(ids)
+    return mean, variance.where(variance.sqrt() > 1e-6 * mean.abs(), torch.inf), unit
 
 
 def _reconstructed_test_images(network: nn.Module, encoder: EvaluatedEncoder) -> Iterator[tuple[Tensor, Tensor]]:

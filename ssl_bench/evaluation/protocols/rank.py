@@ -4,12 +4,11 @@ import math
 from dataclasses import dataclass
 
 import torch
-from torch import Tensor
 
 from ssl_bench.distributed import all_reduce_sum, share
 from ssl_bench.errors import UserError
 from ssl_bench.evaluation.encoder import EvaluatedEncoder
-from ssl_bench.evaluation.points import unit_vectors
+from ssl_bench.evaluation.points import largest_magnitudes, power_of_two, unit_vectors
 from ssl_bench.evaluation.rows import Rows
 from ssl_bench.evaluation.span import gram_matrix
 
@@ -18,7 +17,8 @@ def rankme(x: Rows) -> float:
     """Effective rank: exponential of the entropy of the normalised singular values (2210.02885, Eq. 1).
 
     Features are not centred, as in the paper. Singular values are the square roots of the eigenvalues of the second
-    moment, which is summed in float64, or of the Gram matrix, if that is smaller. There are min(N, d) of them.
+    moment, which is summed in float64, or of the Gram matrix, if that is smaller. There are min(N, d) of them. Features
+    are divided by a power of two, so that no square is rounded to 0.
 
     Args:
         x: features ``(N, d)``, not all zero.
@@ -27,12 +27,14 @@ def rankme(x: Rows) -> float:
         Effective rank, from 1, if all features lie on one line, to min(N, d), if all directions have equal weight.
     """
     x = x.exact()
+    unit = power_of_two(largest_magnitudes(x).max())
     if len(x) < x.dim:
-        moment = gram_matrix((x,), Tensor.double)
+        moment = gram_matrix((x,), lambda block: block / unit)
     else:
         moment = torch.zeros(x.dim, x.dim, dtype=torch.float64, device=x.device)
         for block, _ in x.blocks():
-            moment += block.double().T @ block.double()
+            points = block.double() / unit
+            moment += points.T @ points
         moment = all_reduce_sum(moment)
     if not moment.any():
         raise UserError(
@@ -99,9 +101,9 @@ class Rank:
         Alignment compares the first two augmented passes. If there is only one pass, it is compared with the features
         of the images without augmentation.
         """
-        test = Rows.of(encoder.features.test, encoder.device)
+        test = Rows.of(encoder.features.test, encoder.device).exact()
         metrics = {"rank/rankme": rankme(test), "rank/uniformity": uniformity(test)}
-        views = [*(Rows.of(one.test, encoder.device) for one in encoder.augmented[:2]), test]
+        views = [*(Rows.of(one.test, encoder.device).exact() for one in encoder.augmented[:2]), test]
         if len(views) > 1:
             metrics["rank/alignment"] = alignment(views[0], views[1])
         return metrics

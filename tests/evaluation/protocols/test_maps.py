@@ -147,11 +147,12 @@ def test_the_projection_beside_pca_is_the_chosen_one_if_installed(monkeypatch: p
         Maps(method="umap")
 
 
-def test_the_pca_plane_is_that_of_the_largest_variance() -> None:
+@pytest.mark.parametrize("scale", [2.0**-100, 1.0, 2.0**100], ids=["1e-30", "1", "1e30"])
+def test_the_pca_plane_is_that_of_the_largest_variance(scale: float) -> None:
     x = torch.randn(200, 6, generator=torch.Generator().manual_seed(0)) * torch.tensor([1, 5, 1, 1, 9, 1])
-    (points,) = project(x, "pca").values()
+    (points,) = project(scale * x, "pca").values()
     expected = torch.linalg.svdvals(x - x.mean(0))[:2]
-    torch.testing.assert_close(points.norm(dim=0), expected, rtol=1e-5, atol=0)
+    torch.testing.assert_close((points / scale).norm(dim=0), expected, rtol=1e-5, atol=0)
 
 
 def test_errors_of_plots_are_one_line(tmp_path: Path) -> None:

@@ -47,6 +47,15 @@ def test_the_scale_of_features_does_not_matter(tmp_path: Path) -> None:
     assert protocol(scaled)[MSE] == pytest.approx(protocol(encoder)[MSE], rel=0.05)
 
 
+@pytest.mark.parametrize("scale", [2.0**-100, 2.0**100], ids=["1e-30", "1e30"])
+def test_variances_outside_the_range_of_float32_do_not_matter(scale: float, tmp_path: Path) -> None:
+    encoder = digits_encoder(tmp_path)
+    parts = [part._replace(features=part.features * scale) for part in splits(encoder)]
+    scaled = replace(encoder, features=encoder.features._replace(train=parts[0], test=parts[2]))
+    protocol = PosthocReconstruction(images=100, epochs=1, batch_size=32)
+    assert protocol(scaled) == protocol(encoder)
+
+
 @pytest.mark.parametrize(
     ("decoder", "shape", "kind"),
     [

@@ -82,6 +82,14 @@ def test_uniformity_and_alignment_do_not_depend_on_the_scale(scale: float) -> No
     assert alignment(*scaled) == pytest.approx(alignment(rows(x, labels), rows(y, labels)), rel=1e-5)
 
 
+@pytest.mark.parametrize("shape", [(300, 6), (6, 300)], ids=["tall", "wide"])
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
+def test_rank_does_not_depend_on_the_scale(dtype: torch.dtype, shape: tuple[int, int]) -> None:
+    x = random(*shape).to(dtype)
+    for exponent in (-100, 100) if dtype == torch.float32 else (-565, -160, 100):  # from 1e-170, whose square is 0
+        assert Rank()(encoder(x * 2.0**exponent)) == pytest.approx(Rank()(encoder(x)), rel=1e-9)
+
+
 def test_uniformity_of_one_image_is_refused() -> None:
     with pytest.raises(UserError, match="2 or more test images"):
         uniformity(rows(torch.ones(1, 2), torch.zeros(1)))
