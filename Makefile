@@ -12,7 +12,7 @@ PYTHON ?= python3
 BIN := .venv/bin
 
 .DEFAULT_GOAL := help
-.PHONY: help setup bench table test lint lock clean
+.PHONY: help setup bench sweep table test lint lock clean
 
 help: ## list the targets
 	@grep -hE '^[a-z]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 10
@@ -29,6 +29,9 @@ setup: .venv/installed ## install .venv from requirements.lock, if it or pyproje
 bench: setup ## train, score and print: METHOD= DATA= (or EXPERIMENT=) SEED= DEVICES= EPOCHS= OUT= ARGS="--key value ..."
 	@$(BIN)/ssl-bench bench $(if $(EXPERIMENT),--experiment $(EXPERIMENT),--method $(METHOD) --data $(DATA)) --seed $(SEED) --devices $(DEVICES) --out $(OUT) \
 		$(if $(EPOCHS),--epochs $(EPOCHS)) $(ARGS)
+
+sweep: setup ## train and score many runs, those that are missing: ARGS="--method a,b --data c --seeds 0,1" OUT=
+	@$(BIN)/ssl-bench sweep --out $(OUT) $(ARGS)
 
 table: setup ## print a paper's table beside our scores, TABLE=simvae_1, or a table of the runs in OUT=: ARGS=
 	@$(BIN)/ssl-bench table $(TABLE) $(wildcard $(OUT)) $(ARGS)

@@ -57,6 +57,7 @@ def kind(command: str) -> str:
         "make target": r"^make \w+$",
         "information": r"ssl-bench list|--help\b|\.help\b",
         "table": r"ssl-bench table|make table",
+        "sweep": r"ssl-bench sweep|make sweep",
         "views": r"ssl-bench views",
         "two processes": r"--devices 2\b|torchrun",
         "run folder": r"ssl-bench (evaluate|bench --config) runs/",
@@ -236,6 +237,12 @@ def test_command_prints_the_tables_of_papers(command: str, tmp_path: Path, monke
     (tmp_path / "other_runs").mkdir()
     if name in {"all", *config_names("table")}:
         assert main(arguments) == 0
+
+
+@of_kind("sweep")
+def test_command_plans_its_runs(command: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    assert main([*as_ssl_bench(command), "--dry_run"]) == 0
 
 
 def test_the_recorded_results_are_read_by_the_table(

@@ -54,6 +54,15 @@ TABLES = """examples:
 `ssl-bench list tables` lists the tables of papers."""
 
 
+SWEEPS = """values with commas are lists; all combinations are run:
+  ssl-bench sweep --method simvae,vae --data digits,mnist --seeds 0,1,2
+  ssl-bench sweep --method vae --data digits --method.beta 1,1.2,4
+  ssl-bench sweep --table simvae_1 --data mnist --epochs 20 --dry_run
+
+every other key of the configuration is a flag, as of `ssl-bench bench`. Runs
+that are recorded are not run again, and the same command resumes."""
+
+
 RUN_FOLDER = re.compile(r"[^/]+-s-?\d+-[0-9a-f]{8}")
 """Names of run folders, see `ssl_bench.config.identity.run_folder`."""
 
@@ -167,6 +176,20 @@ def command_line() -> argparse.ArgumentParser:
     command.add_argument("--devices", metavar="N", default="auto", help="processes, one per device; default auto")
     add_trust(command)
     add_wait(command)
+    text = "Train and score many runs, those that are missing, and print their table"
+    command = add("sweep", text, epilog=SWEEPS, allow_abbrev=False)
+    command.add_argument("--method", default="", metavar="NAMES", help="methods, separated by commas")
+    command.add_argument("--experiment", default="", metavar="NAMES", help="experiments, separated by commas")
+    command.add_argument("--table", default="", metavar="TABLE", help="the rows of a paper's table")
+    command.add_argument("--rows", default="", metavar="ROWS", help="rows of the table; default all")
+    command.add_argument("--data", default="", metavar="NAMES", help="data sets; of a table, default all")
+    command.add_argument("--seeds", metavar="SEEDS", help="seeds; default 0, or of a table the paper's number of seeds")
+    command.add_argument("--out", type=Path, default=Path("runs"), metavar="FOLDER", help="default runs")
+    command.add_argument("--epochs", dest="trainer.max_epochs", metavar="N", help="number of epochs")
+    command.add_argument("--devices", dest="trainer.devices", metavar="N", help="devices of one run, or auto")
+    command.add_argument("--jobs", default="1", metavar="N", help="runs at a time, which share out cores and GPUs")
+    command.add_argument("--dry_run", action="store_true", help="print the plan, run nothing")
+    add_trust(command)
     text = "Make and inspect generated views; an interrupted command resumes"
     command = commands.add_parser("views", help=text, add_help=False)  # runs/views.py parses the other arguments
     command.add_argument("--debug", action="store_true")

@@ -1,0 +1,146 @@
+"""Sweeps: the plan, what is refused before anything runs, and runs that are done, missing, failed or interrupted."""
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+import torch
+
+from ssl_bench.cli import main
+from ssl_bench.errors import UserError
+from ssl_bench.methods.checkpoint import load_method
+from ssl_bench.runs.sweep import environment
+from ssl_bench.runs.sweep_plan import choices_of_lists, choices_of_table, combinations, plan
+
+SMALL = [
+    "--data.fit_images=64", "--method.encoder.hidden=[16]", "--method.decoder.hidden=[16]",
+    "--evaluation.protocols=[knn]", "--validation.every=0",
+]  # fmt: skip
+"""Flags of runs that take no time beside their start."""
+
+
+def test_flags_with_commas_are_lists_whose_values_are_combined() -> None:
+    found = combinations(["--method.beta=1,2", "--method.latent_dim", "4,8", "--evaluation.knn.k=[1,5]"])
+    assert found == [
+        (f"--method.beta={beta}", f"--method.latent_dim={dim}", "--evaluation.knn.k=[1,5]")
+        for beta in (1, 2)
+        for dim in (4, 8)
+    ]
+
+
+def test_methods_data_and_seeds_are_combined(tmp_path: Path) -> None:
+    choices = choices_of_lists(["vae", "simvae"], ["digits"], [])
+    runs = plan(choices, combinations(["--method.latent_dim=4,8"]), ["0", "3"], tmp_path)
+    assert [run.label for run in runs] == [
+        f"{method} on digits, method.latent_dim={dim}, seed {seed}"
+        for method in ("vae", "simvae")
+        for dim in (4, 8)
+        for seed in (0, 3)
+    ]
+    assert len({run.folder for run in runs}) == 8
+
+
+def test_rows_of_a_table_are_its_experiments_with_the_number_of_seeds_of_the_paper(tmp_path: Path) -> None:
+    runs = plan(choices_of_table("simvae_1", ["vae", "simvae"], ["mnist"]), [()], None, tmp_path)
+    assert [run.arguments for run in runs] == [
+        ("--experiment", f"{row}-mnist", f"--seed={seed}") for row in ("vae", "simvae") for seed in range(3)
+    ]
+
+
+def test_a_row_that_reads_views_which_do_not_exist_says_what_makes_them(tmp_path: Path) -> None:
+    (run,) = plan(choices_of_table("assimilation_7", ["sigma_0"], []), [()], ["0"], tmp_path)
+    assert run.before.startswith("ssl-bench views perturb CODES --out views/")
+
+
+@pytest.mark.parametrize(
+    ("flags", "message"),
+    [
+        (["--method", "vae"], "give both --method and --data"),
+        ([], "nothing to run"),
+        (["--method", "vae", "--data", "digits", "--seeds", "0,,2"], "a list with a hole"),
+        (["--method", "vae", "--data", "digits", "--seeds", "0,0"], "0 twice"),
+        (["--method", "vae", "--data", "digits", "--seeds", "0,x"], "--seeds must be an integer"),
+        (["--method", "vae,veu", "--data", "digits"], "no method named 'veu'"),
+        (["--method", "vae", "--data", "digits", "--method.bet", "1,2"], "bet"),
+        (["--method", "vae", "--data", "digits", "--methd.beta", "1"], "no key 'methd'"),
+        (["--method", "vae", "--data", "digits", "--method.beta", "1,1.0"], "is the same run as"),
+        (["--method", "vae", "--data", "digits", "--jobs", "0"], "--jobs must be"),
+        (["--table", "simvae_2"], "simvae_1"),
+        (["--table", "simvae_1", "--rows", "veu"], "no row named 'veu'"),
+        (["--table", "simvae_1", "--data", "cifar100"], "no data named 'cifar100'"),
+        (["--table", "simvae_1", "--method", "vae"], "--method does not go with --table"),
+        (["--method", "vae", "--data", "digits", "--rows", "vae"], "--rows is for --table"),
+    ],
+)
+def test_mistakes_are_told_in_one_line_before_anything_runs(
+    flags: list[str], message: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert main(["sweep", *flags, f"--out={tmp_path}"]) == 2
+    printed = capsys.readouterr()
+    assert message in printed.err
+    assert printed.err.count("\n") == 1
+    assert not list(tmp_path.iterdir())
+
+
+def test_a_list_without_choices_is_an_error() -> None:
+    with pytest.raises(UserError, match="nothing to run"):
+        choices_of_lists([], [], [])
+
+
+def test_runs_at_a_time_share_out_the_cores(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delenv("OMP_NUM_THREADS", raising=False)
+    assert "OMP_NUM_THREADS" not in environment(0, jobs=1)
+    assert int(environment(0, jobs=2)["OMP_NUM_THREADS"]) >= 1
+    monkeypatch.setenv("OMP_NUM_THREADS", "3")
+    assert environment(1, jobs=2)["OMP_NUM_THREADS"] == "3"
+
+
+def test_visible_gpus_are_shared_out(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
+    monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "4,5,7")
+    assert [environment(slot, jobs=2)["CUDA_VISIBLE_DEVICES"] for slot in range(2)] == ["4,7", "5"]
+    assert [environment(slot, jobs=4)["CUDA_VISIBLE_DEVICES"] for slot in range(4)] == ["4", "5", "7", "4"]
+
+
+def test_missing_runs_are_run_and_failed_ones_are_named_at_the_end(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    command = ["sweep", "--method=vae", "--data=digits", "--epochs=1", *SMALL, f"--out={tmp_path}"]
+    command += ["--method.beta=1,1e30", "--jobs=2"]  # the loss of the second is not finite in the first step
+    assert main([*command, "--dry_run"]) == 0
+    assert "2 runs, 0 not to be run, 2 to run" in capsys.readouterr().out
+    assert not list(tmp_path.iterdir())
+    assert main(command) == 1
+    printed = capsys.readouterr()
+    assert "1 of 2 runs are missing: vae on digits, method.beta=1e30, seed 0" in printed.err
+    assert "knn_5" in printed.out
+    (record,) = tmp_path.glob("*/metrics.json")
+    written = record.stat().st_mtime_ns
+    assert main(command[:-2]) == 0
+    assert record.stat().st_mtime_ns == written
+    assert "1 runs, 1 not to be run, 0 to run" in capsys.readouterr().out
+
+
+def test_a_killed_sweep_resumes_and_its_runs_equal_single_runs(tmp_path: Path) -> None:
+    flags = ["--method=vae", "--data=digits", "--epochs=2", *SMALL]
+    command = [sys.executable, "-m", "ssl_bench.cli", "sweep", *flags, "--seeds=0,1", f"--out={tmp_path / 'sweep'}"]
+    killed = subprocess.Popen(command, stdout=subprocess.DEVNULL)
+    while not list((tmp_path / "sweep").glob("*/metrics.json")):  # the first run is done, the second is about to start
+        assert killed.poll() is None
+        time.sleep(0.05)
+    os.kill(killed.pid, signal.SIGKILL)
+    killed.wait()
+    subprocess.run(command, check=True, stdout=subprocess.DEVNULL)
+    for seed in (0, 1):
+        assert main(["bench", *flags, f"--seed={seed}", f"--out={tmp_path / 'single'}"]) == 0
+    for single in (tmp_path / "single").glob("vae-*"):
+        swept = tmp_path / "sweep" / single.name
+        ours, theirs = (json.loads((folder / "metrics.json").read_text()) for folder in (swept, single))
+        assert ours["metrics"] == theirs["metrics"]
+        weights, expected = (load_method(folder).state_dict() for folder in (swept, single))
+        assert all(torch.equal(weights[name], value) for name, value in expected.items())
