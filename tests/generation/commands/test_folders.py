@@ -1,5 +1,6 @@
 """The `views` commands: contents of the folders they make, resuming, and errors."""
 
+import os
 import shutil
 import signal
 import subprocess
@@ -78,8 +79,14 @@ def test_a_killed_search_resumes_and_gives_the_same_result(
     codes: Path, runs: dict[str, Path], tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     command = ["views", "search", str(codes), "--encoder", str(runs["simclr"]), *QUICK, "--devices=1"]
+    # Each batch is a shard, wherever the search was killed. In other batches, gradients differ by rounding errors,
+    # which Adam's first steps, the signs of the gradients, amplify without bound.
+    command += ["--batch_size=2", "--tolerance=0"]
     cut = tmp_path / "cut"
-    process = subprocess.Popen([sys.executable, "-m", "ssl_bench.cli", *command, "--steps=100", "--out", str(cut)])
+    threads = os.environ | {"OMP_NUM_THREADS": str(torch.get_num_threads())}
+    process = subprocess.Popen(
+        [sys.executable, "-m", "ssl_bench.cli", *command, "--steps=100", "--out", str(cut)], env=threads
+    )
     deadline = time.monotonic() + 300
     while not list(cut.glob("*.safetensors")) and process.poll() is None and time.monotonic() < deadline:
         time.sleep(0.02)
@@ -93,9 +100,7 @@ def test_a_killed_search_resumes_and_gives_the_same_result(
     assert all(file.stat().st_mtime_ns == time for file, time in before.items())
     assert main([*command, "--steps=100", "--out", str(tmp_path / "whole")]) == 0
     for name, whole in rows_of(tmp_path / "whole").items():
-        torch.testing.assert_close(
-            rows_of(cut)[name].float(), whole.float(), atol=1.0 if name == "views" else 1e-3, rtol=0
-        )
+        assert torch.equal(rows_of(cut)[name], whole), name
 
 
 def in_ranks(codes: Path, encoder: Path, out: Path) -> None:
