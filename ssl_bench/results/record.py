@@ -2,11 +2,13 @@
 
 import datetime
 import json
+import platform
 import resource
 import subprocess
 import sys
 from dataclasses import asdict, dataclass, field
 from importlib.metadata import version
+from math import isfinite, nan
 from pathlib import Path
 from typing import Any
 
@@ -14,7 +16,7 @@ from ssl_bench.errors import UserError
 from ssl_bench.files import replacing
 from ssl_bench.results.shareable import shareable
 
-SCHEMA = 1
+SCHEMA = 2
 PACKAGES = ("ssl_bench", "torch", "torchvision", "lightning", "scikit-learn", "timm")
 
 
@@ -33,8 +35,12 @@ class Record:
         commit: commit of the checkout at the start, with ``-dirty`` if it had changes; None outside a checkout.
         command: the command line.
         device: name of the GPU, or ``cpu``.
+        processor: name of the CPU; empty if it is not known, or in records of schema 1.
         world_size: number of processes of training.
         global_batch: number of images of all processes in a step of the optimizer; None without training.
+        parameters: number of parameters of the encoder; None for features in a file, or in records of schema 1.
+        images_seen: number of images of all steps and processes, each view of an image not counted; None without
+            training, or in records of schema 1.
         uses_labels: whether the encoder was trained with labels.
         schema: version of this format.
         date: date of the run, ISO 8601.
@@ -66,6 +72,9 @@ class Record:
     untrained: bool = False
     world_size: int = 1
     global_batch: int | None = None
+    processor: str = field(default_factory=lambda: processor())
+    parameters: int | None = None
+    images_seen: int | None = None
     uses_labels: bool = False
     schema: int = SCHEMA
     date: str = field(default_factory=lambda: datetime.date.today().isoformat())
@@ -90,16 +99,19 @@ class Record:
 
     @property
     def costs(self) -> dict[str, float]:
-        """Wall times and memory by the names of their columns, such as ``seconds/fit``."""
-        return {f"seconds/{part}": time for part, time in self.seconds.items()} | {
-            "peak_memory_mb": self.peak_memory_mb
-        }
+        """Wall times, memory and sizes by the names of their columns, such as ``seconds/fit``."""
+        sizes = {"parameters": self.parameters, "images_seen": self.images_seen}
+        times = {f"seconds/{part}": time for part, time in self.seconds.items()}
+        known = {name: float(size) for name, size in sizes.items() if size is not None}
+        return times | {"peak_memory_mb": self.peak_memory_mb} | known
 
     def write(self, folder: Path) -> None:
         """Write ``metrics.json`` atomically, without paths of this machine and secrets, see `shareable`."""
         with replacing(folder / "metrics.json") as file:
             content = {key: value for key, value in asdict(self).items() if key != "folder"}
-            file.write_text(json.dumps(shareable(content), indent=2) + "\n", encoding="utf-8")
+            # JSON has no NaN: null is a metric without a value.
+            content["metrics"] = {name: value if isfinite(value) else None for name, value in self.metrics.items()}
+            file.write_text(json.dumps(shareable(content), indent=2, allow_nan=False) + "\n", encoding="utf-8")
 
     def check_types(self) -> None:
         """Check the values that tables need.
@@ -127,6 +139,9 @@ class Record:
         file = folder / "metrics.json"
         try:
             known = json.loads(file.read_text(encoding="utf-8"))
+            if isinstance(known, dict) and isinstance(known.get("metrics"), dict):
+                known["metrics"] = {key: nan if value is None else value for key, value in known["metrics"].items()}
+                known = {"processor": ""} | known  # not that of this machine
             record = cls(
                 **{name: known[name] for name in cls.__dataclass_fields__ if name in known} | {"folder": folder}
             )
@@ -149,6 +164,15 @@ def commit() -> str | None:
     except (OSError, subprocess.CalledProcessError):
         return None
     return f"{head}{'-dirty' if dirty else ''}" if tracked else None
+
+
+def processor() -> str:
+    """Name of the CPU; empty if it is not known."""
+    info = Path("/proc/cpuinfo")
+    if not info.is_file():
+        return platform.processor()
+    lines = info.read_text(encoding="utf-8").splitlines()
+    return next((line.partition(":")[2].strip() for line in lines if line.startswith("model name")), "")
 
 
 def peak_memory_mb() -> float:

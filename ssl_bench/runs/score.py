@@ -14,10 +14,12 @@ from torch import Tensor
 from ssl_bench.config.identity import config_hash, encoder_hash, global_batch, names, world_size
 from ssl_bench.config.schema import Run
 from ssl_bench.data.recipes import read_recipe
+from ssl_bench.data.types import Batch
 from ssl_bench.data.views import Views
 from ssl_bench.distributed import barrier, rank
 from ssl_bench.errors import RunError
 from ssl_bench.evaluation.encoder import EvaluatedEncoder
+from ssl_bench.evaluation.encoder_size import encoder_parameters
 from ssl_bench.evaluation.features import Features, by_columns, extract
 from ssl_bench.evaluation.run_images import images_of_run
 from ssl_bench.evaluation.suite import Result
@@ -91,7 +93,7 @@ def layers_of(
     method = run.method
     if not (run.evaluation.layers and isinstance(method, Layered)):
         return ()
-    few = next(iter(run.data.batches("test", 2))).images.to(device)
+    few = a_few_images(run, device)
     with torch.inference_mode():
         widths = [layer.shape[1] for layer in method.encode_layers(run.views.evaluation_input(few))]
     if len(widths) < 2:
@@ -105,6 +107,12 @@ def layers_of(
 
     side_by_side = extract(encode, run.data, transform, folder, key=key, device=device, autocast=autocast)
     return by_columns(side_by_side, widths)
+
+
+def a_few_images(run: Run, device: torch.device) -> Tensor:
+    """Two test images."""
+    batch: Batch = next(iter(run.data.batches("test", 2)))
+    return batch.images.to(device)
 
 
 def score(run: Run, config: dict[str, Any], folder: Path, device: torch.device) -> Result:
@@ -122,7 +130,7 @@ def score(run: Run, config: dict[str, Any], folder: Path, device: torch.device) 
     Returns:
         The new metrics and failures, see `check_scored`.
     """
-    seconds, epochs = training_progress(folder)
+    seconds, epochs, images_seen = training_progress(folder)
     start = time.perf_counter()
     encoder = evaluated_encoder(run, config, folder, device)
     seconds["extract"] = time.perf_counter() - start
@@ -142,6 +150,8 @@ def score(run: Run, config: dict[str, Any], folder: Path, device: torch.device) 
             device=device_name(device),
             world_size=world_size(config),
             global_batch=global_batch(config) if epochs else None,
+            parameters=encoder_parameters(run.method, run.views.evaluation_input(a_few_images(run, device))),
+            images_seen=images_seen or None,
             uses_labels=run.method.uses_labels and epochs > 0,
             reference=config["reference"],
         )
@@ -209,11 +219,11 @@ def device_name(device: torch.device) -> str:
     return torch.cuda.get_device_name(device) if device.type == "cuda" else device.type
 
 
-def training_progress(folder: Path) -> tuple[dict[str, float], int]:
-    """Seconds and epochs of training in the last checkpoint of a run; empty and 0 without a checkpoint."""
+def training_progress(folder: Path) -> tuple[dict[str, float], int, int]:
+    """Seconds, epochs and images of training in the last checkpoint of a run; empty and 0 without a checkpoint."""
     file = checkpoint_file(folder)
     if not file.is_file():
-        return {}, 0
+        return {}, 0, 0
     callbacks = read_checkpoint(file, "meta").get("callbacks", {})
-    stopwatch = callbacks.get("Stopwatch", {"seconds": 0.0, "epochs": 0})
-    return {"fit": stopwatch["seconds"]}, stopwatch["epochs"]
+    stopwatch = {"seconds": 0.0, "epochs": 0, "images": 0} | callbacks.get("Stopwatch", {})
+    return {"fit": stopwatch["seconds"]}, stopwatch["epochs"], stopwatch["images"]
