@@ -1,5 +1,6 @@
 """Linear classifiers of standardised features, many fitted at once in a few passes over the rows."""
 
+import warnings
 from collections.abc import Callable, Sequence
 from math import ceil, log2
 
@@ -8,6 +9,7 @@ from torch import Tensor
 
 from ssl_bench.distributed import all_reduce_sum
 from ssl_bench.evaluation.coordinates import Coordinates
+from ssl_bench.evaluation.notes import ProtocolNote
 from ssl_bench.evaluation.rows import Rows
 from ssl_bench.evaluation.solver import HISTORY, minimise
 from ssl_bench.evaluation.task import Task
@@ -33,6 +35,7 @@ def fit(
     curvature: float,
     tolerance: float,
     max_iter: int,
+    name: str = "",
 ) -> Tensor:
     """Minimise ``mean_i loss(W z_i + b) + l2 / 2 ||W||^2`` over W and b for P problems.
 
@@ -53,6 +56,7 @@ def fit(
             solver, ``curvature * (second moment) + l2`` is the identity. It affects the speed, not the result.
         tolerance: see :func:`.solver.minimise`.
         max_iter: maximum number of passes over the rows.
+        name: name of the protocol, for a note if a problem has not converged within `max_iter`; empty for no note.
 
     Returns:
         The minimising W and b, float64 ``(P, K, d + 1)``.
@@ -66,7 +70,7 @@ def fit(
     variances = torch.cat([coordinates.variances, coordinates.variances.new_ones(1)])
     length = (curvature * variances + penalty).rsqrt()[:, None]  # length of the solver's unit along each axis
 
-    def solve(problems: Tensor) -> Tensor:
+    def solve(problems: Tensor) -> tuple[Tensor, Tensor]:
         def objective(points: Tensor, index: Tensor) -> tuple[Tensor, Tensor]:
             which = problems[index]
             unit, pull = length.index_select(0, which), penalty.index_select(0, which)[:, None]
@@ -90,10 +94,17 @@ def fit(
             return total[: len(which)] + (pull * along).sum((1, 2)) / 2, (slope * unit).flatten(1)
 
         points = (coordinates.project(start[problems]) / length[problems]).flatten(1)
-        points = minimise(objective, points, tolerance=tolerance, max_passes=max_iter)
-        return coordinates.embed(points.view(len(problems), outputs, dim + 1) * length[problems])
+        points, converged = minimise(objective, points, tolerance=tolerance, max_passes=max_iter)
+        return coordinates.embed(points.view(len(problems), outputs, dim + 1) * length[problems]), converged
 
     block = max(rows.slices()[0].stop for rows in splits)
     each = outputs * (8 * (2 * HISTORY + 10) * (dim + 1) + 4 * 4 * block)
     groups = torch.arange(len(start), device=start.device).split(max(MEMORY // each, 1))
-    return torch.cat([solve(problems) for problems in groups])
+    weights, converged = map(torch.cat, zip(*map(solve, groups), strict=True))
+    if name and (unfinished := int((~converged).sum())):
+        warnings.warn(
+            f"{name}: {unfinished} of {len(converged)} scored fits have not converged in {max_iter} passes (max_iter)",
+            ProtocolNote,
+            stacklevel=2,
+        )
+    return weights

@@ -15,7 +15,7 @@ MIN_STEP = 2.0**-20
 """If a step must be shorter than this to decrease the function, rounding error dominates and the problem stops."""
 
 
-def minimise(function: Function, start: Tensor, *, tolerance: float, max_passes: int) -> Tensor:
+def minimise(function: Function, start: Tensor, *, tolerance: float, max_passes: int) -> tuple[Tensor, Tensor]:
     """Minimise P independent functions of n variables, evaluating all of them in each call of ``function``.
 
     Each problem has its own curvature estimate, step length and end. It therefore takes the same steps as if it were
@@ -31,9 +31,10 @@ def minimise(function: Function, start: Tensor, *, tolerance: float, max_passes:
         max_passes: maximum number of calls of ``function``.
 
     Returns:
-        The last accepted point of each problem, float64 ``(P, n)``.
+        The last accepted point of each problem, float64 ``(P, n)``, and whether it has converged, bool ``(P,)``.
     """
     result = start.clone()
+    converged = torch.ones(len(start), dtype=torch.bool, device=start.device)
     problems = torch.arange(len(start), device=start.device)
     point = start
     value, gradient = function(point, problems)
@@ -46,7 +47,7 @@ def minimise(function: Function, start: Tensor, *, tolerance: float, max_passes:
         if not going.all():
             result[problems[~going]] = point[~going]
             if not going.any():
-                return result
+                return result, converged
             problems, point, value, gradient = problems[going], point[going], value[going], gradient[going]
             direction, slope, step = direction[going], slope[going], step[going]
             pairs = pairs.select(going)
@@ -65,8 +66,8 @@ def minimise(function: Function, start: Tensor, *, tolerance: float, max_passes:
         # Otherwise minimise the interpolating parabola, within bounds.
         shorter = step * (-slope * step / (2 * (rise - slope * step))).clamp(0.1, 0.5)
         step = torch.where(accepted, 1.0, shorter)
-    result[problems] = point
-    return result
+    result[problems], converged[problems] = point, False
+    return result, converged
 
 
 def _dot(a: Tensor, b: Tensor) -> Tensor:

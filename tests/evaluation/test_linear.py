@@ -7,6 +7,7 @@ import torch
 from torch import Tensor
 
 from ssl_bench.evaluation import coordinates
+from ssl_bench.evaluation.notes import ProtocolNote
 from ssl_bench.evaluation.protocols import linear_probe, svm
 from ssl_bench.evaluation.protocols.linear_probe import LinearProbe
 from ssl_bench.evaluation.protocols.svm import SVM
@@ -47,6 +48,12 @@ def test_weights_are_bit_equal_on_any_number_of_ranks(
     for found, same in ranks(metrics_and_weights, name, train, dim, size=size):
         assert found == expected
         assert torch.equal(same, weights)
+
+
+@pytest.mark.parametrize("protocol", [LinearProbe(max_iter=3), SVM(max_iter=3)])
+def test_fits_that_have_not_converged_are_noted(protocol: LabelledProtocol) -> None:
+    with pytest.warns(ProtocolNote, match=r"^(svm|linear_probe): \d+ of \d+ scored fits have not converged in 3 "):
+        protocol(given(60))
 
 
 def few(train: int, validation: int, dim: int) -> Task:

@@ -20,24 +20,24 @@ def test_each_quadratic_reaches_its_optimum() -> None:
     generator = torch.Generator().manual_seed(0)
     optima = torch.randn(30, 6, generator=generator, dtype=torch.float64)
     curvatures = torch.logspace(-1, 3, 6, dtype=torch.float64) * torch.logspace(-2, 2, 30, dtype=torch.float64)[:, None]
-    found = minimise(quadratics(optima, curvatures), torch.zeros_like(optima), tolerance=1e-14, max_passes=500)
+    found, _ = minimise(quadratics(optima, curvatures), torch.zeros_like(optima), tolerance=1e-14, max_passes=500)
     torch.testing.assert_close(found, optima, atol=1e-4, rtol=0)
 
 
 def test_each_problem_is_solved_independently() -> None:
     optima = torch.arange(12, dtype=torch.float64).view(3, 4)
     curvatures = torch.tensor([[1.0, 2, 3, 4], [1, 100, 1, 100], [5, 5, 0.01, 9]], dtype=torch.float64)
-    together = minimise(quadratics(optima, curvatures), torch.zeros_like(optima), tolerance=1e-9, max_passes=100)
+    together, _ = minimise(quadratics(optima, curvatures), torch.zeros_like(optima), tolerance=1e-9, max_passes=100)
     for p in range(3):
         problem = quadratics(optima[p : p + 1], curvatures[p : p + 1])
-        alone = minimise(problem, torch.zeros(1, 4, dtype=torch.float64), tolerance=1e-9, max_passes=100)
+        alone, _ = minimise(problem, torch.zeros(1, 4, dtype=torch.float64), tolerance=1e-9, max_passes=100)
         assert torch.equal(together[p : p + 1], alone)
 
 
 def test_a_step_that_is_too_long_is_shortened() -> None:
     # The first step, by the whole gradient, overshoots by a factor of a million.
     optimum = torch.ones(1, 2, dtype=torch.float64)
-    found = minimise(quadratics(optimum, 1e6 * optimum), 0 * optimum, tolerance=1e-12, max_passes=100)
+    found, _ = minimise(quadratics(optimum, 1e6 * optimum), 0 * optimum, tolerance=1e-12, max_passes=100)
     torch.testing.assert_close(found, optimum, atol=1e-6, rtol=0)
 
 
@@ -56,8 +56,9 @@ def test_calls_are_limited_and_never_increase_the_value() -> None:
     for allowed in range(1, 12):
         calls: list[int] = []
         function = quadratics(optima, torch.logspace(-3, 3, 50, dtype=torch.float64)[None], calls)
-        found = minimise(function, torch.zeros_like(optima), tolerance=0, max_passes=allowed)
+        found, converged = minimise(function, torch.zeros_like(optima), tolerance=0, max_passes=allowed)
         assert len(calls) == allowed
+        assert not converged
         values.append(function(found, torch.tensor([0]))[0].item())
     assert values == sorted(values, reverse=True)
 
@@ -74,5 +75,5 @@ def test_stops_at_rounding_error(noise: float) -> None:
         errors = [noise * torch.randn(part.shape, generator=generator, dtype=part.dtype) for part in (value, gradient)]
         return value + errors[0], gradient + errors[1]
 
-    found = minimise(rounded, torch.zeros_like(optima), tolerance=0, max_passes=200)
+    found, _ = minimise(rounded, torch.zeros_like(optima), tolerance=0, max_passes=200)
     torch.testing.assert_close(found, optima, atol=1e4 * noise, rtol=0)

@@ -49,6 +49,7 @@ def fit(
         minus = torch.full_like(labels, -1, dtype=logs.dtype)
         return losses, logs.exp_().scatter_add_(1, labels, minus)
 
+    refit = start is not None
     if start is None:
         start = torch.zeros(grid, targets, classes, dim + 1, dtype=l2.dtype, device=task.device)
         frequency = class_counts(splits, classes) / sum(map(len, splits))
@@ -64,6 +65,7 @@ def fit(
         curvature=1 / classes,  # p (1 - p) is about 1 / C if p is near uniform
         tolerance=tolerance,
         max_iter=max_iter,
+        name="linear_probe" if refit else "",
     ).view(grid, targets, classes, dim + 1)
 
 

@@ -32,7 +32,7 @@ def fit(
         task: task with T targets of C classes.
         splits: splits to fit on.
         c: G values of C for each target, float64 ``(G, T)``, positive.
-        start: initial weights, float64 ``(G, T, C, d + 1)``; None for 0.
+        start: initial weights, float64 ``(G, T, C, d + 1)``, with which the fit is the one that is scored; None for 0.
         tolerance: see :func:`.solver.minimise`.
         max_iter: maximum number of passes over the rows.
 
@@ -50,6 +50,7 @@ def fit(
         slack = margins.squeeze(1).mul_(signs).neg_().add_(1).relu_()
         return slack.square(), signs.mul_(slack).mul_(-2)[:, None]
 
+    refit = start is not None
     if start is None:
         start = torch.zeros(grid, targets, classes, task.train.dim + 1, dtype=c.dtype, device=task.device)
     weights = linear.fit(
@@ -63,6 +64,7 @@ def fit(
         curvature=1.0,  # it is 2 for images inside the margin and 0 for others
         tolerance=tolerance,
         max_iter=max_iter,
+        name="svm" if refit else "",
     ).view(grid, targets, len(positive), -1)
     return torch.cat([-weights, weights], 2) if classes == 2 else weights
 
