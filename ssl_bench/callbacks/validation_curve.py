@@ -46,6 +46,8 @@ class ValidationCurve(Callback):
     of the validation split, so the test split is never used. The linear probe chooses its regularisation on a part held
     out of the train split. Every rank encodes a share of the images. All ranks use the buffers of the first rank, which
     are those of the checkpoint. The training is unchanged, and its recorded seconds do not include the measurements.
+    Methods are trained on the validation images, too, without their labels. Without labelled images there is no
+    accuracy, but the warning.
 
     Args:
         run: the objects of the run; `run.validation` contains the settings.
@@ -97,7 +99,7 @@ class ValidationCurve(Callback):
         epoch, epochs = trainer.current_epoch + 1, max(1, trainer.max_epochs or 1)
         if self.settings.every:
             return epoch % self.settings.every == 0 or epoch == epochs
-        if not self.has_labels or epoch % max(-(-epochs // POINTS), MIN_INTERVAL):
+        if epoch % max(-(-epochs // POINTS), MIN_INTERVAL):
             return False
         elapsed = time.perf_counter() - self.start - self.spent
         fits = torch.tensor(self.spent + self.last <= MAX_SHARE * elapsed, device=trainer.strategy.root_device)
@@ -145,11 +147,14 @@ class ValidationCurve(Callback):
     def scores(self, method: Method, device: torch.device) -> dict[str, float]:
         """Metrics of the validation images by name."""
         data = self.run.data
+        scored = FeatureSplit(self.encode(method, "validation", device), data.labels("validation"))
+        rank = {"rankme": rankme(Rows.of(scored, device))}
+        if not self.has_labels:
+            return rank
         ids = torch.arange(len(data.labels("train")))
         if len(ids) > self.settings.images:
             ids = torch.randperm(len(ids), generator=torch.Generator().manual_seed(0))[: self.settings.images]
         known = FeatureSplit(self.encode(method, "train", device, ids), data.labels("train")[ids])
-        scored = FeatureSplit(self.encode(method, "validation", device), data.labels("validation"))
         held_out = hold_out(known.labels, VALIDATION_FRACTION, seed=0)
         train, validation = (
             FeatureSplit(known.features, known.labels[rows], rows.nonzero().squeeze(1))
@@ -157,7 +162,7 @@ class ValidationCurve(Callback):
         )
         encoder = EvaluatedEncoder(Features(train, validation, scored, data.targets), device, Path())
         metrics: dict[str, float] = self.evaluation.scores(encoder)
-        return metrics | {"rankme": rankme(Rows.of(scored, device))}
+        return metrics | rank
 
     def encode(self, method: Method, split: Split, device: torch.device, ids: Tensor | None = None) -> Tensor:
         """Features ``(n, d)`` of the images of a split with the given ids, in float32, the same on every rank."""

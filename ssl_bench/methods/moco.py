@@ -32,8 +32,8 @@ class MoCo(MomentumTeacher):
         projector: see `MultiView`.
         temperature: tau of Eq. 1, divisor of the cosine similarities.
         queue_size: K, number of keys in a queue; at least the batch of all processes.
-        symmetric: if True, each view is the query once, and the two losses are added. If False, the first view is the
-            query and the second the key, as in the paper.
+        symmetric: if True, each view is the query once, and the loss is the mean of both. If False, the first view is
+            the query and the second the key, as in the paper.
         **kwargs: momentum and final_momentum, see `MomentumTeacher` (0.999 and constant in the paper); joint_forward,
             see `MultiView`; optimizer, schedule and decay_all, see `Method`.
 
@@ -74,7 +74,7 @@ class MoCo(MomentumTeacher):
             similarity = (q * k.flip(0)).sum(2).mean().detach()
             pairs = zip(q, reversed(self.new_keys.items()), strict=True)
             losses = [moco(query, key, self.queue[name], self.temperature) for query, (name, key) in pairs]
-            loss = torch.stack(losses).sum()
+            loss = torch.stack(losses).mean()
         return {"similarity": similarity, "loss": loss}
 
     def on_after_backward(self) -> None:

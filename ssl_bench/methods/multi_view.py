@@ -106,7 +106,7 @@ class MultiView(Method):
         return terms["loss"]
 
     def check_inputs(self, inputs: TrainingInputs) -> None:
-        """Refuse fewer or more views of an image than the method accepts."""
+        """Refuse fewer or more views of an image than the method accepts, and batches of one image."""
         super().check_inputs(inputs)
         name, least, most = type(self).__name__, self.least_views, self.most_views
         views = inputs.views + inputs.generated
@@ -118,6 +118,11 @@ class MultiView(Method):
         if most is not None and views > most:
             advice = f"--views.num_views {most - inputs.generated}" if most > inputs.generated else "no generated views"
             raise UserError(f"{name} got {views} views of each image, accepts {most}: give {advice}")
+        if (images := min(inputs.images, inputs.last_images) // max(1, inputs.views)) < 2:
+            raise UserError(
+                f"{name}: a batch of {images} image in a process, needs 2, which are compared with each other: give a "
+                "larger --data.batch_size, or --data.drop_last true"
+            )
 
 
 def spread(z: Tensor) -> Tensor:

@@ -2,7 +2,9 @@
 
 from typing import Any
 
+import torch
 from torch import Tensor, nn
+from torchmetrics.functional.classification import multiclass_accuracy
 
 from ssl_bench.data.module import DataModule
 from ssl_bench.data.types import Batch
@@ -82,11 +84,16 @@ class Supervised(Method):
         return self.backbone(x).float()
 
     def training_step(self, batch: Batch, batch_idx: int) -> Tensor:
-        """Mean cross-entropy over all labels of all views of a batch."""
+        """Mean cross-entropy over all labels of all views of a batch; their accuracy, from 0 to 1, is logged."""
         if self.classifier is None:
             raise UserError("supervised: the data do not state their classes: give num_classes, one for each target")
         views = len(batch.images)
         logits = self.classifier(self.backbone(batch.images.flatten(0, 1))).float().split(self.num_classes, 1)
-        loss = cross_entropy(logits, batch.labels.view(len(batch.labels), -1).repeat(views, 1))
-        self.log_metrics({"loss": loss})
+        labels = batch.labels.view(len(batch.labels), -1).repeat(views, 1)
+        loss = cross_entropy(logits, labels)
+        accuracies = [
+            multiclass_accuracy(part.detach(), y, classes, average="micro", ignore_index=-1)
+            for part, y, classes in zip(logits, labels.T, self.num_classes, strict=True)
+        ]
+        self.log_metrics({"loss": loss, "accuracy": torch.stack(accuracies).mean()})
         return loss

@@ -15,8 +15,9 @@ class DINOHead(Network):
     """Fully connected layers with GELU between them, then cosines with prototypes: ``(N, inputs) -> (N, outputs)``.
 
     It is the head of DINO (Caron et al. 2021, arXiv 2104.14294, appendix C). Prototypes are normalised in every forward
-    pass, which equals weight normalisation with a fixed norm of 1. The cosines are computed in float32 also under
-    autocast, because the loss divides them by a small temperature.
+    pass, which equals weight normalisation with a fixed norm of 1. Initial weights have the standard deviation
+    1 / sqrt(inputs), which at the published width of 2,048 is about the published 0.02. The cosines are computed in
+    float32 also under autocast, because the loss divides them by a small temperature.
 
     Args:
         inputs: length of one feature vector.

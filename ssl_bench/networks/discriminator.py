@@ -6,9 +6,9 @@ from typing import Literal
 from torch import Tensor, nn
 
 from ssl_bench.errors import UserError
-from ssl_bench.networks.interfaces import HeadedDiscriminator, Network
+from ssl_bench.networks.interfaces import Backbone, HeadedDiscriminator, Network
 from ssl_bench.networks.spectral import normalize_spectrally
-from ssl_bench.ranges import PositiveInt, check_ranges
+from ssl_bench.ranges import NonNegativeInt, PositiveInt, check_ranges
 
 Norm = Literal["group", "spectral"]
 
@@ -64,6 +64,37 @@ class GroupNormResNet(HeadedDiscriminator):
 
     def features(self, x: Tensor) -> Tensor:
         """The backbone's output, which is scored: ``(N, C, H, W) -> (N, feature_dim)``."""
+        features: Tensor = self.backbone(x)
+        return features
+
+
+@check_ranges
+class GroupNormBackbone(Backbone):
+    """`GroupNormResNet` without its head, as the backbone of another method: ``(N, C, H, W) -> (N, feature_dim)``.
+
+    The structural GAN paper trains the methods that it compares with on ImageNet-10 with this network.
+
+    Args:
+        image_shape: see `GroupNormResNet`.
+        outputs: 0; a backbone has no further layer.
+        width: see `GroupNormResNet`.
+        norm: see `GroupNormResNet`.
+
+    Raises:
+        UserError: `outputs` is not 0, or see `GroupNormResNet`.
+    """
+
+    def __init__(
+        self, image_shape: tuple[int, ...], outputs: NonNegativeInt, width: PositiveInt = 64, norm: Norm = "group"
+    ):
+        super().__init__()
+        if outputs:
+            raise UserError(f"GroupNormBackbone: outputs {outputs}: a backbone has 0")
+        network = GroupNormResNet(image_shape, 1, width, norm)
+        self.backbone, self.feature_dim = network.backbone, network.feature_dim
+
+    def forward(self, x: Tensor) -> Tensor:
+        """``(N, C, H, W) -> (N, feature_dim)``."""
         features: Tensor = self.backbone(x)
         return features
 

@@ -48,7 +48,7 @@ from ssl_bench.runs.launch import expect_group, is_first
 from ssl_bench.runs.moved_data import check_moved_data
 from ssl_bench.runs.refused import removed_if_refused
 from ssl_bench.runs.score import check_scored, score
-from ssl_bench.runs.trial import try_local_views, try_method
+from ssl_bench.runs.trial import try_method, try_views
 from ssl_bench.termination import Terminated
 
 for module in ("lightning.pytorch.utilities.rank_zero", "lightning.fabric.utilities.rank_zero"):
@@ -98,7 +98,7 @@ def bench(arguments: list[str], out: Path, fit_only: bool = False, wait: bool = 
             seed_everything(config.seed, workers=True, verbose=False)
             run = build(config)
             try_method(run)
-            try_local_views(run)
+            try_views(run)
             if first:
                 report_other_epochs(folder, resolved)
                 make_folder(folder, resolved)

@@ -1,4 +1,4 @@
-"""A trial of a method from outside the package, and of local views: mistakes are found before the first epoch."""
+"""A trial of a method from outside the package, and of views: mistakes are found before the first epoch."""
 
 import io
 from numbers import Integral
@@ -12,6 +12,7 @@ from ssl_bench.callbacks.evaluation_mode import evaluation_mode
 from ssl_bench.config.schema import Run
 from ssl_bench.errors import UserError, describe
 from ssl_bench.methods.base import Method
+from ssl_bench.methods.multi_view import MultiView
 from ssl_bench.trust import import_class
 
 IMAGES = 4
@@ -43,23 +44,26 @@ def try_method(run: Run) -> None:
         check_checkpoint(method, name)
 
 
-def try_local_views(run: Run) -> None:
-    """Encode a few random images of the size of the local views, if there are any.
+def try_views(run: Run) -> None:
+    """Encode a few random images of the size of the views, and of the local views if there are any.
+
+    Only methods with a backbone of any class are tried. The networks of the others are made for the size of the views.
 
     Raises:
-        UserError: the encoder does not take images of this size.
+        UserError: the encoder does not take images of one of these sizes.
     """
-    if (shape := run.views.local_shape) is None or not run.method.accepts_local_views:
+    if not isinstance(run.method, MultiView):
         return
+    advice = {"views": (run.views.output_shape, "--data.size or a recipe with a crop of another size than")}
+    if (local := run.views.local_shape) is not None and run.method.accepts_local_views:
+        advice["local views"] = local, "--views.local_recipe a crop of another size than"
     with evaluation_mode(run.method):
-        try:
-            check_features(run.method, torch.rand(IMAGES, *shape), type(run.method).__name__)
-        except UserError as error:
-            size = "x".join(map(str, shape[1:]))
-            raise UserError(
-                f"{error}; local views have this size: give --views.local_recipe a crop of another size than {size}, "
-                "or another backbone"
-            ) from error
+        for kind, (shape, remedy) in advice.items():
+            try:
+                check_features(run.method, torch.rand(IMAGES, *shape), type(run.method).__name__)
+            except UserError as error:
+                size = "x".join(map(str, shape[1:]))
+                raise UserError(f"{error}; {kind} have this size: give {remedy} {size}, or another backbone") from error
 
 
 def check_definition(method: Method, name: str) -> None:

@@ -74,7 +74,7 @@ def test_a_value_is_the_accuracy_of_the_checkpoint_on_the_validation_images(tmp_
     assert curves[KNN][-1][1] == pytest.approx(expected, abs=100 / len(run.data.labels("validation")) + 1e-6)
 
 
-@pytest.mark.parametrize("method", ["vae", "simclr", "ssgan"])
+@pytest.mark.parametrize("method", ["vae", "simclr", "byol", "moco", "ssgan"])
 def test_a_run_with_a_curve_is_the_run_without(method: str, tmp_path: Path) -> None:
     _, curves = trained(tmp_path / "with", "--validation.every=1", "--trainer.max_epochs=2", method=method)
     assert epochs(curves) == [0, 1, 2]
@@ -132,14 +132,17 @@ def test_a_learning_encoder_is_not_reported(tmp_path: Path, capsys: pytest.Captu
     assert "collapsed" not in capsys.readouterr().err
 
 
-def test_data_without_labels_are_not_measured_and_refused_if_an_interval_is_given(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+def test_data_without_labels_have_the_warning_only_and_are_refused_if_an_interval_is_given(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     from ssl_bench.data.module import DataModule
 
     labels = DataModule.labels
     monkeypatch.setattr(DataModule, "labels", lambda self, split: torch.full_like(labels(self, split), -1))
-    assert trained(tmp_path / "default", "--trainer.max_epochs=4")[1] == {}
+    monkeypatch.setattr(VAE, "encode", lambda self, x: torch.ones(len(x), 10) + 1e-4 * x.flatten(1)[:, 20:30])
+    curves = trained(tmp_path / "default", "--trainer.max_epochs=4")[1]
+    assert {name: [epoch for epoch, _ in curve] for name, curve in curves.items()} == {"rankme": [4]}
+    assert "validation after epoch 4: RankMe of the features is 1.0" in capsys.readouterr().err
     with pytest.raises(UserError, match=r"validation\.every needs labelled train and validation images"):
         trained(tmp_path / "interval", "--trainer.max_epochs=1", "--validation.every=1")
 

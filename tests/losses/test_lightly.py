@@ -15,13 +15,14 @@ from typing import Any, NamedTuple
 
 import pytest
 import torch
-from lightly.loss import BarlowTwinsLoss, NegativeCosineSimilarity, NTXentLoss, SwaVLoss, VICRegLoss
+from lightly.loss import BarlowTwinsLoss, DINOLoss, NegativeCosineSimilarity, NTXentLoss, SwaVLoss, VICRegLoss
 from lightly.models.modules import NNMemoryBankModule
 from torch import Tensor
 from torch.nn import functional as F
 
 from ssl_bench import distributed
 from ssl_bench.losses.contrastive import byol, moco, nearest, nt_xent, simsiam
+from ssl_bench.losses.dino import dino, mean_output, teacher_distribution
 from ssl_bench.losses.redundancy import barlow_twins, covariance, invariance, variance
 from ssl_bench.losses.swav import codes, swapped_prediction
 from tests.ranks import Ranks
@@ -113,6 +114,21 @@ def lightly_simsiam(z: Tensor) -> Any:
     return (cosine(z[0], targets[1]) + cosine(z[1], targets[0])) / 2
 
 
+def our_dino(z: Tensor) -> Tensor:
+    """Two steps: the centre of the second is the mean of the teacher's outputs in the first."""
+    center, losses = torch.zeros(D, dtype=z.dtype), []
+    for teacher in (z[:2].flip(2), z[:2].square()):
+        losses.append(dino(z, teacher_distribution(teacher, center, 0.07), 0.1))
+        center = center.lerp(mean_output(teacher), 0.1)
+    return torch.stack(losses).sum()
+
+
+def lightly_dino(z: Tensor) -> Any:
+    loss = DINOLoss(D, teacher_temp=0.07)
+    steps = (z[:2].flip(2), z[:2].square())
+    return sum(loss(list(teacher.detach()), list(z), teacher_temp=0.07) for teacher in steps)
+
+
 class Pair(NamedTuple):
     """The same loss of both libraries, given embeddings of three views of this rank's images, ``(V, N, D)``."""
 
@@ -124,6 +140,7 @@ ON_RANKS = {
     "vicreg": Pair(our_vicreg, lightly_vicreg),
     "nt_xent": Pair(our_nt_xent, lightly_nt_xent),
     "swav": Pair(our_swav, lightly_swav),
+    "dino": Pair(our_dino, lightly_dino),
 }
 """Losses that lightly computes over the images of all ranks."""
 ALL = ON_RANKS | {

@@ -1,5 +1,7 @@
 """SimCLR and SimSiam over two views and more."""
 
+from pathlib import Path
+
 import pytest
 import torch
 
@@ -12,6 +14,7 @@ from ssl_bench.losses.contrastive import alignment, info_nce, nt_xent, simsiam, 
 from ssl_bench.methods.multi_view import MultiView
 from ssl_bench.methods.simclr import SimCLR
 from ssl_bench.methods.simsiam import SimSiam
+from ssl_bench.networks.resnet import ResNetEncoder
 
 NARROW = ["--method.backbone.width=4", "--method.projector.outputs=16", "--method.projector.hidden=[16]"]
 NAMES = ["simclr", "simsiam"]
@@ -110,4 +113,34 @@ def test_what_cannot_work_is_refused_before_training(
     assert main(["fit", "--method=simclr", "--data=digits", f"--out={tmp_path}", *NARROW, flag]) == 2
     error = capsys.readouterr().err
     assert told in error
+    assert error.count("\n") == 1
+
+
+@pytest.mark.parametrize("flags", [["--data.batch_size=1"], ["--data.batch_size=16", "--data.fit_images=33"]])
+def test_a_batch_of_one_image_is_refused_before_training(
+    flags: list[str], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert main(["fit", "--method=vicreg", "--data=digits", f"--out={tmp_path}", *NARROW, *flags]) == 2
+    error = capsys.readouterr().err
+    assert "VICReg: a batch of 1 image in a process, needs 2" in error
+    assert error.count("\n") == 1
+
+
+class Of28(ResNetEncoder):
+    """A backbone that takes images of 28 px only."""
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        if x.shape[-1] != 28:
+            raise ValueError(f"got {x.shape[-1]} px, takes 28")
+        return super().forward(x)
+
+
+def test_views_that_the_backbone_cannot_take_are_refused_before_training(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    flags = [f"--method.backbone={__name__}.Of28", *NARROW[1:]]
+    assert main(["fit", "--method=simsiam", "--data=digits", f"--out={tmp_path}", *flags]) == 2
+    error = capsys.readouterr().err
+    assert "got 8 px, takes 28" in error
+    assert "views have this size: give --data.size or a recipe with a crop of another size than 8x8" in error
     assert error.count("\n") == 1

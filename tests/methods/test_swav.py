@@ -4,15 +4,12 @@ from pathlib import Path
 
 import pytest
 import torch
-from torch import Tensor
 from torch.nn import functional as F
 
-from ssl_bench import distributed
 from ssl_bench.cli import main
 from ssl_bench.losses.swav import codes, swapped_prediction
 from ssl_bench.methods.swav import SwAV
 from tests.methods.test_contract import tiny, tiny_flags, trained_weights, views_of
-from tests.ranks import Ranks
 
 
 def test_prototypes_are_not_trained_in_the_first_epochs(tmp_path: Path) -> None:
@@ -46,25 +43,6 @@ def test_a_step_enqueues_the_projections_of_both_views() -> None:
         z = F.normalize(run.method.embed_views(batch.images), dim=2)
     torch.testing.assert_close(run.method.queue["first"][:8], z[0])
     torch.testing.assert_close(run.method.queue["second"][:8], z[1])
-
-
-def queue_after_a_step() -> list[Tensor]:
-    """The queue after a step on this rank's part of 8 images."""
-    rank, size = distributed.rank(), distributed.world_size()
-    run = tiny("swav")
-    assert isinstance(run.method, SwAV)
-    assert run.method.queue is not None
-    batch = views_of(run, 8)
-    part = slice(rank * 8 // size, (rank + 1) * 8 // size)
-    run.method.eval()  # BatchNorm with fixed statistics
-    run.method.training_step(batch._replace(images=batch.images[:, part]), 0)
-    return [run.method.queue["first"], run.method.queue["second"]]
-
-
-def test_two_ranks_have_the_queue_of_one(ranks: Ranks) -> None:
-    alone = queue_after_a_step()
-    for on_rank in ranks(queue_after_a_step):
-        torch.testing.assert_close(on_rank, alone, rtol=1e-5, atol=1e-5)
 
 
 def test_a_batch_larger_than_the_queue_is_refused(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
