@@ -63,6 +63,15 @@ class Reconstructive(Protocol):
 
 
 @runtime_checkable
+class Masking(Protocol):
+    """A method that reconstructs images from a part of them."""
+
+    def masked(self, x: Tensor) -> Tensor:
+        """The part of images x that `reconstruct` sees, on grey: same shape as x, in [0, 1]."""
+        ...
+
+
+@runtime_checkable
 class Layered(Protocol):
     """A method whose encoder has layers that can be scored one by one."""
 

@@ -10,7 +10,7 @@ import torch
 from matplotlib.figure import Figure
 from torch import Tensor
 
-from ssl_bench.methods.base import Generative, Latent, Reconstructive
+from ssl_bench.methods.base import Generative, Latent, Masking, Reconstructive
 from ssl_bench.plots.plane import is_planar, plot_plane
 from ssl_bench.plots.primitives import canvas, save, show_grid, show_row
 
@@ -143,7 +143,11 @@ def image_figures(run: "Run", device: torch.device) -> dict[str, Figure | None]:
         "views": image_rows([originals, *run.views.to_image(views)[:6]], ["image", *["view"] * 6])
     }
     if isinstance(run.method, Reconstructive):
-        figures["reconstructions"] = image_rows([originals, run.method.reconstruct(plain)], ["image", "reconstruction"])
+        rows = {"image": originals}
+        if isinstance(run.method, Masking):
+            rows["masked"] = run.method.masked(plain)
+        rows["reconstruction"] = run.method.reconstruct(plain)
+        figures["reconstructions"] = image_rows(list(rows.values()), list(rows))
     if isinstance(run.method, Generative):
         figures["samples"] = image_grid(run.method.sample(GRID_SIZE**2, torch.Generator().manual_seed(0)))
     if isinstance(run.method, Latent):

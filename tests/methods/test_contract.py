@@ -24,9 +24,11 @@ from ssl_bench.methods.adversarial import Adversarial
 from ssl_bench.methods.alternating import AlternatingMethod
 from ssl_bench.methods.base import Generative, Method, Reconstructive
 from ssl_bench.methods.checkpoint import load_method
+from ssl_bench.methods.ddpm import DDPM
 from ssl_bench.methods.dino import DINO
 from ssl_bench.methods.hinge_gan import HingeGAN
 from ssl_bench.methods.inversion import InDomainInversion
+from ssl_bench.methods.mae import MAE
 from ssl_bench.methods.moco import MoCo
 from ssl_bench.methods.multi_view import MultiView
 from ssl_bench.methods.structural_gan import StructuralGAN
@@ -63,6 +65,15 @@ TINY = {
     ],
     # Distributions of the teacher that are far from uniform, because a student of uniform ones has nothing to learn.
     DINO: ["--method.projector.norm=true", "--method.projector.bottleneck=8"],
+    MAE: [
+        "--method.encoder.width=16", "--method.encoder.depth=1",
+        "--method.decoder.width=16", "--method.decoder.depth=1",
+        "--method.schedule.kind=constant", "--method.schedule.warmup=0",
+    ],
+    DDPM: [
+        "--method.network.width=8", "--method.network.groups=4", "--method.network.dropout=0",
+        "--method.schedule.warmup=0",
+    ],
     HingeGAN: ["--method.lazy=1"],
     StructuralGAN: [
         "--method.lazy=1", "--method.embedding_dim=8", "--method.queue_size=64", "--method.global_batch=true",
@@ -270,6 +281,7 @@ def without_noise(rank: int = 0, size: int = 1) -> pytest.MonkeyPatch:
         "ssl_bench.losses.jacobian.torch.randn", lambda shape, **_: rows(shape[0] // 2, *shape[1:]).repeat(2, 1)
     )
     patch.setattr("ssl_bench.networks.viewmaker.torch.rand_like", lambda x: rows(*x.shape))
+    patch.setattr(DDPM, "noise", lambda self, x: ((rows(len(x)).abs() * 500).long(), rows(*x.shape)))
     return patch
 
 
