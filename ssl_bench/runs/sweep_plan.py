@@ -171,11 +171,12 @@ def plan(
     from ssl_bench.config.resolve import resolve, to_dict
 
     runs: dict[Path, PlannedRun] = {}
+    common = set(settings[0]).intersection(*settings)
     for choice, flags in itertools.product(choices, settings):
         config: dict[str, Any] = to_dict(resolve([*choice.stacked, *flags]))
         for seed in seeds or map(str, range(choice.seeds)):
             folder = run_folder(config | {"seed": int(seed)}, out)
-            changed = " ".join(flag.removeprefix("--") for flag in flags if len(settings) > 1)
+            changed = " ".join(flag.removeprefix("--") for flag in flags if flag not in common)
             label = ", ".join(filter(None, [choice.label, changed, f"seed {seed}"]))
             if folder in runs:
                 raise UserError(f"{label} is the same run as {runs[folder].label}: leave one of them out")

@@ -111,13 +111,13 @@ def test_missing_runs_are_run_and_failed_ones_are_named_at_the_end(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     command = ["sweep", "--method=vae", "--data=digits", "--epochs=1", *SMALL, f"--out={tmp_path}"]
-    command += ["--method.beta=1,1e30", "--jobs=2"]  # the loss of the second is not finite in the first step
+    command += ["--method.beta=1,1e39", "--jobs=2"]  # the loss of the second is not finite in the first step
     assert main([*command, "--dry_run"]) == 0
     assert "2 runs, 0 not to be run, 2 to run" in capsys.readouterr().out
     assert not list(tmp_path.iterdir())
     assert main(command) == 1
     printed = capsys.readouterr()
-    assert "1 of 2 runs are missing: vae on digits, method.beta=1e30, seed 0" in printed.err
+    assert "1 of 2 runs are missing: vae on digits, method.beta=1e39, seed 0" in printed.err
     assert "knn_5" in printed.out
     (record,) = tmp_path.glob("*/metrics.json")
     written = record.stat().st_mtime_ns
