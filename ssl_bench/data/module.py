@@ -95,16 +95,24 @@ class DataModule(LightningDataModule, ABC):
             self._contents = self.read()
 
     def setup(self, stage: str | None = None) -> None:
-        """Make the splits and move the images to the training device; may be called again for another device."""
+        """Make the splits and move the images to the training device; may be called again for another device.
+
+        Raises:
+            UserError: the data are not valid, see `DatasetContents.check`, or a split has no images.
+        """
         self.prepare_data()
         assert self._contents is not None
         contents = self._contents
         contents.check(self.name, self.image_shape, self.root)
         self.targets = contents.targets
         train, validation, test = split_rows(contents)
-        for split, rows in (("train", train), ("test", test)):
+        held_out = {"validation": contents.validation is None, "test": contents.test is None}
+        for split, rows in (("train", train), ("validation", validation), ("test", test)):
             if not len(rows):
-                raise UserError(f"{self.name}: no {split} images under {self.root}")
+                advice = f"add images to the {split} split"
+                if held_out.get(split):
+                    advice = f"give three or more labelled images of some class, or a {split} split"
+                raise UserError(f"{self.name}: no {split} images under {self.root}: {advice}")
         images, labels = self._to_training_device(contents.images), contents.labels
         self._sets = {
             "train": ImageSet(images, labels, train),

@@ -72,6 +72,35 @@ def test_skipping_leaves_damaged_images_out(make: Make, caplog: pytest.LogCaptur
     assert [record.message for record in caplog.records] == ["image_folder: skipped 1 damaged of 30 images"]
 
 
+def keep(root: Path, per_class: int) -> None:
+    for path in root.glob("*/*.png"):
+        if int(path.stem) >= per_class:
+            path.unlink()
+
+
+@pytest.mark.parametrize("per_class", [1, 2])
+def test_an_empty_validation_split_is_refused(make: Make, per_class: int) -> None:
+    advice = "give three or more labelled images of some class, or a validation split"
+    with pytest.raises(UserError, match=f"no validation images under .*: {advice}"):
+        make("image_folder", lambda root: keep(root, per_class)).setup()
+
+
+def test_three_images_of_each_class_are_enough(make: Make) -> None:
+    module = make("image_folder", lambda root: keep(root, 3))
+    module.setup()
+    assert [len(module.split(split)) for split in ("train", "validation", "test")] == [3, 3, 3]
+
+
+def test_a_given_split_whose_images_are_all_skipped_is_refused(make: Make) -> None:
+    def damage(root: Path) -> None:
+        move_into_splits(root)
+        for path in root.glob("val/*/*.png"):
+            path.write_bytes(b"no image")
+
+    with pytest.raises(UserError, match=r"no validation images under .*: add images to the validation split"):
+        make("image_folder", damage, on_error="skip").setup()
+
+
 def test_grey_images_have_one_channel(make: Make) -> None:
     module = make("image_folder", channels=1)
     module.setup()
