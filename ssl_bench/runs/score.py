@@ -174,8 +174,12 @@ def is_untrained(method: Method, epochs: int) -> bool:
     return epochs == 0 and not pretrained and any(True for _ in method.parameters())
 
 
-def check_scored(result: Result, folder: Path) -> None:
+def check_scored(result: Result | Record, folder: Path) -> None:
     """Check that at least one protocol has metrics.
+
+    Args:
+        result: the result of an evaluation, or the record of a run.
+        folder: the run folder, for the message.
 
     Raises:
         RunError: all protocols failed.

@@ -33,6 +33,7 @@ from ssl_bench.config.resolve import build, resolve, to_dict
 from ssl_bench.config.schema import Run
 from ssl_bench.errors import UserError
 from ssl_bench.evaluation.run_images import scoring_device
+from ssl_bench.evaluation.suite import Result
 from ssl_bench.files import remove_unfinished, replacing
 from ssl_bench.lock import folder_lock
 from ssl_bench.results.data_groups import same_data
@@ -78,6 +79,9 @@ def bench(arguments: list[str], out: Path, fit_only: bool = False, wait: bool = 
         out: folder of the run folders.
         fit_only: whether to train without scoring; the run folder is then printed instead of the table.
         wait: whether to wait for another process that works on the run, or to be refused.
+
+    Raises:
+        RunError: no protocol has scores, also if the run is already recorded.
     """
     config = resolve(arguments)
     resolved = to_dict(config)
@@ -85,14 +89,17 @@ def bench(arguments: list[str], out: Path, fit_only: bool = False, wait: bool = 
     folder = run_folder(resolved, out)
     check_links(folder)
     check_inputs(folder, resolved)
-    first, result = is_first(), None
+    first = is_first()
+    result: Result | Record | None = None
     recorded = (folder / "metrics.json").is_file
     with folder_lock(folder, wait, first=first, until=recorded), removed_if_refused(folder):
         check_record(folder, config_hash(resolved))
         check_moved_data(config, folder)
         if recorded():
+            result = record = Record.read(folder)
             if first:
-                print(f"already recorded at commit {Record.read(folder).commit}: delete {folder} to run it again")
+                at = f" at commit {record.commit}" if record.commit else ""
+                print(f"already recorded{at}: delete {folder} to run it again")
         else:
             check_accelerator(config.trainer.accelerator)
             seed_everything(config.seed, workers=True, verbose=False)
@@ -112,7 +119,7 @@ def bench(arguments: list[str], out: Path, fit_only: bool = False, wait: bool = 
         print(folder)
     elif first:
         print_result(folder)
-    if result:
+    if result and not fit_only:
         check_scored(result, folder)
 
 

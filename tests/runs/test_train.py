@@ -79,6 +79,30 @@ def test_the_same_command_prints_the_recorded_run(run: Path, capsys: pytest.Capt
     assert (run / "metrics.json").stat().st_mtime_ns == before
 
 
+def test_a_run_in_which_nothing_can_be_scored_exits_with_1_each_time(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    flags = ["--epochs=0", "--evaluation.protocols=[knn]", "--evaluation.knn.k=[100000]", f"--out={tmp_path}"]
+    assert main([*BENCH, *flags]) == 1
+    message = capsys.readouterr().err.splitlines()[-1]
+    assert "no protocol has scores; 1 failed, knn: knn: k = 100000" in message
+    assert main([*BENCH, *flags]) == 1
+    output, error = capsys.readouterr()
+    assert "already recorded" in output
+    assert error.splitlines() == [message]
+    assert main(["fit", *BENCH[1:], *flags]) == 0  # the training has succeeded
+
+
+def test_no_commit_is_named_if_the_record_has_none(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    flags = ["--epochs=0", "--evaluation.protocols=[knn]", f"--out={tmp_path}"]
+    assert main([*BENCH, *flags]) == 0
+    file = only_run(tmp_path) / "metrics.json"
+    file.write_text(json.dumps(json.loads(file.read_text()) | {"commit": None}))
+    capsys.readouterr()
+    assert main([*BENCH, *flags]) == 0
+    assert f"already recorded: delete {file.parent} to run it again" in capsys.readouterr().out
+
+
 def test_table_prints_the_recorded_runs(run: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["table", str(run.parent)]) == 0
     assert "simvae" in capsys.readouterr().out
