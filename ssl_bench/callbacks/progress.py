@@ -35,7 +35,7 @@ class EpochSize(Callback):
 
 
 class LogEveryEpoch(Callback):
-    """Log metrics at least once per epoch: `log_every_n_steps` is at most the number of optimizer steps of an epoch."""
+    """Log metrics at least once per epoch: `log_every_n_steps` is at most the number of steps of an epoch."""
 
     def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Limit the interval; 0, for no logging, is kept."""

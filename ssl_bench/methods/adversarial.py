@@ -161,7 +161,7 @@ class Adversarial(AlternatingMethod):
         self.finish(parts, losses)
         self.step_schedules()
         self.latest |= terms
-        self.log_metrics(self.latest, self.step)
+        self.log_metrics(self.latest)
         return terms
 
     def number_of_parts(self, images: int) -> int:

@@ -180,7 +180,7 @@ class InDomainInversion(AlternatingMethod):
         encoder_terms, _ = self.step_optimizer("encoder", [images])
         terms |= encoder_terms
         self.step_schedules()
-        self.log_metrics(terms, self.step)
+        self.log_metrics(terms)
         return terms
 
     def offsets(self, x: Tensor) -> Tensor:

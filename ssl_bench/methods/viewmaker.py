@@ -96,7 +96,7 @@ class ViewMaker(AlternatingMethod, SimCLR):
         viewmaker_terms, _ = self.step_optimizer("viewmaker", [batch.images])
         terms |= viewmaker_terms
         self.step_schedules()
-        self.log_metrics(terms, self.step)
+        self.log_metrics(terms)
         return terms
 
     def check_inputs(self, inputs: TrainingInputs) -> None:

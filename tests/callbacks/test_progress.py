@@ -8,6 +8,7 @@ import pytest
 import torch
 from lightning import Callback, LightningModule, Trainer
 
+from benchmarks.mutations.methods import MODULE, STEP
 from ssl_bench.callbacks.progress import EpochLine, EpochSize, ProgressBar, epoch_size
 from ssl_bench.cli import main
 from ssl_bench.config.resolve import build, resolve
@@ -57,6 +58,32 @@ def test_the_loss_of_every_epoch_is_logged_and_printed(
     rows = list(csv.DictReader(log.open()))
     assert {row["epoch"] for row in rows if row["train/loss"]} == {"0", "1", "2"}
     assert len({row["step"] for row in rows}) == len(rows)
+
+
+TWO_OPTIMIZERS = """
+    automatic_optimization = False
+
+    def configure_optimizers(self):
+        return [torch.optim.SGD(self.encoder.parameters(), lr=0.01) for _ in range(2)]
+
+    def training_step(self, batch, batch_idx: int) -> None:
+        for optimizer in self.optimizers():
+            loss = self.encoder(batch.images[0]).square().mean()
+            optimizer.zero_grad()
+            self.manual_backward(loss)
+            optimizer.step()
+        self.log_metrics({"loss": loss.detach()})
+"""
+
+
+def test_the_loss_of_a_method_with_two_optimizers_is_logged_by_batches(tmp_path: Path) -> None:
+    """`global_step` counts the steps of both, 0, 2, 4, ..., and never reaches the end of an even interval."""
+    (tmp_path / "own_two.py").write_text(MODULE.replace(STEP, TWO_OPTIMIZERS, 1))
+    command = ["fit", f"--trust={tmp_path}", "--method=own_two.Own", "--data=digits", "--epochs=3"]
+    flags = ["--trainer.limit_train_batches=4", "--trainer.accelerator=cpu", f"--out={tmp_path / 'runs'}"]
+    assert main([*command, *flags]) == 0
+    (log,) = tmp_path.rglob("metrics.csv")
+    assert [row["step"] for row in csv.DictReader(log.open()) if row["train/loss"]] == ["3", "7", "11"]
 
 
 def test_the_bar_of_a_terminal_shows_loss_learning_rate_and_speed() -> None:
