@@ -31,18 +31,18 @@ class FileTree:
             raise UserError(f"{path} is neither a folder nor a readable zip archive ({error})") from error
 
     def names(self) -> list[str]:
-        """Paths of all files except hidden ones, sorted, so that the order is the same on every machine."""
+        """Paths of all files except hidden ones, sorted, so that the order is the same on every machine.
+
+        Raises:
+            UserError: a folder cannot be read.
+        """
         if self._archive is not None:
             start = len(self._prefix)
             found = [n[start:] for n in self._archive.namelist() if n.startswith(self._prefix)]
             found = [name for name in found if not name.endswith("/")]
         else:
-            found = [
-                (Path(folder) / file).relative_to(self.path).as_posix()
-                for folder, _, files in os.walk(self.path, followlinks=True)
-                for file in files
-            ]
-        return sorted(n for n in found if not any(part[:1] == "." or part == "__MACOSX" for part in n.split("/")))
+            found = [path.relative_to(self.path).as_posix() for path in files_below(self.path)]
+        return sorted(n for n in found if not any(is_hidden(part) for part in n.split("/")))
 
     def top_folders(self, prefix: str = "") -> list[str]:
         """Names of the folders directly below ``prefix`` (empty or ending with "/") except hidden ones, sorted.
@@ -55,7 +55,7 @@ class FileTree:
             found = {name.split("/")[0] for name in below if "/" in name}
         else:
             found = {path.name for path in (self.path / prefix).iterdir() if path.is_dir()}
-        return sorted(name for name in found if name[:1] != "." and name != "__MACOSX")
+        return sorted(name for name in found if not is_hidden(name))
 
     def read(self, name: str) -> bytes:
         """Content of one file; may be called from several threads."""
@@ -76,3 +76,34 @@ class FileTree:
                 yield f"{path.absolute()} {status.st_size} {status.st_mtime_ns}"
             except (OSError, ValueError):  # ValueError: a null byte in the path
                 yield f"{path.absolute()} missing"
+
+
+def is_hidden(name: str) -> bool:
+    """Whether a file or folder is not part of the data, by its name."""
+    return name.startswith(".") or name in ("__MACOSX", "lost+found")  # the last is at the top of a disk
+
+
+def files_below(folder: Path, above: frozenset[Path] = frozenset()) -> Iterator[Path]:
+    """Paths of all files below a folder except hidden ones; links to folders are followed.
+
+    A link to a folder that contains it is not followed: its files would be listed again and again.
+
+    Args:
+        folder: the folder.
+        above: real paths of the folders that are being listed.
+
+    Raises:
+        UserError: a folder cannot be read.
+    """
+    if (real := folder.resolve()) in above:
+        return
+    try:
+        with os.scandir(folder) as entries:
+            visible = [(Path(entry), entry.is_dir()) for entry in entries if not is_hidden(entry.name)]
+    except OSError as error:
+        raise UserError(f"cannot read {error.filename}: {error.strerror}; make it readable or remove it") from error
+    for path, is_folder in visible:
+        if is_folder:
+            yield from files_below(path, above | {real})
+        else:
+            yield path

@@ -10,6 +10,7 @@ import torch
 from torch import Tensor
 
 from ssl_bench.data.class_folders import SPLITS
+from ssl_bench.data.file_tree import files_below
 from ssl_bench.errors import UserError
 
 SHARD = re.compile(r"-(\d+)-of-(\d+)(?:-[0-9a-f]+)?$")
@@ -19,9 +20,12 @@ NUMBER = re.compile(r"-(\d{1,3}|0\d+)$")
 
 
 def parquet_files(root: Path) -> list[Path]:
-    """All parquet files below a folder except hidden ones, sorted."""
-    found = sorted(root.rglob("*.parquet"))
-    return [path for path in found if not any(part[:1] == "." for part in path.relative_to(root).parts)]
+    """All parquet files below a folder except hidden ones, sorted; empty if there is no such folder.
+
+    Raises:
+        UserError: a folder cannot be read.
+    """
+    return sorted(path for path in files_below(root) if path.suffix == ".parquet") if root.is_dir() else []
 
 
 def find_shards(root: Path, split: str) -> list[Path]:

@@ -1,8 +1,10 @@
 """Image folders: split folders, unlabelled images, archives, damaged images."""
 
 import io
+import os
 import shutil
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -315,6 +317,44 @@ def test_an_empty_split_folder_is_refused(root: Path, archive: bool) -> None:
     path = Path(shutil.make_archive(str(root), "zip", root)) if archive else root
     with pytest.raises(UserError, match=r"photos/val is the folder of a split, but it is empty; add images or remove"):
         list_classes(FileTree(path))
+
+
+def test_a_folder_that_cannot_be_read_is_named(root: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The superuser can read every folder, so that the error is simulated."""
+    scandir = os.scandir
+
+    def refuse(path: Path) -> Any:
+        if path.name == "dog":
+            raise PermissionError(13, "Permission denied", str(path))
+        return scandir(path)
+
+    listed(root, "cat/0.png", "dog/0.png")
+    monkeypatch.setattr("ssl_bench.data.file_tree.os.scandir", refuse)
+    with pytest.raises(UserError, match=r"cannot read .*dog: Permission denied; make it readable or remove it"):
+        listed(root)
+
+
+def test_hidden_folders_are_not_read(root: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    scandir, opened = os.scandir, set()
+
+    def spy(path: Path) -> Any:
+        opened.add(path.name)
+        return scandir(path)
+
+    monkeypatch.setattr("ssl_bench.data.file_tree.os.scandir", spy)
+    assert listed(root, "cat/0.png", ".git/0.png", "lost+found/0.png").names == ["cat/0.png"]
+    assert opened == {root.name, "cat"}
+
+
+def test_links_to_folders_are_followed_but_not_into_a_folder_that_contains_them(root: Path, tmp_path: Path) -> None:
+    write(tmp_path / "elsewhere" / "0.png", b"a listed file is not opened")
+    listed(root, "cat/0.png", "dog/0.png")
+    (root / "fox").symlink_to(tmp_path / "elsewhere")
+    (root / "cat" / "up").symlink_to("..")
+    (root / "dog" / "top").symlink_to(tmp_path)
+    (root / "dog" / "itself").symlink_to(root / "dog")
+    above = "dog/top/elsewhere/0.png"
+    assert listed(root).names == ["cat/0.png", "dog/0.png", above, "fox/0.png"]
 
 
 def test_a_dangling_link_is_a_file_that_cannot_be_read(make: Make) -> None:

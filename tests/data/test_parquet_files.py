@@ -57,6 +57,13 @@ def test_missing_shards_and_several_configurations_are_named(names: list[str], m
         find_shards(touch(tmp_path, *names), "train")
 
 
+def test_files_in_a_linked_folder_are_found(tmp_path: Path) -> None:
+    touch(tmp_path / "disk", "0000.parquet")
+    root = touch(tmp_path / "set", "test.parquet")
+    (root / "train").symlink_to(tmp_path / "disk")
+    assert find_shards(root, "train") == [root / "train" / "0000.parquet"]
+
+
 @pytest.mark.parametrize("name", ["train/train-00000-of-00001.parquet", "Train.parquet", "TRAINING/0000.parquet"])
 def test_a_file_is_found_once_under_any_spelling_of_its_split(name: str, tmp_path: Path) -> None:
     touch(tmp_path, name, "test/0000.parquet", ".cache/train.parquet")
