@@ -45,6 +45,9 @@ def write_image(path: Path, kind: str, values: np.ndarray) -> np.ndarray | None:
             deep = (values[..., 0] * 65535).round().astype(np.uint16)
             Image.fromarray(deep).save(f"{path}.{kind.split()[1]}")
             return np.stack([deep / 257] * 3, -1)
+        case "two-page tiff":
+            Image.fromarray(color).save(f"{path}.tiff", save_all=True, append_images=[Image.fromarray(color)])
+            return None
         case "float tiff":
             Image.fromarray(values[..., 0].astype(np.float32)).save(f"{path}.tiff")
             return np.stack([values[..., 0] * 255] * 3, -1)
@@ -98,7 +101,8 @@ def write_image(path: Path, kind: str, values: np.ndarray) -> np.ndarray | None:
 
 GOOD = ("rgb png", "grey png", "rgb bmp", "rgb ppm", "rgb tiff", "rgb tga", "16-bit png", "16-bit tiff", "float tiff",
         "1-bit png", "palette png", "alpha png", "grey alpha png", "rotated by exif", "cmyk tiff")  # fmt: skip
-BAD = ("float tiff above 1", "float tiff with nan", "32-bit tiff", "truncated", "empty", "text", "random bytes")
+BAD = ("float tiff above 1", "float tiff with nan", "32-bit tiff", "two-page tiff", "truncated", "empty", "text",
+       "random bytes")  # fmt: skip
 
 
 def mutate(chance: random.Random, folder: Path) -> Case:

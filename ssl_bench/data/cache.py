@@ -31,7 +31,7 @@ Item = tuple[str, Callable[[], bytes]]
 CHUNK = 2048  # images in memory at once
 BLOCK = 64  # images per thread task; with one image per task, the thread pool would cost more than the decoding
 ADVICE = "remove it or set --data.on_error skip"
-FORMAT = "3"  # increase when the same files would be decoded to different pixels
+FORMAT = "4"  # increase when the same files would be decoded to different pixels
 
 
 def decode_files_cached(

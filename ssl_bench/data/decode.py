@@ -37,8 +37,9 @@ class Decoder:
     changed.
 
     Values of more than 8 bits are scaled by their type: uint16 by 1 / 257, floats in [0, 1] by 255. Signed integers and
-    integers of more than 16 bits are refused. Grey and RGB images
-    are converted to each other. Any other number of channels must be that of the file.
+    integers of more than 16 bits are refused. Grey and RGB images are converted to each other. Any other number of
+    channels must be that of the file. The first frame of an animation (GIF, APNG, WebP) is used; a TIFF file of several
+    pages is refused.
 
     Attributes:
         channels: number of channels, 1 for grey, 3 for RGB.

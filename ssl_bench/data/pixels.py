@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from ssl_bench.data.tiff import read_tiff
+from ssl_bench.data.tiff import BIG, check_pages, read_tiff
 
 Pixels = NDArray[Any]
 ROUNDING = 1e-6  # largest error of float32 arithmetic, such as of a resize or a normalisation that was undone
@@ -22,7 +22,7 @@ def read_pixels(data: bytes, channels: int) -> Pixels | None:
     `channels`.
 
     Raises:
-        ValueError: the file is damaged or of a kind that is not supported.
+        ValueError: the file is damaged, of a kind that is not supported, or a TIFF file of several pages.
     """
     if data.startswith(b"\x93NUMPY"):
         try:
@@ -32,8 +32,9 @@ def read_pixels(data: bytes, channels: int) -> Pixels | None:
         if pixels.ndim not in (2, 3) or not pixels.size:
             raise ValueError(f"an array of shape {pixels.shape}, expected (H, W) or (H, W, C)")
         return pixels
-    if data.startswith((b"II*\0", b"MM\0*")):
-        return read_tiff(data, channels)
+    if data.startswith((b"II*\0", b"MM\0*", b"II+\0")):
+        check_pages(data)
+        return None if data[2] == BIG else read_tiff(data, channels)
     return None
 
 

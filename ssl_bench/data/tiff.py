@@ -12,6 +12,9 @@ from PIL.TiffImagePlugin import ImageFileDirectory_v2, TiffImageFile
 WIDTH, LENGTH, BITS, COMPRESSION, PHOTOMETRIC, ORIENTATION, SAMPLES = 256, 257, 258, 259, 262, 274, 277
 STRIP_OFFSETS, ROWS_PER_STRIP, STRIP_SIZES, PLANAR, PREDICTOR = 273, 278, 279, 284, 317
 TILE_WIDTH, TILE_LENGTH, TILE_OFFSETS, TILE_SIZES, EXTRA_SAMPLES, FORMAT = 322, 323, 324, 325, 338, 339
+SUBFILE, REDUCED, MASK = 254, 1, 4
+BIG = 43
+"""Version of the files with 64-bit offsets."""
 INVERTED, GREY, RGB = 0, 1, 2
 ALPHA = ([1], [2])
 KINDS = {1: "u", 2: "i", 3: "f"}
@@ -21,6 +24,28 @@ def numbers(tags: ImageFileDirectory_v2, tag: int, default: int = 0) -> list[int
     """Values of a tag as integers."""
     value = tags.get(tag, default)
     return [int(number) for number in value] if isinstance(value, tuple) else [int(value)]
+
+
+def check_pages(data: bytes) -> None:
+    """Check that a TIFF file has a single image; reduced copies and masks after it do not count.
+
+    Raises:
+        ValueError: there are others, which would be left out.
+    """
+    file = io.BytesIO(data)
+    tags = ImageFileDirectory_v2(file.read(16 if data[2] == BIG else 8))
+    starts: set[int] = set()
+    is_image: list[bool] = []
+    while tags.next and tags.next not in starts:
+        starts.add(tags.next)
+        file.seek(tags.next)
+        tags.load(file)
+        is_image.append(WIDTH in tags and not numbers(tags, SUBFILE)[0] & (REDUCED | MASK))
+    if any(is_image[1:]):
+        raise ValueError(
+            f"a TIFF file of {len(is_image)} pages, expected one image: save each page as a file of its own, or all "
+            "pages as the channels of one image"
+        )
 
 
 def check_integers(image: Image) -> None:
@@ -61,7 +86,7 @@ def read_tiff(data: bytes, wanted: int) -> NDArray[Any] | None:
     files and the alpha of grey files are left out if 1 or 3 channels are `wanted`.
 
     Raises:
-        ValueError: the file is damaged, or compressed in another way.
+        ValueError: the file is damaged, or compressed or encoded in another way.
     """
     file = io.BytesIO(data)
     tags = ImageFileDirectory_v2(file.read(8))
@@ -75,13 +100,15 @@ def read_tiff(data: bytes, wanted: int) -> NDArray[Any] | None:
     kind = KINDS.get(numbers(tags, FORMAT, 1)[0])
     if not known or usual or (channels == 1 and (kind, bits) not in (("f", 16), ("f", 64))):
         return None
-    if kind is None or bits not in (8, 16, 32, 64) or len(set(numbers(tags, BITS, 1))) > 1:
+    if kind is None or bits not in (8, 16, 32, 64) or (kind, bits) == ("f", 8) or len(set(numbers(tags, BITS, 1))) > 1:
         raise ValueError(f"a TIFF file of {channels} channels of {bits} bits is not supported: save it as .npy")
     compression, predictor = numbers(tags, COMPRESSION, 1)[0], numbers(tags, PREDICTOR, 1)[0]
-    if compression not in (1, 8, 32946) or predictor not in (1, 2):
+    # Programs disagree on predictor 2 of floats: differences of the values, or of their bits as integers.
+    if compression not in (1, 8, 32946) or predictor not in ((1,) if kind == "f" else (1, 2)):
+        values = f"{'floats in ' * (kind == 'f')}{channels} channels"
         raise ValueError(
-            f"TIFF compression {compression} with predictor {predictor} is not supported for {channels} channels: save "
-            "it uncompressed, with deflate or as .npy"
+            f"TIFF compression {compression} with predictor {predictor} is not supported for {values}: save it without "
+            "predictor, uncompressed, with deflate or as .npy"
         )
     height, width = numbers(tags, LENGTH)[0], numbers(tags, WIDTH)[0]
     tiled = TILE_OFFSETS in tags

@@ -133,6 +133,13 @@ def test_values_without_a_known_scale_are_refused(value: float, kind: type, mess
         Decoder(3, 8)(file.getvalue())
 
 
+@pytest.mark.parametrize("kind", ["GIF", "PNG", "WEBP"])
+def test_the_first_frame_of_an_animation_is_used(kind: str) -> None:
+    file, frames = io.BytesIO(), [Image.new("RGB", (8, 8), (value,) * 3) for value in (40, 200)]
+    frames[0].save(file, kind, save_all=True, append_images=frames[1:], lossless=True)
+    assert (Decoder(1, 8)(file.getvalue()) == 40).all()
+
+
 def test_an_empty_file_is_said_to_be_empty() -> None:
     with pytest.raises(ValueError, match="the file is empty"):
         Decoder(3, 8)(b"")

@@ -1,5 +1,6 @@
 """TIFF files of several channels, in strips and tiles, against the array that was written."""
 
+import io
 import struct
 import zlib
 from collections.abc import Mapping, Sequence
@@ -7,6 +8,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+from PIL import Image
 
 from ssl_bench.data.decode import Decoder
 from ssl_bench.data.tiff import read_tiff
@@ -145,3 +147,53 @@ def test_the_alpha_of_16_bit_grey_is_ignored_by_grey_and_rgb_images_only() -> No
     assert np.array_equal(Decoder(1, 8)(data).numpy(), expected[:1])
     assert np.array_equal(Decoder(3, 8)(data).numpy(), expected[[0, 0, 0]])
     assert np.array_equal(Decoder(2, 8)(data).numpy(), expected)
+
+
+def with_page(data: bytes, subfile: int) -> bytes:
+    """A little-endian file with a second page, of the type `subfile` of tag 254."""
+    (start,) = struct.unpack("<I", data[4:8])
+    (count,) = struct.unpack("<H", data[start : start + 2])
+    after = start + 2 + 12 * count
+    tags = struct.pack("<HHII", 254, 4, 1, subfile) + struct.pack("<HHII", 256, 4, 1, 8)
+    return data[:after] + struct.pack("<I", len(data)) + data[after + 4 :] + struct.pack("<H", 2) + tags + bytes(4)
+
+
+@pytest.mark.parametrize(("kind", "channels"), [("u1", 1), ("<u2", 13)])
+def test_pages_are_not_left_out_in_silence(kind: str, channels: int) -> None:
+    data = tiff(np.ones((8, 8, channels), kind))
+    with pytest.raises(ValueError, match=r"a TIFF file of 2 pages, expected one image: save each page as a file"):
+        Decoder(channels, 8)(with_page(data, 0))
+
+
+@pytest.mark.parametrize("big_tiff", [False, True])
+def test_pages_that_pillow_wrote_are_counted(big_tiff: bool) -> None:
+    file, pages = io.BytesIO(), [Image.new("L", (8, 8), value) for value in range(13)]
+    pages[0].save(file, "TIFF", save_all=True, append_images=pages[1:], big_tiff=big_tiff)
+    with pytest.raises(ValueError, match="a TIFF file of 13 pages"):
+        Decoder(13, 8)(file.getvalue())
+
+
+@pytest.mark.parametrize("subfile", [1, 4, 5])
+def test_reduced_copies_and_masks_are_no_pages(subfile: int) -> None:
+    data = tiff(np.full((8, 8, 1), 7, np.uint8))
+    assert (Decoder(1, 8)(with_page(data, subfile)) == 7).all()
+
+
+def test_pages_that_refer_to_themselves_are_read_once() -> None:
+    data = tiff(np.full((8, 8, 1), 7, np.uint8))
+    (start,) = struct.unpack("<I", data[4:8])
+    (count,) = struct.unpack("<H", data[start : start + 2])
+    after = start + 2 + 12 * count
+    assert (Decoder(1, 8)(data[:after] + struct.pack("<I", start) + data[after + 4 :]) == 7).all()
+
+
+@pytest.mark.parametrize("compression", [1, 8])
+def test_differences_of_floats_are_refused(compression: int) -> None:
+    data = tiff(np.ones((8, 8, 4), np.float32), compression=compression, more={317: [2]})
+    with pytest.raises(ValueError, match="with predictor 2 is not supported for floats in 4 channels: save it without"):
+        read_tiff(data, 4)
+
+
+def test_floats_of_8_bits_are_refused() -> None:
+    with pytest.raises(ValueError, match=r"of 5 channels of 8 bits is not supported: save it as \.npy"):
+        read_tiff(tiff(np.ones((8, 8, 5), np.float32), more={258: [8] * 5}), 5)
