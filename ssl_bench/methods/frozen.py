@@ -156,7 +156,7 @@ class Timm(Frozen):
         import timm
         from timm.data.config import resolve_model_data_config
 
-        from ssl_bench.networks.timm_backbone import reason
+        from ssl_bench.networks.timm_backbone import check_images, reason
 
         super().__init__()
         if len(image_shape) != 3 or image_shape[0] not in (1, 3):
@@ -174,6 +174,8 @@ class Timm(Frozen):
         self.network = network
         self.size: tuple[int, int] | None = tuple(wanted["input_size"][1:]) if resize else None
         self.feature_dim = network.head_hidden_size  # some models widen the features after pooling
+        if self.size is None:
+            check_images(network, model, (3, *image_shape[1:]))
         self.register_buffer("mean", torch.tensor(wanted["mean"]).view(3, 1, 1))
         self.register_buffer("std", torch.tensor(wanted["std"]).view(3, 1, 1))
 

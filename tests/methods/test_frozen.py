@@ -105,3 +105,31 @@ def test_features_are_of_the_length_that_a_head_before_the_classifier_gives_them
 def test_images_of_two_channels_are_refused() -> None:
     with pytest.raises(UserError, match=r"needs images of 1 or 3 channels, got shape \(2, 8, 8\)"):
         Timm((2, 8, 8), "test_resnet")
+
+
+@pytest.mark.parametrize(
+    ("shape", "model", "size"),
+    [((3, 8, 8), "test_convnext", 160), ((3, 32, 32), "vit_tiny_patch16_224", 224)],  # too small; not the fixed size
+)
+def test_images_of_a_size_that_a_backbone_does_not_take_are_refused(
+    shape: tuple[int, ...], model: str, size: int
+) -> None:
+    message = rf"^timm/{model} does not take images of shape .*: give --data\.size {size}"
+    with pytest.raises(UserError, match=message) as e:
+        TimmBackbone(shape, 0, model)
+    assert "\n" not in str(e.value)
+
+
+def test_images_that_are_too_small_for_an_encoder_are_refused() -> None:
+    with pytest.raises(UserError, match=r"^timm/test_convnext does not take images of shape \(3, 8, 8\)"):
+        Timm(SHAPE, "test_convnext")
+    assert Timm(SHAPE, "vit_tiny_patch16_224").size == (224, 224)  # images are resized to a fixed size
+
+
+def test_the_check_of_the_size_changes_neither_the_mode_nor_the_random_numbers() -> None:
+    torch.manual_seed(0)
+    timm.create_model("test_resnet", num_classes=0, in_chans=1)
+    expected = torch.rand(1)
+    torch.manual_seed(0)
+    assert TimmBackbone(SHAPE, 0, "test_resnet").network.training
+    assert torch.equal(torch.rand(1), expected)
