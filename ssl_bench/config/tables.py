@@ -131,7 +131,8 @@ def _entry(row: dict[str, Any], cell: Any, data: DataSet, columns: dict[str, Col
     own: dict[str, Any] = {"paper": cell} if isinstance(cell, list) else _keys(cell, ENTRY, ("paper",), where)
     numbers = own["paper"]
     if len(numbers) != len(columns):
-        raise UserError(f"{where}: {len(numbers)} values, expected {len(columns)}, one for each column")
+        found = "1 value" if len(numbers) == 1 else f"{len(numbers)} values"
+        raise UserError(f"{where}: {found}, expected {len(columns)}, one for each column")
     values = {key: _value(number, where) for key, number in zip(columns, numbers, strict=True) if number is not None}
     settings: dict[str, Any] = {key: own.get(key, row.get(key)) for key in ("experiment", "before", "epochs")}
     experiment, before = ((settings[key] or "").replace("{data}", data.key) for key in ("experiment", "before"))

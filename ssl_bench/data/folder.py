@@ -86,6 +86,7 @@ def channel_statistics(
     for name, values, default in (("mean", mean, IMAGENET_MEAN), ("std", std, IMAGENET_STD)):
         selected = tuple(values) if values else default if channels == 3 else (sum(default) / 3,) * channels
         if len(selected) != channels:
-            raise UserError(f"--data.{name} has {len(selected)} values, expected {channels}, one for each channel")
+            found = "1 value" if len(selected) == 1 else f"{len(selected)} values"
+            raise UserError(f"--data.{name} has {found}, expected {channels}, one for each channel")
         statistics.append(selected)
     return statistics[0], statistics[1]

@@ -130,17 +130,23 @@ class DataModule(LightningDataModule, ABC):
         assert self._contents is not None
         splits = ("train", "validation", "test")
         sizes = ", ".join(f"{len(self._sets[split]):,} {split}" for split in splits)
-        labels = self._contents.labels.view(len(self._contents.labels), -1)
-        classes = (
-            f"{len(self.targets[0].classes):,} classes" if len(self.targets) == 1 else f"{len(self.targets)} targets"
-        )
-        extra = {"unlabelled": int((labels == -1).all(1).sum()), "files skipped": self._contents.skipped}
-        more = "".join(f"; {count:,} {what}" for what, count in extra.items() if count)
+        classes = f"{len(self.targets)} targets"
+        if len(self.targets) == 1:
+            classes = counted(len(self.targets[0].classes), "class", "classes")
+        more, unlabelled = "", 0
+        for name in ("fit", "test"):  # the images of all splits, and synthetic images
+            labels = self._sets[name].labels
+            unlabelled += int((labels.view(len(labels), -1) == -1).all(1).sum())
+        if unlabelled:
+            more += f"; {unlabelled:,} unlabelled"
+        if self._contents.skipped:
+            more += f"; {counted(self._contents.skipped, 'file', 'files')} skipped"
         if len(self.targets) == 1:
             train, validation, test = (set(self._sets[s].labels.flatten().tolist()) for s in splits)
             if absent := sorted(test - train - validation - {-1}):
                 names = ", ".join(self.targets[0].classes[label] for label in absent[:3])
-                more += f"; {len(absent):,} test classes without training images: {names}"
+                number = counted(len(absent), "test class", "test classes")
+                more += f"; {number} without training images: {names}"
         return f"{self.name}: {sizes} images, {classes}{more}"
 
     def split(self, name: Split | Literal["fit"]) -> ImageSet:
@@ -232,3 +238,8 @@ class DataModule(LightningDataModule, ABC):
             return images
         fits = images.nbytes <= RESIDENT_SHARE * torch.cuda.mem_get_info(device)[0]
         return images.to(device) if fits else images
+
+
+def counted(number: int, one: str, several: str) -> str:
+    """A number and what is counted, in the singular or the plural."""
+    return f"{number:,} {one if number == 1 else several}"

@@ -62,7 +62,8 @@ class BatchSampler(DistributedSampler[Tensor]):
         if self.size < world * batch_size:
             given = f"--data.batch_size {batch_size}" + (f" x {world} processes" if world > 1 else "")
             fits = self.size // world
-            less = f"give --data.batch_size {fits} or less" if fits else f"use {self.size} processes or fewer"
+            several = "es" * (self.size > 1)
+            less = f"give --data.batch_size {fits} or less" if fits else f"use {self.size} process{several} or fewer"
             raise UserError(f"{given} is more than the {self.size} training images: {less}")
         self.batch_size = batch_size
         self.steps, rest = divmod(self.size, world * batch_size)

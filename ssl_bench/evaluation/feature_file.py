@@ -85,8 +85,10 @@ def _check_classes(path: Path, parts: dict[str, FeatureSplit], names: tuple[str,
         if absent := sorted({*part.labels.tolist()} - known - {-1}):
             words = ", ".join(repr(names[label]) for label in absent[:3])
             trained = ", ".join(repr(names[label]) for label in sorted(known - {-1})[:3])
+            number = "1 class" if len(absent) == 1 else f"{len(absent)} classes"
+            verb = "is" if len(absent) == 1 else "are"
             raise UserError(
-                f"{path}: {len(absent)} classes of {split}_labels are not in train_labels ({words}; train has "
+                f"{path}: {number} of {split}_labels {verb} not in train_labels ({words}; train has "
                 f"{trained}); write the labels of all splits in one type and spelling, or give these images label -1"
             )
 

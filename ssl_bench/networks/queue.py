@@ -47,9 +47,10 @@ class FeatureQueue(nn.Module):
         """
         batch = rows * processes
         if batch > self.size:
+            where = "1 process" if processes == 1 else f"{processes} processes"
             raise UserError(
-                f"{method}: a queue of {self.size} is shorter than the batch of {batch} images in {processes} "
-                f"processes: give --method.queue_size {batch} or more, or a smaller --data.batch_size"
+                f"{method}: a queue of {self.size} is shorter than the batch of {batch} images in {where}: "
+                f"give --method.queue_size {batch} or more, or a smaller --data.batch_size"
             )
 
     @torch.no_grad()

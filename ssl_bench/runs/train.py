@@ -137,8 +137,9 @@ def check_accelerator(accelerator: str) -> None:
 def report_other_epochs(folder: Path, config: dict[str, Any]) -> None:
     """Print that a run is new if there are runs with other numbers of epochs and otherwise the same settings."""
     if not (folder / "config.yaml").exists() and (others := other_epochs(folder, config)):
-        same = ", ".join(f"{other} ({epochs} epochs)" for other, epochs in others.items())
-        print(f"new run {folder} ({config['trainer']['max_epochs']} epochs); otherwise the same settings: {same}")
+        numbers = {folder: config["trainer"]["max_epochs"], **others}
+        new, *same = (f"{run} ({n} epoch{'s' * (n != 1)})" for run, n in numbers.items())
+        print(f"new run {new}; otherwise the same settings: {', '.join(same)}")
 
 
 def make_folder(folder: Path, config: dict[str, Any]) -> None:

@@ -219,7 +219,7 @@ class TestWrongFiles:
             ("rows.vae.familly", "n", "t.yaml, row vae: unknown key 'familly': did you mean family"),
             ("rows.vae.family", "adverserial", "row vae: no family named 'adverserial': did you mean adversarial"),
             ("rows.vae.data", {"cifar10": [1, 2]}, "row vae: no data named 'cifar10' in the table: known: mnist"),
-            ("rows.vae.data", {"mnist": [1]}, "row vae, mnist: 1 values, expected 2, one for each column"),
+            ("rows.vae.data", {"mnist": [1]}, "row vae, mnist: 1 value, expected 2, one for each column"),
             ("rows.vae.data", {"mnist": ["97,6", 1]}, "row vae, mnist: '97,6' is not a number; expected 97.6"),
             ("rows.vae.overrides", {"seed": 1}, "row vae, mnist: overrides without an experiment"),
             ("rows.vae.properties", [1], "row vae: 1 properties, expected 0"),

@@ -155,7 +155,7 @@ CASES: dict[str, tuple[str, Callable[[Path], object] | None, dict[str, Any], str
         {},
         "no train folder",
     ),
-    "statistics of other channels": ("image_folder", None, {"mean": (0.5,)}, "mean has 1 values, expected 3"),
+    "statistics of other channels": ("image_folder", None, {"mean": (0.5,)}, "mean has 1 value, expected 3"),
     "parquet truncated": ("parquet", cut("data/train-00000-of-00001.parquet"), {}, "not a readable parquet file"),
     "column": ("parquet", None, {"image_column": "img"}, "no column 'img' .*: did you mean image"),
     "labels that are no numbers": (

@@ -192,6 +192,17 @@ def test_unlabelled_images_beside_or_in_splits_are_no_class(make: Make, place: s
     assert module.summary() == "image_folder: 29 train, 3 validation, 3 test images, 3 classes; 5 unlabelled"
 
 
+def test_a_skipped_image_without_a_label_is_not_counted_as_unlabelled(make: Make) -> None:
+    def add(root: Path) -> None:
+        for i in range(3):
+            write(root / "unlabelled" / f"{i}.png", encoded(5, (20, 20), "PNG") if i else b"no image")
+
+    module = make("image_folder", add, on_error="skip")
+    module.setup()
+    sizes = "23 train, 3 validation, 6 test images, 3 classes"
+    assert module.summary() == f"image_folder: {sizes}; 2 unlabelled; 1 file skipped"
+
+
 @pytest.mark.parametrize(
     ("added", "message"),
     [
@@ -251,7 +262,7 @@ def test_test_classes_without_training_images_are_named(make: Make) -> None:
 
     module = make("image_folder", add)
     module.setup()
-    assert module.summary().endswith("5 test images, 5 classes; 1 test classes without training images: Cat")
+    assert module.summary().endswith("5 test images, 5 classes; 1 test class without training images: Cat")
 
 
 def test_files_of_formats_that_pillow_does_not_decode_are_no_images(make: Make) -> None:
@@ -364,7 +375,7 @@ def test_a_dangling_link_is_a_file_that_cannot_be_read(make: Make) -> None:
     with pytest.raises(UserError, match=r"cat/z\.png is not a readable image .*No such file .*on_error skip"):
         make("image_folder", link).setup()
     (module := make("image_folder", on_error="skip")).setup()
-    assert module.summary().endswith("3 classes; 1 files skipped")
+    assert module.summary().endswith("3 classes; 1 file skipped")
 
 
 def test_a_run_prints_what_was_found(make: Make, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -110,7 +110,7 @@ def test_validation_files_are_used_and_files_of_no_split_counted(
 
     module = make("parquet", build, **settings)
     module.setup()
-    assert module.summary() == f"parquet: {sizes}, 2 classes; 1 files skipped"
+    assert module.summary() == f"parquet: {sizes}, 2 classes; 1 file skipped"
 
 
 def test_splits_of_two_configurations_are_refused(make: Make) -> None:
@@ -215,4 +215,4 @@ def test_a_path_without_a_file_is_named_in_a_short_line_or_skipped(make: Make, n
     assert len(str(error.value)) < 500
     module = make("parquet", build, test_split=None, on_error="skip")
     module.setup()
-    assert module.summary().endswith("; 1 files skipped")
+    assert module.summary().endswith("; 1 file skipped")

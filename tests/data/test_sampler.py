@@ -80,7 +80,7 @@ def test_a_batch_larger_than_the_data_is_refused_with_the_largest_that_fits(
 
 
 def test_fewer_images_than_processes_are_refused() -> None:
-    with pytest.raises(UserError, match=r"4 x 2 processes .* 1 training images: use 1 processes or fewer"):
+    with pytest.raises(UserError, match=r"4 x 2 processes .* 1 training images: use 1 process or fewer"):
         BatchSampler(range(1), 4, num_replicas=2, rank=0)
 
 

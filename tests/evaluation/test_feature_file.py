@@ -117,8 +117,8 @@ def test_labels_may_be_names_and_minus_one_is_no_label(tmp_path: Path) -> None:
         (WHOLE | {"labels": np.array([b"caf\xe9", b"dog", b"emu"])[Y]}, "labels of bytes that are not UTF-8"),
         (SPLIT | {"test_labels": Y[40:] + 10}, "3 classes of test_labels are not in train_labels .'10', '11', '12';"),
         (SPLIT | {"train_labels": Y[:40] > 0}, "3 classes of test_labels are not in train_labels .*train has 'False'"),
-        (SPLIT | {"test_labels": np.array(["0", "1", "2.0"])[Y[40:]]}, "1 classes of test_labels .*'2.0'"),
-        (SPLIT | {"val_features": X, "val_labels": Y + 1}, "1 classes of validation_labels are not in train_labels"),
+        (SPLIT | {"test_labels": np.array(["0", "1", "2.0"])[Y[40:]]}, "1 class of test_labels .*'2.0'"),
+        (SPLIT | {"val_features": X, "val_labels": Y + 1}, "1 class of validation_labels is not in train_labels"),
     ],
 )
 def test_invalid_arrays_are_refused_in_one_line(tmp_path: Path, arrays: Arrays, message: str) -> None:

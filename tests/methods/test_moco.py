@@ -39,9 +39,7 @@ def test_a_queue_that_is_shorter_than_a_batch_is_refused_before_training(
     flags = ["--method.queue_size=64", "--data.batch_size=65", "--method.backbone.width=4"]
     assert main(["fit", "--method=moco", "--data=digits", f"--out={tmp_path}", *flags]) == 2
     error = capsys.readouterr().err
-    assert (
-        "MoCo: a queue of 64 is shorter than the batch of 65 images in 1 processes: give --method.queue_size" in error
-    )
+    assert "MoCo: a queue of 64 is shorter than the batch of 65 images in 1 process: give --method.queue_size" in error
     assert error.count("\n") == 1
 
 

@@ -75,8 +75,7 @@ def test_a_recorded_run_is_found_from_any_directory_and_after_it_is_moved(
     assert Path(last).parent == tmp_path / "moved"
     assert Path(last) != tmp_path / "moved" / folder.name
     assert (
-        first
-        == f"new run {last} (2 epochs); otherwise the same settings: {tmp_path / 'moved' / folder.name} (1 epochs)"
+        first == f"new run {last} (2 epochs); otherwise the same settings: {tmp_path / 'moved' / folder.name} (1 epoch)"
     )
     assert main(["fit", *recorded, "--epochs=2", "--seed=1"]) == 0
     assert "new run" not in capsys.readouterr().out
