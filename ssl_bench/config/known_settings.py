@@ -132,18 +132,17 @@ def check_trainer(trainer: Mapping[str, Any], label: str = "trainer") -> None:
 
     Args:
         trainer: values by their keys; numbers may be given as text.
-        label: begin of the messages.
+        label: begin of the messages: ``trainer`` or ``--trainer``, or ``FILE: trainer`` for settings in a file.
 
     Raises:
         UserError: there is no such key, or the value is out of its range.
     """
     for key, value in trainer.items():
         if key not in TRAINER:
-            raise UserError(f"no key 'trainer.{key}': {did_you_mean(key, TRAINER)}")
+            place = label.removesuffix("trainer").removesuffix("--")  # the file
+            raise UserError(f"{place}no key 'trainer.{key}': {did_you_mean(key, TRAINER)}")
         if key == "devices":
             given_devices(f"{label}.devices", value)
-        elif TRAINER[key] is str and not isinstance(value, str):
-            raise UserError(f"{label}.{key} must be text, got {value!r}")
         elif expected := problem(value_of(value), hint := TRAINER[key]):
             null = " or null" if NoneType in get_args(hint) else ""
             raise UserError(f"{label}.{key} must be {expected}{null}, got {value!r}")

@@ -82,6 +82,12 @@ def test_an_unknown_key_names_the_nearest(flag: str, message: str) -> None:
     assert str(error.value).startswith(message)
 
 
+def test_an_unknown_key_of_the_trainer_in_a_file_names_the_file() -> None:
+    with pytest.raises(UserError) as error:
+        check_settings({"trainer": {"max_epoch": 3}}, FILE)
+    assert str(error.value).startswith("mine.yaml: no key 'trainer.max_epoch': did you mean max_epochs or")
+
+
 @pytest.mark.parametrize(
     ("settings", "message"),
     [
