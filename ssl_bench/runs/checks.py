@@ -14,13 +14,11 @@ FEATURE_SUFFIXES = (".safetensors", ".npz", ".npy")
 
 
 def check_devices(devices: str) -> None:
-    """Check the number of processes of a command that scores.
+    """Check the devices of a command that scores.
 
     Raises:
-        UserError: `devices` is neither ``auto`` nor an integer of at least 1, or a launcher has started another number.
+        UserError: `devices` is not valid, see `given_devices`, or a launcher has started another number.
     """
-    if devices != "auto" and not (devices.isdecimal() and int(devices)):
-        raise UserError(f"--devices must be an integer of at least 1 or auto, got {devices!r}")
     check_launched(devices)
 
 

@@ -1,12 +1,15 @@
 """One process for each device."""
 
 import os
+import re
 
 import torch
 from lightning import Fabric
 from lightning.fabric.strategies.launchers.subprocess_script import _ChildProcessObserver
+from lightning.fabric.utilities.exceptions import MisconfigurationException
 from lightning.pytorch.utilities import rank_zero_only
 
+from ssl_bench.config.devices import given_devices
 from ssl_bench.errors import UserError
 from ssl_bench.runs import watch
 from ssl_bench.runs.checks import check_devices
@@ -30,21 +33,33 @@ def launch(devices: str, cpu: bool = False) -> Fabric:
     """Start one process for each device; each continues after this call.
 
     Args:
-        devices: number of processes; ``auto`` for all GPUs, or for the processes that a launcher has started.
+        devices: number of devices, indices of GPUs, or ``auto`` for all GPUs; the number of processes on the CPU. If a
+            launcher has started processes, these are used.
         cpu: whether to use the CPU even if there is a GPU.
 
     Raises:
-        UserError: see `check_devices`.
+        UserError: `devices` is not valid, see `check_devices`, or there are fewer.
     """
     check_devices(devices)
     accelerator = "cuda" if torch.cuda.is_available() and not cpu else "cpu"
     if started := launched():
         fabric = Fabric(accelerator=accelerator, devices=started.devices, num_nodes=started.num_nodes)
     else:
-        fabric = Fabric(accelerator=accelerator, devices=devices if devices == "auto" else int(devices))
+        try:
+            fabric = Fabric(accelerator=accelerator, devices=devices_of(devices, accelerator))
+        except MisconfigurationException as error:
+            raise UserError(f"--devices {devices}: {' '.join(str(error).split())}") from error
     expect_group(fabric.world_size)
     fabric.launch()
     return fabric
+
+
+def devices_of(devices: str, accelerator: str) -> str | int | list[int]:
+    """Valid devices in the form that Lightning expects: ``auto``, a number, or the indices of GPUs."""
+    number = given_devices("--devices", devices)
+    if accelerator == "cuda" and re.search(r"[\[,]", devices):
+        return [int(index) for index in re.findall(r"\d+", devices)]
+    return number or "auto"
 
 
 def expect_group(world_size: int) -> None:

@@ -2,11 +2,14 @@
 
 import os
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
 
 from ssl_bench.cli import main
+from ssl_bench.runs.checks import check_devices
+from ssl_bench.runs.launch import devices_of
 from tests.runs.test_train import BENCH
 
 
@@ -114,3 +117,22 @@ def test_the_name_of_the_data_of_scored_features_is_no_path(tmp_path: Path, caps
     assert main(["evaluate", str(run), "--evaluation.protocols=[knn]"]) == 2
     assert "is not a valid name" in capsys.readouterr().err
     assert sorted(path.name for path in tmp_path.iterdir()) == ["runs", "x.npz"]
+
+
+@pytest.mark.parametrize("devices", ["0", "5000", "two", "1.5", ""])
+def test_devices_that_cannot_be_are_refused_by_commands_that_score(
+    devices: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert main(["evaluate", "pixels", "--data=digits", f"--devices={devices}"]) == 2
+    expected = f"--devices must be a number of devices, indices such as 0,1 or auto, got {devices!r}"
+    assert expected in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    ("devices", "accelerator", "expected"),
+    [("auto", "cpu", "auto"), ("-1", "cuda", "auto"), ("2", "cuda", 2), ("0,1", "cuda", [0, 1]), ("1,", "cuda", [1]),
+     ("[3]", "cuda", [3]), ("0,1", "cpu", 2)],
+)  # fmt: skip
+def test_devices_are_given_to_lightning_as_those_of_training(devices: str, accelerator: str, expected: Any) -> None:
+    check_devices(devices)
+    assert devices_of(devices, accelerator) == expected

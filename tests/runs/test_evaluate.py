@@ -161,4 +161,4 @@ def test_each_protocol_announces_itself_with_its_time(
 
 def test_devices_must_be_a_number(features: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["evaluate", str(features), "--devices=two"]) == 2
-    assert "--devices must be an integer of at least 1 or auto, got 'two'" in capsys.readouterr().err
+    assert "--devices must be a number of devices, indices such as 0,1 or auto, got 'two'" in capsys.readouterr().err
