@@ -242,11 +242,11 @@ class Runner:
             print(f"{self.out.parent.name}: {dict(tally.wrong)}\n{text}", file=sys.stderr)
 
 
-def kill(runner: Runner, chance: random.Random, tally: Tally, reference: Reference) -> None:
+def kill(runner: Runner, rng: random.Random, tally: Tally, reference: Reference) -> None:
     """Kill a run at a random moment, and finish it."""
     while not tally.faults:
         (process,) = runner.start()
-        process.join(chance.uniform(0, reference.seconds))
+        process.join(rng.uniform(0, reference.seconds))
         if process.is_alive():
             tally.hit(runner.phase())
             process.kill()
@@ -256,11 +256,11 @@ def kill(runner: Runner, chance: random.Random, tally: Tally, reference: Referen
     runner.finish(tally, reference)
 
 
-def full_disk(runner: Runner, chance: random.Random, tally: Tally, reference: Reference) -> None:
+def full_disk(runner: Runner, rng: random.Random, tally: Tally, reference: Reference) -> None:
     """Run on a file system with too little space, add space and finish the run."""
     runner.out.mkdir()
     while not tally.faults:
-        with small_disk(runner.out, chance.randrange(reference.size)) as limit:
+        with small_disk(runner.out, rng.randrange(reference.size)) as limit:
             if any(runner.end(runner.start(limit=limit), tally)):
                 tally.hit(runner.phase())
                 if limit is None:
@@ -283,12 +283,12 @@ def small_disk(folder: Path, space: int) -> Iterator[int | None]:
         subprocess.run(["umount", "--lazy", folder], check=True)
 
 
-def start_twice(runner: Runner, chance: random.Random, tally: Tally, reference: Reference) -> None:
+def start_twice(runner: Runner, rng: random.Random, tally: Tally, reference: Reference) -> None:
     """Start the same command twice. With --wait both succeed; else the second may be refused."""
-    flags = chance.choice([[], ["--wait"]])
+    flags = rng.choice([[], ["--wait"]])
     while not tally.faults:
         processes = runner.start(*flags)
-        processes[0].join(chance.choice([0.0, chance.uniform(0, reference.seconds)]))
+        processes[0].join(rng.choice([0.0, rng.uniform(0, reference.seconds)]))
         if processes[0].is_alive():
             tally.hit(runner.phase())
             codes = runner.end(processes := [*processes, *runner.start(*flags)], tally)
@@ -299,18 +299,18 @@ def start_twice(runner: Runner, chance: random.Random, tally: Tally, reference: 
     runner.finish(tally, reference)
 
 
-def terminate(runner: Runner, chance: random.Random, tally: Tally, reference: Reference) -> None:
+def terminate(runner: Runner, rng: random.Random, tally: Tally, reference: Reference) -> None:
     """Send SIGTERM to one or both of two processes that train together, and finish the run."""
     while not tally.faults:
         processes, seconds = runner.start(), reference.seconds
-        if chance.random() < 0.5:
+        if rng.random() < 0.5:
             runner.wait_for("training", processes)
             seconds = reference.training
-        processes[0].join(chance.uniform(0, seconds))
+        processes[0].join(rng.uniform(0, seconds))
         if all(process.is_alive() for process in processes):
             tally.hit(f"{runner.launcher}, {runner.phase()}")
             alive = runner.alive(processes)
-            for pid in chance.choice([alive, alive[:1], alive[-1:]]):
+            for pid in rng.choice([alive, alive[:1], alive[-1:]]):
                 os.kill(pid, signal.SIGTERM)
             runner.end(processes, tally)
         else:  # complete before the signal: another run

@@ -46,10 +46,10 @@ RAW = re.compile(
 FAULTS = ("traceback", "silent drop", "wrong score", "wrong exit code", "unclear message", "hung")
 
 
-def carry_out(mutate: str, seed: str, folder: str) -> None:
+def carry_out(kind: str, seed: str, folder: str) -> None:
     """Make one input, run the command, check the result, and write the description and the fault to files."""
     place = Path(folder)
-    case: Case = KINDS[mutate][0](random.Random(seed), place)
+    case: Case = KINDS[kind][0](random.Random(seed), place)
     (place / "description").write_text(case.description, encoding="utf-8")
     log = os.open(place / "log", os.O_WRONLY | os.O_CREAT | os.O_APPEND)
     os.dup2(log, 1)

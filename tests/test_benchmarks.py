@@ -2,6 +2,7 @@
 
 import math
 import os
+import random
 import subprocess
 import sys
 from pathlib import Path
@@ -13,6 +14,7 @@ from torch import Tensor
 
 from benchmarks import decay, inputs, presets, rounds, ssgan, structural_gan, views, w_search, wide
 from benchmarks.forgetting import VARIANTS, figure, measure, table
+from benchmarks.mutations.settings import mutate_flag
 from benchmarks.simclr import Ours
 from ssl_bench.catalogue import config_names
 from ssl_bench.data.contents import DatasetContents
@@ -199,6 +201,13 @@ def test_protocols_on_few_images_are_measured_beside_scikit_learn(protocol: str)
     assert all(value > 0 for value in found.values())
     assert abs(found["accuracy"] - found["other accuracy"]) < (2 if protocol != "gmm" else 20)
     assert wide.table({f"{protocol}, 50 x 70": found})[2].startswith(f"| {protocol}, 50 x 70 | ")
+
+
+def test_a_mutated_flag_is_given_once(tmp_path: Path) -> None:
+    cases = [mutate_flag(random.Random(seed), tmp_path) for seed in range(300)]
+    names = [[word.partition("=")[0] for word in case.arguments] for case in cases]
+    assert all(len(set(words)) == len(words) for words in names)
+    assert any("--trainer.accelerator=gpu" in case.arguments for case in cases)
 
 
 def test_presets_benchmark_has_every_method_and_every_variant_on_digits() -> None:

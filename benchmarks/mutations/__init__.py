@@ -1,4 +1,4 @@
-"""Inputs of `benchmarks/inputs.py`: one module per kind of input, each with a function ``mutate(chance, folder)``."""
+"""Inputs of `benchmarks/inputs.py`: one module per kind of input, each with a function ``mutate(rng, folder)``."""
 
 from collections.abc import Callable
 from dataclasses import dataclass

@@ -118,11 +118,11 @@ def expected_inertia(arrays: dict[str, np.ndarray]) -> float:
     return float(KMeans(3, n_init=50, random_state=0).fit((x - x.mean(0)) / scale).inertia_ * scale**2)
 
 
-def mutate(chance: random.Random, folder: Path) -> Case:
+def mutate(rng: random.Random, folder: Path) -> Case:
     """A feature file with classes that overlap, changed in one way; scores are compared with float64."""
-    kind = chance.choice(GOOD + BAD)
-    generator = np.random.default_rng(chance.randrange(2**32))
-    dim = 400 if kind == "wide" else chance.choice([2, 16, 64])
+    kind = rng.choice(GOOD + BAD)
+    generator = np.random.default_rng(rng.randrange(2**32))
+    dim = 400 if kind == "wide" else rng.choice([2, 16, 64])
     centres = generator.normal(size=(3, dim))
     arrays: dict[str, Any] = {}
     for split, number in {"train": 120, "test": 60}.items():
@@ -143,15 +143,15 @@ def mutate(chance: random.Random, folder: Path) -> Case:
     amount = ""
     match kind:
         case "offset":
-            offset = chance.choice([10, 1e3, 3e3, 1e4])
+            offset = rng.choice([10, 1e3, 3e3, 1e4])
             amount = f" {offset:g}"
             change(lambda x: x + np.float32(offset))
         case "scale":
-            scale = chance.choice([1e-30, 1e-12, 1e12, 1e30])
+            scale = rng.choice([1e-30, 1e-12, 1e12, 1e30])
             amount = f" {scale:g}"
             change(lambda x: x * np.float32(scale))
         case "constant column":
-            constant = chance.choice([1e3, 3.3e5, 1e9])
+            constant = rng.choice([1e3, 3.3e5, 1e9])
             amount = f" {constant:g}"
             change(lambda x: np.concatenate([x, np.full((len(x), 1), constant, np.float32)], 1))
         case "float16":

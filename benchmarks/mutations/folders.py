@@ -22,31 +22,31 @@ def images(folder: Path, count: int, seed: int) -> None:
         Image.fromarray(pixels).save(folder / f"{number}.png")
 
 
-def mutate(chance: random.Random, folder: Path) -> Case:
+def mutate(rng: random.Random, folder: Path) -> Case:
     """A folder in a good layout or with one mistake; the numbers of images that are recorded are compared."""
     root, counts = folder / "photos", dict.fromkeys(("train", "validation", "test", "unlabelled"), 0)
     codes: tuple[int, ...] = (0,)
-    splits = {"train": chance.choice(TRAIN), "validation": chance.choice(VALIDATION), "test": chance.choice(TEST)}
-    if chance.random() < 0.3:
+    splits = {"train": rng.choice(TRAIN), "validation": rng.choice(VALIDATION), "test": rng.choice(TEST)}
+    if rng.random() < 0.3:
         splits = {"train": ""}
-    elif chance.random() < 0.3:
-        del splits[chance.choice(["validation", "test"])]
+    elif rng.random() < 0.3:
+        del splits[rng.choice(["validation", "test"])]
     for number, (split, name) in enumerate(splits.items()):
         for label in ("cat", "dog", "Emu"):
-            counts[split] += (count := chance.randrange(6, 12))
+            counts[split] += (count := rng.randrange(6, 12))
             images(root / name / label, count, 10 * number + ord(label[0]))
     start = root / splits["train"]
-    mistake = chance.choice(["", "", "skipped files", "unlabelled", "deep", "zip", "another class in a split",
-                             "class beside splits", "two spellings", "loose image", "no class folders",
-                             "empty class", "empty root", "one class", "file as root"])  # fmt: skip
+    mistake = rng.choice(["", "", "skipped files", "unlabelled", "deep", "zip", "another class in a split",
+                          "class beside splits", "two spellings", "loose image", "no class folders",
+                          "empty class", "empty root", "one class", "file as root"])  # fmt: skip
     match mistake:
         case "skipped files":
-            for name in chance.sample(SKIPPED, 3):
+            for name in rng.sample(SKIPPED, 3):
                 (start / "cat" / name).parent.mkdir(parents=True, exist_ok=True)
                 (start / "cat" / name).write_bytes(b"no image")
         case "unlabelled":
             counts["unlabelled"] = 5
-            images(start / chance.choice(UNLABELLED), 5, 1)
+            images(start / rng.choice(UNLABELLED), 5, 1)
         case "deep":
             counts["train"] += 3
             images(start / "cat" / "more" / "of it", 3, 2)

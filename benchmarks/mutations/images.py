@@ -105,17 +105,17 @@ BAD = ("float tiff above 1", "float tiff with nan", "32-bit tiff", "two-page tif
        "random bytes")  # fmt: skip
 
 
-def mutate(chance: random.Random, folder: Path) -> Case:
+def mutate(rng: random.Random, folder: Path) -> Case:
     """Two class folders of images, one image of an odd type; or all images of random types."""
-    kind = chance.choice(GOOD + BAD)
-    others = GOOD if chance.random() < 0.5 else ("rgb png",)
-    channels: Literal[1, 3] = chance.choice([1, 3])
-    generator = np.random.default_rng(chance.randrange(2**32))
-    odd, expected = chance.randrange(len(CLASSES) * PER_CLASS), []
+    kind = rng.choice(GOOD + BAD)
+    others = GOOD if rng.random() < 0.5 else ("rgb png",)
+    channels: Literal[1, 3] = rng.choice([1, 3])
+    generator = np.random.default_rng(rng.randrange(2**32))
+    odd, expected = rng.randrange(len(CLASSES) * PER_CLASS), []
     for number in range(len(CLASSES) * PER_CLASS):
         path = folder / "photos" / CLASSES[number % len(CLASSES)] / str(number)
         path.parent.mkdir(parents=True, exist_ok=True)
-        this = kind if number == odd else chance.choice(others)
+        this = kind if number == odd else rng.choice(others)
         expected.append(write_image(path, this, generator.random((SIZE, SIZE, 4))))
 
     def check(run: Path, output: str) -> str:

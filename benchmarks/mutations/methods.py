@@ -86,12 +86,12 @@ GOOD: dict[str, tuple[str, str]] = {
 }
 
 
-def mutate(chance: random.Random, folder: Path) -> Case:
+def mutate(rng: random.Random, folder: Path) -> Case:
     """A module with a correct method or with one mistake, trained for one step."""
-    name = chance.choice([*MISTAKES, *GOOD])
+    name = rng.choice([*MISTAKES, *GOOD])
     old, new = (MISTAKES | GOOD)[name]
     assert old in MODULE
-    module = f"own_{chance.randrange(10**9)}"
+    module = f"own_{rng.randrange(10**9)}"
     (folder / f"{module}.py").write_text(MODULE.replace(old, new, 1) if old else MODULE)
     arguments = ["fit", f"--trust={folder}", f"--method={module}.Own", "--data=digits", "--epochs=1",
                  "--trainer.limit_train_batches=1", "--trainer.accelerator=cpu"]  # fmt: skip

@@ -28,7 +28,7 @@ LABELS: dict[str, tuple[list[Any], Any]] = {
 REFUSED = ("fractions", "lists")
 
 
-def write(path: Path, number: int, labels: tuple[list[Any], Any], image: str, chance: random.Random) -> None:
+def write(path: Path, number: int, labels: tuple[list[Any], Any], image: str, rng: random.Random) -> None:
     """Write one file of images ``(8, 8)`` with labels.
 
     Args:
@@ -36,13 +36,13 @@ def write(path: Path, number: int, labels: tuple[list[Any], Any], image: str, ch
         number: number of images.
         labels: labels to choose from and their type.
         image: type of the column of images.
-        chance: source of random numbers.
+        rng: generator of random numbers.
     """
     path.parent.mkdir(parents=True, exist_ok=True)
     cells: list[Any] = []
     for row in range(number):
         data = io.BytesIO()
-        pixels = np.random.default_rng(chance.randrange(2**32)).integers(0, 256, (8, 8), np.uint8)
+        pixels = np.random.default_rng(rng.randrange(2**32)).integers(0, 256, (8, 8), np.uint8)
         Image.fromarray(pixels).save(data, "png")
         if image == "bytes":
             cells.append(data.getvalue())
@@ -59,23 +59,23 @@ def write(path: Path, number: int, labels: tuple[list[Any], Any], image: str, ch
     pq.write_table(pa.table({"image": pa.array(cells, kinds[image]), "label": pa.array(column, kind)}), path)
 
 
-def mutate(chance: random.Random, folder: Path) -> Case:
+def mutate(rng: random.Random, folder: Path) -> Case:
     """A folder of parquet files in a good layout or with one mistake; numbers of images and classes are compared."""
-    root, counts = folder / "set", {"train": chance.randrange(24, 40), "test": chance.randrange(9, 15)}
-    image = chance.choice(["bytes", "struct", "struct of paths", "paths"])
-    name = chance.choice(list(LABELS))
-    layout = chance.choice(["data/{split}-{shard:05d}-of-{shards:05d}", "default/{split}/{shard:04d}",
-                            "{split}/{split}-{shard:05d}-of-{shards:05d}", "{split}"])  # fmt: skip
+    root, counts = folder / "set", {"train": rng.randrange(24, 40), "test": rng.randrange(9, 15)}
+    image = rng.choice(["bytes", "struct", "struct of paths", "paths"])
+    name = rng.choice(list(LABELS))
+    layout = rng.choice(["data/{split}-{shard:05d}-of-{shards:05d}", "default/{split}/{shard:04d}",
+                         "{split}/{split}-{shard:05d}-of-{shards:05d}", "{split}"])  # fmt: skip
     paths = []
     for split, count in counts.items():
-        shards = 1 if layout == "{split}" else chance.choice([1, 2, 3])
+        shards = 1 if layout == "{split}" else rng.choice([1, 2, 3])
         for shard in range(shards):
             path = root / (layout.format(split=split, shard=shard, shards=shards) + ".parquet")
-            write(path, part := len(range(shard, count, shards)), LABELS[name], image, chance)
+            write(path, part := len(range(shard, count, shards)), LABELS[name], image, rng)
             paths.append((path, shards, part))
     codes: tuple[int, ...] = (2,) if name in REFUSED else (0,)
-    mistake = chance.choice(["", "", "", "missing shard", "damaged shard", "empty shard", "no train", "other column"])
-    path, shards, part = chance.choice(paths)
+    mistake = rng.choice(["", "", "", "missing shard", "damaged shard", "empty shard", "no train", "other column"])
+    path, shards, part = rng.choice(paths)
     match mistake:
         case "missing shard" if shards > 1 and "-of-" in layout:
             codes = (2,)
@@ -97,7 +97,9 @@ def mutate(chance: random.Random, folder: Path) -> Case:
 
     def check(run: Path, output: str) -> str:
         found = json.loads((run / "data.json").read_text())["images"]
-        return "" if {"train": found["fit"], "test": found["test"]} == counts else "silent drop"
+        if {"train": found["fit"], "test": found["test"]} != counts:
+            return "silent drop"
+        return "" if f" images, {len(LABELS[name][0])} classes" in output else "wrong score"
 
     return Case(
         f"{name}, {image}, {layout}, {mistake or 'good'}",

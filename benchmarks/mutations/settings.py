@@ -4,13 +4,15 @@ import random
 from pathlib import Path
 from typing import Any
 
+import torch
 import yaml
 
 from benchmarks.mutations import Case
 from ssl_bench.config.resolve import resolve, to_dict
 from ssl_bench.config.stack import stack
 
-SMALL = ["--trainer.limit_train_batches=1", "--trainer.accelerator=cpu"]
+SMALL = ["--trainer.limit_train_batches=1"]
+ON_CPU = "--trainer.accelerator=cpu"
 METHODS = ("vae", "simclr", "hinge_gan")
 JUNK: list[Any] = [
     "word",
@@ -63,11 +65,11 @@ ACCEPTED = {("--data.batch_size", "1e9"), ("--evaluation.protocols", "knn"), ("-
 """Flags that may be accepted."""
 
 
-def misspell(word: str, chance: random.Random) -> str:
+def misspell(word: str, rng: random.Random) -> str:
     """The word with two letters exchanged, one doubled or one removed."""
-    at = chance.randrange(max(1, len(word) - 1))
+    at = rng.randrange(max(1, len(word) - 1))
     swapped = word[:at] + word[at + 1 : at + 2] + word[at : at + 1] + word[at + 2 :]
-    return chance.choice([swapped, word[: at + 1] + word[at:], word[:at] + word[at + 1 :]])
+    return rng.choice([swapped, word[: at + 1] + word[at:], word[:at] + word[at + 1 :]])
 
 
 def parents(tree: Any, path: str = "") -> list[tuple[dict[str, Any], str, str]]:
@@ -79,42 +81,47 @@ def parents(tree: Any, path: str = "") -> list[tuple[dict[str, Any], str, str]]:
     return found
 
 
-def mutate_flag(chance: random.Random, folder: Path) -> Case:
+def mutate_flag(rng: random.Random, folder: Path) -> Case:
     """One flag with a value that is an error, beside correct flags in random order."""
-    flag, values = chance.choice(FLAGS)
-    value = chance.choice(values)
+    flag, values = rng.choice(FLAGS)
+    value = rng.choice(values)
     given = {"--method": "vae", "--data": "digits", "--epochs": "1"}
     flags = [f"{name}={word}" for name, word in given.items() if name != flag] + [f"{flag}={value}", *SMALL]
-    chance.shuffle(flags)
-    codes = (0, 2) if (flag, value) in ACCEPTED else (2,)
-    return Case(f"{flag}={value}", [chance.choice(["fit", "bench"]), *flags], codes=codes)
+    if flag == "--trainer.accelerator":  # else the order decides which of two values is used
+        found = torch.cuda.is_available() or torch.backends.mps.is_available()
+        codes = (0, 2) if value == "gpu" and found else (2,)
+    else:
+        flags.append(ON_CPU)
+        codes = (0, 2) if (flag, value) in ACCEPTED else (2,)
+    rng.shuffle(flags)
+    return Case(f"{flag}={value}", [rng.choice(["fit", "bench"]), *flags], codes=codes)
 
 
-def mutate_file(chance: random.Random, folder: Path) -> Case:
+def mutate_file(rng: random.Random, folder: Path) -> Case:
     """A complete configuration file with one mistake."""
-    config = to_dict(resolve([*stack(chance.choice(METHODS), "digits", None), "--trainer.max_epochs=1", *SMALL]))
-    parent, key, path = chance.choice(parents(config))
-    mistake = chance.choice(["misspelled key", "misspelled key", "other value", "other value", "other value", "removed",
-                             "misspelled class", "truncated", "bytes", "repeated key", "recursive", "list", "empty",
-                             "tab", "tag"])  # fmt: skip
+    config = to_dict(resolve([*stack(rng.choice(METHODS), "digits", None), "--trainer.max_epochs=1", *SMALL, ON_CPU]))
+    parent, key, path = rng.choice(parents(config))
+    mistake = rng.choice(["misspelled key", "misspelled key", "other value", "other value", "other value", "removed",
+                          "misspelled class", "truncated", "bytes", "repeated key", "recursive", "list", "empty",
+                          "tab", "tag"])  # fmt: skip
     codes: tuple[int, ...] = (2,)
     description = mistake
     match mistake:
         case "misspelled key":
-            wrong = misspell(key, chance)
+            wrong = misspell(key, rng)
             description = f"{path} as {wrong}"
             codes = (2,) if wrong not in parent else (0, 2)
             parent[wrong] = parent.pop(key)
         case "other value":
-            parent[key] = chance.choice(JUNK)
+            parent[key] = rng.choice(JUNK)
             description, codes = f"{path}: {parent[key]!r}", (0, 2)
         case "removed":
             del parent[key]
             description, codes = f"no {path}", (0, 2)
         case "misspelled class":
-            parent, key, path = chance.choice([found for found in parents(config) if found[1] == "class_path"])
+            parent, key, path = rng.choice([found for found in parents(config) if found[1] == "class_path"])
             module, _, name = parent[key].rpartition(".")
-            while (wrong := misspell(name, chance)) == name:
+            while (wrong := misspell(name, rng)) == name:
                 pass
             parent[key] = f"{module}.{wrong}"
             description = f"{path}: {parent[key]}"
@@ -122,7 +129,7 @@ def mutate_file(chance: random.Random, folder: Path) -> Case:
     data = text.encode()
     match mistake:
         case "truncated":
-            data, codes = data[: chance.randrange(len(data))], (0, 2)
+            data, codes = data[: rng.randrange(len(data))], (0, 2)
         case "bytes":
             data = data[:100] + b"\xff\xfe\x00" + data[100:]
         case "repeated key":
@@ -132,7 +139,7 @@ def mutate_file(chance: random.Random, folder: Path) -> Case:
         case "list":
             data = yaml.safe_dump([config]).encode()
         case "empty":
-            data = chance.choice([b"", b"# nothing\n", b"---\n"])
+            data = rng.choice([b"", b"# nothing\n", b"---\n"])
         case "tab":
             data = data.replace(b"  ", b"\t", 1)
         case "tag":
