@@ -2,13 +2,16 @@
 
 import json
 from pathlib import Path
-from typing import Any
+from typing import Any, get_args
 
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 import torch
 
+from ssl_bench.data.module import DataModule
+from ssl_bench.data.parquet import Parquet
+from ssl_bench.data.types import Split
 from ssl_bench.errors import UserError
 from tests.data.conftest import Make
 from tests.data.samples import encoded, grey
@@ -138,6 +141,29 @@ def test_paths_of_images_may_be_outside_of_the_root(make: Make, tmp_path: Path) 
     module = make("parquet", build, test_split=None)
     module.setup()
     assert module.split("train")[torch.arange(1)].images[0, 0, 0, 0] == grey(1)
+
+
+def test_structs_contain_bytes_or_the_path_of_an_image(make: Make, root: Path) -> None:
+    def build(root: Path) -> None:
+        (only(root) / "images").mkdir()
+        for i in range(2):
+            (root / "images" / f"{i}.png").write_bytes(encoded(i, (40, 40), "PNG"))
+        cells = [{"bytes": None, "path": "images/0.png"}, {"bytes": encoded(1, (40, 40), "PNG"), "path": None}] * 10
+        cells[2] = {"bytes": encoded(3, (40, 40), "PNG"), "path": "images/0.png"}  # the bytes come first
+        kind = pa.struct([("bytes", pa.binary()), ("path", pa.string())])
+        write(root / "train.parquet", pa.array(cells, kind), ["cat", "dog"])
+        write(root / "test.parquet", pa.array([{"bytes": None, "path": "images/1.png"}] * 4, kind), ["cat", "dog"])
+
+    def pixels(module: DataModule) -> list[list[int]]:
+        module.setup()
+        splits = [module.split(name) for name in get_args(Split)]
+        return [split[torch.arange(len(split))].images[:, 0, 0, 0].tolist() for split in splits]
+
+    train, validation, test = pixels(make("parquet", build))
+    assert sorted(train + validation) == [grey(0)] * 9 + [grey(1)] * 10 + [grey(3)]
+    assert test == [grey(1)] * 4
+    (root / "images" / "1.png").write_bytes(encoded(5, (50, 50), "PNG"))
+    assert pixels(Parquet(root=str(root)))[2] == [grey(5)] * 4  # an image that has changed is read again
 
 
 @pytest.mark.parametrize("cells", [pa.array([0, 1]), pa.array([{"data": b"0"}, {"data": b"1"}])])

@@ -12,9 +12,11 @@ import torch
 import wandb
 
 from ssl_bench.cli import main
+from ssl_bench.errors import UserError
 from ssl_bench.evaluation import PROTOCOLS
 from ssl_bench.methods.checkpoint import load_method
 from ssl_bench.plots.run import read_log
+from ssl_bench.runs.train import check_accelerator
 
 QUICK = [
     "--method.encoder.hidden=[32]",
@@ -101,6 +103,23 @@ def test_no_commit_is_named_if_the_record_has_none(tmp_path: Path, capsys: pytes
     capsys.readouterr()
     assert main([*BENCH, *flags]) == 0
     assert f"already recorded: delete {file.parent} to run it again" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize(
+    ("accelerator", "cuda", "mps", "fits"),
+    [("gpu", False, False, False), ("cuda", False, True, False), ("mps", True, False, False),
+     ("gpu", True, False, True), ("gpu", False, True, True), ("auto", False, False, True), ("cpu", False, False, True)],
+)  # fmt: skip
+def test_an_accelerator_that_the_machine_lacks_is_refused(
+    accelerator: str, cuda: bool, mps: bool, fits: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: cuda)
+    monkeypatch.setattr(torch.backends.mps, "is_available", lambda: mps)
+    if fits:
+        check_accelerator(accelerator)
+        return
+    with pytest.raises(UserError, match=f"trainer.accelerator is {accelerator}, but torch finds no such GPU"):
+        check_accelerator(accelerator)
 
 
 def test_table_prints_the_recorded_runs(run: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -5,11 +5,13 @@ from pathlib import Path
 
 import pytest
 import torch
+import yaml
 
 from benchmarks.mutations.methods import GOOD, MISTAKES, MODULE
 from ssl_bench.cli import main
 from ssl_bench.config.resolve import build, resolve
 from ssl_bench.config.stack import stack
+from ssl_bench.results.record import Record
 from ssl_bench.runs.trial import try_method
 
 MESSAGES = {
@@ -58,6 +60,43 @@ def test_every_mistake_of_the_benchmark_has_its_message_here() -> None:
 @pytest.mark.parametrize("name", GOOD)
 def test_a_correct_method_is_trained(name: str, tmp_path: Path) -> None:
     assert fit(tmp_path, name, MODULE.replace(*GOOD[name], 1)) == 0
+
+
+TWO_VIEWS = '''
+from ssl_bench.methods.base import Method
+from ssl_bench.networks.mlp import MLPEncoder
+
+
+class Pairs(Method):
+    """Contrast pairs of views."""
+
+    def __init__(self, image_shape: tuple[int, ...], **kwargs):
+        super().__init__(**kwargs)
+        self.feature_dim = 8
+        self.encoder = MLPEncoder(image_shape, 8, hidden=(16,))
+
+    def encode(self, x):
+        return self.encoder(x)
+
+    def training_step(self, batch, batch_idx: int):
+        first, second = (self.encoder(view) for view in batch.images)
+        loss = (first - second).square().mean() - first.var(0).mean()
+        self.log_metrics({"loss": loss})
+        return loss
+'''
+
+
+def test_an_installed_method_is_trained_with_its_own_views_and_epochs(their_package: Path, tmp_path: Path) -> None:
+    """With the default of one view it would fail in the first step."""
+    (their_package / "model.py").write_text(TWO_VIEWS)
+    flags = ["--evaluation.protocols=[knn]", "--trainer.accelerator=cpu", f"--out={tmp_path / 'runs'}"]
+    assert main(["bench", "--method=pairs", "--data=digits", "--trainer.limit_train_batches=2", *flags]) == 0
+    (run,) = (tmp_path / "runs").iterdir()
+    config = yaml.safe_load((run / "config.yaml").read_text())
+    assert config["views"]["num_views"] == 2
+    record = Record.read(run)
+    assert (record.method, record.epochs, record.failed) == ("pairs", 3, {})
+    assert record.metrics["knn_1/accuracy"] > 50
 
 
 @pytest.mark.parametrize(
