@@ -27,6 +27,7 @@ from ssl_bench.files import FULL_DISK
 from ssl_bench.runs.arguments import command_line, files_and_flags, output_folder
 from ssl_bench.runs.checks import (
     FEATURE_SUFFIXES,
+    check_chosen,
     check_devices,
     check_epochs,
     check_evaluation_flags,
@@ -92,13 +93,14 @@ def train(options: argparse.Namespace, rest: list[str], fit_only: bool) -> None:
     given_devices("--devices", given["trainer.devices"] or "auto")
     named = ("seed", "trainer.max_epochs", "trainer.devices")
     flags += [f"--{name}={given[name]}" for name in named if given[name] is not None]
-    arguments = with_launched(stacked(chosen, files, flags))
+    out = output_folder(options.out, files)
+    arguments = with_launched(stacked(chosen, files, flags, None if key else out))
     if key:
         print_help(key, arguments)
     else:
         from ssl_bench.runs.train import bench
 
-        bench(arguments, output_folder(options.out, files), fit_only=fit_only, wait=options.wait)
+        bench(arguments, out, fit_only=fit_only, wait=options.wait)
 
 
 def sweep(options: argparse.Namespace, rest: list[str]) -> None:
@@ -139,13 +141,14 @@ def sweep(options: argparse.Namespace, rest: list[str]) -> None:
             print_tables([options.table, *recorded] if options.table else recorded, "terminal", rows=names["rows"])
 
 
-def stacked(chosen: list[str], files: list[Path], flags: list[str]) -> list[str]:
+def stacked(chosen: list[str], files: list[Path], flags: list[str], out: Path | None) -> list[str]:
     """Check files and flags, and stack them on what is chosen by name: flags replace the settings of all files.
 
     Args:
         chosen: arguments that choose a method and data.
         files: files of ``--config``.
         flags: settings on the command line.
+        out: folder of the run folders; None if only help is printed.
 
     Raises:
         UserError: a file cannot be read or chooses another method or data set, or a setting is not valid.
@@ -155,7 +158,9 @@ def stacked(chosen: list[str], files: list[Path], flags: list[str]) -> list[str]
         check_settings(content, file)
     check_classes(chosen, settings)
     check_flags(flags)
-    return [*chosen, *(word for file in files for word in ("--config", str(file))), *flags]
+    arguments = [*chosen, *(word for file in files for word in ("--config", str(file))), *flags]
+    check_chosen(arguments, out)
+    return arguments
 
 
 def evaluate(options: argparse.Namespace, rest: list[str]) -> None:
@@ -171,13 +176,14 @@ def evaluate(options: argparse.Namespace, rest: list[str]) -> None:
         files, flags = files_and_flags(rest)
         chosen, named = encoder_arguments(options)
         seed = [f"--seed={options.seed}"] if options.seed is not None else []
-        arguments = stacked(chosen, files, [*named, *flags, *seed])
+        out = output_folder(options.out, files)
+        arguments = stacked(chosen, files, [*named, *flags, *seed], None if key else out)
         if key:
             return print_help(key, arguments)
 
         from ssl_bench.runs.evaluate import evaluate_encoder
 
-        return evaluate_encoder(arguments, output_folder(options.out, files), options.devices, options.wait)
+        return evaluate_encoder(arguments, out, options.devices, options.wait)
     check_scored_flags(options, path)
     if path.suffix in FEATURE_SUFFIXES:
         check_feature_file(path)

@@ -122,6 +122,20 @@ def test_commands_that_train_nothing_do_not_import_what_trains(arguments: list[s
                 "--config=.",
             )
         ),
+        *(
+            [*VAE, *flags]
+            for flags in (
+                ["--method.latent_dim=0"],
+                ["--method.latent_dim", "0"],
+                ["--method.sigm2=1"],
+                ["--views.num_views=a"],
+                ["--data.batch_size=-5"],
+                ["--evaluation.protocols=[knnn]"],
+                ["--evaluation.protocls=[knn]"],
+            )
+        ),
+        ["fit", "--method=vae", "--data=image_folder", "--data.root=nowhere"],
+        ["evaluate", "pixels", "--data=parquet", "--data.root=nowhere"],
         ["evaluate", "pixels", "--data", "digits", "--seed=-1"],
         ["evaluate", "resnet18"],
         ["table", "nowhere"],

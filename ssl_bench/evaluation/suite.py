@@ -9,11 +9,12 @@ import torch
 from ssl_bench.config.identity import settings_hash
 from ssl_bench.data.types import Target
 from ssl_bench.distributed import rank, world_size
-from ssl_bench.errors import RunError, UserError, did_you_mean
+from ssl_bench.errors import RunError, UserError
 from ssl_bench.evaluation import LABELLED, PROTOCOLS
 from ssl_bench.evaluation.encoder import EvaluatedEncoder
 from ssl_bench.evaluation.features import Features
 from ssl_bench.evaluation.notes import collect_notes
+from ssl_bench.evaluation.protocol_names import check_protocols
 from ssl_bench.evaluation.protocols.generation import Generation
 from ssl_bench.evaluation.protocols.gmm import GMM
 from ssl_bench.evaluation.protocols.kmeans import KMeans
@@ -107,11 +108,7 @@ class Evaluation:
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "layer_probe", LayerProbe(self.linear_probe))
-        for name in self.protocols or ():
-            if name not in PROTOCOLS:
-                metric = name in ("fid", "kid", "inception_score")
-                hint = "did you mean generation?" if metric else did_you_mean(name, PROTOCOLS)
-                raise UserError(f"evaluation.protocols: no protocol {name!r}: {hint}")
+        check_protocols(self.protocols or ())
 
     def chosen(self, encoder: EvaluatedEncoder) -> list[str]:
         """Names of the protocols that run on this encoder."""

@@ -4,8 +4,11 @@ import os
 from pathlib import Path
 from typing import Any
 
+from ssl_bench.config.class_settings import check_class_settings, check_root
+from ssl_bench.config.known_settings import value_of
 from ssl_bench.config.yaml_file import read_settings
 from ssl_bench.errors import UserError
+from ssl_bench.evaluation.protocol_names import check_protocols
 from ssl_bench.results.record import Record
 from ssl_bench.runs.launcher import check_launched
 
@@ -90,7 +93,7 @@ def check_evaluation_flags(scored: str, flags: list[str]) -> None:
         flags: the flags that are not arguments of the command itself.
 
     Raises:
-        UserError: a flag is not a setting of the evaluation, or of the place of the data of a run.
+        UserError: a flag is not a valid setting of the evaluation, or not of the place of the data of a run.
     """
     places = ["--data.root"] if scored == "RUN" else []
     for flag in flags:
@@ -98,6 +101,24 @@ def check_evaluation_flags(scored: str, flags: list[str]) -> None:
             allowed = " and ".join(["--evaluation.KEY", *places])
             reason = ": other settings would make another run" if scored == "RUN" else ""
             raise UserError(f"evaluate {scored} takes {allowed} only, got {flag}{reason}")
+    check_chosen(flags)
+
+
+def check_chosen(arguments: list[str], out: Path | None = None) -> None:
+    """Check the settings of the chosen classes and the names of protocols, without importing them.
+
+    Args:
+        arguments: files and flags, in the order in which they are stacked.
+        out: folder of the run folders, if the folder of the data is checked too.
+
+    Raises:
+        UserError: a key or value is not valid, or there is no such folder of the user's data.
+    """
+    given = check_class_settings(arguments)
+    protocols = value_of(given.values.get("evaluation", {}).get("protocols", (None, ""))[0])
+    check_protocols([name for name in protocols if isinstance(name, str)] if isinstance(protocols, list) else [])
+    if out is not None and not any(flag.startswith("--print_config") for flag in arguments):
+        check_root(given, out)
 
 
 def check_links(folder: Path) -> None:
