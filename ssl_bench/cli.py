@@ -54,6 +54,8 @@ def run(options: argparse.Namespace, rest: list[str]) -> int:
         case "evaluate":
             evaluate(options, rest)
         case "sweep":
+            from ssl_bench.runs.sweep import sweep
+
             sweep(options, rest)
         case "views":
             from ssl_bench.runs.views import views
@@ -101,44 +103,6 @@ def train(options: argparse.Namespace, rest: list[str], fit_only: bool) -> None:
         from ssl_bench.runs.train import bench
 
         bench(arguments, out, fit_only=fit_only, wait=options.wait)
-
-
-def sweep(options: argparse.Namespace, rest: list[str]) -> None:
-    """Carry out `ssl-bench sweep`."""
-    from ssl_bench.runs.sweep_plan import choices_of_lists, choices_of_table, combinations, listed, plan, seeds_of
-
-    given = vars(options)
-    check_epochs(given["trainer.max_epochs"])
-    given_devices("--devices", given["trainer.devices"] or "auto")
-    if not options.jobs.isdecimal() or not int(options.jobs):
-        raise UserError(f"--jobs must be an integer of at least 1, got {options.jobs!r}")
-    named = ("trainer.max_epochs", "trainer.devices")
-    flags = rest + [f"--{name}={given[name]}" for name in named if given[name] is not None]
-    settings = combinations(flags)
-    seeds = None if options.seeds is None else seeds_of(options.seeds)
-    names = {
-        key: listed(f"--{key}", given[key]) if given[key] else [] for key in ("method", "data", "experiment", "rows")
-    }
-    if options.table:
-        if wrong := [key for key in ("method", "experiment") if names[key]]:
-            raise UserError(f"--{wrong[0]} does not go with --table: its rows choose methods and data")
-        choices = choices_of_table(options.table, names["rows"], names["data"])
-    else:
-        if names["rows"]:
-            raise UserError("--rows is for --table: name a table of `ssl-bench list tables`")
-        choices = choices_of_lists(names["method"], names["data"], names["experiment"])
-    runs = plan(choices, settings, seeds if seeds or options.table else ["0"], options.out)
-    from ssl_bench.runs.sweep import print_plan, run_all
-    from ssl_bench.runs.tables import print_tables
-
-    print_plan(runs)
-    if options.dry_run:
-        return
-    try:
-        run_all(runs, int(options.jobs), options.trust)
-    finally:
-        if recorded := [str(run.folder) for run in runs if run.done]:
-            print_tables([options.table, *recorded] if options.table else recorded, "terminal", rows=names["rows"])
 
 
 def stacked(chosen: list[str], files: list[Path], flags: list[str], out: Path | None) -> list[str]:

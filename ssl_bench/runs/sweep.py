@@ -1,5 +1,6 @@
 """`ssl-bench sweep`: train and score many runs, those that are missing."""
 
+import argparse
 import os
 import subprocess
 import sys
@@ -7,14 +8,71 @@ import time
 from collections.abc import Sequence
 from pathlib import Path
 
+from ssl_bench.config.devices import given_devices
 from ssl_bench.errors import RunError, UserError
-from ssl_bench.runs.sweep_plan import PlannedRun, hours
+from ssl_bench.runs.checks import check_epochs
+from ssl_bench.runs.sweep_plan import (
+    PlannedRun,
+    choices_of_lists,
+    choices_of_table,
+    combinations,
+    hours,
+    listed,
+    plan,
+    seeds_of,
+)
+from ssl_bench.runs.tables import print_tables
 from ssl_bench.termination import sigterm
 
 LOGS = "logs_of_sweeps"
 """Folder of the outputs of the runs, beside the run folders."""
 PAUSE = 0.1
 """Seconds between looks at the runs that are in progress."""
+
+
+def sweep(options: argparse.Namespace, rest: list[str]) -> None:
+    """Carry out `ssl-bench sweep`.
+
+    Raises:
+        UserError: a flag is not valid.
+        RunError: a run failed, or needs something that is missing.
+    """
+    runs = planned(options, rest)
+    print_plan(runs)
+    if options.dry_run:
+        return
+    try:
+        run_all(runs, int(options.jobs), options.trust)
+    finally:
+        if recorded := [str(run.folder) for run in runs if run.done]:
+            rows = options.rows.split(",") if options.rows else ()
+            print_tables([options.table, *recorded] if options.table else recorded, "terminal", rows=rows)
+
+
+def planned(options: argparse.Namespace, rest: list[str]) -> list[PlannedRun]:
+    """The runs that the flags choose; ``rest`` are the settings.
+
+    Raises:
+        UserError: a flag is not valid.
+    """
+    given = vars(options)
+    check_epochs(given["trainer.max_epochs"])
+    given_devices("--devices", given["trainer.devices"] or "auto")
+    if not options.jobs.isdecimal() or not int(options.jobs):
+        raise UserError(f"--jobs must be an integer of at least 1, got {options.jobs!r}")
+    named = ("trainer.max_epochs", "trainer.devices")
+    settings = combinations(rest + [f"--{name}={given[name]}" for name in named if given[name] is not None])
+    seeds = None if options.seeds is None else seeds_of(options.seeds)
+    lists = ("method", "data", "experiment", "rows")
+    names = {key: listed(f"--{key}", given[key]) if given[key] else [] for key in lists}
+    if not options.table:
+        if names["rows"]:
+            raise UserError("--rows is for --table: name a table of `ssl-bench list tables`")
+        choices = choices_of_lists(names["method"], names["data"], names["experiment"])
+        return plan(choices, settings, seeds or ["0"], options.out)
+    if wrong := [key for key in ("method", "experiment") if names[key]]:
+        raise UserError(f"--{wrong[0]} does not go with --table: its rows choose methods and data")
+    return plan(choices_of_table(options.table, names["rows"], names["data"]), settings, seeds, options.out)
 
 
 def print_plan(runs: Sequence[PlannedRun]) -> None:

@@ -25,7 +25,7 @@ def embeddings(n: int, d: int) -> Tensor:
 
 def test_statistic_is_the_integral_in_closed_form() -> None:
     z = embeddings(12, 3)
-    expected = torch.tensor([closed_form(column) for column in z.T.numpy()])
+    expected = torch.tensor([closed_form(column) for column in z.T.numpy()], dtype=torch.float64)
     torch.testing.assert_close(epps_pulley(z, t_max=12.0, knots=401), expected)
 
 
