@@ -104,7 +104,7 @@ def check_class_settings(arguments: list[str]) -> Given:
 def read(arguments: list[str]) -> Given:
     """What files and flags give for `PARTS`."""
     given = Given()
-    for argument, after in zip(arguments, [*arguments[1:], ""], strict=True):
+    for argument, after in zip(arguments, [*arguments[1:], ""], strict=False):
         flag, equals, text = argument.partition("=")
         value = text if equals else after
         key, _, name = flag.removeprefix("--").replace(".init_args.", ".").rpartition(".")

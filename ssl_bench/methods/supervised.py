@@ -91,9 +91,10 @@ class Supervised(Method):
         logits = self.classifier(self.backbone(batch.images.flatten(0, 1))).float().split(self.num_classes, 1)
         labels = batch.labels.view(len(batch.labels), -1).repeat(views, 1)
         loss = cross_entropy(logits, labels)
-        accuracies = [
-            multiclass_accuracy(part.detach(), y, classes, average="micro", ignore_index=-1)
-            for part, y, classes in zip(logits, labels.T, self.num_classes, strict=True)
-        ]
-        self.log_metrics({"loss": loss, "accuracy": torch.stack(accuracies).mean()})
+        if self._trainer is not None:  # nothing is logged without one
+            accuracies = [
+                multiclass_accuracy(part.detach(), y, classes, average="micro", ignore_index=-1)
+                for part, y, classes in zip(logits, labels.T, self.num_classes, strict=True)
+            ]
+            self.log_metrics({"loss": loss, "accuracy": torch.stack(accuracies).mean()})
         return loss

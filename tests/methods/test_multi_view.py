@@ -116,11 +116,10 @@ def test_what_cannot_work_is_refused_before_training(
     assert error.count("\n") == 1
 
 
-@pytest.mark.parametrize("flags", [["--data.batch_size=1"], ["--data.batch_size=16", "--data.fit_images=33"]])
-def test_a_batch_of_one_image_is_refused_before_training(
-    flags: list[str], tmp_path: Path, capsys: pytest.CaptureFixture[str]
-) -> None:
-    assert main(["fit", "--method=vicreg", "--data=digits", f"--out={tmp_path}", *NARROW, *flags]) == 2
+def test_a_batch_of_one_image_is_refused_before_training(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """A last batch of one image is left out by the loader."""
+    flags = [*NARROW, "--data.batch_size=1"]
+    assert main(["fit", "--method=vicreg", "--data=digits", f"--out={tmp_path}", *flags]) == 2
     error = capsys.readouterr().err
     assert "VICReg: a batch of 1 image in a process, needs 2" in error
     assert error.count("\n") == 1
