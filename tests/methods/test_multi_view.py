@@ -117,7 +117,7 @@ def test_what_cannot_work_is_refused_before_training(
 
 
 def test_a_batch_of_one_image_is_refused_before_training(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    """A last batch of one image is left out by the loader."""
+    """The sampler leaves out a last batch of one image."""
     flags = [*NARROW, "--data.batch_size=1"]
     assert main(["fit", "--method=vicreg", "--data=digits", f"--out={tmp_path}", *flags]) == 2
     error = capsys.readouterr().err
