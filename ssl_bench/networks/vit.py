@@ -90,7 +90,7 @@ class PatchDecoder(Network):
     def __init__(
         self,
         inputs: PositiveInt,
-        grid: tuple[PositiveInt, PositiveInt],
+        grid: tuple[int, int],
         outputs: PositiveInt,
         width: PositiveInt = 512,
         depth: PositiveInt = 8,

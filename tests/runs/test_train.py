@@ -16,6 +16,7 @@ from ssl_bench.errors import UserError
 from ssl_bench.evaluation import PROTOCOLS
 from ssl_bench.methods.checkpoint import load_method
 from ssl_bench.plots.run import read_log
+from ssl_bench.results.record import SCHEMA
 from ssl_bench.runs.train import check_accelerator
 
 QUICK = [
@@ -63,13 +64,15 @@ def test_a_run_folder_holds_config_checkpoint_features_metrics_figures_and_logs(
 
 def test_the_record_holds_the_run_and_its_metrics(run: Path) -> None:
     record = json.loads((run / "metrics.json").read_text())
-    assert record["schema"] == 1
+    assert record["schema"] == SCHEMA
     assert (record["method"], record["data"], record["seed"], record["epochs"]) == ("simvae", "digits", 0, 2)
     assert record["untrained"] is False
     assert run.name.endswith(record["config_hash"])
     assert set(record["seconds"]) == {"fit", "extract", *PROTOCOLS} - NOT_BY_DEFAULT - OF_LAYERS
     assert record["seconds"]["fit"] > 0
     assert record["peak_memory_mb"] > 100
+    assert record["parameters"] > 1_000
+    assert record["images_seen"] > 2 * 1_000
     assert 50 < record["metrics"]["knn_5/accuracy"] <= 100
     assert record["versions"]["torch"] == torch.__version__.split("+")[0]
 
