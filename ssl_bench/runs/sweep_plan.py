@@ -14,6 +14,7 @@ from ssl_bench.config.stack import stack
 from ssl_bench.config.tables import read_table
 from ssl_bench.errors import UserError
 from ssl_bench.results.record import Record
+from ssl_bench.runs.checks import check_chosen
 from ssl_bench.runs.paper_tables import preparation, select
 
 
@@ -173,7 +174,9 @@ def plan(
     runs: dict[Path, PlannedRun] = {}
     common = set(settings[0]).intersection(*settings)
     for choice, flags in itertools.product(choices, settings):
-        config: dict[str, Any] = to_dict(resolve([*choice.stacked, *flags]))
+        arguments = [*choice.stacked, *flags]
+        check_chosen(arguments, out)
+        config: dict[str, Any] = to_dict(resolve(arguments))
         for seed in seeds or map(str, range(choice.seeds)):
             folder = run_folder(config | {"seed": int(seed)}, out)
             changed = " ".join(flag.removeprefix("--") for flag in flags if flag not in common)
@@ -181,8 +184,8 @@ def plan(
             if folder in runs:
                 raise UserError(f"{label} is the same run as {runs[folder].label}: leave one of them out")
             before = "" if not choice.before or has_generated_views(config) else choice.before[0]
-            arguments = (*choice.arguments, *flags, f"--seed={seed}")
-            runs[folder] = PlannedRun(label, arguments, folder, config["trainer"]["max_epochs"], before)
+            command = (*choice.arguments, *flags, f"--seed={seed}")
+            runs[folder] = PlannedRun(label, command, folder, config["trainer"]["max_epochs"], before)
     return list(runs.values())
 
 

@@ -69,6 +69,7 @@ def test_a_row_that_reads_views_which_do_not_exist_says_what_makes_them(tmp_path
         (["--method", "vae", "--data", "digits", "--method.bet", "1,2"], "bet"),
         (["--method", "vae", "--data", "digits", "--methd.beta", "1"], "no key 'methd'"),
         (["--method", "vae", "--data", "digits", "--method.beta", "1,1.0"], "is the same run as"),
+        (["--method", "vae", "--data", "digits", "--method.latent_dim", "8,0"], "latent_dim must be"),
         (["--method", "vae", "--data", "digits", "--jobs", "0"], "--jobs must be"),
         (["--table", "simvae_2"], "simvae_1"),
         (["--table", "simvae_1", "--rows", "veu"], "no row named 'veu'"),
