@@ -1,8 +1,9 @@
-"""L-BFGS for many smooth convex problems at once (Liu & Nocedal 1989; Nocedal & Wright 2006, Algorithm 7.5)."""
+"""L-BFGS for many smooth convex problems at once (Liu & Nocedal 1989; Byrd, Nocedal & Schnabel 1994)."""
 
 from collections.abc import Callable
 
 import torch
+import torch.nn.functional as F
 from torch import Tensor
 
 Function = Callable[[Tensor, Tensor], tuple[Tensor, Tensor]]
@@ -74,49 +75,73 @@ def _dot(a: Tensor, b: Tensor) -> Tensor:
     return (a * b).sum(-1)
 
 
-class _Pairs:
-    """The last steps of each problem and the changes of its gradient; unused entries are 0 and have no effect.
+def _times(matrices: Tensor, vectors: Tensor) -> Tensor:
+    """Product of each matrix ``(P, a, b)`` with its vector ``(P, b)``.
 
-    Row ``place * P + p`` holds one of the last HISTORY pairs of problem p.
+    One by one, because the rounding of a batched product depends on P, and it is slower on a CPU.
+    """
+    return torch.stack([matrix @ vector for matrix, vector in zip(matrices, vectors, strict=True)])
+
+
+def _aligned(vectors: Tensor) -> Tensor:
+    """Vectors with zeros appended up to a multiple of 64 bytes, as rounding may depend on the address of a vector."""
+    return F.pad(vectors, (0, -vectors.shape[-1] % 8))
+
+
+class _Pairs:
+    """The last steps of each problem and the changes of its gradient; unused ones are 0 and have no effect.
+
+    The inverse Hessian is applied by its compact representation (Byrd, Nocedal & Schnabel 1994, Theorem 2.2), which
+    needs two products with all pairs, where the two-loop recursion needs four small operations for each pair.
+
+    Attributes:
+        pairs: steps s, then changes y, float64 ``(P, 2 HISTORY, >= n)``. The oldest pair is overwritten.
+        products: products of each step and each change with each change, float64 ``(P, 2 HISTORY, HISTORY)``.
+        count: number of pairs appended so far, int64 ``(P,)``.
+        scale: gamma of the initial inverse Hessian ``gamma I``, float64 ``(P,)``.
     """
 
     def __init__(self, like: Tensor) -> None:
-        self.problems = torch.arange(len(like), device=like.device)
-        self.steps = like.new_zeros(HISTORY * len(like), like.shape[1])
-        self.changes = torch.zeros_like(self.steps)
-        self.inverse = like.new_zeros(HISTORY * len(like))  # 1 / (step . change)
+        self.pairs = _aligned(like.new_zeros(len(like), 2 * HISTORY, like.shape[1]))
+        identity = torch.eye(HISTORY, dtype=like.dtype, device=like.device)
+        self.products = torch.cat([identity, torch.zeros_like(identity)]).repeat(len(like), 1, 1)
         self.scale = like.new_ones(len(like))
-        self.count = torch.zeros_like(self.problems)
+        self.count = torch.zeros(len(like), dtype=torch.int64, device=like.device)
 
     def select(self, problems: Tensor) -> "_Pairs":
-        kept = problems.repeat(HISTORY)
-        self.steps, self.changes, self.inverse = self.steps[kept], self.changes[kept], self.inverse[kept]
+        self.pairs, self.products = self.pairs[problems], self.products[problems]
         self.scale, self.count = self.scale[problems], self.count[problems]
-        self.problems = torch.arange(len(self.count), device=self.count.device)
         return self
 
     def append(self, step: Tensor, change: Tensor, where: Tensor) -> None:
         curvature = _dot(step, change)
         where = (where & (curvature > 0)).nonzero().squeeze(1)
-        row = self.count[where] % HISTORY * len(self.count) + where
-        # Unlike indexing with [], these functions do not wait for all threads of a busy machine if rows are short.
-        self.steps.index_copy_(0, row, step.index_select(0, where))
-        self.changes.index_copy_(0, row, change.index_select(0, where))
-        self.inverse[row] = 1 / curvature[where]
-        self.scale[where] = (curvature / change.square().sum(-1))[where]
+        slot, step, change = self.count[where] % HISTORY, _aligned(step), _aligned(change)
+        self.pairs[where, slot], self.pairs[where, slot + HISTORY] = step[where], change[where]
+        with_change = _times(self.pairs, change)[where]
+        with_step = _times(self.pairs[:, HISTORY:], step)[where]
+        self.products[where, :, slot] = with_change
+        self.products[where, slot] = with_step
+        self.products[where, slot + HISTORY] = with_change[:, HISTORY:]
+        self.scale[where] = curvature[where] / change[where].square().sum(-1)
         self.count[where] += 1
 
     def direction(self, gradient: Tensor) -> Tensor:
-        """``-H gradient`` by the two-loop recursion."""
-        newest_first = [(self.count - i) % HISTORY * len(self.count) + self.problems for i in range(1, HISTORY + 1)]
-        q = gradient.clone()
-        weights = []
-        for row in newest_first:
-            weight = self.inverse[row] * _dot(self.steps.index_select(0, row), q)
-            q -= weight[:, None] * self.changes.index_select(0, row)
-            weights.append(weight)
-        q *= self.scale[:, None]
-        for row, weight in zip(reversed(newest_first), reversed(weights), strict=True):
-            back = self.inverse[row] * _dot(self.changes.index_select(0, row), q)
-            q += (weight - back)[:, None] * self.steps.index_select(0, row)
-        return -q
+        """``-H gradient`` by the compact representation."""
+        of_steps, of_changes = self.products.chunk(2, 1)
+        scale = self.scale[:, None]
+        oldest_first = (self.count[:, None] + torch.arange(HISTORY, device=gradient.device)) % HISTORY
+        order = oldest_first[:, :, None].expand_as(of_steps)
+        upper = of_steps.gather(1, order).gather(2, order.mT).triu()
+        with_steps, with_changes = _times(self.pairs, _aligned(gradient)).chunk(2, 1)
+
+        def solve(triangle: Tensor, right: Tensor, is_upper: bool) -> Tensor:
+            sorted_right = right.gather(1, oldest_first)[:, :, None]
+            found = torch.linalg.solve_triangular(triangle, sorted_right, upper=is_upper)
+            return torch.zeros_like(right).scatter_(1, oldest_first, found.squeeze(2))
+
+        t = solve(upper, with_steps, True)
+        curvature = of_steps.diagonal(dim1=1, dim2=2)
+        u = solve(upper.mT, curvature * t + scale * (_times(of_changes, t) - with_changes), False)
+        weights = torch.cat([u, -scale * t], 1)
+        return -(scale * gradient + _times(self.pairs.mT, weights)[:, : gradient.shape[1]])
