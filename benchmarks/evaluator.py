@@ -8,7 +8,7 @@
 All libraries get the same arrays: 50,000 training features (5,000 of them for validation) and 10,000 test features of
 dimension 512 in 10 overlapping classes. Every row of a table runs in its own process, so that threads and memory are
 measured separately. The rows are alternated in every round; the tables show medians. The other libraries are called as
-their documentation shows; faiss is included if it is installed. The table `wide` has smaller arrays, see `wide.py`.
+their documentation shows; faiss is included if it is installed.
 """
 
 import argparse
@@ -22,7 +22,6 @@ import sys
 import tempfile
 import time
 from collections.abc import Callable
-from functools import partial
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -30,7 +29,6 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from benchmarks import wide
 from ssl_bench.data.types import Target
 from ssl_bench.evaluation.features import Features, FeatureSplit
 from ssl_bench.evaluation.rows import Rows
@@ -299,10 +297,6 @@ def suite_default(data: Data) -> Found:
     return found | {f"seconds {name}": value for name, value in result.seconds.items()} | {"features_mb": size}
 
 
-def wide_row(protocol: str, images: int, dim: int, data: Data) -> Found:
-    return wide.beside(protocol, images, dim, data.device)
-
-
 TABLES: dict[str, dict[str, Callable[[Data], Found]]] = {
     "svm": {
         "ssl_bench svm: 7 values of C, the best refitted": svm_whole_grid,
@@ -331,11 +325,6 @@ TABLES: dict[str, dict[str, Callable[[Data], Found]]] = {
         "ssl_bench frechet_distance": frechet_ssl_bench,
         "torchmetrics _compute_fid": frechet_torchmetrics,
         "scipy sqrtm": frechet_scipy,
-    },
-    "wide": {
-        f"{protocol}, {images:,} x {dim:,}": partial(wide_row, protocol, images, dim)
-        for protocol in wide.CASES
-        for images, dim in wide.SHAPES
     },
     "suite": {"ssl_bench, the whole default suite": suite_default},
 }
@@ -384,8 +373,6 @@ def show(name: str, rounds: list[list[Found]]) -> list[str]:
         label: {key: statistics.median(one[number][key] for one in rounds if key in one[number]) for key in found}
         for number, (label, found) in enumerate(zip(TABLES[name], rounds[0], strict=True))
     }
-    if name == "wide":
-        return [f"## {name}", "", *wide.table(rows), ""]
     other = next((found for label, found in rows.items() if not label.startswith("ssl_bench")), None)
     lines = [
         f"## {name}",

@@ -197,7 +197,7 @@ def test_odd_inputs_of_all_kinds_have_right_answers() -> None:
 
 @pytest.mark.parametrize("protocol", wide.CASES)
 def test_protocols_on_few_images_are_measured_beside_scikit_learn(protocol: str) -> None:
-    found = wide.beside(protocol, 50, 70, torch.device("cpu"))
+    found = wide.beside(protocol, 50, 70, torch.device("cpu"), rounds=1)
     assert all(value > 0 for value in found.values())
     assert abs(found["accuracy"] - found["other accuracy"]) < (2 if protocol != "gmm" else 20)
     assert wide.table({f"{protocol}, 50 x 70": found})[2].startswith(f"| {protocol}, 50 x 70 | ")
