@@ -89,7 +89,11 @@ def check_definition(method: Method, name: str) -> None:
                 f"{name}.{attribute} is a {type(value).__name__} of networks, which are neither trained nor saved: use "
                 f"nn.Module{'Dict' if isinstance(value, dict) else 'List'}"
             )
-    if import_class(f"{type(method).__module__}.{type(method).__qualname__}") is not type(method):
+    try:
+        found = import_class(f"{type(method).__module__}.{type(method).__qualname__}")
+    except (ImportError, AttributeError):  # of a class in a function or in another class
+        found = None
+    if found is not type(method):
         raise UserError(f"{name} is not the class at its import path: define it at the top level of its module")
 
 

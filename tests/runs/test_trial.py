@@ -2,6 +2,7 @@
 
 import zlib
 from pathlib import Path
+from textwrap import indent
 
 import pytest
 import torch
@@ -114,6 +115,26 @@ def test_networks_in_lists_and_random_features_are_refused(
 ) -> None:
     assert fit(tmp_path, message, MODULE.replace(old, new, 1)) == 2
     assert message in capsys.readouterr().err
+
+
+OWN = MODULE[MODULE.index("class Own") :]
+
+
+@pytest.mark.parametrize(
+    "code",
+    [
+        f"def make():\n{indent(OWN, '    ')}\n    return Own\n\n\nOwn = make()\n",
+        OWN.replace("Own", "Other") + '\n\nOwn = Other\n\n\nclass Other(Own):\n    """Another class."""\n',
+    ],
+    ids=["in a function", "replaced"],
+)
+def test_a_class_that_its_import_path_does_not_give_is_refused(
+    code: str, request: pytest.FixtureRequest, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert fit(tmp_path, request.node.name, MODULE.replace(OWN, code)) == 2
+    (line,) = capsys.readouterr().err.splitlines()
+    assert "is not the class at its import path: define it at the top level of its module" in line
+    assert not (tmp_path / "runs").exists()
 
 
 def test_the_trial_changes_neither_the_method_nor_the_random_numbers(tmp_path: Path) -> None:
