@@ -16,7 +16,7 @@ from ssl_bench.evaluation.notes import ProtocolNote
 from ssl_bench.evaluation.points import power_of_two
 from ssl_bench.evaluation.rows import Rows
 from ssl_bench.evaluation.span import Span
-from ssl_bench.evaluation.task import Task
+from ssl_bench.evaluation.task import CONSTANT, Task
 from ssl_bench.ranges import NonNegativeFloat, PositiveInt, check_ranges
 
 MAX_GIB = 0.25
@@ -173,7 +173,10 @@ class GMM:
             scale = values[kept].sqrt() * unit
             axes = vectors[:, kept] / scale
         if not len(scale):
-            raise UserError(f"gmm: the features of all {len(task.train)} training images are the same")
+            raise UserError(
+                f"gmm: the features of all {len(task.train)} training images are the same up to rounding errors: no "
+                f"standard deviation exceeds {CONSTANT[task.train.dtype]:.0e} times the mean; subtract the means"
+            )
 
         def points(x: Tensor) -> Tensor:
             centred = x.double() - mean

@@ -1,9 +1,13 @@
 """Gaussian mixtures against scikit-learn's, where the answer is known, and on any number of processes."""
 
+from typing import Any
+
 import pytest
 import torch
 from sklearn.mixture import GaussianMixture
 from torch import Tensor
+from torch.utils._python_dispatch import TorchDispatchMode
+from torch.utils._pytree import tree_leaves
 
 from ssl_bench.errors import UserError
 from ssl_bench.evaluation.mixture import Family, Mixture, ToPoints, em
@@ -143,6 +147,22 @@ def test_principal_components_of_few_images_are_those_of_the_covariance(monkeypa
     assert found == pytest.approx(settings(split(x, y, 3))[0], rel=1e-3)
 
 
+@pytest.mark.parametrize("kind", KINDS)
+def test_no_matrix_of_all_pairs_of_features_is_computed_for_few_images(kind: str) -> None:
+    sizes: set[int] = set()
+
+    class Sizes(TorchDispatchMode):
+        def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+            result = func(*args, **kwargs or {})
+            sizes.update(part.numel() for part in tree_leaves(result) if isinstance(part, Tensor))
+            return result
+
+    given = split(*gaussians(60, 5000, 3, spread=1.0), 3)
+    with Sizes():  # type: ignore[no-untyped-call]
+        GMM(inits=1, max_dim=8, covariance=kind)(given)  # type: ignore[arg-type]
+    assert max(sizes) < 5000**2 / 10
+
+
 def test_left_out_principal_components_are_noted() -> None:
     with pytest.warns(ProtocolNote, match=r"^gmm: fitted on 2 of 6 principal components, \d+ % of the variance$"):
         GMM(inits=1, max_dim=2)(split(*gaussians(300, 6, 3, spread=1.0), 3))
@@ -160,6 +180,22 @@ def test_too_few_different_images_are_refused_under_the_name_of_the_protocol() -
     x, y = torch.eye(3).repeat(9, 1), torch.arange(27) % 4
     with pytest.raises(UserError, match=r"^gmm: fewer than 4 of 27 features differ by more than rounding errors"):
         GMM()(task((x, y), (x, y), (x, y), 4))
+
+
+@pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.parametrize("images", [600, 30], ids=["tall", "wide"])
+def test_float32_features_far_from_the_origin_are_scored_or_refused_for_the_true_reason(kind: str, images: int) -> None:
+    x, y = gaussians(images, 6 if images == 600 else 60, 3, spread=1.0)
+    x = (x - x.mean(0)) / x.std(0)
+    settings = GMM(inits=2, covariance=kind)  # type: ignore[arg-type]
+    (near,), (far,) = (settings(split(x + offset, y, 3)) for offset in (0, 1e5))
+    accuracy = f"{PREFIX[kind]}/accuracy"
+    assert near[accuracy] > 60  # chance is 33
+    assert far[accuracy] == pytest.approx(near[accuracy], abs=1)
+    x += 3e6  # rounded to multiples of 1/4
+    assert len(x.unique(dim=0)) == images
+    with pytest.raises(UserError, match=r"^gmm: the features of all \d+ training images are the same up to rounding"):
+        settings(split(x, y, 3))
 
 
 def test_a_component_without_points_stays_finite() -> None:
