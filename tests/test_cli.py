@@ -128,6 +128,7 @@ def test_commands_that_train_nothing_do_not_import_what_trains(arguments: list[s
                 ["--method.latent_dim=0"],
                 ["--method.latent_dim", "0"],
                 ["--method.sigm2=1"],
+                ["--method.optimizer=sgd"],
                 ["--views.num_views=a"],
                 ["--data.batch_size=-5"],
                 ["--evaluation.protocols=[knnn]"],
@@ -136,6 +137,7 @@ def test_commands_that_train_nothing_do_not_import_what_trains(arguments: list[s
         ),
         ["fit", "--method=vae", "--data=image_folder", "--data.root=nowhere"],
         ["evaluate", "pixels", "--data=parquet", "--data.root=nowhere"],
+        ["fit", "--method=vae", "--data=image_folder", "--config=missing_root.yaml"],
         ["evaluate", "pixels", "--data", "digits", "--seed=-1"],
         ["evaluate", "resnet18"],
         ["table", "nowhere"],
@@ -144,6 +146,7 @@ def test_commands_that_train_nothing_do_not_import_what_trains(arguments: list[s
     ],
 )
 def test_usage_errors_are_found_before_torch_is_imported(arguments: list[str], tmp_path: Path) -> None:
+    (tmp_path / "missing_root.yaml").write_text("data: {init_args: {root: nowhere}}")
     done = run_without_torch(arguments, tmp_path)
     assert done.returncode == 2
     message, imported = done.stderr.strip().splitlines()

@@ -3,8 +3,10 @@
 Only what the parser of the configuration, or the class, would certainly refuse is refused, with the same message.
 """
 
+import ast
 import re
 from dataclasses import dataclass, field
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
@@ -98,6 +100,8 @@ def check_class_settings(arguments: list[str]) -> Given:
                 raise UserError(f"{place}no key '{key}.{name}': {did_you_mean(name, known)}")
             if wrong := wrong_number(value, known[name], f"{key}.{name}", f"{label(path)}: {name}"):
                 raise UserError(f"{place}{wrong}")
+            if known[name].startswith("OptimizerFactory") and (wrong := wrong_optimizer(value, f"{key}.{name}")):
+                raise UserError(f"{place}{wrong}")
     return given
 
 
@@ -151,6 +155,27 @@ def wrong_number(value: Any, annotation: str, key: str, begin: str) -> str:
     return f"{begin} must be {expected}, got {kind(value)!r}" if expected else ""
 
 
+def wrong_optimizer(value: Any, key: str) -> str:
+    """Message about the name of an optimizer of torch in lower case, which is no class; empty for all other values."""
+    if not isinstance(value, str) or not value.islower() or Path(value).exists():
+        return ""
+    names = optimizers()
+    if value not in map(str.lower, names):
+        return ""
+    wrong = f"{key} got {value!r}: no class or value of that kind; give a class by its import path"
+    return f"{wrong}; {did_you_mean(value, names)}"
+
+
+def optimizers() -> list[str]:
+    """Names of the optimizers of torch, which is not imported."""
+    torch = find_spec("torch")
+    if torch is None or torch.origin is None:
+        return []
+    tree = ast.parse(Path(torch.origin).with_name("optim").joinpath("__init__.py").read_text(encoding="utf-8"))
+    imports = [statement for statement in tree.body if isinstance(statement, ast.ImportFrom)]
+    return [alias.name for statement in imports for alias in statement.names if alias.name[0].isupper()]
+
+
 def label(path: str) -> str:
     """Name of a class in messages, see `ssl_bench.ranges.label`."""
     package, module, name = path.rsplit(".", 2)
@@ -158,7 +183,7 @@ def label(path: str) -> str:
 
 
 def check_root(given: Given, out: Path) -> None:
-    """Check that the folder of a user's data exists if a flag gives it.
+    """Check that the folder of a user's data exists if a flag or file gives it.
 
     A run of these data that is already recorded is printed without them.
 
@@ -171,13 +196,16 @@ def check_root(given: Given, out: Path) -> None:
     """
     name = OWN_FOLDERS.get(given.classes.get("data", "").rpartition(".")[2])
     root, place = given.values.get("data", {}).get("root", (None, ""))
-    if not name or place or not isinstance(root, str) or root.lower() in ("", "~", "null", "none"):
+    if not name or not isinstance(root, str) or root.lower() in ("", "~", "null", "none"):
         return
     path = data_root(root)
-    if path.exists() or any(str(path.absolute()) in read_text(file) for file in out.glob("*/config.yaml")):
+    source = Path(place.removesuffix(": ")).resolve() if place else None
+    if path.exists() or any(
+        file.resolve() == source or str(path.absolute()) in read_text(file) for file in out.glob("*/config.yaml")
+    ):
         return
     content = "class folders" if name == "image_folder" else "parquet files"
-    raise UserError(f"{name}: {path} does not exist; set --data.root to a folder of {content}")
+    raise UserError(f"{place}{name}: {path} does not exist; set --data.root to a folder of {content}")
 
 
 def read_text(file: Path) -> str:

@@ -65,6 +65,11 @@ def test_all_experiments_are_accepted() -> None:
         (["--views.num_views=0"], "Views: num_views must be an integer of at least 1, got 0"),
         (["--validation.every=-1"], "Validation: every must be an integer of at least 0, got -1"),
         (["--views.num_views=a"], "views.num_views got 'a', expected int"),
+        (
+            ["--method.optimizer=sgd"],
+            "method.optimizer got 'sgd': no class or value of that kind; give a class by its "
+            "import path; did you mean SGD or ASGD?",
+        ),
         (["--method.beta=high"], "method.beta got 'high', expected float"),
     ],
 )
@@ -132,13 +137,22 @@ def test_a_missing_folder_of_the_user_is_refused(name: str, content: str, tmp_pa
     with pytest.raises(UserError) as error:
         check(f"--data.root={tmp_path / 'nowhere'}")
     place = tmp_path / "nowhere"
-    assert str(error.value) == f"{name}: {place} does not exist; set --data.root to a folder of {content}"
+    message = f"{name}: {place} does not exist; set --data.root to a folder of {content}"
+    assert str(error.value) == message
+    (file := tmp_path / "mine.yaml").write_text(f"data: {{init_args: {{root: {place}}}}}")
+    with pytest.raises(UserError) as error:
+        check("--config", str(file))
+    assert str(error.value) == f"{file}: {message}"
+    check("--config", str(file), f"--data.root={tmp_path}")
     check()
     check("--data.root=null")
     check(f"--data.root={tmp_path}")
     (tmp_path / "runs" / "run").mkdir(parents=True)
     (tmp_path / "runs" / "run" / "config.yaml").write_text(f"data: {{init_args: {{root: {place}}}}}")
     check(f"--data.root={place}")  # the run may be recorded
+    check("--config", str(file))
+    (tmp_path / "runs" / "run" / "config.yaml").write_text('data: {init_args: {root: "/now\\x68ere"}}')
+    check("--config", str(tmp_path / "runs" / "run" / "config.yaml"))
 
 
 def test_the_configuration_of_a_missing_folder_is_printed(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
