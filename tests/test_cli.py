@@ -235,33 +235,52 @@ def value_in(config: Any, key: str) -> Any:
     return config
 
 
-@pytest.mark.parametrize("first", ["flags", "files"])
-@pytest.mark.parametrize(
-    "given",
-    [
-        ["fit", "--config", "{run}"],
-        ["fit", "--config={run}"],
-        ["bench", "--method=vae", "--data=digits", "--config={run}"],
-        ["fit", "--experiment=vae-digits", "--config", "{run}"],
-        ["evaluate", "pixels", "--data=digits", "--config", "{part}"],
-    ],
-)
-def test_flags_replace_the_settings_of_files_in_any_order(
-    given: list[str], first: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
-) -> None:
-    run = write_file(tmp_path / "vae-digits-s1-0123abcd" / "config.yaml", "method: ssl_bench.methods.vae.VAE\n")
-    command, *words = [word.format(run=run, part=write_file(tmp_path / "part.yaml")) for word in given]
-    own = {"seed": "seed"} if command == "evaluate" else {"seed": "seed", "trainer.max_epochs": "epochs"}
-    names = {key: own.get(key, key.replace(".init_args", "")) for key in SETTINGS}
-    flags = [f"--{names[key]}={value}" for key, value in SETTINGS.items()]
+FILES = [
+    ["fit", "--config", "{run}"],
+    ["fit", "--config={run}"],
+    ["bench", "--method=vae", "--data=digits", "--config={run}"],
+    ["fit", "--experiment=vae-digits", "--config", "{run}"],
+    ["evaluate", "pixels", "--data=digits", "--config", "{part}"],
+]
+"""Ways to give a file."""
+
+
+def with_files(given: list[str], flags: list[str], first: str, folder: Path) -> list[str]:
+    """A command of `FILES` with flags before or after its files, which are written to a folder."""
+    run = write_file(folder / "vae-digits-s1-0123abcd" / "config.yaml", "method: ssl_bench.methods.vae.VAE\n")
+    command, *words = [word.format(run=run, part=write_file(folder / "part.yaml")) for word in given]
     order = [*flags, *words] if first == "flags" else [*words, *flags]
     if command == "evaluate":
         order = [words[0], *(word for word in order if word != words[0])]
-    assert main([command, *order, "--print_config"]) == 0
+    return [command, *order]
+
+
+@pytest.mark.parametrize("first", ["flags", "files"])
+@pytest.mark.parametrize(
+    ("given", "short"),
+    [(given, short) for given in FILES for short in (["seed"], ["seed", "epochs", "devices"])][:-1],
+)
+def test_flags_replace_the_settings_of_files_in_any_order(
+    given: list[str], short: list[str], first: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    keys = {"trainer.max_epochs": "epochs", "trainer.devices": "devices"}
+    own = {key: name for key, name in keys.items() if name in short}
+    flags = [f"--{own.get(key, key.replace('.init_args', ''))}={value}" for key, value in SETTINGS.items()]
+    assert main([*with_files(given, flags, first, tmp_path), "--print_config"]) == 0
     config = yaml.safe_load(capsys.readouterr().out)
     found = {key: value_in(config, key) for key in SETTINGS}
     expected = {key: yaml.safe_load(value) for key, value in SETTINGS.items()}
     assert {key: int(v) if key == "trainer.devices" else v for key, v in found.items()} == expected
+
+
+@pytest.mark.parametrize("first", ["flags", "files"])
+@pytest.mark.parametrize("given", FILES)
+def test_out_is_the_folder_of_the_runs_with_files_in_any_order(given: list[str], first: str, tmp_path: Path) -> None:
+    flags = ["--evaluation.protocols=[knn]", "--trainer.accelerator=cpu", f"--out={tmp_path / 'there'}"]
+    networks = [f"--method.{name.lower()}=ssl_bench.networks.mlp.MLP{name}" for name in ("Encoder", "Decoder")]
+    flags += [] if given[0] == "evaluate" else ["--epochs=0", *networks]
+    assert main(with_files(given, flags, first, tmp_path)) == 0
+    assert len(list((tmp_path / "there").iterdir())) == 1
 
 
 @pytest.mark.parametrize("chosen", [["--method=simclr", "--data=digits"], ["--experiment=simvae-digits"]])
