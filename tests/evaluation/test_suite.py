@@ -1,5 +1,6 @@
 import importlib
 import math
+from contextlib import redirect_stdout
 from dataclasses import dataclass, fields, replace
 from pathlib import Path
 
@@ -385,6 +386,19 @@ def test_an_error_of_a_single_process_is_recorded_outside_a_group(separated: Tas
 
     result = Evaluation(protocols=("knn",), knn=Broken())(encoder(separated, tmp_path))  # type: ignore[arg-type]
     assert result.failed == {"knn": "out of memory"}
+
+
+def test_a_protocol_is_announced_before_it_runs(separated: Task, tmp_path: Path) -> None:
+    output = tmp_path / "output"
+
+    @dataclass(frozen=True)
+    class Reader:
+        def __call__(self, task: Task) -> list[dict[str, float]]:
+            return [{"knn/is_announced": output.read_text().endswith("knn ")}]
+
+    with output.open("w") as file, redirect_stdout(file):  # buffered, like a pipe
+        result = Evaluation(protocols=("kmeans", "knn"), knn=Reader())(encoder(separated, tmp_path))  # type: ignore[arg-type]
+    assert result.metrics["knn/is_announced"]
 
 
 def test_every_setting_can_be_given_on_a_command_line() -> None:
