@@ -16,6 +16,7 @@ from ssl_bench.data.class_folders import Listing, list_classes
 from ssl_bench.data.file_tree import FileTree
 from ssl_bench.data.fingerprint import fingerprint
 from ssl_bench.errors import UserError
+from ssl_bench.results.record import Record
 from tests.data.conftest import Make
 from tests.data.samples import encoded, write
 
@@ -127,6 +128,27 @@ def test_arrays_of_several_channels_are_read_with_their_number_of_channels(make:
     assert np.array_equal(module.split("test")[torch.tensor([0])].images[0], np.rint(values / 257).transpose(2, 0, 1))
     assert len(module.mean) == len(module.std) == channels
     assert fingerprint(module).shape == (channels, 16, 16)
+
+
+def test_the_number_of_channels_is_a_flag(tmp_path: Path) -> None:
+    root = tmp_path / "data"
+    for label, last in {"cat": 0, "dog": 255}.items():
+        (root / label).mkdir(parents=True)
+        for i in range(10):
+            np.save(root / label / f"{i}.npy", np.full((8, 8, 4), (i, 0, 0, last), np.uint8))
+    data = [
+        "--data",
+        "image_folder",
+        f"--data.root={root}",
+        "--data.channels",
+        "4",
+        "--data.size=8",
+        "--data.batch_size=4",
+    ]
+    flags = ["--epochs", "0", "--evaluation.protocols", "[knn]", "--evaluation.knn.k=[1]", "--trainer.accelerator=cpu"]
+    assert main(["bench", "--method", "vae", *data, *flags, f"--out={tmp_path / 'runs'}"]) == 0
+    (run,) = (tmp_path / "runs").iterdir()
+    assert Record.read(run).metrics["knn_1/accuracy"] == 100  # the classes differ in the last channel only
 
 
 def test_a_file_of_another_number_of_channels_is_named(make: Make) -> None:
