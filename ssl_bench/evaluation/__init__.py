@@ -4,7 +4,17 @@
 file imports nothing, so that ``ssl-bench list`` is fast.
 """
 
-LABELLED = ("linear_probe", "layer_probe", "linear_probe_sgd", "svm", "mlp_probe", "knn", "kmeans", "gmm")
+LABELLED = (
+    "linear_probe",
+    "layer_probe",
+    "noise_probe",
+    "linear_probe_sgd",
+    "svm",
+    "mlp_probe",
+    "knn",
+    "kmeans",
+    "gmm",
+)
 """Protocols that need labels."""
 LABEL_FREE = ("rank", "reconstruction", "posthoc_reconstruction", "generation", "memorisation", "maps")
 """Protocols that need no labels."""

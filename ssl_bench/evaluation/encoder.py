@@ -1,7 +1,7 @@
 """EvaluatedEncoder: features of an encoder and, if available, the encoder itself; the input of label-free protocols."""
 
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Protocol
 
@@ -30,6 +30,7 @@ class EvaluatedEncoder:
         reconstruct: function that maps images in [0, 1] to reconstructions in [0, 1]; None without a decoder.
         augmented: features of the augmented images of each augmented pass, in the order of `features`.
         layers: features of each layer of the encoder, first layer first; empty if there are fewer than two layers.
+        noisy: for each index t of the noise, features of each layer of a diffusion model; empty for other encoders.
     """
 
     features: Features
@@ -43,6 +44,7 @@ class EvaluatedEncoder:
     reconstruct: Callable[[Tensor], Tensor] | None = None
     augmented: tuple[Features, ...] = ()
     layers: tuple[Features, ...] = ()
+    noisy: dict[int, tuple[Features, ...]] = field(default_factory=dict)
 
 
 class LabelFreeProtocol(Protocol):

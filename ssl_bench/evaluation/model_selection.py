@@ -1,6 +1,7 @@
 """Choose the regularisation of a linear classifier on validation, refit it on train + validation, score it on test."""
 
 from collections.abc import Callable, Sequence
+from typing import NamedTuple
 
 import torch
 from torch import Tensor
@@ -15,7 +16,21 @@ Fit = Callable[[Sequence[Rows], Tensor, Tensor | None], Tensor]
 returns weights ``(G, T, C, d + 1)``."""
 
 
-def choose_and_score(task: Task, grid: Sequence[float], fit: Fit) -> list[tuple[float, float]]:
+class Chosen(NamedTuple):
+    """The chosen regularisation of one target.
+
+    Attributes:
+        accuracy: accuracy on test of the refitted classifier, in percent.
+        regularisation: the element of the grid.
+        validation: accuracy on validation of the classifier that was fitted on train, in percent.
+    """
+
+    accuracy: float
+    regularisation: float
+    validation: float
+
+
+def choose_and_score(task: Task, grid: Sequence[float], fit: Fit) -> list[Chosen]:
     """Fit all regularisations of the grid on train, choose one on validation, refit, and score on test.
 
     Args:
@@ -24,17 +39,19 @@ def choose_and_score(task: Task, grid: Sequence[float], fit: Fit) -> list[tuple[
         fit: see :data:`Fit`.
 
     Returns:
-        Test accuracy in percent and chosen regularisation of each target.
+        The choice for each target.
     """
     train = (task.train,)
     every = torch.tensor(grid, dtype=torch.float64, device=task.device)[:, None].expand(-1, task.num_targets)
     weights = fit(train, every, None)
-    best = accuracy(task, task.validation, weights, class_counts(train, task.num_classes) > 0).argmax(0)
+    on_validation = accuracy(task, task.validation, weights, class_counts(train, task.num_classes) > 0)
+    best = on_validation.argmax(0)
     target = torch.arange(task.num_targets, device=task.device)
     chosen = every[best, target]
     weights = fit(task.fitting, chosen[None], weights[best, target][None])
     test = accuracy(task, task.test, weights, class_counts(task.fitting, task.num_classes) > 0)[0]
-    return list(zip(test.tolist(), chosen.tolist(), strict=True))
+    columns = test, chosen, on_validation[best, target]
+    return [Chosen(*row) for row in zip(*(column.tolist() for column in columns), strict=True)]
 
 
 def class_counts(splits: Sequence[Rows], classes: int) -> Tensor:

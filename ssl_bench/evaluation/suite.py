@@ -1,7 +1,7 @@
 """Evaluation: run the protocols on every target of one encoder and collect the metrics."""
 
 import time
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import NamedTuple
 
 import torch
@@ -25,6 +25,7 @@ from ssl_bench.evaluation.protocols.linear_probe_sgd import LinearProbeSGD
 from ssl_bench.evaluation.protocols.maps import Maps
 from ssl_bench.evaluation.protocols.memorisation import Memorisation
 from ssl_bench.evaluation.protocols.mlp_probe import MLPProbe
+from ssl_bench.evaluation.protocols.noise_probe import NoiseProbe
 from ssl_bench.evaluation.protocols.posthoc_reconstruction import PosthocReconstruction
 from ssl_bench.evaluation.protocols.rank import Rank
 from ssl_bench.evaluation.protocols.reconstruction import Reconstruction
@@ -72,7 +73,8 @@ class Evaluation:
         passes: number of augmented passes, in which all images are encoded with augmentation, for the metric
             ``rank/alignment``. If `linear_probe_sgd` runs and needs more passes, its number is used.
         augmentation: recipe of the augmented passes.
-        linear_probe: settings of the linear probe, also used by `layer_probe`.
+        linear_probe: settings of the linear probe, also used by `layer_probe` and `noise_probe`.
+        noise_probe: levels of noise of the probe of diffusion models. The protocol runs only if listed in `protocols`.
         linear_probe_sgd: settings of the linear probe trained by SGD for a fixed number of epochs, as is usual in
             papers. The protocol runs only if listed in `protocols`.
         svm: settings of the support vector machine.
@@ -93,6 +95,7 @@ class Evaluation:
     augmentation: str = "probe"
     linear_probe: LinearProbe = field(default_factory=LinearProbe)
     layer_probe: LayerProbe = field(init=False)
+    noise_probe: NoiseProbe = field(default_factory=NoiseProbe)
     linear_probe_sgd: LinearProbeSGD = field(default_factory=LinearProbeSGD)
     svm: SVM = field(default_factory=SVM)
     mlp_probe: MLPProbe = field(default_factory=MLPProbe)
@@ -108,6 +111,7 @@ class Evaluation:
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "layer_probe", LayerProbe(self.linear_probe))
+        object.__setattr__(self, "noise_probe", replace(self.noise_probe, probe=self.linear_probe))
         check_protocols(self.protocols or ())
 
     def chosen(self, encoder: EvaluatedEncoder) -> list[str]:
@@ -125,6 +129,11 @@ class Evaluation:
     def layers(self) -> bool:
         """Whether the chosen protocols need the features of layers."""
         return self.protocols is None or "layer_probe" in self.protocols
+
+    @property
+    def noise(self) -> tuple[int, ...]:
+        """Indices of the noise at which the chosen protocols need the features of layers."""
+        return self.noise_probe.t if "noise_probe" in (self.protocols or ()) else ()
 
     def __call__(self, encoder: EvaluatedEncoder) -> Result:
         """Run the protocols on all targets. All processes of a group call it and get the same result."""

@@ -60,6 +60,7 @@ class Task:
         augmented: for each augmented pass, the features of the images in ``train`` and in ``validation``, with the same
             labels and order.
         layers: for each layer of the encoder, the same task on the features of this layer, first layer first.
+        noisy: for each index t of the noise of a diffusion model, the same task on the features of each layer.
     """
 
     train: Rows
@@ -69,6 +70,7 @@ class Task:
     shared: dict[str, Any] = field(default_factory=dict)
     augmented: tuple[tuple[Rows, Rows], ...] = ()
     layers: tuple["Task", ...] = ()
+    noisy: dict[int, tuple["Task", ...]] = field(default_factory=dict)
 
     @property
     def num_targets(self) -> int:

@@ -1,6 +1,7 @@
 """Group the targets of a data set into tasks: targets with the same classes and labelled images are scored together."""
 
 from dataclasses import replace
+from itertools import islice
 from typing import NamedTuple
 
 import torch
@@ -54,7 +55,8 @@ def task_groups(encoder: EvaluatedEncoder) -> tuple[list[TaskGroup], tuple[str, 
             groups.append(group := _Group(labelled, [], []))
         group.targets.append(target)
         group.labels.append(labels)
-    splits, *others = (_on_device(one, device) for one in (features, *encoder.augmented, *encoder.layers))
+    noisy = [layer for layers in encoder.noisy.values() for layer in layers]
+    splits, *others = (_on_device(one, device) for one in (features, *encoder.augmented, *encoder.layers, *noisy))
     augmented, layers = others[: len(encoder.augmented)], others[len(encoder.augmented) :]
     shared: dict[str, dict[str, object]] = {}  # by labelled images; groups with the same images share moments
     result = []
@@ -79,7 +81,18 @@ def task_groups(encoder: EvaluatedEncoder) -> tuple[list[TaskGroup], tuple[str, 
             for number, source in enumerate((splits, *layers))
         )
         passes = tuple((rows(0, one), rows(1, one)) for one in augmented)
-        result.append(TaskGroup(targets, replace(task, augmented=passes, layers=tuple(by_layer))))
+        of_noise = iter(by_layer[len(encoder.layers) :])
+        result.append(
+            TaskGroup(
+                targets,
+                replace(
+                    task,
+                    augmented=passes,
+                    layers=tuple(by_layer[: len(encoder.layers)]),
+                    noisy={t: tuple(islice(of_noise, len(layers))) for t, layers in encoder.noisy.items()},
+                ),
+            )
+        )
     return result, tuple(skipped)
 
 

@@ -80,6 +80,19 @@ class Layered(Protocol):
         ...
 
 
+@runtime_checkable
+class NoisyLayered(Protocol):
+    """A diffusion model, whose layers encode images with noise of a chosen level."""
+
+    def encode_noisy_layers(self, x: Tensor, t: int) -> list[Tensor]:
+        """Features ``(N, d_l)`` of every layer l for images with noise of index t; x as for `encode`.
+
+        Raises:
+            UserError: there is no such t.
+        """
+        ...
+
+
 class Method(LightningModule):
     """Base class of all methods: a loss, and the encoder that is scored.
 

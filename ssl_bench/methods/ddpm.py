@@ -99,14 +99,24 @@ class DDPM(Method):
         self.network_ema.eval()
         return self
 
-    def encode_layers(self, x: Tensor) -> list[Tensor]:
-        """Features ``(N, d_l)`` of every block on the way up, for images ``(N, C, H, W)`` in [-1, 1]."""
-        t = torch.full((len(x),), self.t, device=x.device)
+    def encode_noisy_layers(self, x: Tensor, t: int) -> list[Tensor]:
+        """Features ``(N, d_l)`` of every block on the way up, for images ``(N, C, H, W)`` in [-1, 1] and an index t.
+
+        Raises:
+            UserError: t is not below `steps`.
+        """
+        if t >= self.steps:
+            raise UserError(f"DDPM: t {t}: give an index below the number of steps, {self.steps}")
+        now = torch.full((len(x),), t, device=x.device)
         passes = [
-            self.network_ema.layers(diffuse(x.float(), t, normal_of_images(x, draw), self.alpha_bar), t)
+            self.network_ema.layers(diffuse(x.float(), now, normal_of_images(x, draw), self.alpha_bar), now)
             for draw in range(self.draws)
         ]
         return [torch.stack(draws).mean(0) for draws in zip(*passes, strict=True)]
+
+    def encode_layers(self, x: Tensor) -> list[Tensor]:
+        """`encode_noisy_layers` at `t`."""
+        return self.encode_noisy_layers(x, self.t)
 
     def encode(self, x: Tensor) -> Tensor:
         """Features of one block: ``(N, C, H, W)`` in [-1, 1] to ``(N, feature_dim)``."""

@@ -3,6 +3,7 @@
 import shlex
 import sys
 import time
+from collections.abc import Callable
 from dataclasses import asdict, replace
 from functools import partial
 from pathlib import Path
@@ -23,7 +24,7 @@ from ssl_bench.evaluation.encoder_size import encoder_parameters
 from ssl_bench.evaluation.features import Features, by_columns, extract
 from ssl_bench.evaluation.run_images import images_of_run
 from ssl_bench.evaluation.suite import Result
-from ssl_bench.methods.base import Layered, Method, Reconstructive
+from ssl_bench.methods.base import Layered, Method, NoisyLayered, Reconstructive
 from ssl_bench.methods.checkpoint import checkpoint_file, read_checkpoint
 from ssl_bench.plots.run import plot_run
 from ssl_bench.precision import autocast_dtype
@@ -47,7 +48,11 @@ def evaluated_encoder(run: Run, config: dict[str, Any], folder: Path, device: to
     autocast = autocast_dtype(config["trainer"]["precision"])
     key = encoder_hash(method, config)
     encoded = partial(extract, method.encode, run.data, device=device, autocast=autocast)
-    features = encoded(lambda images, _: run.views.evaluation_input(images), folder / "features", key=key)
+
+    def transform(images: Tensor, ids: Tensor) -> Tensor:
+        return run.views.evaluation_input(images)
+
+    features = encoded(transform, folder / "features", key=key)
     recipe = read_recipe(run.evaluation.augmentation) if run.evaluation.augmented_passes else []
     augment = Views(recipe, image_shape=run.data.image_shape, mean=run.data.mean, std=run.data.std)
 
@@ -76,37 +81,50 @@ def evaluated_encoder(run: Run, config: dict[str, Any], folder: Path, device: to
         assert isinstance(method, Reconstructive)
         return method.reconstruct(run.views.from_image(images)).float()
 
+    def layers_in(name: str, of_layers: Callable[[Tensor], list[Tensor]]) -> tuple[Features, ...]:
+        few = run.views.evaluation_input(a_few_images(run, device))
+        where = folder / "features" / name
+        return layers_of(
+            of_layers,
+            few,
+            lambda whole: extract(
+                whole, run.data, transform, where, key=f"{key} {name}", device=device, autocast=autocast
+            ),
+        )
+
+    layers: tuple[Features, ...] = ()
+    noisy: dict[int, tuple[Features, ...]] = {}
+    if run.evaluation.layers and isinstance(method, Layered):
+        layers = layers_in("layers", method.encode_layers)
+    if isinstance(method, NoisyLayered):
+        of_noise = method.encode_noisy_layers
+        noisy = {t: layers_in(f"noise-{t}", partial(of_noise, t=t)) for t in run.evaluation.noise}
     return replace(
         images_of_run(run, config, folder, device),
         features=features,
         encode=encode,
         reconstruct=reconstruct if isinstance(method, Reconstructive) else None,
         augmented=tuple(passes),
-        layers=layers_of(run, folder / "features" / "layers", f"{key} layers", device, autocast),
+        layers=layers,
+        noisy=noisy,
     )
 
 
 def layers_of(
-    run: Run, folder: Path, key: str, device: torch.device, autocast: torch.dtype | None
+    encode: Callable[[Tensor], list[Tensor]], few: Tensor, extracted: Callable[[Callable[[Tensor], Tensor]], Features]
 ) -> tuple[Features, ...]:
-    """Features of each layer of a method, encoded in one pass or read; empty if no protocol needs them."""
-    method = run.method
-    if not (run.evaluation.layers and isinstance(method, Layered)):
-        return ()
-    few = a_few_images(run, device)
+    """Features of each layer, encoded in one pass or read; empty if there are fewer than two layers.
+
+    Args:
+        encode: function that maps images to the features of each layer.
+        few: a few images.
+        extracted: function that maps a function from images to features to the features of all splits.
+    """
     with torch.inference_mode():
-        widths = [layer.shape[1] for layer in method.encode_layers(run.views.evaluation_input(few))]
+        widths = [layer.shape[1] for layer in encode(few)]
     if len(widths) < 2:
         return ()
-
-    def encode(images: Tensor) -> Tensor:
-        return torch.cat(method.encode_layers(images), 1)
-
-    def transform(images: Tensor, ids: Tensor) -> Tensor:
-        return run.views.evaluation_input(images)
-
-    side_by_side = extract(encode, run.data, transform, folder, key=key, device=device, autocast=autocast)
-    return by_columns(side_by_side, widths)
+    return by_columns(extracted(lambda images: torch.cat(encode(images), 1)), widths)
 
 
 def a_few_images(run: Run, device: torch.device) -> Tensor:

@@ -45,16 +45,17 @@ QUICK = Evaluation(
 
 def protocol(name: str) -> LabelledProtocol:
     chosen: LabelledProtocol = getattr(QUICK, name)
-    return (lambda task: chosen(layered(task))) if name == "layer_probe" else chosen
+    return (lambda task: chosen(layered(task))) if name in ("layer_probe", "noise_probe") else chosen
 
 
 def layered(task: Task) -> Task:
-    """With the first half of the features as the first layer, and all of them as the second."""
+    """With the first half of the features as the first layer, and all of them as the second; the same with noise."""
     half = [
         replace(rows, features=rows.features[:, : rows.dim // 2 + 1])
         for rows in (task.train, task.validation, task.test)
     ]
-    return replace(task, layers=(Task(half[0], half[1], half[2], task.num_classes), task))
+    layers = (Task(half[0], half[1], half[2], task.num_classes), task)
+    return replace(task, layers=layers, noisy={0: layers[:1], 11: layers})
 
 
 def encoder(
@@ -65,7 +66,7 @@ def encoder(
     train, validation, test = (FeatureSplit(s.features, y) for s, y in zip(splits, labels, strict=True))
     digit = Target("digit", tuple("0123456789"))
     features = Features(train, validation, test, targets or (digit,))
-    return EvaluatedEncoder(features, CPU, folder, layers=(features, features))
+    return EvaluatedEncoder(features, CPU, folder, layers=(features, features), noisy={11: (features, features)})
 
 
 def blobs(counts: tuple[int, int, int] = (150, 30, 60)) -> Task:
@@ -347,7 +348,7 @@ def test_a_full_disk_ends_the_evaluation_and_is_not_recorded_as_a_failed_protoco
 def test_protocols_run_by_default_unless_others_are_named(separated: Task, tmp_path: Path) -> None:
     features = encoder(separated, tmp_path)
     by_itself = Evaluation().chosen(features)
-    assert set(by_itself) == {*LABELLED, "rank", "maps"} - {"linear_probe_sgd"}
+    assert set(by_itself) == {*LABELLED, "rank", "maps"} - {"linear_probe_sgd", "noise_probe"}
     assert Evaluation(protocols=("generation",)).chosen(features) == ["generation"]
 
 
@@ -375,6 +376,8 @@ def test_passes_are_encoded_only_for_chosen_protocols() -> None:
 def test_layers_are_encoded_only_for_chosen_protocols() -> None:
     assert Evaluation().layers
     assert Evaluation(protocols=("svm", "layer_probe")).layers
+    assert Evaluation(protocols=("noise_probe",)).noise
+    assert not Evaluation().noise
     assert not Evaluation(protocols=("svm",)).layers
 
 

@@ -26,7 +26,7 @@ QUICK = [
     "--trainer.accelerator=cpu",
     "--trainer.log_every_n_steps=5",
 ]
-NOT_BY_DEFAULT = {"linear_probe_sgd", "posthoc_reconstruction", "generation"}
+NOT_BY_DEFAULT = {"linear_probe_sgd", "posthoc_reconstruction", "generation", "noise_probe"}
 OF_LAYERS = {"layer_probe"}
 BENCH = ["bench", "--method", "simvae", "--data", "digits", "--epochs", "2", *QUICK]
 

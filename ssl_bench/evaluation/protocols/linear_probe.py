@@ -8,7 +8,7 @@ from torch import Tensor
 
 from ssl_bench.errors import UserError
 from ssl_bench.evaluation import linear
-from ssl_bench.evaluation.model_selection import choose_and_score, class_counts
+from ssl_bench.evaluation.model_selection import Chosen, choose_and_score, class_counts
 from ssl_bench.evaluation.rows import Rows
 from ssl_bench.evaluation.task import Task
 from ssl_bench.ranges import PositiveFloat, PositiveInt, check_ranges
@@ -94,9 +94,14 @@ class LinearProbe:
 
     def __call__(self, task: Task) -> list[dict[str, float]]:
         """``linear_probe/accuracy`` in percent on test and the chosen ``linear_probe/l2``, for each target."""
-        found = choose_and_score(
+        return [
+            {"linear_probe/accuracy": one.accuracy, "linear_probe/l2": one.regularisation} for one in self.choose(task)
+        ]
+
+    def choose(self, task: Task) -> list[Chosen]:
+        """The chosen L2 and the accuracies of each target."""
+        return choose_and_score(
             task,
             sorted(self.l2, reverse=True),
             lambda splits, l2, start: fit(task, splits, l2, start, max_iter=self.max_iter),
         )
-        return [{"linear_probe/accuracy": accuracy, "linear_probe/l2": l2} for accuracy, l2 in found]

@@ -103,4 +103,4 @@ class SVM:
             sorted(self.c),
             lambda splits, c, start: fit(task, splits, c, start, max_iter=self.max_iter),
         )
-        return [{"svm/accuracy": accuracy, "svm/c": c} for accuracy, c in found]
+        return [{"svm/accuracy": one.accuracy, "svm/c": one.regularisation} for one in found]

@@ -15,6 +15,7 @@ from ssl_bench.evaluation.protocols.layer_probe import LayerProbe
 from ssl_bench.evaluation.protocols.linear_probe import LinearProbe
 from ssl_bench.evaluation.protocols.linear_probe_sgd import LinearProbeSGD
 from ssl_bench.evaluation.protocols.mlp_probe import MLPProbe
+from ssl_bench.evaluation.protocols.noise_probe import NoiseProbe
 from ssl_bench.evaluation.protocols.svm import SVM
 from ssl_bench.evaluation.task import LabelledProtocol, Task
 from tests.evaluation.conftest import gaussians, split, task
@@ -27,6 +28,7 @@ STANDARDISED: dict[str, LabelledProtocol] = {
 }
 PROTOCOLS: dict[str, LabelledProtocol] = STANDARDISED | {
     "layer_probe": LayerProbe(PROBE),
+    "noise_probe": NoiseProbe(probe=PROBE),
     "knn": KNN(k=(1, 5), weights=("uniform", "exponential")),
     "kmeans": KMeans(distances=("spherical", "euclidean"), restarts=3),
     "gmm": GMM(inits=2),
@@ -47,7 +49,7 @@ def features(images: int, dtype: torch.dtype) -> tuple[Tensor, Tensor]:
 def metrics(name: str, images: int, scale: float, dtype: torch.dtype = torch.float32) -> dict[str, float]:
     x, y = features(images, dtype)
     given = split(scale * x, y, 3)
-    (found,) = PROTOCOLS[name](Task(given.train, given.validation, given.test, 3, layers=(given,)))
+    (found,) = PROTOCOLS[name](Task(given.train, given.validation, given.test, 3, layers=(given,), noisy={0: (given,)}))
     return found
 
 
