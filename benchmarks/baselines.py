@@ -1,11 +1,12 @@
-"""Joint-embedding methods at narrow width: scores, and 5-NN of the validation images against epochs.
+"""Baselines at narrow width: scores, and 5-NN of the validation images against epochs.
 
     python benchmarks/baselines.py --data.root cifar10-jpeg            print the table
     python benchmarks/baselines.py --data.root cifar10-jpeg --write    also write table and figure to benchmarks/results
 
-Every method is `ssl-bench bench --experiment METHOD-parquet-narrow` with the same backbone, images, epochs and seed.
-Its optimizer, heads and views are those of its experiment. The baselines beside them are the untrained backbone and the
-backbone trained with labels. Flags of `ssl-bench bench` are accepted here, too, such as --epochs N or
+Every method is `ssl-bench bench --experiment METHOD-parquet-narrow` with the same images, epochs and seed. Its
+optimizer, heads and views are those of its experiment. All methods have the same backbone except MAE, a vision
+transformer, and DDPM, a U-Net. The baselines beside them are the untrained networks and the backbone trained with
+labels. Flags of `ssl-bench bench` are accepted here, too, such as --epochs N or
 --data.fit_images N. Runs that exist in --out are not repeated.
 """
 
@@ -25,9 +26,14 @@ from ssl_bench.plots.run import read_log
 from ssl_bench.results.record import Record, commit
 
 RESULTS = Path(__file__).parent / "results"
-METHODS = ("simclr", "byol", "moco", "nnclr", "vicreg", "barlow_twins", "swav", "dino", "supervised")
+METHODS = (
+    "simclr", "byol", "moco", "nnclr", "vicreg", "barlow_twins", "swav", "dino", "lejepa", "mae", "ddpm", "supervised"
+)  # fmt: skip
+OWN_NETWORK = ("mae", "ddpm")
+"""Methods whose network is not the common backbone."""
 COLUMNS = {"linear probe": "linear_probe/accuracy", "5-NN": "knn_5/accuracy", "k-means": "kmeans/accuracy"}
 LABELS = {"supervised": "supervised (trained with labels)", "untrained": "untrained backbone"}
+LABELS |= {f"untrained {name}": f"untrained network of {name}" for name in OWN_NETWORK}
 Curve = list[tuple[int, float]]
 """Epochs and accuracies in percent."""
 
@@ -58,8 +64,11 @@ def figure(curves: dict[str, Curve], title: str) -> Figure:
     picture = canvas(7.5, 4.5)
     ax = picture.subplots()
     # Colours for colour-blind readers (Okabe & Ito 2008), with a different marker for each method.
-    colours = ("#0072B2", "#E69F00", "#009E73", "#CC79A7", "#56B4E9", "#D55E00", "#8C6D00", "#5A3E9B", "#000000")
-    styles = dict(zip(curves, zip(colours, "osv^Dx+*P", strict=False), strict=False))
+    colours = (
+        "#0072B2", "#E69F00", "#009E73", "#CC79A7", "#56B4E9", "#D55E00", "#8C6D00", "#5A3E9B", "#7A7A7A", "#8B1A1A",
+        "#00407A", "#000000",
+    )  # fmt: skip
+    styles = dict(zip(METHODS, zip(colours, "osv^Dx+*<>hP", strict=True), strict=True))
     for name, curve in sorted(curves.items(), key=lambda item: -item[1][-1][1]):
         colour, marker = styles[name]
         line = "--" if name == "supervised" else "-"
@@ -89,18 +98,20 @@ def main() -> None:
         name: run(f"{name}-parquet-narrow", [*flags, *epochs, "--validation.every=1"], options.out)
         for name in options.methods
     }
-    folders["untrained"] = run("simclr-parquet-narrow", [*flags, "--trainer.max_epochs=0"], options.out)
+    untrained = {"untrained": "simclr"} | {f"untrained {name}": name for name in OWN_NETWORK if name in options.methods}
+    for label, name in untrained.items():
+        folders[label] = run(f"{name}-parquet-narrow", [*flags, "--trainer.max_epochs=0"], options.out)
     records = {name: Record.read(folder) for name, folder in folders.items()}
     curves = {
         name: read_log(folders[name] / "logs", "validation/", "epoch")["knn_5/accuracy"] for name in options.methods
     }
     first = records[options.methods[0]]
-    text = f"""# Joint-embedding methods at narrow width
+    text = f"""# Baselines at narrow width
 
 {provenance()}. Commit {commit()}.
 
-One seed, {first.epochs} epochs, the same backbone for all. Accuracies of the test images in percent; see
-[the protocols](../../ssl_bench/evaluation/README.md). Optimizer, heads and views are those of each experiment
+One seed, {first.epochs} epochs, the same backbone for all but MAE and DDPM. Accuracies of the test images in percent;
+see [the protocols](../../ssl_bench/evaluation/README.md). Optimizer, heads and views are those of each experiment
 `METHOD-parquet-narrow` and were not searched, so the order of methods that are close says little.
 
 {table(records)}

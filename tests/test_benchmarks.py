@@ -12,7 +12,7 @@ import pytest
 import torch
 from torch import Tensor
 
-from benchmarks import decay, inputs, presets, rounds, ssgan, structural_gan, views, w_search, wide
+from benchmarks import baselines, decay, inputs, mnist, presets, rounds, ssgan, structural_gan, views, w_search, wide
 from benchmarks.forgetting import VARIANTS, figure, measure, table
 from benchmarks.mutations.settings import mutate_flag
 from benchmarks.simclr import Ours
@@ -22,6 +22,7 @@ from ssl_bench.data.module import DataModule
 from ssl_bench.data.types import Target
 from ssl_bench.generation.settings import SearchSettings
 from ssl_bench.methods.ssgan import SSGAN
+from ssl_bench.results.record import Record
 
 
 @pytest.mark.parametrize("benchmark", [structural_gan, ssgan])
@@ -201,6 +202,19 @@ def test_protocols_on_few_images_are_measured_beside_scikit_learn(protocol: str)
     assert all(value > 0 for value in found.values())
     assert abs(found["accuracy"] - found["other accuracy"]) < (2 if protocol != "gmm" else 20)
     assert wide.table({f"{protocol}, 50 x 70": found})[2].startswith(f"| {protocol}, 50 x 70 | ")
+
+
+def test_figure_of_a_diffusion_model_shows_samples_trajectory_and_curves(tmp_path: Path) -> None:
+    small = ["--method.network.width=8", "--method.network.groups=4", "--method.sampling_steps=4"]
+    protocols = ["--evaluation.protocols=[noise_probe]", "--evaluation.noise_probe.t=[0,100]"]
+    flags = [*small, *protocols, "--trainer.max_epochs=2", "--trainer.limit_train_batches=2"]
+    folder = baselines.run("ddpm-digits", flags, tmp_path)
+    curves = mnist.noise_curves(Record.read(folder).metrics)
+    blocks = len(curves)
+    assert [t for t, _ in curves[1]] == [0, 100]
+    axes = mnist.figure(folder).axes
+    assert len(axes) == 3 + mnist.SHOWN + 2
+    assert len(axes[-2].lines) == blocks > 1
 
 
 def test_a_mutated_flag_is_given_once(tmp_path: Path) -> None:

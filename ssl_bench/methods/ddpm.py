@@ -1,7 +1,7 @@
 """Denoising diffusion: a network predicts the noise of noisy images, and its blocks give the features."""
 
 import copy
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from typing import Any, Literal
 
 import torch
@@ -124,12 +124,18 @@ class DDPM(Method):
 
     def sample(self, n: int, generator: Generator | None = None) -> Tensor:
         """n samples ``(n, C, H, W)`` in [0, 1] of the averaged network."""
+        for x in self.trajectory(n, generator):
+            samples = x
+        return (samples + 1) / 2
+
+    def trajectory(self, n: int, generator: Generator | None = None) -> Iterator[Tensor]:
+        """The images ``(n, C, H, W)`` of each sampling step, from noise to samples in [-1, 1]."""
         device = self.device if generator is None else generator.device
 
         def normal() -> Tensor:
             return torch.randn(n, *self.image_shape, generator=generator, device=device).to(self.device)
 
-        x = normal()
+        yield (x := normal())
         count = self.steps if self.sampler == "ddpm" else self.sampling_steps
         times = torch.linspace(0, self.steps - 1, count).round().long().tolist()
         for t, before in zip(reversed(times), reversed([-1, *times[:-1]]), strict=True):
@@ -139,7 +145,7 @@ class DDPM(Method):
                 x = ddim_step(x, t, before, x_0, self.alpha_bar)
             else:
                 x = ancestral_step(x, t, x_0, normal(), self.alpha_bar)
-        return (x + 1) / 2
+            yield x
 
     def check_inputs(self, inputs: TrainingInputs) -> None:
         """Refuse views whose range is not [-1, 1]."""

@@ -14,9 +14,9 @@ from ssl_bench.ranges import NonNegativeInt, check_ranges
 class NoiseProbe:
     """The linear probe on the features of each layer at each level of noise, and the pair that is best on validation.
 
-    The best layer and level of noise depend on the data. Xiang et al. (DDAE) choose them by the accuracy of test images,
-    which is optimistic. Here the pair with the best validation accuracy is chosen, the first
-    one if there are ties, and the score is its accuracy on test. The protocol runs only if listed.
+    The best layer and level of noise depend on the data. Xiang et al. choose them by the accuracy of test images, which
+    is optimistic. Here the pair with the best validation accuracy is chosen, the first one if there are ties, and the
+    score is its accuracy on test. The protocol runs only if listed.
 
     Args:
         t: indices of the noise, see :class:`~ssl_bench.methods.ddpm.DDPM`.
