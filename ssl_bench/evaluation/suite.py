@@ -1,7 +1,7 @@
 """Evaluation: run the protocols on every target of one encoder and collect the metrics."""
 
 import time
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from typing import NamedTuple
 
 import torch
@@ -73,8 +73,9 @@ class Evaluation:
         passes: number of augmented passes, in which all images are encoded with augmentation, for the metric
             ``rank/alignment``. If `linear_probe_sgd` runs and needs more passes, its number is used.
         augmentation: recipe of the augmented passes.
-        linear_probe: settings of the linear probe, also used by `layer_probe` and `noise_probe`.
-        noise_probe: levels of noise of the probe of diffusion models. The protocol runs only if listed in `protocols`.
+        linear_probe: settings of the linear probe, also used by `layer_probe`.
+        noise_probe: settings of the linear probe on layers of a diffusion model with noise. The protocol runs only if
+            listed in `protocols`.
         linear_probe_sgd: settings of the linear probe trained by SGD for a fixed number of epochs, as is usual in
             papers. The protocol runs only if listed in `protocols`.
         svm: settings of the support vector machine.
@@ -111,7 +112,6 @@ class Evaluation:
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "layer_probe", LayerProbe(self.linear_probe))
-        object.__setattr__(self, "noise_probe", replace(self.noise_probe, probe=self.linear_probe))
         check_protocols(self.protocols or ())
 
     def chosen(self, encoder: EvaluatedEncoder) -> list[str]:

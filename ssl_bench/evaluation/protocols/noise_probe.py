@@ -1,6 +1,6 @@
 """Linear probe on layers of a diffusion model at several levels of noise (Xiang et al. 2023, arXiv 2303.09769)."""
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 
 from ssl_bench.errors import UserError
 from ssl_bench.evaluation.encoder import EvaluatedEncoder
@@ -11,7 +11,7 @@ from ssl_bench.ranges import NonNegativeInt, check_ranges
 
 @check_ranges
 @dataclass(frozen=True)
-class NoiseProbe:
+class NoiseProbe(LinearProbe):
     """The linear probe on the features of each layer at each level of noise, and the pair that is best on validation.
 
     The best layer and level of noise depend on the data. Xiang et al. choose them by the accuracy of test images, which
@@ -19,18 +19,18 @@ class NoiseProbe:
     score is its accuracy on test. The protocol runs only if listed.
 
     Args:
+        l2: see :class:`~ssl_bench.evaluation.protocols.linear_probe.LinearProbe`, whose defaults are the same.
+        max_iter: see `LinearProbe`.
         t: indices of the noise, see :class:`~ssl_bench.methods.ddpm.DDPM`.
-        probe: settings of the probe. :class:`~ssl_bench.evaluation.suite.Evaluation` passes the settings of
-            `linear_probe`, so that scores are comparable.
 
     Example:
         ``ssl-bench evaluate runs/ddpm-digits-s0-HASH --evaluation.protocols [noise_probe]``
     """
 
     t: tuple[NonNegativeInt, ...] = (0, 11, 50, 100, 200)
-    probe: LinearProbe = field(default_factory=LinearProbe)
 
     def __post_init__(self) -> None:
+        super().__post_init__()
         if not self.t or len(set(self.t)) < len(self.t):
             raise UserError(f"noise_probe: t must be one or more different numbers, got {list(self.t)}")
 
@@ -50,7 +50,7 @@ class NoiseProbe:
         if not task.noisy:
             raise UserError("noise_probe: the encoder is no diffusion model; use layer_probe or linear_probe")
         found = {
-            (t, number): self.probe.choose(layer)
+            (t, number): self.choose(layer)
             for t, layers in task.noisy.items()
             for number, layer in enumerate(layers, 1)
         }

@@ -18,7 +18,8 @@ from ssl_bench.evaluation.suite import Evaluation
 from ssl_bench.runs.score import evaluated_encoder
 from tests.evaluation.digits_encoder import digits_encoder
 
-PROBE = Evaluation(protocols=("noise_probe",), linear_probe=LinearProbe(l2=(1e-3, 1e-1)))
+L2 = (1e-3, 1e-1)
+PROBE = Evaluation(protocols=("noise_probe",), linear_probe=LinearProbe(l2=L2), noise_probe=NoiseProbe(l2=L2))
 
 
 def with_noise(encoder: EvaluatedEncoder, noisy: dict[int, Features]) -> EvaluatedEncoder:

@@ -28,7 +28,7 @@ STANDARDISED: dict[str, LabelledProtocol] = {
 }
 PROTOCOLS: dict[str, LabelledProtocol] = STANDARDISED | {
     "layer_probe": LayerProbe(PROBE),
-    "noise_probe": NoiseProbe(probe=PROBE),
+    "noise_probe": NoiseProbe(l2=PROBE.l2),
     "knn": KNN(k=(1, 5), weights=("uniform", "exponential")),
     "kmeans": KMeans(distances=("spherical", "euclidean"), restarts=3),
     "gmm": GMM(inits=2),
