@@ -24,8 +24,8 @@ def read_settings(path: Path) -> dict[str, Any]:
 
     Raises:
         UserError: the file does not exist, is not a regular file, cannot be read, is not text in UTF-8, is not valid
-            YAML, is empty or not a mapping, repeats a key, or has a tag, a key that is not text, or an anchor that
-            contains itself. The message names the file and the line.
+            YAML, is empty or not a mapping, repeats a key, or has a tag, a key that is not text, an anchor that
+            contains itself, or a null character. The message names the file and the line.
     """
     path = path.expanduser()
     if not path.is_file():
@@ -83,6 +83,8 @@ def _check(node: yaml.Node, path: Path, parents: tuple[int, ...], checked: set[i
     if node.tag not in TAGS:
         tag = node.tag.replace("tag:yaml.org,2002:", "!!")
         raise UserError(f"{where}: the tag {tag} is not supported; give text, numbers, lists and keys with values")
+    if isinstance(node, yaml.ScalarNode) and "\0" in node.value:
+        raise UserError(f"{where}: the text {node.value!r} contains a null character, which no setting takes")
     inner = (*parents, id(node))
     if isinstance(node, yaml.SequenceNode):
         for item in node.value:
@@ -94,6 +96,7 @@ def _check(node: yaml.Node, path: Path, parents: tuple[int, ...], checked: set[i
             if not isinstance(key, yaml.ScalarNode) or key.tag != "tag:yaml.org,2002:str":
                 shown = repr(key.value) if isinstance(key, yaml.ScalarNode) else "of several values"
                 raise UserError(f"{path}, line {line}: the key {shown} is not text; give the name of a setting")
+            _check(key, path, inner, checked)
             if key.value in lines:
                 first = lines[key.value]
                 raise UserError(f"{path}, line {line}: the key {key.value!r} is also on line {first}; give it once")

@@ -28,6 +28,8 @@ from ssl_bench.errors import UserError
         (b"? [a, b]\n: 2\n", ", line 1: the key of several values is not text"),
         (b"seed: 1\nnames: \xff\xfe\n", ", line 2: not text in UTF-8"),
         (b"seed: \x00\n", ": not valid YAML: special characters are not allowed"),
+        (b'method:\n  data: "x\\0"\n', ", line 2: the text 'x\\x00' contains a null character"),
+        (b'"a\\0": 1\n', ", line 1: the text 'a\\x00' contains a null character"),
         (b"a: " + b"[" * 3000, ": its values are nested too deeply"),
     ],
 )
