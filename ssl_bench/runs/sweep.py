@@ -1,16 +1,18 @@
 """`ssl-bench sweep`: train and score many runs, those that are missing."""
 
 import argparse
-import os
-import subprocess
-import sys
-import time
-from collections.abc import Sequence
-from pathlib import Path
+import re
+import shutil
+from collections.abc import Callable, Generator, Sequence
+from contextlib import closing
+from functools import partial
+from importlib.util import find_spec
 
 from ssl_bench.config.devices import given_devices
 from ssl_bench.errors import RunError, UserError
 from ssl_bench.runs.checks import check_epochs
+from ssl_bench.runs.sweep_jobs import Finished, log_of
+from ssl_bench.runs.sweep_local import run_local
 from ssl_bench.runs.sweep_plan import (
     PlannedRun,
     choices_of_lists,
@@ -21,13 +23,21 @@ from ssl_bench.runs.sweep_plan import (
     plan,
     seeds_of,
 )
+from ssl_bench.runs.sweep_ray import run_ray
+from ssl_bench.runs.sweep_slurm import run_slurm
 from ssl_bench.runs.tables import print_tables
-from ssl_bench.termination import sigterm
 
-LOGS = "logs_of_sweeps"
-"""Folder of the outputs of the runs, beside the run folders."""
-PAUSE = 0.1
-"""Seconds between looks at the runs that are in progress."""
+OF_LAUNCHERS = {
+    "jobs": ("local",),
+    "cpus": ("slurm", "ray"),
+    "gpus": ("slurm", "ray"),
+    "slurm.hours": ("slurm",),
+    "slurm.partition": ("slurm",),
+    "ray.address": ("ray",),
+}
+"""Launchers that a flag is for."""
+Launch = Callable[[Sequence[PlannedRun]], Generator[Finished, None, None]]
+"""Function that carries out runs and yields each when it has ended; if it is closed, the others are ended."""
 
 
 def sweep(options: argparse.Namespace, rest: list[str]) -> None:
@@ -37,12 +47,15 @@ def sweep(options: argparse.Namespace, rest: list[str]) -> None:
         UserError: a flag is not valid.
         RunError: a run failed, or needs something that is missing.
     """
+    launch = launcher(options)
+    if not options.dry_run:
+        check_installed(options.launcher)
     runs = planned(options, rest)
     print_plan(runs)
     if options.dry_run:
         return
     try:
-        run_all(runs, int(options.jobs), options.trust)
+        run_all(runs, launch)
     finally:
         if recorded := [str(run.folder) for run in runs if run.done]:
             rows = options.rows.split(",") if options.rows else ()
@@ -58,8 +71,6 @@ def planned(options: argparse.Namespace, rest: list[str]) -> list[PlannedRun]:
     given = vars(options)
     check_epochs(given["trainer.max_epochs"])
     given_devices("--devices", given["trainer.devices"] or "auto")
-    if not options.jobs.isdecimal() or not int(options.jobs):
-        raise UserError(f"--jobs must be an integer of at least 1, got {options.jobs!r}")
     named = ("trainer.max_epochs", "trainer.devices")
     settings = combinations(rest + [f"--{name}={given[name]}" for name in named if given[name] is not None])
     seeds = None if options.seeds is None else seeds_of(options.seeds)
@@ -103,99 +114,69 @@ def duration(seconds: float) -> str:
     return f"{seconds:.0f} s"
 
 
-def run_all(runs: Sequence[PlannedRun], jobs: int, trust: Sequence[str]) -> None:
-    """Run what is missing, `jobs` runs at a time; go on after a run that fails.
+def run_all(runs: Sequence[PlannedRun], launch: Launch) -> None:
+    """Run what is missing; go on after a run that fails.
 
-    Each run is a process of `ssl-bench bench`, which writes to a log in the folder `LOGS`. Several runs share out the
-    cores and the GPUs. A run that another process works on is waited for.
+    Each run is a process of `ssl-bench bench`, which writes to a log in the folder `LOGS`.
+
+    Args:
+        runs: the plan.
+        launch: see `launcher`.
 
     Raises:
         RunError: a run failed, or needs something that is missing.
     """
-    waiting = [run for run in runs if not run.done and not run.before]
-    total, done = len(waiting), 0
-    active: dict[int, tuple[PlannedRun, subprocess.Popen[bytes], float]] = {}
+    missing = [run for run in runs if not run.done and not run.before]
     failed: list[str] = []
-    try:
-        while waiting or active:
-            for slot in range(jobs):
-                if waiting and slot not in active:
-                    run = waiting.pop(0)
-                    active[slot] = run, start(run, slot, jobs, trust), time.monotonic()
-            time.sleep(PAUSE)
-            for slot, (run, process, began) in list(active.items()):
-                if process.poll() is None:
-                    continue
-                del active[slot]
-                sigterm.children.remove(process)
-                done += 1
-                took = duration(time.monotonic() - began)
-                if process.returncode:
-                    reason = last_line(log_of(run))
-                    failed.append(f"{run.label}: {reason}")
-                    print(f"{done}/{total} {run.label}: failed after {took}: {reason} ({log_of(run)})", flush=True)
-                else:
-                    print(f"{done}/{total} {run.label}: {took}", flush=True)
-    finally:  # an interruption: the runs write a checkpoint and end
-        for _, process, _ in active.values():
-            process.terminate()
-        for _, process, _ in active.values():
-            process.wait()
-            sigterm.children.remove(process)
+    with closing(launch(missing)) as ended:
+        for number, (run, seconds, reason) in enumerate(ended if missing else (), 1):
+            text = f"failed after {duration(seconds)}: {reason} ({log_of(run)})" if reason else duration(seconds)
+            print(f"{number}/{len(missing)} {run.label}: {text}", flush=True)
+            if reason:
+                failed.append(f"{run.label}: {reason}")
     failed += [f"{run.label}: needs `{run.before}`" for run in runs if run.before and not run.done]
     if failed:
         raise RunError(f"{len(failed)} of {len(runs)} runs are missing: {'; '.join(failed)}")
 
 
-def log_of(run: PlannedRun) -> Path:
-    """File with the output of a run."""
-    return run.folder.parent / LOGS / f"{run.folder.name}.log"
-
-
-def start(run: PlannedRun, slot: int, jobs: int, trust: Sequence[str]) -> subprocess.Popen[bytes]:
-    """Start a run in a process of its own.
+def launcher(options: argparse.Namespace) -> Launch:
+    """The launcher that the flags choose; nothing is started.
 
     Raises:
-        UserError: its log cannot be written.
+        UserError: a flag is not valid or belongs to another launcher.
     """
-    command = [sys.executable, "-P", "-m", "ssl_bench.cli", "bench", *run.arguments, "--wait"]
-    command += [f"--out={run.folder.parent}", *(f"--trust={folder}" for folder in trust)]
-    log = log_of(run)
-    try:
-        log.parent.mkdir(parents=True, exist_ok=True)
-        with log.open("ab") as output:
-            process = subprocess.Popen(
-                command, stdin=subprocess.DEVNULL, stdout=output, stderr=subprocess.STDOUT, env=environment(slot, jobs)
-            )
-    except OSError as error:
-        raise UserError(f"cannot write {log}: {error.strerror}: give another folder with --out") from error
-    sigterm.children.append(process)
-    return process
+    given, trust = vars(options), options.trust
+    chosen = options.launcher
+    for flag, of in OF_LAUNCHERS.items():
+        if given[flag] is not None and chosen not in of:
+            raise UserError(f"--{flag} is for --launcher {' or '.join(of)}")
+    counts = {"jobs": "1", "cpus": "1", "gpus": "0"} | {
+        flag: given[flag] for flag in ("jobs", "cpus", "gpus") if given[flag] is not None
+    }
+    for flag, value in counts.items():
+        if not value.isdecimal() or (flag != "gpus" and not int(value)):
+            least = 0 if flag == "gpus" else 1
+            raise UserError(f"--{flag} must be an integer of at least {least}, got {value!r}")
+    jobs, cpus, gpus = (int(value) for value in counts.values())
+    if chosen == "local":
+        return partial(run_local, trust=trust, jobs=jobs)
+    if chosen == "ray":
+        return partial(run_ray, trust=trust, address=given["ray.address"] or "", cpus=cpus, gpus=gpus)
+    hours = given["slurm.hours"] or "24"
+    if not re.fullmatch(r"\d+(\.\d+)?", hours) or not round(60 * float(hours)):
+        raise UserError(f"--slurm.hours must be a number of hours of at least 0.02, got {hours!r}")
+    partition = given["slurm.partition"] or ""
+    return partial(run_slurm, trust=trust, hours=float(hours), partition=partition, cpus=cpus, gpus=gpus)
 
 
-def environment(slot: int, jobs: int) -> dict[str, str]:
-    """Environment variables of the run in a slot: its share of the cores and of the GPUs, if there are several runs."""
-    variables = dict(os.environ)
-    if jobs == 1:
-        return variables
-    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
-    variables.setdefault("OMP_NUM_THREADS", str(max(1, cores // jobs)))
-    if gpus := visible_gpus():
-        variables["CUDA_VISIBLE_DEVICES"] = ",".join(gpus[slot::jobs] or [gpus[slot % len(gpus)]])
-    return variables
+def check_installed(launcher: str) -> None:
+    """Check that what a launcher needs is installed.
 
-
-def visible_gpus() -> list[str]:
-    """Names of the GPUs for ``CUDA_VISIBLE_DEVICES``."""
-    import torch
-
-    if not torch.cuda.is_available():
-        return []
-    given = os.environ.get("CUDA_VISIBLE_DEVICES")
-    return given.split(",") if given else [str(index) for index in range(torch.cuda.device_count())]
-
-
-def last_line(log: Path) -> str:
-    """The last line of a log that is not empty, without the name of the command."""
-    lines = [line for line in log.read_text(encoding="utf-8", errors="replace").splitlines() if line.strip()]
-    return lines[-1].removeprefix("ssl-bench: ") if lines else "no output"
+    Raises:
+        UserError: it is not.
+    """
+    package = {"slurm": "submitit", "ray": "ray"}.get(launcher)
+    if package and not find_spec(package):
+        raise UserError(f"--launcher {launcher} needs the package {package}: pip install 'ssl_bench[{launcher}]'")
+    if launcher == "slurm" and not shutil.which("sbatch"):
+        raise UserError("--launcher slurm: there is no command sbatch: start the sweep on a node of the Slurm cluster")

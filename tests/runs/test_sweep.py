@@ -5,17 +5,24 @@ import os
 import signal
 import subprocess
 import sys
+import threading
 import time
+from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
+from ray.cluster_utils import Cluster
 
 from ssl_bench.cli import main
 from ssl_bench.errors import UserError
 from ssl_bench.methods.checkpoint import load_method
-from ssl_bench.runs.sweep import environment
-from ssl_bench.runs.sweep_plan import choices_of_lists, choices_of_table, combinations, plan
+from ssl_bench.runs.sweep_jobs import log_of
+from ssl_bench.runs.sweep_local import environment
+from ssl_bench.runs.sweep_plan import PlannedRun, choices_of_lists, choices_of_table, combinations, plan
+from ssl_bench.runs.sweep_ray import run_ray
+from ssl_bench.runs.sweep_slurm import run_slurm
 
 SMALL = [
     "--data.fit_images=64", "--method.encoder.hidden=[16]", "--method.decoder.hidden=[16]",
@@ -71,6 +78,15 @@ def test_a_row_that_reads_views_which_do_not_exist_says_what_makes_them(tmp_path
         (["--method", "vae", "--data", "digits", "--method.beta", "1,1.0"], "is the same run as"),
         (["--method", "vae", "--data", "digits", "--method.latent_dim", "8,0"], "latent_dim must be"),
         (["--method", "vae", "--data", "digits", "--jobs", "0"], "--jobs must be"),
+        (["--method", "vae", "--data", "digits", "--cpus", "2"], "--cpus is for --launcher slurm or ray"),
+        (["--method", "vae", "--data", "digits", "--launcher", "ray", "--jobs", "2"], "--jobs is for --launcher local"),
+        (["--method", "vae", "--data", "digits", "--launcher", "ray", "--gpus", "x"], "--gpus must be"),
+        (["--method", "vae", "--data", "digits", "--launcher", "slurm"], "no command sbatch"),
+        (["--method", "vae", "--data", "digits", "--launcher", "slurm", "--slurm.hours", "0"], "--slurm.hours must be"),
+        (
+            ["--method", "vae", "--data", "digits", "--launcher", "ray", "--ray.address", "localhost:1"],
+            "no Ray cluster",
+        ),
         (["--table", "simvae_2"], "simvae_1"),
         (["--table", "simvae_1", "--rows", "veu"], "no row named 'veu'"),
         (["--table", "simvae_1", "--data", "cifar100"], "no data named 'cifar100'"),
@@ -145,3 +161,75 @@ def test_a_killed_sweep_resumes_and_its_runs_equal_single_runs(tmp_path: Path) -
         assert ours["metrics"] == theirs["metrics"]
         weights, expected = (load_method(folder).state_dict() for folder in (swept, single))
         assert all(torch.equal(weights[name], value) for name, value in expected.items())
+
+
+def planned(out: Path, *flags: str) -> list[PlannedRun]:
+    return plan(choices_of_lists(["vae"], ["digits"], []), combinations([*SMALL, *flags]), ["0"], out)
+
+
+def weights_equal(folder: Path, expected: Path) -> bool:
+    weights, others = (load_method(path).state_dict() for path in (folder, expected))
+    return all(torch.equal(weights[name], value) for name, value in others.items())
+
+
+def wait_for_training(runs: Sequence[PlannedRun]) -> None:
+    """Wait until all runs have a checkpoint."""
+    while not all(list(run.folder.glob("checkpoints/*.ckpt")) for run in runs):
+        time.sleep(0.05)
+
+
+def pre_empt(run: PlannedRun) -> None:
+    """Send the signal of a pre-emption to the job of submitit, as Slurm does."""
+    from submitit.local.local import LocalJobEnvironment
+
+    wait_for_training([run])
+    for process in Path("/proc").glob("[0-9]*"):
+        words = (process / "cmdline").read_bytes().split(b"\0")
+        if b"submitit.core._submit" in words and str(log_of(run).parent).encode() in words:
+            os.kill(int(process.name), LocalJobEnvironment._usr_sig())
+
+
+def kill_node(cluster: Cluster, node: Any, runs: Sequence[PlannedRun]) -> None:
+    wait_for_training(runs)
+    cluster.remove_node(node, allow_graceful=False)
+
+
+def test_runs_of_submitit_equal_single_runs_and_failures_have_their_reason(tmp_path: Path) -> None:
+    runs = planned(tmp_path / "sweep", "--trainer.max_epochs=1", "--method.beta=1,1e39")
+    found = list(run_slurm(runs, (), hours=1, partition="", cpus=1, gpus=0, cluster="local"))
+    reasons = {ended.run: ended.reason for ended in found}
+    assert reasons[runs[0]] == ""
+    assert "not finite" in reasons[runs[1]]
+    assert main(["bench", *runs[0].arguments, f"--out={tmp_path / 'single'}"]) == 0
+    assert weights_equal(runs[0].folder, tmp_path / "single" / runs[0].folder.name)
+
+
+def test_a_job_that_is_pre_empted_is_queued_again_and_resumes(tmp_path: Path) -> None:
+    (run,) = planned(tmp_path / "sweep", "--trainer.max_epochs=300")
+    ended = run_slurm([run], (), hours=1, partition="", cpus=1, gpus=0, cluster="local")
+    interrupted = threading.Thread(target=pre_empt, args=(run,))
+    interrupted.start()
+    (found,) = ended
+    interrupted.join()
+    assert found.reason == ""
+    assert "resum" in log_of(run).read_text()
+    assert main(["bench", *run.arguments, f"--out={tmp_path / 'single'}"]) == 0
+    assert weights_equal(run.folder, tmp_path / "single" / run.folder.name)
+
+
+def test_tasks_of_ray_go_on_when_a_node_is_killed(tmp_path: Path) -> None:
+    runs = planned(tmp_path / "sweep", "--trainer.max_epochs=300", "--method.beta=1,2")
+    cluster = Cluster(initialize_head=True, head_node_args={"num_cpus": 1})
+    node = cluster.add_node(num_cpus=1)
+    try:
+        ended = run_ray(runs, (), address=cluster.address, cpus=1, gpus=0)
+        killer = threading.Thread(target=kill_node, args=(cluster, node, runs))
+        killer.start()
+        found = list(ended)
+        killer.join()
+    finally:
+        cluster.shutdown()  # type: ignore[no-untyped-call]
+    assert [one.reason for one in found] == ["", ""]
+    assert all(run.done for run in runs)
+    assert main(["bench", *runs[0].arguments, f"--out={tmp_path / 'single'}"]) == 0
+    assert weights_equal(runs[0].folder, tmp_path / "single" / runs[0].folder.name)
