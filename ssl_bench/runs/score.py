@@ -81,21 +81,27 @@ def evaluated_encoder(run: Run, config: dict[str, Any], folder: Path, device: to
         assert isinstance(method, Reconstructive)
         return method.reconstruct(run.views.from_image(images)).float()
 
-    def layers_in(name: str, of_layers: Callable[[Tensor], list[Tensor]]) -> tuple[Features, ...]:
-        few = run.views.evaluation_input(a_few_images(run, device))
-        where = folder / "features" / name
-        return layers_of(
-            of_layers,
-            few,
-            lambda whole: extract(
-                whole, run.data, transform, where, key=f"{key} {name}", device=device, autocast=autocast
-            ),
+    def layers_in(name: str, of_layers: Callable[[Tensor], list[Tensor]], least: int = 1) -> tuple[Features, ...]:
+        """Features of each layer, encoded in one pass or read; empty if there are fewer than `least` layers."""
+        with torch.inference_mode():
+            few = of_layers(run.views.evaluation_input(a_few_images(run, device)))
+        if len(few) < least:
+            return ()
+        side_by_side = extract(
+            lambda images: torch.cat(of_layers(images), 1),
+            run.data,
+            transform,
+            folder / "features" / name,
+            key=f"{key} {name}",
+            device=device,
+            autocast=autocast,
         )
+        return by_columns(side_by_side, [layer.shape[1] for layer in few])
 
     layers: tuple[Features, ...] = ()
     noisy: dict[int, tuple[Features, ...]] = {}
     if run.evaluation.layers and isinstance(method, Layered):
-        layers = layers_in("layers", method.encode_layers)
+        layers = layers_in("layers", method.encode_layers, least=2)
     if isinstance(method, NoisyLayered):
         of_noise = method.encode_noisy_layers
         noisy = {t: layers_in(f"noise-{t}", partial(of_noise, t=t)) for t in run.evaluation.noise}
@@ -108,23 +114,6 @@ def evaluated_encoder(run: Run, config: dict[str, Any], folder: Path, device: to
         layers=layers,
         noisy=noisy,
     )
-
-
-def layers_of(
-    encode: Callable[[Tensor], list[Tensor]], few: Tensor, extracted: Callable[[Callable[[Tensor], Tensor]], Features]
-) -> tuple[Features, ...]:
-    """Features of each layer, encoded in one pass or read; empty if there are fewer than two layers.
-
-    Args:
-        encode: function that maps images to the features of each layer.
-        few: a few images.
-        extracted: function that maps a function from images to features to the features of all splits.
-    """
-    with torch.inference_mode():
-        widths = [layer.shape[1] for layer in encode(few)]
-    if len(widths) < 2:
-        return ()
-    return by_columns(extracted(lambda images: torch.cat(encode(images), 1)), widths)
 
 
 def a_few_images(run: Run, device: torch.device) -> Tensor:

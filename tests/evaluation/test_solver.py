@@ -24,8 +24,18 @@ def test_each_quadratic_reaches_its_optimum() -> None:
     torch.testing.assert_close(found, optima, atol=1e-4, rtol=0)
 
 
-@pytest.mark.parametrize("variables", [4, 33, 610])
-def test_each_problem_is_solved_independently(variables: int) -> None:
+def test_each_problem_is_solved_independently() -> None:
+    optima = torch.arange(12, dtype=torch.float64).view(3, 4)
+    curvatures = torch.tensor([[1.0, 2, 3, 4], [1, 100, 1, 100], [5, 5, 0.01, 9]], dtype=torch.float64)
+    together, _ = minimise(quadratics(optima, curvatures), torch.zeros_like(optima), tolerance=1e-9, max_passes=100)
+    for p in range(3):
+        problem = quadratics(optima[p : p + 1], curvatures[p : p + 1])
+        alone, _ = minimise(problem, torch.zeros(1, 4, dtype=torch.float64), tolerance=1e-9, max_passes=100)
+        assert torch.equal(together[p : p + 1], alone)
+
+
+@pytest.mark.parametrize("variables", [33, 610])
+def test_problems_whose_rows_are_not_aligned_are_solved_independently(variables: int) -> None:
     generator = torch.Generator().manual_seed(0)
     optima = torch.randn(7, variables, generator=generator, dtype=torch.float64)
     curvatures = 0.01 + 10 * torch.rand(optima.shape, generator=generator, dtype=torch.float64)

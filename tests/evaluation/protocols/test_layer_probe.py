@@ -82,7 +82,9 @@ def run_of(method: str, *flags: str) -> tuple[Run, dict[str, object]]:
     return run, to_dict(config)
 
 
-SMALL = ("--trainer.precision=32-true", "--method.discriminator.width=4", "--method.generator.width=4")
+SMALL = (
+    "--trainer.precision=32-true", "--method.discriminator.width=4", "--method.generator.width=4", "--method.layer=4",
+)  # fmt: skip
 
 
 def test_layers_are_those_of_the_method_on_every_image(tmp_path: Path) -> None:
