@@ -6,8 +6,8 @@
 Every method is `ssl-bench bench --experiment METHOD-parquet-narrow` with the same images, epochs and seed. Its
 optimizer, heads and views are those of its experiment. All methods have the same backbone except MAE, a vision
 transformer, and DDPM, a U-Net. The baselines beside them are the untrained networks and the backbone trained with
-labels. Flags of `ssl-bench bench` are accepted here, too, such as --epochs N or
---data.fit_images N. Runs that exist in --out are not repeated.
+labels. Keys of the configuration are flags here, too, such as --data.fit_images N. Runs that exist in --out are not
+repeated.
 """
 
 import argparse
@@ -44,9 +44,10 @@ def run(experiment: str, arguments: Sequence[str], out: Path) -> Path:
     Raises:
         SystemExit: the command failed.
     """
+    folder = run_folder(to_dict(resolve([*stack(None, None, experiment), *arguments])), out)
     if code := ssl_bench(["bench", "--experiment", experiment, *arguments, f"--out={out}"]):
         raise SystemExit(f"{experiment}: exit code {code}")
-    return run_folder(to_dict(resolve([*stack(None, None, experiment), *arguments])), out)
+    return folder
 
 
 def table(records: dict[str, Record]) -> str:

@@ -5,8 +5,8 @@
 
 The methods are `ssl-bench bench --experiment mae-mnist-narrow` and `ddpm-mnist-narrow`, each beside its untrained
 network. The features of DDPM are also scored by the protocol `noise_probe`, and its samples after every epoch by the
-Frechet distance with features of EfficientNet-Lite0. Flags of `ssl-bench bench` are accepted here, too. Runs that exist
-in --out are not repeated.
+Frechet distance with features of EfficientNet-Lite0. Keys of the configuration are flags here, too. Runs that exist in
+--out are not repeated.
 """
 
 import argparse

@@ -138,7 +138,9 @@ def row(name: str, untrained: Sequence[Scores], trained: Sequence[Scores]) -> st
 def main(arguments: list[str] | None = None) -> int:
     """Train and score presets and print the table; the exit code is 1 if a preset fails."""
     known = presets()
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter, allow_abbrev=False
+    )
     parser.add_argument("--methods", nargs="+", choices=known, default=list(known), metavar="NAME", help="default all")
     parser.add_argument("--seeds", type=int, default=3, choices=range(1, 101), metavar="N", help="default 3")
     parser.add_argument("--write", action="store_true")

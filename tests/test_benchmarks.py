@@ -12,7 +12,21 @@ import pytest
 import torch
 from torch import Tensor
 
-from benchmarks import baselines, decay, inputs, mnist, presets, rounds, ssgan, structural_gan, views, w_search, wide
+from benchmarks import (
+    baselines,
+    decay,
+    inputs,
+    mae_ddpm,
+    mnist,
+    presets,
+    rounds,
+    ssgan,
+    structural_gan,
+    validation_curve,
+    views,
+    w_search,
+    wide,
+)
 from benchmarks.forgetting import VARIANTS, figure, measure, table
 from benchmarks.mutations.settings import mutate_flag
 from benchmarks.simclr import Ours
@@ -215,6 +229,22 @@ def test_figure_of_a_diffusion_model_shows_samples_trajectory_and_curves(tmp_pat
     axes = mnist.figure(folder).axes
     assert len(axes) == 3 + mnist.SHOWN + 2
     assert len(axes[-2].lines) == blocks > 1
+
+
+def test_steps_and_encoding_of_mae_and_ddpm_are_measured(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(mae_ddpm, "IMAGES", 60)
+    text = mae_ddpm.main(["--rounds=1", "--batch=2", "--method.network.width=32"])
+    for case in ("ssl_bench, channels_last", "bare loop, channels_last", "visible patches", "extract"):
+        assert f"| {case} | " in text
+    assert text.count("goal at ") == 5
+
+
+def test_share_of_the_validation_curve_is_measured(capsys: pytest.CaptureFixture[str]) -> None:
+    flags = ["--experiments", "simclr-digits", "--method.backbone.width=4", "--trainer.max_epochs=4"]
+    code = validation_curve.main([*flags, "--validation.every=2"])
+    printed = capsys.readouterr().out
+    assert "| simclr-digits | 4 | 3 | " in printed  # the untrained encoder, too
+    assert code == int("not reached" in printed)
 
 
 def test_a_mutated_flag_is_given_once(tmp_path: Path) -> None:
