@@ -23,8 +23,8 @@ class DDPM(Method):
     """DDPM (Ho et al. 2020, arXiv 2006.11239), with features as in Xiang et al. 2023 (DDAE, arXiv 2303.09769).
 
     Features are means over the positions of a block of the averaged network, for images with a little noise. The noise
-    depends on the image only, so that features are deterministic. DDAE draws new noise in every epoch of its probe, and
-    chose block, t and epoch by the accuracy of test images; here they are settings, whose defaults are theirs for
+    depends on the image only, so that features are deterministic. DDAE samples noise anew in each epoch of its probe,
+    and chose block, t and epoch by the accuracy of test images; here they are settings, whose defaults are theirs for
     CIFAR-10. The linear schedule has betas from 1e-4 to 0.02.
 
     Args:
@@ -137,8 +137,8 @@ class DDPM(Method):
 
         yield (x := normal())
         count = self.steps if self.sampler == "ddpm" else self.sampling_steps
-        times = torch.linspace(0, self.steps - 1, count).round().long().tolist()
-        for t, before in zip(reversed(times), reversed([-1, *times[:-1]]), strict=True):
+        times = torch.linspace(self.steps - 1, 0, count).round().long().tolist()
+        for t, before in zip(times, [*times[1:], -1], strict=True):
             now = torch.full((n,), t, device=self.device)
             x_0 = denoise(x, now, self.network_ema(x, now).float(), self.alpha_bar).clamp(-1, 1)
             if self.sampler == "ddim":

@@ -18,13 +18,13 @@ from ssl_bench.data.recipes import read_recipe
 from ssl_bench.data.types import Batch
 from ssl_bench.data.views import Views
 from ssl_bench.distributed import barrier, rank
-from ssl_bench.errors import RunError
+from ssl_bench.errors import RunError, UserError
 from ssl_bench.evaluation.encoder import EvaluatedEncoder
 from ssl_bench.evaluation.encoder_size import encoder_parameters
 from ssl_bench.evaluation.features import Features, by_columns, extract
 from ssl_bench.evaluation.run_images import images_of_run
 from ssl_bench.evaluation.suite import Result
-from ssl_bench.methods.base import Layered, Method, NoisyLayered, Reconstructive
+from ssl_bench.methods.base import Layered, Masking, Method, NoisyLayered, Reconstructive
 from ssl_bench.methods.checkpoint import checkpoint_file, read_checkpoint
 from ssl_bench.plots.run import plot_run
 from ssl_bench.precision import autocast_dtype
@@ -103,13 +103,21 @@ def evaluated_encoder(run: Run, config: dict[str, Any], folder: Path, device: to
     if run.evaluation.layers and isinstance(method, Layered):
         layers = layers_in("layers", method.encode_layers, least=2)
     if isinstance(method, NoisyLayered):
-        of_noise = method.encode_noisy_layers
-        noisy = {t: layers_in(f"noise-{t}", partial(of_noise, t=t)) for t in run.evaluation.noise}
+        for t in run.evaluation.noise:
+            of_noise = partial(method.encode_noisy_layers, t=t)
+            try:
+                with torch.inference_mode():
+                    of_noise(run.views.evaluation_input(a_few_images(run, device)))
+            except UserError:  # the model has no such t: noise_probe fails, and other protocols do not
+                noisy[t] = ()
+            else:
+                noisy[t] = layers_in(f"noise-{t}", of_noise)
     return replace(
         images_of_run(run, config, folder, device),
         features=features,
         encode=encode,
         reconstruct=reconstruct if isinstance(method, Reconstructive) else None,
+        sees_images=isinstance(method, Masking),
         augmented=tuple(passes),
         layers=layers,
         noisy=noisy,

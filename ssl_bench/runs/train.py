@@ -49,7 +49,7 @@ from ssl_bench.runs.launch import expect_group, is_first
 from ssl_bench.runs.moved_data import check_moved_data
 from ssl_bench.runs.refused import removed_if_refused
 from ssl_bench.runs.score import check_scored, score
-from ssl_bench.runs.trial import try_method, try_views
+from ssl_bench.runs.trial import try_method, try_noise, try_views
 from ssl_bench.termination import Terminated
 
 for module in ("lightning.pytorch.utilities.rank_zero", "lightning.fabric.utilities.rank_zero"):
@@ -106,6 +106,7 @@ def bench(arguments: list[str], out: Path, fit_only: bool = False, wait: bool = 
             run = build(config)
             try_method(run)
             try_views(run)
+            try_noise(run)
             if first:
                 report_other_epochs(folder, resolved)
                 make_folder(folder, resolved)
@@ -223,7 +224,7 @@ def fit(run: Run, config: Namespace, folder: Path) -> Trainer:
 def loggers(config: Namespace, folder: Path) -> list[Logger]:
     """A CSV logger, and wandb if it is installed and not disabled."""
     resolved = to_dict(config)
-    arguments = tracking.init_arguments(folder, names(resolved)[1], resolved)
+    arguments = tracking.init_arguments(folder, resolved)
     csv = RunCSVLogger(folder, name="logs", flush_logs_every_n_steps=1)  # a killed process loses no row
     return [csv, *([WandbLogger(save_dir=folder, **arguments)] if arguments else [])]
 

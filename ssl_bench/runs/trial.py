@@ -11,7 +11,7 @@ from torch import Tensor, nn
 from ssl_bench.callbacks.evaluation_mode import evaluation_mode
 from ssl_bench.config.schema import Run
 from ssl_bench.errors import UserError, describe
-from ssl_bench.methods.base import Method
+from ssl_bench.methods.base import Method, NoisyLayered
 from ssl_bench.methods.multi_view import MultiView
 from ssl_bench.trust import import_class
 
@@ -64,6 +64,17 @@ def try_views(run: Run) -> None:
             except UserError as error:
                 size = "x".join(map(str, shape[1:]))
                 raise UserError(f"{error}; {kind} have this size: give {remedy} {size}, or another backbone") from error
+
+
+def try_noise(run: Run) -> None:
+    """Encode a few random images with the most noise that `noise_probe` scores.
+
+    Raises:
+        UserError: a diffusion model has fewer steps of noise.
+    """
+    if isinstance(run.method, NoisyLayered) and run.evaluation.noise:
+        with evaluation_mode(run.method):
+            run.method.encode_noisy_layers(torch.rand(IMAGES, *run.views.output_shape), max(run.evaluation.noise))
 
 
 def check_definition(method: Method, name: str) -> None:

@@ -90,3 +90,12 @@ def test_draws_are_averaged() -> None:
 def test_settings_that_do_not_fit_are_refused(flags: list[str], message: str) -> None:
     with pytest.raises(UserError, match=message):
         ddpm(*flags)
+
+
+def test_one_sampling_step_starts_at_the_last_index() -> None:
+    method = ddpm("--method.sampling_steps=1")
+    seen: list[int] = []
+    method.network_ema.register_forward_pre_hook(lambda module, inputs: seen.append(int(inputs[1][0])))
+    with torch.no_grad():
+        method.sample(2, torch.Generator().manual_seed(0))
+    assert seen == [999]

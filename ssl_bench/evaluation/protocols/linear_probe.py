@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import ClassVar
 
 import torch
 from torch import Tensor
@@ -21,6 +22,7 @@ def fit(
     start: Tensor | None = None,
     tolerance: float = linear.TIGHT,
     max_iter: int = 300,
+    name: str = "linear_probe",
 ) -> Tensor:
     """Minimise ``mean_i CE(W z_i + b, y_i) + l2 / 2 ||W||^2``, where z are the features standardised by train.
 
@@ -35,6 +37,7 @@ def fit(
         start: initial weights, float64 ``(G, T, C, d + 1)``; if None, W is 0 and b follows from the class frequencies.
         tolerance: see :func:`.solver.minimise`.
         max_iter: maximum number of passes over the rows.
+        name: name of the protocol in notes.
 
     Returns:
         Weights, float64 ``(G, T, C, d + 1)``: for each class the row of W, then b.
@@ -65,7 +68,7 @@ def fit(
         curvature=1 / classes,  # p (1 - p) is about 1 / C if p is near uniform
         tolerance=tolerance,
         max_iter=max_iter,
-        name="linear_probe" if refit else "",
+        name=name if refit else "",
     ).view(grid, targets, classes, dim + 1)
 
 
@@ -88,9 +91,11 @@ class LinearProbe:
     l2: tuple[PositiveFloat, ...] = (1e-6, 1e-5, 1e-4, 1e-3, 1e-2, 1e-1, 1.0)
     max_iter: PositiveInt = 300
 
+    name: ClassVar[str] = "linear_probe"
+
     def __post_init__(self) -> None:
         if not self.l2:
-            raise UserError("linear_probe: l2 must be one or more numbers above 0, got none")
+            raise UserError(f"{self.name}: l2 must be one or more numbers above 0, got none")
 
     def __call__(self, task: Task) -> list[dict[str, float]]:
         """``linear_probe/accuracy`` in percent on test and the chosen ``linear_probe/l2``, for each target."""
@@ -103,5 +108,5 @@ class LinearProbe:
         return choose_and_score(
             task,
             sorted(self.l2, reverse=True),
-            lambda splits, l2, start: fit(task, splits, l2, start, max_iter=self.max_iter),
+            lambda splits, l2, start: fit(task, splits, l2, start, max_iter=self.max_iter, name=self.name),
         )

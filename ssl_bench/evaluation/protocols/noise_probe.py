@@ -1,6 +1,7 @@
 """Linear probe on layers of a diffusion model at several levels of noise (Xiang et al. 2023, arXiv 2303.09769)."""
 
 from dataclasses import dataclass
+from typing import ClassVar
 
 from ssl_bench.errors import UserError
 from ssl_bench.evaluation.encoder import EvaluatedEncoder
@@ -28,6 +29,7 @@ class NoiseProbe(LinearProbe):
     """
 
     t: tuple[NonNegativeInt, ...] = (0, 11, 50, 100, 200)
+    name: ClassVar[str] = "noise_probe"
 
     def __post_init__(self) -> None:
         super().__post_init__()
@@ -45,10 +47,12 @@ class NoiseProbe(LinearProbe):
         ``noise_probe_<t>_<l>/accuracy`` are those of all pairs, of layers l = 1, 2, ....
 
         Raises:
-            UserError: the encoder does not encode noisy images.
+            UserError: the encoder does not encode noisy images, or has fewer steps of noise.
         """
         if not task.noisy:
             raise UserError("noise_probe: the encoder is no diffusion model; use layer_probe or linear_probe")
+        if beyond := [t for t, layers in task.noisy.items() if not layers]:
+            raise UserError(f"noise_probe: t {beyond[0]}: give indices below the number of steps of the model")
         found = {
             (t, number): self.choose(layer)
             for t, layers in task.noisy.items()

@@ -14,11 +14,14 @@ class Reconstruction:
     Errors are computed for each image and averaged over images: `mse` over channels and pixels; `psnr` in dB, which is
     ``-10 log10`` of the MSE of each image, not of the mean MSE; and `ssim` (Wang et al. 2004), which is omitted for
     images smaller than its window of 11 x 11. Points have only `mse`.
+
+    The reconstructions of a masked autoencoder contain the visible patches, so that their errors cannot be compared
+    with those of a decoder of features: for such a method the protocol runs only if listed.
     """
 
     def runs_by_default(self, encoder: EvaluatedEncoder) -> bool:
-        """Whether the method has a decoder."""
-        return encoder.reconstruct is not None and encoder.images is not None
+        """Whether the method has a decoder of features."""
+        return encoder.reconstruct is not None and encoder.images is not None and not encoder.sees_images
 
     def __call__(self, encoder: EvaluatedEncoder) -> dict[str, float]:
         """``reconstruction/mse``, ``reconstruction/psnr`` and ``reconstruction/ssim`` on test.

@@ -16,6 +16,7 @@ from ssl_bench.evaluation.protocols.linear_probe import LinearProbe
 from ssl_bench.evaluation.protocols.noise_probe import NoiseProbe
 from ssl_bench.evaluation.suite import Evaluation
 from ssl_bench.runs.score import evaluated_encoder
+from ssl_bench.runs.trial import try_noise
 from tests.evaluation.digits_encoder import digits_encoder
 
 L2 = (1e-3, 1e-1)
@@ -81,10 +82,27 @@ def test_features_of_each_noise_are_those_of_the_method(tmp_path: Path) -> None:
     assert not torch.allclose(encoder.noisy[0][0].test.features, encoder.noisy[300][0].test.features)
 
 
-def test_noise_beyond_the_last_step_is_refused(tmp_path: Path) -> None:
-    run, config = ddpm("--evaluation.noise_probe.t=[1000]")
+def test_noise_beyond_the_last_step_is_refused_before_training() -> None:
+    run, _ = ddpm("--evaluation.noise_probe.t=[0,1000]")
     with pytest.raises(UserError, match="t 1000: give an index below the number of steps, 1000"):
-        evaluated_encoder(run, config, tmp_path, torch.device("cpu"))
+        try_noise(run)
+    try_noise(ddpm("--evaluation.noise_probe.t=[0,999]")[0])
+
+
+def test_noise_beyond_the_last_step_fails_this_protocol_only(tmp_path: Path) -> None:
+    run, config = ddpm("--evaluation.noise_probe.t=[0,1000]", "--evaluation.protocols=[noise_probe,knn]")
+    result = run.evaluation(evaluated_encoder(run, config, tmp_path, torch.device("cpu")))
+    assert result.failed == {"noise_probe": "noise_probe: t 1000: give indices below the number of steps of the model"}
+    assert "knn_5/accuracy" in result.metrics
+
+
+def test_messages_have_the_name_of_the_protocol(tmp_path: Path) -> None:
+    with pytest.raises(UserError, match=r"^noise_probe: l2 must be"):
+        NoiseProbe(l2=())
+    probe = NoiseProbe(l2=(1e-6,), max_iter=2)
+    encoder = with_noise(digits_encoder(tmp_path), {3: digits_encoder(tmp_path).features})
+    notes = Evaluation(protocols=("noise_probe",), noise_probe=probe)(encoder).notes["noise_probe"]
+    assert notes.startswith("noise_probe: ")
 
 
 def test_it_runs_only_if_listed_and_fails_without_a_diffusion_model(tmp_path: Path) -> None:

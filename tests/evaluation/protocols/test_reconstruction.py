@@ -5,9 +5,13 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
+import torch
 
+from ssl_bench.config.resolve import build, resolve, to_dict
+from ssl_bench.config.stack import stack
 from ssl_bench.errors import UserError
 from ssl_bench.evaluation.protocols.reconstruction import Reconstruction
+from ssl_bench.runs.score import evaluated_encoder
 from tests.evaluation.digits_encoder import digits_encoder, noisy
 from tests.evaluation.test_reconstruction_errors import their_ssim
 from tests.ranks import Ranks
@@ -68,6 +72,15 @@ def test_it_runs_by_default_if_there_is_a_decoder(tmp_path: Path) -> None:
 
 def metrics(folder: Path) -> dict[str, float]:
     return Reconstruction()(digits_encoder(folder, scale=2, reconstruct=noisy))
+
+
+def test_it_runs_only_if_listed_if_reconstructions_contain_a_part_of_the_image(tmp_path: Path) -> None:
+    encoder = replace(digits_encoder(tmp_path, reconstruct=noisy), sees_images=True)
+    assert not Reconstruction().runs_by_default(encoder)
+    config = resolve([*stack("mae", "digits", None), "--data.fit_images=20"])
+    run = build(config)
+    run.data.setup("fit")
+    assert evaluated_encoder(run, to_dict(config), tmp_path, torch.device("cpu")).sees_images
 
 
 def test_metrics_do_not_depend_on_the_number_of_processes(ranks: Ranks, tmp_path: Path) -> None:
