@@ -19,3 +19,8 @@ LABELLED = (
 LABEL_FREE = ("rank", "reconstruction", "posthoc_reconstruction", "generation", "memorisation", "maps")
 """Protocols that need no labels."""
 PROTOCOLS = LABELLED + LABEL_FREE
+VERSIONS = dict.fromkeys(PROTOCOLS, 1)
+"""Version of each protocol. It is raised when its metrics change for the same features and settings.
+
+Metrics of different versions are not averaged, and tables note that they are not comparable.
+"""

@@ -10,7 +10,7 @@ from ssl_bench.config.identity import settings_hash
 from ssl_bench.data.types import Target
 from ssl_bench.distributed import rank, world_size
 from ssl_bench.errors import RunError, UserError
-from ssl_bench.evaluation import LABELLED, PROTOCOLS
+from ssl_bench.evaluation import LABELLED, PROTOCOLS, VERSIONS
 from ssl_bench.evaluation.encoder import EvaluatedEncoder
 from ssl_bench.evaluation.features import Features
 from ssl_bench.evaluation.notes import collect_notes
@@ -43,7 +43,7 @@ class Result(NamedTuple):
     Attributes:
         metrics: metrics by name. With one target, names are ``<protocol>/<metric>``. With several targets, they are
             ``<protocol>/<metric>_<target>``, and ``<protocol>/accuracy`` for the mean over targets with two classes.
-        sources: for each metric, the protocol and the hash of its settings, such as ``knn 1a2b3c4d``.
+        sources: for each metric, the protocol with its version and the hash of its settings: ``knn v1 1a2b3c4d``.
         seconds: wall time of each protocol, over all targets.
         failed: for each protocol that failed, the reason in one line; failed protocols have no metrics.
         notes: for each protocol that has some, its notes in one line, see `ProtocolNote`.
@@ -151,7 +151,8 @@ class Evaluation:
                 if notes:
                     result.notes[name] = "; ".join(notes)
                 result.metrics.update(metrics)
-                result.sources.update(dict.fromkeys(metrics, f"{name} {settings_hash(getattr(self, name))}"))
+                source = f"{name} v{VERSIONS[name]} {settings_hash(getattr(self, name))}"
+                result.sources.update(dict.fromkeys(metrics, source))
             except RunError:
                 raise
             except recorded as error:

@@ -50,7 +50,8 @@ class Record:
         metrics: metrics by name; accuracies in percent.
         failed: for each protocol that failed, the reason in one line.
         notes: for each protocol that has some, what its metrics leave out, in one line.
-        scored: for each metric, the protocol, the hash of its settings and the commit.
+        scored: for each metric, the protocol, its version, the hash of its settings and the commit. Records of earlier
+            versions of this package have no version of the protocol.
         targets: names of all targets of the data. If a metric belongs to one target, its name ends with the name of the
             target, such as ``gmm/accuracy_hair``.
         skipped_targets: targets without metrics, see `Result`.

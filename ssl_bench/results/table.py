@@ -180,12 +180,31 @@ def _data_table(data: str, records: list[Record], patterns: Sequence[str], sort:
                 rows.append(Row(f"{method} (paper)", None, None, target, cells))
     notes += [f"{record.run}: {name} failed: {why}" for record in records for name, why in record.failed.items()]
     notes += dict.fromkeys(f"{r.method} on {r.data}: {note}" for r in records for note in r.notes.values())
+    notes += _differently_scored(records, dict.fromkeys(m for record in records for m in record.metrics if shown(m)))
     if skipped_targets := sorted({name for record in records for name in record.skipped_targets}):
         notes.append(f"skipped targets, excluded from all means: {', '.join(skipped_targets)}")
     notes += [
         f"paper: {source}" for source in sorted({r.reference["source"] for r in records if r.reference.get("metrics")})
     ]
     return DataTable(data, formats, rows, len(rows_of) > 1, notes)
+
+
+def _differently_scored(records: Iterable[Record], metrics: Iterable[str]) -> list[str]:
+    """Notes on protocols whose metrics in a table have different versions or settings."""
+    found: dict[str, dict[str, list[str]]] = defaultdict(lambda: defaultdict(list))
+    for record in records:
+        for metric in metrics:
+            if metric not in record.metrics or not (entry := record.scored.get(metric)):
+                continue
+            protocol, *words = entry.split()
+            version = words.pop(0).removeprefix("v") if words[0].startswith("v") else "before 1"
+            found[protocol][f"version {version}, settings {words[0]}"].append(record.method)
+    return [
+        f"{protocol}: not comparable, because versions or settings differ: "
+        + "; ".join(f"{', '.join(dict.fromkeys(methods))} ({scoring})" for scoring, methods in scorings.items())
+        for protocol, scorings in found.items()
+        if len(scorings) > 1
+    ]
 
 
 def _our_rows(records: list[Record], columns: list[str], targets: list[str], sort: str) -> tuple[list[Row], list[str]]:

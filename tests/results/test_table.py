@@ -205,3 +205,37 @@ def test_a_run_that_is_deleted_while_the_table_is_made_is_left_out(
 
     monkeypatch.setattr(Record, "read", delete_first)
     assert [found.method for found in read_records([tmp_path])] == ["b"]
+
+
+class TestProtocolVersions:
+    """Metrics of different versions or settings of a protocol are not averaged, and noted where rows have them."""
+
+    def notes(self, *scored: str) -> list[str]:
+        metrics = {"knn_5/accuracy": 90.0}
+        records = [record(f"m{i}", metrics=metrics, scored={"knn_5/accuracy": one}) for i, one in enumerate(scored)]
+        (table,) = make_tables(records)
+        return [note for note in table.notes if "not comparable" in note]
+
+    def test_that_are_equal_have_no_note(self) -> None:
+        assert self.notes("knn v1 1a2b3c4d abc", "knn v1 1a2b3c4d def") == []
+
+    @pytest.mark.parametrize(
+        ("other", "text"),
+        [
+            ("knn v2 1a2b3c4d abc", "version 2, settings 1a2b3c4d"),
+            ("knn 1a2b3c4d abc", "version before 1, settings 1a2b3c4d"),
+            ("knn v1 ffffffff abc", "version 1, settings ffffffff"),
+        ],
+    )
+    def test_that_differ_are_noted(self, other: str, text: str) -> None:
+        assert self.notes("knn v1 1a2b3c4d abc", other) == [
+            f"knn: not comparable, because versions or settings differ: m0 (version 1, settings 1a2b3c4d); m1 ({text})"
+        ]
+
+    def test_that_differ_are_not_averaged(self) -> None:
+        records = [
+            record("m", seed=seed, metrics={"knn_5/accuracy": 90.0}, scored={"knn_5/accuracy": f"knn v{seed} a b"})
+            for seed in (1, 2)
+        ]
+        (table,) = make_tables(records)
+        assert [row.seeds for row in table.rows] == [1, 1]
