@@ -4,6 +4,7 @@ import json
 import re
 from collections.abc import Iterable
 from dataclasses import dataclass
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -16,12 +17,20 @@ from ssl_bench.results.paper_table import FAMILIES, Column, DataSet, Entry, Pape
 
 NUMBER = re.compile(r"(-?\d+(?:\.\d+)?)(?: ± (\d+(?:\.\d+)?))?(\*?)")
 """A number of a paper: the mean, what follows ±, and the mark of a note."""
-TABLE = {"source", "caption", "epochs", "seeds", "spread", "data", "properties", "columns", "rows", "notes"}
+TABLE = {"source", "caption", "epochs", "seeds", "spread", "data", "properties", "columns", "rows", "steps", "notes"}
 DATA = {"label", "epochs", "seeds", "target", "note"}
 COLUMN = {"label", "metric", "unit", "note"}
 ENTRY = {"paper", "experiment", "overrides", "epochs", "before"}
 ROW = (ENTRY - {"paper"}) | {"label", "family", "note", "properties", "data"}
 """Keys of a table, a data set, a column, a row on one data set, and a row."""
+STEPS = {
+    "STYLEGAN2_RUN": "ssl-bench fit --experiment stylegan2-{data}",
+    "INVERSION_RUN": "ssl-bench fit --experiment inversion-{data} --method.generator=STYLEGAN2_RUN",
+    "SIMCLR_RUN": "ssl-bench fit --experiment simclr-{data}",
+    "SIMSIAM_RUN": "ssl-bench fit --experiment simsiam-{data}",
+    "CODES": "ssl-bench views invert INVERSION_RUN --out views/{data}-codes",
+}
+"""The command whose result a name in capitals stands for in ``before``, on a data set; a table may replace some."""
 
 
 @dataclass(frozen=True)
@@ -99,7 +108,8 @@ def parse_table(content: Any, name: str, path: Path) -> PaperTable:
         rows[key] = PaperRow(key, row["label"], family, entries, properties, note)
     properties, notes = (tuple(table.get(key, ())) for key in ("properties", "notes"))
     head = (name, table["source"], table["caption"])
-    return PaperTable(*head, data, columns, rows, table.get("spread", ""), properties, notes)
+    steps = _keys(table.get("steps", {}), set(STEPS), (), f"{path}, steps")
+    return PaperTable(*head, data, columns, rows, table.get("spread", ""), properties, notes, steps)
 
 
 def _keys(given: Any, known: set[str], required: tuple[str, ...], where: str) -> dict[str, Any]:
@@ -153,6 +163,14 @@ def _value(number: Any, where: str) -> Value:
 def _row_name(table: str, data: Iterable[str], one: str, row: str) -> str:
     """Name of a row on one data set: ``TABLE/ROW``, or ``TABLE/DATA_ROW`` if the table has several data sets."""
     return f"{table}/{one}_{row}" if len(list(data)) > 1 else f"{table}/{row}"
+
+
+@cache
+def families() -> dict[str, str]:
+    """Families of the methods that are rows of tables, by the names of the methods."""
+    rows = [row for name in config_names("table") for row in read_table(name).rows.values()]
+    experiments = [(entry.experiment, row.family) for row in rows for entry in row.entries.values()]
+    return {name.partition("-")[0]: family for name, family in experiments if name and family and "/" not in name}
 
 
 def row_experiments(table: PaperTable) -> dict[str, RowExperiment]:

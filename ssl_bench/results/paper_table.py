@@ -136,6 +136,7 @@ class PaperTable:
         spread: what the numbers after ± are, such as ``standard error``; empty if there are none.
         properties: headings of the columns of `PaperRow.properties`.
         notes: differences from our protocols, and marked values.
+        steps: commands that replace those of `config.tables.STEPS`, by their names.
         ours: our scores by the keys of row and data set.
         missing: commands that compute missing scores, by their headings.
     """
@@ -149,6 +150,7 @@ class PaperTable:
     spread: str = ""
     properties: tuple[str, ...] = ()
     notes: tuple[str, ...] = ()
+    steps: dict[str, str] = field(default_factory=dict)
     ours: dict[tuple[str, str], Ours] = field(default_factory=dict)
     missing: dict[str, list[str]] = field(default_factory=dict)
 

@@ -145,7 +145,11 @@ def command_line() -> argparse.ArgumentParser:
         "bench": "Train, score and record a run; print the table of its data set",
         "fit": "Train only; print the run folder",
     }.items():
-        command = add(name, text, epilog=TRAINING, allow_abbrev=False)
+        command = add(name, text, epilog=TRAINING, allow_abbrev=False, add_help=False)
+        command.add_argument(
+            "-h", "--help", action="store_true", help="show this help, and the arguments of the chosen method"
+        )
+        command.set_defaults(print_help=command.print_help)
         command.add_argument("--method", help="a name from `ssl-bench list`, or the import path of a Method")
         command.add_argument("--data", help="a name from `ssl-bench list`, or the import path of a DataModule")
         command.add_argument(
@@ -181,6 +185,7 @@ def command_line() -> argparse.ArgumentParser:
     command.add_argument("--method", default="", metavar="NAMES", help="methods, separated by commas")
     command.add_argument("--experiment", default="", metavar="NAMES", help="experiments, separated by commas")
     command.add_argument("--table", default="", metavar="TABLE", help="the rows of a paper's table")
+    command.add_argument("--scale", default="", metavar="SCALE", help="smaller profile of the table, such as digits")
     command.add_argument("--rows", default="", metavar="ROWS", help="rows of the table; default all")
     command.add_argument("--data", default="", metavar="NAMES", help="data sets; of a table, default all")
     command.add_argument("--seeds", metavar="SEEDS", help="seeds; default 0, or of a table the paper's number of seeds")
@@ -195,6 +200,8 @@ def command_line() -> argparse.ArgumentParser:
     command.add_argument("--slurm.hours", metavar="H", help="time limit of a job, after which it resumes; default 24")
     command.add_argument("--slurm.partition", metavar="NAME", help="partition; default that of the cluster")
     command.add_argument("--ray.address", metavar="HOST:PORT", help="the cluster; default RAY_ADDRESS or this machine")
+    text = "write a wandb sweep of the runs to FILE instead of running them"
+    command.add_argument("--wandb_sweep", type=Path, metavar="FILE", help=text)
     command.add_argument("--dry_run", action="store_true", help="print the plan, run nothing")
     add_trust(command)
     text = "Make and inspect generated views; an interrupted command resumes"

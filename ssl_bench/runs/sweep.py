@@ -5,14 +5,17 @@ import re
 import shutil
 from collections.abc import Callable, Generator, Sequence
 from contextlib import closing
+from dataclasses import replace
 from functools import partial
 from importlib.util import find_spec
 
+from ssl_bench.catalogue import config_names
 from ssl_bench.config.devices import given_devices
+from ssl_bench.config.tables import read_table
 from ssl_bench.errors import RunError, UserError
 from ssl_bench.runs.checks import check_epochs
 from ssl_bench.runs.sweep_jobs import Finished, log_of
-from ssl_bench.runs.sweep_local import run_local
+from ssl_bench.runs.sweep_local import gpus_of_a_run, run_local
 from ssl_bench.runs.sweep_plan import (
     PlannedRun,
     choices_of_lists,
@@ -25,6 +28,8 @@ from ssl_bench.runs.sweep_plan import (
 )
 from ssl_bench.runs.sweep_ray import run_ray
 from ssl_bench.runs.sweep_slurm import run_slurm
+from ssl_bench.runs.sweep_steps import Steps
+from ssl_bench.runs.sweep_wandb import write_sweep
 from ssl_bench.runs.tables import print_tables
 
 OF_LAUNCHERS = {
@@ -48,9 +53,13 @@ def sweep(options: argparse.Namespace, rest: list[str]) -> None:
         RunError: a run failed, or needs something that is missing.
     """
     launch = launcher(options)
-    if not options.dry_run:
+    options.table = scaled(options.table, options.scale) if options.table else ""
+    if not options.dry_run and not options.wandb_sweep:
         check_installed(options.launcher)
     runs = planned(options, rest)
+    if options.wandb_sweep:
+        write_sweep(options.wandb_sweep, runs, options.out, options.table)
+        return
     print_plan(runs)
     if options.dry_run:
         return
@@ -58,7 +67,7 @@ def sweep(options: argparse.Namespace, rest: list[str]) -> None:
         run_all(runs, launch)
     finally:
         if recorded := [str(run.folder) for run in runs if run.done]:
-            rows = options.rows.split(",") if options.rows else ()
+            rows = listed("--rows", options.rows) if options.rows else ()
             print_tables([options.table, *recorded] if options.table else recorded, "terminal", rows=rows)
 
 
@@ -68,22 +77,53 @@ def planned(options: argparse.Namespace, rest: list[str]) -> list[PlannedRun]:
     Raises:
         UserError: a flag is not valid.
     """
-    given = vars(options)
+    given, table = vars(options), options.table
     check_epochs(given["trainer.max_epochs"])
     given_devices("--devices", given["trainer.devices"] or "auto")
-    named = ("trainer.max_epochs", "trainer.devices")
-    settings = combinations(rest + [f"--{name}={given[name]}" for name in named if given[name] is not None])
+    if any(flag.partition("=")[0] == "--seed" for flag in rest):
+        raise UserError("--seed is for one run: give --seeds, a list separated by commas")
+    named = {"trainer.max_epochs": given["trainer.max_epochs"], "trainer.devices": devices(options, rest)}
+    settings = combinations(rest + [f"--{name}={value}" for name, value in named.items() if value is not None])
     seeds = None if options.seeds is None else seeds_of(options.seeds)
     lists = ("method", "data", "experiment", "rows")
     names = {key: listed(f"--{key}", given[key]) if given[key] else [] for key in lists}
-    if not options.table:
-        if names["rows"]:
-            raise UserError("--rows is for --table: name a table of `ssl-bench list tables`")
+    if not table:
+        if wrong := [flag for flag in ("rows", "scale") if given[flag]]:
+            raise UserError(f"--{wrong[0]} is for --table: name a table of `ssl-bench list tables`")
         choices = choices_of_lists(names["method"], names["data"], names["experiment"])
         return plan(choices, settings, seeds or ["0"], options.out)
     if wrong := [key for key in ("method", "experiment") if names[key]]:
         raise UserError(f"--{wrong[0]} does not go with --table: its rows choose methods and data")
-    return plan(choices_of_table(options.table, names["rows"], names["data"]), settings, seeds, options.out)
+    runs = plan(choices_of_table(table, names["rows"], names["data"]), settings, seeds, options.out)
+    common = [flag for flag in settings[0] if all(flag in flags for flags in settings)]
+    steps = Steps(runs, read_table(table).steps, common, options.out)
+    return [replace(run, table=table) for run in steps.plan()]
+
+
+def devices(options: argparse.Namespace, rest: Sequence[str]) -> str | None:
+    """Number of devices of a run; None for those of this machine.
+
+    The name of a run folder depends on it, so it is decided here and not where the run is carried out.
+    """
+    given = vars(options)
+    if given["trainer.devices"] is not None or any(flag.startswith("--trainer.devices") for flag in rest):
+        return str(given["trainer.devices"]) if given["trainer.devices"] is not None else None
+    if options.launcher != "local":
+        return str(max(1, int(options.gpus or 0)))
+    jobs = int(options.jobs or 1)
+    return str(gpus_of_a_run(jobs)) if jobs > 1 else None
+
+
+def scaled(table: str, scale: str) -> str:
+    """Name of the small profile of a table.
+
+    Raises:
+        UserError: the table does not have it.
+    """
+    if not scale or f"{table}-{scale}" in config_names("table"):
+        return f"{table}-{scale}" if scale else table
+    scales = [name.removeprefix(f"{table}-") for name in config_names("table") if name.startswith(f"{table}-")]
+    raise UserError(f"--scale got {scale!r}: {table} has {', '.join(scales) or 'no smaller scale: leave it out'}")
 
 
 def print_plan(runs: Sequence[PlannedRun]) -> None:
@@ -95,10 +135,13 @@ def print_plan(runs: Sequence[PlannedRun]) -> None:
             state = "done"
         elif run.before:
             state = f"needs `{run.before}`"
+        elif run.command != "bench":
+            state = "to be completed, for the runs that need it"
         else:
             estimate = estimates[run]
             state = "to run" if estimate is None else f"to run, about {duration(3600 * estimate)}"
-        print(f"{run.label} ({run.epochs} epochs): {state}")
+        epochs = f" ({run.epochs} epochs)" if run.command != "views" else ""
+        print(f"{run.label}{epochs}: {state}")
     known = [estimate for estimate in estimates.values() if estimate is not None]
     total = f", about {duration(3600 * sum(known))}" if known else ""
     unknown = len(missing) - len(known)
@@ -117,7 +160,8 @@ def duration(seconds: float) -> str:
 def run_all(runs: Sequence[PlannedRun], launch: Launch) -> None:
     """Run what is missing; go on after a run that fails.
 
-    Each run is a process of `ssl-bench bench`, which writes to a log in the folder `LOGS`.
+    Each run is a process of `ssl-bench`, which writes to a log in the folder `LOGS`. Runs whose steps are done are
+    launched together; a run whose step has failed is not started.
 
     Args:
         runs: the plan.
@@ -126,17 +170,26 @@ def run_all(runs: Sequence[PlannedRun], launch: Launch) -> None:
     Raises:
         RunError: a run failed, or needs something that is missing.
     """
-    missing = [run for run in runs if not run.done and not run.before]
-    failed: list[str] = []
-    with closing(launch(missing)) as ended:
-        for number, (run, seconds, reason) in enumerate(ended if missing else (), 1):
-            text = f"failed after {duration(seconds)}: {reason} ({log_of(run)})" if reason else duration(seconds)
-            print(f"{number}/{len(missing)} {run.label}: {text}", flush=True)
-            if reason:
-                failed.append(f"{run.label}: {reason}")
-    failed += [f"{run.label}: needs `{run.before}`" for run in runs if run.before and not run.done]
+    failed = {run.folder: f"{run.label}: needs `{run.before}`" for run in runs if run.before and not run.done}
+    waiting = [run for run in runs if not run.done and run.folder not in failed]
+    missing, ended = len(waiting), 0
+    while waiting:
+        unfinished = {run.folder for run in waiting}
+        ready = [run for run in waiting if not unfinished.intersection(run.needs)]
+        waiting = [run for run in waiting if run not in ready]
+        for run in [run for run in ready if not failed.keys().isdisjoint(run.needs)]:
+            needed = next(one.label for one in runs if one.folder in run.needs and one.folder in failed)
+            failed[run.folder] = f"{run.label}: needs {needed}, which failed"
+            ready.remove(run)
+        with closing(launch(ready)) as results:
+            for run, seconds, reason in results if ready else ():
+                ended += 1
+                text = f"failed after {duration(seconds)}: {reason} ({log_of(run)})" if reason else duration(seconds)
+                print(f"{ended}/{missing} {run.label}: {text}", flush=True)
+                if reason:
+                    failed[run.folder] = f"{run.label}: {reason}"
     if failed:
-        raise RunError(f"{len(failed)} of {len(runs)} runs are missing: {'; '.join(failed)}")
+        raise RunError(f"{len(failed)} of {len(runs)} runs are missing: {'; '.join(failed.values())}")
 
 
 def launcher(options: argparse.Namespace) -> Launch:
@@ -161,7 +214,10 @@ def launcher(options: argparse.Namespace) -> Launch:
     if chosen == "local":
         return partial(run_local, trust=trust, jobs=jobs)
     if chosen == "ray":
-        return partial(run_ray, trust=trust, address=given["ray.address"] or "", cpus=cpus, gpus=gpus)
+        address = given["ray.address"] or ""
+        if address not in ("", "auto") and not re.fullmatch(r"(ray://)?[^/]+:\d+", address):
+            raise UserError(f"--ray.address must be HOST:PORT, ray://HOST:PORT or auto, got {address!r}")
+        return partial(run_ray, trust=trust, address=address, cpus=cpus, gpus=gpus)
     hours = given["slurm.hours"] or "24"
     if not re.fullmatch(r"\d+(\.\d+)?", hours) or not round(60 * float(hours)):
         raise UserError(f"--slurm.hours must be a number of hours of at least 0.02, got {hours!r}")

@@ -8,26 +8,33 @@ from pathlib import Path
 from statistics import median
 from typing import Any
 
+from ssl_bench.config.chosen_classes import check_classes
 from ssl_bench.config.identity import run_folder
-from ssl_bench.config.known_settings import check_flags, check_seed
+from ssl_bench.config.known_settings import check_flags, check_seed, check_settings
 from ssl_bench.config.stack import stack
 from ssl_bench.config.tables import read_table
+from ssl_bench.config.yaml_file import read_settings
 from ssl_bench.errors import UserError
 from ssl_bench.results.record import Record
+from ssl_bench.runs.arguments import files_and_flags
 from ssl_bench.runs.checks import check_chosen
 from ssl_bench.runs.paper_tables import preparation, select
 
 
 @dataclass(frozen=True)
 class PlannedRun:
-    """A run of a sweep.
+    """A run of a sweep, or a step that runs need.
 
     Attributes:
         label: what is run, in messages.
-        arguments: arguments of `ssl-bench bench`, without ``--out``.
-        folder: the run folder.
+        arguments: arguments of `ssl-bench COMMAND`; without ``--out`` if it trains.
+        folder: the run folder, or the folder of generated views.
         epochs: number of epochs.
         before: command that makes what the run reads, such as generated views, if it is missing; else empty.
+        data: name of the data set of a table's row.
+        command: ``bench``, ``fit`` or ``views``.
+        needs: folders of the steps that must be done before.
+        table: name of the paper's table, a tag of the run in wandb.
     """
 
     label: str
@@ -35,11 +42,15 @@ class PlannedRun:
     folder: Path
     epochs: int
     before: str = ""
+    data: str = ""
+    command: str = "bench"
+    needs: tuple[Path, ...] = ()
+    table: str = ""
 
     @property
     def done(self) -> bool:
-        """Whether the run is recorded."""
-        return (self.folder / "metrics.json").is_file()
+        """Whether the run is recorded. Steps never are: their commands repeat nothing, and find that a folder fits."""
+        return self.command == "bench" and (self.folder / "metrics.json").is_file()
 
 
 @dataclass(frozen=True)
@@ -52,6 +63,7 @@ class Choice:
         stacked: arguments that stack its files.
         seeds: number of seeds if none are given.
         before: commands that make what the run reads.
+        data: name of the data set of a table's row.
     """
 
     label: str
@@ -59,6 +71,7 @@ class Choice:
     stacked: tuple[str, ...]
     seeds: int = 1
     before: tuple[str, ...] = ()
+    data: str = ""
 
 
 def listed(flag: str, text: str) -> list[str]:
@@ -69,7 +82,7 @@ def listed(flag: str, text: str) -> list[str]:
     """
     values = [value.strip() for value in text.split(",")]
     if "" in values:
-        raise UserError(f"{flag} got {text!r}, a list with a hole: give values separated by single commas")
+        raise UserError(f"{flag} got {text!r}, in which a value is empty: give values separated by single commas")
     if twice := next((value for value in values if values.count(value) > 1), ""):
         raise UserError(f"{flag} got {text!r} with {twice} twice: give each value once")
     return values
@@ -93,10 +106,15 @@ def combinations(flags: Sequence[str]) -> list[tuple[str, ...]]:
     Args:
         flags: ``--KEY=VALUE`` or ``--KEY VALUE``.
 
+    Files of ``--config`` come first, so that flags replace their settings.
+
     Raises:
-        UserError: there is no such key, or a list has a hole.
+        UserError: there is no such key, a value of a list is empty, or a file cannot be used.
     """
-    lists: list[list[str]] = []
+    files, flags = files_and_flags(list(flags))
+    for file in files:
+        check_settings(read_settings(file), file)
+    lists: list[list[str]] = [[f"--config={file}"] for file in files]
     rest = iter(flags)
     for flag in rest:
         name, equals, value = flag.partition("=")
@@ -105,7 +123,7 @@ def combinations(flags: Sequence[str]) -> list[tuple[str, ...]]:
         value = value if equals else next(rest, "")
         values = [value] if re.search(r"[\[{\"']", value) else listed(name, value)
         lists.append([f"{name}={one}" for one in values])
-    check_flags([flag for values in lists for flag in values])
+    check_flags([flag for values in lists[len(files) :] for flag in values])
     return list(itertools.product(*lists))
 
 
@@ -149,6 +167,7 @@ def choices_of_table(name: str, rows: Sequence[str], data: Sequence[str]) -> lis
                     tuple(stack(None, None, entry.name)),
                     table.data[key].seeds or 1,
                     tuple(preparation(entry)),
+                    key,
                 )
     if not found:
         raise UserError(f"no row of {name} can be trained: give other --rows or --data, see `ssl-bench table {name}`")
@@ -173,8 +192,10 @@ def plan(
 
     runs: dict[Path, PlannedRun] = {}
     common = set(settings[0]).intersection(*settings)
+    files = {file: read_settings(file) for file in files_and_flags(list(settings[0]))[0]}
     for choice, flags in itertools.product(choices, settings):
         arguments = [*choice.stacked, *flags]
+        check_classes(list(choice.stacked), files)
         check_chosen(arguments, out)
         config: dict[str, Any] = to_dict(resolve(arguments))
         for seed in seeds or map(str, range(choice.seeds)):
@@ -185,17 +206,24 @@ def plan(
                 raise UserError(f"{label} is the same run as {runs[folder].label}: leave one of them out")
             before = "" if not choice.before or has_generated_views(config) else choice.before[0]
             command = (*choice.arguments, *flags, f"--seed={seed}")
-            runs[folder] = PlannedRun(label, command, folder, config["trainer"]["max_epochs"], before)
+            runs[folder] = PlannedRun(label, command, folder, config["trainer"]["max_epochs"], before, choice.data)
     return list(runs.values())
 
 
 def has_generated_views(config: dict[str, Any]) -> bool:
-    """Whether the folder of generated views or images that a configuration names exists; True if it names none."""
+    """Whether the folder of generated views or images that a configuration names is complete; True if it names none."""
     sources = [config["views"].get("generated") or {}]
     sources += [config["data"]] if "real" in config["data"].get("init_args", {}) else []
     arguments = [source.get("init_args", {}) for source in sources]
     folders = [given[key] for given in arguments for key in ("folder", "codes", "root") if given.get(key)]
-    return all(Path(folder).exists() for folder in folders)
+    return all(is_complete(Path(folder)) for folder in folders)
+
+
+def is_complete(folder: Path) -> bool:
+    """Whether a folder exists and, if it is one of generated views, has all its rows."""
+    from ssl_bench.data.shards import Shards
+
+    return not Shards(folder).missing() if (folder / "index.json").is_file() else folder.exists()
 
 
 def hours(runs: Iterable[PlannedRun]) -> Iterator[float | None]:

@@ -5,18 +5,22 @@ import os
 from pathlib import Path
 from typing import Any
 
+from ssl_bench.config.identity import config_hash, names
+from ssl_bench.config.tables import families
 from ssl_bench.results.record import Record
 from ssl_bench.results.shareable import shareable
 
 
-def init_arguments(folder: Path, group: str, config: dict[str, Any]) -> dict[str, Any] | None:
+def init_arguments(folder: Path, config: dict[str, Any]) -> dict[str, Any] | None:
     """Arguments of `wandb.init` for a run folder; None if wandb is not installed or is disabled.
 
-    Without an account the run is logged offline, to the run folder.
+    Without an account the run is logged offline, to the run folder. Project, entity and additional tags are those of
+    wandb's variables ``WANDB_PROJECT`` (by default ssl_bench), ``WANDB_ENTITY`` and ``WANDB_TAGS``. The group is the
+    setting: the runs of a group differ in the seed.
 
     Args:
-        folder: the run folder. Its name is the id of the wandb run, so that a later session resumes the wandb run.
-        group: name of the data set, so that a group corresponds to a table.
+        folder: the run folder. Its name is the id of the wandb run, so that a later session resumes the wandb run; an
+            agent of a wandb sweep chooses the id itself.
         config: the resolved configuration.
     """
     if importlib.util.find_spec("wandb") is None or os.environ.get("WANDB_MODE") == "disabled":
@@ -27,12 +31,16 @@ def init_arguments(folder: Path, group: str, config: dict[str, Any]) -> dict[str
     offline = os.environ.get("WANDB_MODE") == "offline" or not wandb.login(prompt=False, verify=False)
     # The terminal and the metadata contain the command line and paths of this machine.
     settings = wandb.Settings(console="off", disable_git=True, x_disable_meta=True, x_disable_machine_info=True)
+    method, data = names(config)
+    family = families().get(method.partition("-")[0], "")
+    tags = [method, data, family, *os.environ.get("WANDB_TAGS", "").split(",")]
+    identity = {} if os.environ.get("WANDB_SWEEP_ID") else {"id": folder.name, "resume": "allow"}
     return {
-        "project": "ssl_bench",
-        "group": group,
+        "project": os.environ.get("WANDB_PROJECT", "ssl_bench"),
+        "group": f"{method}-{data}-{config_hash(config, seed=False)}",
+        "tags": list(dict.fromkeys(filter(None, tags))),
         "name": folder.name,
-        "id": folder.name,
-        "resume": "allow",
+        **identity,
         "dir": folder,
         "mode": "offline" if offline else "online",
         "config": shareable(config),
@@ -41,11 +49,11 @@ def init_arguments(folder: Path, group: str, config: dict[str, Any]) -> dict[str
 
 
 def log_record(record: Record, folder: Path, config: dict[str, Any]) -> None:
-    """Log the metrics of a record as the summary of its wandb run, log the figures, and finish the wandb run.
+    """Log metrics and costs of a record as the summary of its wandb run, log the figures, and finish the wandb run.
 
     If the wandb run is not open, as it is after training, it is resumed.
     """
-    arguments = init_arguments(folder, record.data, config)
+    arguments = init_arguments(folder, config)
     if arguments is None:
         return
     import wandb
@@ -53,7 +61,7 @@ def log_record(record: Record, folder: Path, config: dict[str, Any]) -> None:
     run = wandb.run or wandb.init(**arguments)
     # The table separates settings by these.
     run.config.update({"commit": record.commit, "setting_hash": record.setting_hash}, allow_val_change=True)
-    run.summary.update(record.metrics)
+    run.summary.update(record.metrics | record.costs)
     figures = sorted((folder / "figures").glob("*.png"))
     run.log({f"figures/{path.stem}": wandb.Image(str(path)) for path in figures})
     run.finish()

@@ -86,6 +86,41 @@ def test_files_in_a_folder_of_the_same_name_are_read_once(make: Make) -> None:
     assert sum(len(module.split(split)) for split in ("train", "validation", "test")) == 20
 
 
+@pytest.mark.parametrize("folder", ["default/{}", "data"])
+@pytest.mark.parametrize(
+    ("labels", "kind"),
+    [(["dog", "cat"], pa.string()), ([20_000_001, 20_000_000], pa.int64()), ([2**64 - 1, 0], pa.uint64())],
+)
+def test_all_shards_of_both_layouts_are_read_with_labels_of_any_type(
+    make: Make, folder: str, labels: list[object], kind: pa.DataType
+) -> None:
+    def build(root: Path) -> None:
+        only(root)
+        for split, shards in (("train", 3), ("test", 1)):
+            for shard in range(shards):
+                name = f"{shard:04}" if "{}" in folder else f"{split}-{shard:05}-of-{shards:05}"
+                path = root / folder.format(split) / f"{name}.parquet"
+                path.parent.mkdir(parents=True, exist_ok=True)
+                column = pa.array([labels[i % 2] for i in range(10)], kind)
+                pq.write_table(pa.table({"image": images(10), "label": column}), path)
+
+    module = make("parquet", build)
+    module.setup()
+    sizes = {split: len(module.split(split)) for split in ("train", "validation", "test")}
+    assert sizes["train"] + sizes["validation"] == 30
+    assert sizes["test"] == 10
+    assert module.targets[0].classes == tuple(map(str, sorted(labels)))  # type: ignore[type-var]
+    train = module.split("train")
+    brightness = train[torch.arange(sizes["train"])].images[:, 0, 0, 0]
+    names = [module.targets[0].classes[label] for label in train.labels]
+    assert [int(grey_of) for grey_of in brightness] == [grey(labels.index(one)) for one in typed(names, kind)]
+
+
+def typed(names: list[str], kind: pa.DataType) -> list[Any]:
+    """Names of classes as values of a column."""
+    return names if kind == pa.string() else [int(name) for name in names]
+
+
 def test_splits_that_number_their_classes_differently_are_refused(make: Make) -> None:
     def build(root: Path) -> None:
         write(only(root) / "train.parquet", images(4), ["cat", "dog"])

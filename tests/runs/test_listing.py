@@ -89,6 +89,11 @@ def test_a_word_is_looked_for_in_names_and_descriptions_in_any_case() -> None:
     assert names_of(listing("ssgan-mnist", None)) == {n for n in config_names("experiment") if "ssgan-mnist" in n}
 
 
+def test_the_random_encoder_is_named_for_what_it_is() -> None:
+    assert "method's architecture" not in config_names("encoder")["random"]
+    assert config_names("encoder")["random"].startswith("A ResNet-18 with random weights")
+
+
 def test_an_unknown_word_is_answered_with_the_nearest_names() -> None:
     with pytest.raises(UserError, match="nothing matches 'simvea': did you mean simvae"):
         listing("simvea", None)

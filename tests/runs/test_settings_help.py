@@ -85,6 +85,17 @@ def test_help_on_a_method_from_outside_has_its_arguments(
     assert "decay_all true|false" in output
 
 
+def test_help_on_the_command_has_the_arguments_of_the_chosen_method(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("COLUMNS", "80")
+    assert main(["bench", "--method=simvae", "--help"]) == 0
+    command, _, method = capsys.readouterr().out.partition("arguments of the method:")
+    assert "--epochs N" in command
+    assert "sigma2 FLOAT" in method
+    assert max(map(len, method.splitlines())) <= 80
+
+
 def test_evaluate_has_the_help_too(capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["evaluate", "--evaluation.help"]) == 0
     assert "knn SETTINGS" in capsys.readouterr().out

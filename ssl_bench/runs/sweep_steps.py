@@ -1,0 +1,82 @@
+"""The commands that make what runs of a table read: a generator, its inversion, codes and generated views."""
+
+import re
+import shlex
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import replace
+from pathlib import Path
+
+from ssl_bench.catalogue import config_names
+from ssl_bench.config.identity import run_folder
+from ssl_bench.config.stack import stack
+from ssl_bench.config.tables import STEPS
+from ssl_bench.runs.sweep_plan import PlannedRun
+
+NAME = re.compile("|".join(STEPS))
+
+
+class Steps:
+    """Commands that make what planned runs read, each once.
+
+    Args:
+        runs: the planned runs. A run that is also a step is not trained twice.
+        commands: commands that replace those of `config.tables.STEPS`.
+        flags: settings of the runs; those of data and trainer are settings of the trained steps, too.
+        out: folder of the run folders.
+    """
+
+    def __init__(self, runs: Iterable[PlannedRun], commands: Mapping[str, str], flags: Sequence[str], out: Path):
+        self.runs = {run.folder: run for run in runs}
+        self.commands, self.out = STEPS | dict(commands), out
+        self.flags = [flag for flag in flags if flag.startswith(("--data.", "--trainer."))]
+        self.steps: dict[Path, PlannedRun] = {}
+
+    def plan(self) -> list[PlannedRun]:
+        """The steps, each after those that it needs, and the runs, which need them."""
+        runs = []
+        for run in self.runs.values():
+            if run.before and not run.done and (step := self.add(run.before, run.data)):
+                run = replace(run, before="", needs=(step,))
+            runs.append(run)
+        return [*self.steps.values(), *runs]
+
+    def add(self, command: str, data: str) -> Path | None:
+        """Plan a command and those that it needs.
+
+        Args:
+            command: `ssl-bench fit`, or `ssl-bench views` with --out.
+            data: name of the data set.
+
+        Returns:
+            The folder that the command makes, or None if one of its experiments does not exist.
+        """
+        needs: dict[str, Path] = {}
+        for name in NAME.findall(command):
+            if (folder := self.add(self.commands[name], data)) is None:
+                return None
+            needs[name] = folder
+        _, kind, *words = (
+            NAME.sub(lambda found: str(needs[found[0]]), word) for word in shlex.split(command.replace("{data}", data))
+        )
+        if kind == "fit":
+            step = self.training(words[words.index("--experiment") + 1], words)
+        else:
+            folder = Path(words[words.index("--out") + 1])
+            step = PlannedRun(f"views {words[0]}, {folder}", tuple(words), folder, 0, command=kind)
+        if step is None:
+            return None
+        if step.folder not in self.runs:
+            self.steps.setdefault(step.folder, replace(step, needs=tuple(needs.values())))
+        return step.folder
+
+    def training(self, experiment: str, words: Sequence[str]) -> PlannedRun | None:
+        """A run that is trained and not scored; None if there is no such experiment."""
+        from ssl_bench.config.resolve import resolve, to_dict
+
+        if experiment not in config_names("experiment"):
+            return None
+        arguments = (*words, *self.flags)
+        settings = [word for word in arguments if "=" in word]
+        config = to_dict(resolve([*stack(None, None, experiment), *settings]))
+        folder, epochs = run_folder(config, self.out), config["trainer"]["max_epochs"]
+        return PlannedRun(f"fit {experiment}", arguments, folder, epochs, command="fit")

@@ -1,0 +1,71 @@
+"""Sweep files of wandb, whose agents run `ssl-bench bench`."""
+
+import math
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from ssl_bench.errors import UserError
+from ssl_bench.files import replacing
+from ssl_bench.runs.sweep_plan import PlannedRun
+
+
+def sweep_of(runs: Sequence[PlannedRun], out: Path, table: str) -> dict[str, Any]:
+    """Configuration of a wandb sweep, a grid of the flags of the runs.
+
+    Args:
+        runs: runs of the sweep.
+        out: folder of the run folders.
+        table: name of the paper's table, a tag of the runs; may be empty.
+
+    Raises:
+        UserError: a run has other steps before it, or the runs are not all combinations of their flags.
+    """
+    if steps := [run.label for run in runs if run.needs or run.before]:
+        raise UserError(
+            f"--wandb_sweep: {steps[0]} reads generated views that do not exist: make them first (without "
+            "--wandb_sweep, or see --dry_run), or choose other --rows"
+        )
+    values: dict[str, dict[str, None]] = {}
+    for run in runs:
+        for name, value in flags_of(run.arguments).items():
+            values.setdefault(name, {})[value] = None
+    if math.prod(map(len, values.values())) != len(runs):
+        raise UserError("--wandb_sweep: the rows have different numbers of seeds: give --seeds")
+    tags = [f"WANDB_TAGS={table}"] if table else []
+    return {
+        "name": table or "ssl-bench",
+        "program": "ssl-bench",
+        "method": "grid",
+        "command": ["${env}", *tags, "ssl-bench", "bench", "${args}"],
+        "parameters": {name: {"values": list(of)} for name, of in values.items()} | {"out": {"value": str(out)}},
+    }
+
+
+def flags_of(arguments: Sequence[str]) -> dict[str, str]:
+    """Values of flags, ``--KEY=VALUE`` or ``--KEY VALUE``, by their keys."""
+    words = iter(arguments)
+    found = {}
+    for word in words:
+        name, equals, value = word.removeprefix("--").partition("=")
+        found[name] = value if equals else next(words)
+    return found
+
+
+def write_sweep(file: Path, runs: Sequence[PlannedRun], out: Path, table: str) -> None:
+    """Write a sweep file and print the commands that start it.
+
+    Raises:
+        UserError: the file exists or cannot be written, or see `sweep_of`.
+    """
+    content = sweep_of(runs, out, table)
+    if file.exists():
+        raise UserError(f"--wandb_sweep: {file} exists: give another file")
+    try:
+        with replacing(file) as temporary:
+            temporary.write_text(yaml.safe_dump(content, sort_keys=False), encoding="utf-8")
+    except OSError as error:
+        raise UserError(f"--wandb_sweep: cannot write {file}: {error.strerror}: give another file") from error
+    print(f"{file}: {len(runs)} runs; `wandb sweep {file}` starts the sweep, and prints the command of its agents")
