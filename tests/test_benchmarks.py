@@ -233,7 +233,7 @@ def test_figure_of_a_diffusion_model_shows_samples_trajectory_and_curves(tmp_pat
 
 def test_steps_and_encoding_of_mae_and_ddpm_are_measured(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(mae_ddpm, "IMAGES", 60)
-    text = mae_ddpm.main(["--rounds=1", "--batch=2", "--method.network.width=32"])
+    text = mae_ddpm.main(["--rounds=1", "--batch=2", "--width=32"])
     for case in ("ssl_bench, channels_last", "bare loop, channels_last", "visible patches", "extract"):
         assert f"| {case} | " in text
     assert text.count("goal at ") == 5

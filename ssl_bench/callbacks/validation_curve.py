@@ -106,9 +106,17 @@ class ValidationCurve(Callback):
         return bool(all_gather(fits)[0])
 
     def measure(self, trainer: Trainer, epoch: int) -> None:
-        """Encode, score, log and warn."""
-        begin, warning, method = time.perf_counter(), "", self.run.method
-        with self.stopwatch.paused(), evaluation_mode(method):
+        """Encode, score, log and warn, while the clock of the run is stopped."""
+        begin = time.perf_counter()
+        with self.stopwatch.paused():
+            self.measure_and_log(trainer, epoch)
+        self.last = time.perf_counter() - begin
+        self.spent += self.last
+
+    def measure_and_log(self, trainer: Trainer, epoch: int) -> None:
+        """`measure` without the clock."""
+        warning, method = "", self.run.method
+        with evaluation_mode(method):
             if epoch == 0 and isinstance(method, Adversarial):
                 torch.manual_seed(0)  # for the latents from which BatchNorm statistics are estimated
                 method.recalibrate_ema(training_inputs(self.run.data, self.run.views).images)
@@ -126,8 +134,6 @@ class ValidationCurve(Callback):
                 logger.save()  # before the checkpoint that a resumed run starts from
             if warning:
                 print(f"warning: validation after epoch {epoch}: {warning}", file=sys.stderr)
-        self.last = time.perf_counter() - begin
-        self.spent += self.last
 
     def collapse(self, rank: float, dim: int) -> str:
         """A warning if the features have a low rank or the loss was constant in this epoch; empty if neither is so.
