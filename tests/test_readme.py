@@ -242,7 +242,9 @@ def test_command_prints_the_tables_of_papers(command: str, tmp_path: Path, monke
 @of_kind("sweep")
 def test_command_plans_its_runs(command: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
-    assert main([*as_ssl_bench(command), "--dry_run"]) == 0
+    (tmp_path / "cifar10-jpeg").mkdir()
+    arguments = as_ssl_bench(command)
+    assert main([*arguments, *([] if "--wandb_sweep" in arguments else ["--dry_run"])]) == 0
 
 
 def test_the_recorded_results_are_read_by_the_table(

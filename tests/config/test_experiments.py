@@ -107,7 +107,10 @@ def test_every_table_begins_with_its_description_and_its_command_or_that_of_a_ro
     assert description.startswith("# ")
     assert description.endswith(".")
     *words, last = shlex.split(command)
-    if words[2] == "table":
+    name, _, scale = table.partition("-")
+    if scale:
+        assert [*words, last][:7] == ["#", "ssl-bench", "sweep", "--table", name, "--scale", scale]
+    elif words[2] == "table":
         assert [*words, last] == ["#", "ssl-bench", "table", table]
     else:
         assert words == ["#", "ssl-bench", "bench", "--experiment"]
