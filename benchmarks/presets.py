@@ -38,6 +38,7 @@ from ssl_bench.evaluation.generative.frechet import Statistics, Sums, frechet_di
 from ssl_bench.methods.base import Generative
 from ssl_bench.methods.checkpoint import load_method
 from ssl_bench.results.record import Record, commit
+from ssl_bench.results.settings import WITH_LABELS
 
 GENERATORS = {"inversion": "stylegan2"}
 """Methods that need a run of another method, with the name of that method."""
@@ -53,6 +54,7 @@ class Scores:
         probe: accuracy of the linear probe in percent.
         neighbours: accuracy of 5-NN with cosine similarity in percent.
         distance: Frechet distance between samples and data; None if the method does not sample images.
+        uses_labels: whether the encoder was trained with labels.
     """
 
     epochs: int
@@ -60,6 +62,7 @@ class Scores:
     probe: float
     neighbours: float
     distance: float | None
+    uses_labels: bool = False
 
 
 def presets() -> dict[str, list[str]]:
@@ -105,7 +108,7 @@ def scores(folder: Path, data: Tensor) -> Scores:
             samples = method.sample(len(data), torch.Generator().manual_seed(0))
         distance = frechet_distance(pixel_statistics(samples), pixel_statistics(data))
     probe, neighbours = (record.metrics.get(f"{name}/accuracy", math.nan) for name in ("linear_probe", "knn_5"))
-    return Scores(record.epochs, record.seconds.get("fit", 0.0), probe, neighbours, distance)
+    return Scores(record.epochs, record.seconds.get("fit", 0.0), probe, neighbours, distance, record.uses_labels)
 
 
 def passes(untrained: Sequence[Scores], trained: Sequence[Scores]) -> bool:
@@ -132,6 +135,7 @@ def row(name: str, untrained: Sequence[Scores], trained: Sequence[Scores]) -> st
     distances = [[run.distance for run in runs if run.distance is not None] for runs in (untrained, trained)]
     cells += [" -> ".join(f"{mean(found):.2f}" for found in distances if found)]
     cells += ["pass" if passes(untrained, trained) else "fail"]
+    name += f" {WITH_LABELS}" if trained[0].uses_labels else ""
     return f"| {name} | {trained[0].epochs} | {mean([run.seconds for run in trained]):.0f} | {' | '.join(cells)} |"
 
 

@@ -110,7 +110,7 @@ def comma_separated(tables: Sequence[PaperTable], console: Console) -> None:
                     value, cell = entry.values.get(key), ours and ours.cells.get(key)
                     metric = data.metric(column)
                     writer.writerow({
-                        "table": table.name, "row": row.key, "label": row.label, "family": row.family,
+                        "table": table.name, "row": row.key, "label": row.name, "family": row.family,
                         "data": data.key, "column": key, "metric": metric, "unit": metric and unit(metric),
                         "paper": value and value.mean, "paper_spread": value and value.spread,
                         "paper_epochs": entry.epochs, "paper_seeds": data.seeds,

@@ -59,7 +59,7 @@ def blocks(table: PaperTable, width: int) -> list[Block]:
 
     Data sets are beside each other as far as they fit; one that does not fit alone is divided by its columns.
     """
-    label = max(len(text) for text in [DIFFERENCE, *(row.label for row in table.rows.values())])
+    label = max(len(text) for text in [DIFFERENCE, *(row.name for row in table.rows.values())])
     parts: list[list[Slot]] = []
     slots = [Slot("", str(place), heading) for place, heading in enumerate(table.properties)]
     for data in table.data:
@@ -114,7 +114,7 @@ def _slots_of(table: PaperTable, data: str) -> list[Slot]:
 
 
 def _lines(table: PaperTable, row: PaperRow, slots: list[Slot]) -> Iterator[Line]:
-    yield Line("paper", row.label, [_paper_text(table, row, slot) for slot in slots])
+    yield Line("paper", row.name, [_paper_text(table, row, slot) for slot in slots])
     shown = [key for key in dict.fromkeys(slot.data for slot in slots) if key in row.entries]
     if any(row.entries[key].experiment for key in shown):
         yield Line("ours", OURS, [_our_text(table, row, slot) for slot in slots])

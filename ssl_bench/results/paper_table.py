@@ -3,6 +3,7 @@
 from dataclasses import dataclass, field, replace
 from typing import Any
 
+from ssl_bench.results.settings import WITH_LABELS
 from ssl_bench.results.table import Cell
 
 FAMILIES = (
@@ -108,6 +109,11 @@ class PaperRow:
     entries: dict[str, Entry]
     properties: tuple[float, ...] = ()
     note: str = ""
+
+    @property
+    def name(self) -> str:
+        """The label, which says so if the method is trained with labels."""
+        return f"{self.label} {WITH_LABELS}" if self.family == "supervised" else self.label
 
 
 @dataclass(frozen=True)

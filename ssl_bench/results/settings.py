@@ -8,6 +8,9 @@ from dataclasses import dataclass
 from ssl_bench.results.record import Record
 from ssl_bench.results.setting_names import difference_names
 
+WITH_LABELS = "(trained with labels)"
+"""Mark beside the name of a supervised method in every table."""
+
 
 @dataclass(frozen=True)
 class Setting:
@@ -99,7 +102,7 @@ def _name(group: list[Record], difference: str, several_scorings: bool) -> str:
     record = group[0]
     name = f"{record.method} (untrained)" if record.untrained else record.method
     if record.uses_labels:
-        name += " (trained with labels)"
+        name += f" {WITH_LABELS}"
     if difference:
         name = f"{name} {difference}"
     if several_scorings:

@@ -13,7 +13,7 @@ from ssl_bench.errors import UserError, did_you_mean
 from ssl_bench.results.data_groups import by_data
 from ssl_bench.results.metrics import higher_is_better, number_format
 from ssl_bench.results.record import Record
-from ssl_bench.results.settings import Setting, by_setting
+from ssl_bench.results.settings import WITH_LABELS, Setting, by_setting
 
 DEFAULT = ("*/accuracy", "fid", "fd_*")
 """Patterns of the default columns. Metrics for which a paper reports a value are shown too."""
@@ -150,7 +150,11 @@ def _values(record: Record) -> dict[str, float]:
 
 
 def _data_table(data: str, records: list[Record], patterns: Sequence[str], sort: str) -> DataTable:
-    references = {r.method: r.reference["metrics"] for r in records if r.reference.get("metrics")}
+    references = {
+        f"{r.method} {WITH_LABELS}" if r.uses_labels else r.method: r.reference["metrics"]
+        for r in records
+        if r.reference.get("metrics")
+    }
     named = {metric for reference in references.values() for metric in reference}
 
     costs = {cost for record in records for cost in record.costs}
@@ -180,7 +184,7 @@ def _data_table(data: str, records: list[Record], patterns: Sequence[str], sort:
                 rows.append(Row(f"{method} (paper)", None, None, target, cells))
     notes += [f"{record.run}: {name} failed: {why}" for record in records for name, why in record.failed.items()]
     notes += dict.fromkeys(f"{r.method} on {r.data}: {note}" for r in records for note in r.notes.values())
-    notes += _differently_scored(records, dict.fromkeys(m for record in records for m in record.metrics if shown(m)))
+    notes += differently_scored(records, dict.fromkeys(m for record in records for m in record.metrics if shown(m)))
     if skipped_targets := sorted({name for record in records for name in record.skipped_targets}):
         notes.append(f"skipped targets, excluded from all means: {', '.join(skipped_targets)}")
     notes += [
@@ -189,22 +193,21 @@ def _data_table(data: str, records: list[Record], patterns: Sequence[str], sort:
     return DataTable(data, formats, rows, len(rows_of) > 1, notes)
 
 
-def _differently_scored(records: Iterable[Record], metrics: Iterable[str]) -> list[str]:
-    """Notes on protocols whose metrics in a table have different versions or settings."""
-    found: dict[str, dict[str, list[str]]] = defaultdict(lambda: defaultdict(list))
-    for record in records:
-        for metric in metrics:
-            if metric not in record.metrics or not (entry := record.scored.get(metric)):
-                continue
-            protocol, *words = entry.split()
-            version = words.pop(0).removeprefix("v") if words[0].startswith("v") else "before 1"
-            found[protocol][f"version {version}, settings {words[0]}"].append(record.method)
-    return [
-        f"{protocol}: not comparable, because versions or settings differ: "
-        + "; ".join(f"{', '.join(dict.fromkeys(methods))} ({scoring})" for scoring, methods in scorings.items())
-        for protocol, scorings in found.items()
-        if len(scorings) > 1
-    ]
+def differently_scored(records: Sequence[Record], metrics: Iterable[str]) -> list[str]:
+    """Notes on metrics that records have with different versions or settings of the protocol, each note once."""
+    notes = []
+    for metric in metrics:
+        methods: dict[str, list[str]] = defaultdict(list)
+        protocol = ""
+        for record in records:
+            if metric in record.metrics and (entry := record.scored.get(metric)):
+                protocol, *words = entry.split()
+                version = words.pop(0).removeprefix("v") if words[0].startswith("v") else "before 1"
+                methods[f"version {version}, settings {words[0]}"].append(record.method)
+        if len(methods) > 1:
+            parts = [f"{', '.join(dict.fromkeys(names))} ({scoring})" for scoring, names in methods.items()]
+            notes.append(f"{protocol}: not comparable, because versions or settings differ: {'; '.join(parts)}")
+    return list(dict.fromkeys(notes))
 
 
 def _our_rows(records: list[Record], columns: list[str], targets: list[str], sort: str) -> tuple[list[Row], list[str]]:

@@ -11,8 +11,9 @@ from ssl_bench.errors import UserError, did_you_mean
 from ssl_bench.evaluation import PROTOCOLS
 from ssl_bench.results.data_groups import by_data
 from ssl_bench.results.paper_table import DataSet, Entry, Ours, PaperTable
+from ssl_bench.results.record import Record
 from ssl_bench.results.settings import Setting, by_setting
-from ssl_bench.results.table import average
+from ssl_bench.results.table import average, differently_scored
 from ssl_bench.runs.recorded_runs import RecordedRun, RecordedRuns
 
 BEFORE = re.compile(r"# Generated (?:views|images): (ssl-bench .+)")
@@ -105,6 +106,7 @@ def _require(kind: str, names: Iterable[str], known: set[str]) -> None:
 def fill(table: PaperTable, runs: RecordedRuns) -> PaperTable:
     """A table with our scores, the commands that compute the missing ones, and notes on runs that are not shown."""
     ours, missing, notes = {}, Missing(), []
+    shown: dict[str, list[Record]] = {}
     for row in table.rows.values():
         for key, entry in row.entries.items():
             data = table.data.get(key)
@@ -118,8 +120,12 @@ def fill(table: PaperTable, runs: RecordedRuns) -> PaperTable:
             chosen, others = _best_group(table, data, entry, found)
             scores = ours[row.key, key] = _scores(table, data, chosen)
             notes += [f"{row.label} on {data.label}: {note}" for note in others]
+            shown.setdefault(key, []).extend(chosen.records)
             _add_missing(missing, table, data, scores, [run for run in found if run.record in chosen.records])
     names = {entry.name for row in table.rows.values() for entry in row.entries.values()}
+    for key, records in shown.items():
+        metrics = [metric for column in table.columns.values() if (metric := table.data[key].metric(column))]
+        notes += [f"{table.data[key].label}: {note}" for note in differently_scored(records, metrics)]
     notes += [*missing.notes, *runs.notes(names)]
     return replace(table, ours=ours, missing=missing.commands(), notes=(*table.notes, *notes))
 

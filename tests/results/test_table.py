@@ -232,6 +232,11 @@ class TestProtocolVersions:
             f"knn: not comparable, because versions or settings differ: m0 (version 1, settings 1a2b3c4d); m1 ({text})"
         ]
 
+    def test_of_different_metrics_of_a_run_may_differ(self) -> None:
+        scored = {"knn_5/accuracy": "knn v1 a b", "knn_1/accuracy": "knn v1 c b"}
+        (table,) = make_tables([record("m", metrics=dict.fromkeys(scored, 90.0), scored=scored)])
+        assert not [note for note in table.notes if "not comparable" in note]
+
     def test_that_differ_are_not_averaged(self) -> None:
         records = [
             record("m", seed=seed, metrics={"knn_5/accuracy": 90.0}, scored={"knn_5/accuracy": f"knn v{seed} a b"})
