@@ -83,13 +83,13 @@ def requested_help(flags: list[str]) -> tuple[str, list[str]]:
 def train(options: argparse.Namespace, rest: list[str], fit_only: bool) -> None:
     """Carry out `ssl-bench bench` or `ssl-bench fit`, or print help on the command or the settings."""
     key, rest = requested_help(rest)
+    files, flags = files_and_flags(rest)
     if options.help:
         options.print_help()
-        if not (options.method or options.experiment):
+        if not (options.method or options.experiment or files):
             return
         print("\narguments of the method:")
         key = "method"
-    files, flags = files_and_flags(rest)
     if key and not (files or options.experiment or (options.method and options.data)):
         chosen = any_configuration(options.method, options.data)
     else:

@@ -79,7 +79,7 @@ class Given:
 
 
 def check_class_settings(arguments: list[str]) -> Given:
-    """Check the names and ranges of the arguments of the classes of this package that files and flags choose.
+    """Check the names, ranges and options of the arguments of the classes of this package that files and flags choose.
 
     Args:
         arguments: files and flags, in the order in which they are stacked.
@@ -88,7 +88,7 @@ def check_class_settings(arguments: list[str]) -> Given:
         What they give.
 
     Raises:
-        UserError: a class has no such parameter, or a number is outside its range.
+        UserError: a class has no such parameter, a number is outside its range, or a text is not one of the options.
     """
     given = read(arguments)
     for key, values in given.values.items():
@@ -99,6 +99,8 @@ def check_class_settings(arguments: list[str]) -> Given:
             if name not in known:
                 raise UserError(f"{place}no key '{key}.{name}': {did_you_mean(name, known)}")
             if wrong := wrong_number(value, known[name], f"{key}.{name}", f"{label(path)}: {name}"):
+                raise UserError(f"{place}{wrong}")
+            if wrong := wrong_option(value, known[name], f"{key}.{name}"):
                 raise UserError(f"{place}{wrong}")
             if known[name].startswith("OptimizerFactory") and (wrong := wrong_optimizer(value, f"{key}.{name}")):
                 raise UserError(f"{place}{wrong}")
@@ -153,6 +155,15 @@ def wrong_number(value: Any, annotation: str, key: str, begin: str) -> str:
         return ""
     expected = problem(kind(value), hint)
     return f"{begin} must be {expected}, got {kind(value)!r}" if expected else ""
+
+
+def wrong_option(value: Any, annotation: str, key: str) -> str:
+    """Message about a text that is none of the options of a parameter; empty if it is one, or in doubt."""
+    options = re.fullmatch(r"Literal\[([^\[\]]+)\]", annotation)
+    if not options or not isinstance(value, str) or value.lower() in WORDS:
+        return ""
+    known = ast.literal_eval(f"[{options[1]}]")
+    return "" if value in known else f"{key} got {value!r}, expected {' or '.join(known)}"
 
 
 def wrong_optimizer(value: Any, key: str) -> str:

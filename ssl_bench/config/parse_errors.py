@@ -52,6 +52,7 @@ def one_line(message: str, parser: ArgumentParser) -> str:
     value = [shorten(one, 100) for one in quoted]
     expected = re.findall(r"Expected (?:a )?(.+?)(?: but got \".*)?(?:\. Got value.*)?$", message, re.MULTILINE)
     names = [re.sub(r"<class '([^']+)'>|typing\.", r"\1", kind) for kind in expected]
+    names = [" or ".join(re.findall(r"'([^']+)'", kind)) if kind.startswith("Literal[") else kind for kind in names]
     names = [name for name in names if name != "NoneType" and "path" not in name]
     if keys and value and names:
         return f"{keys} got {value[0]!r}, expected {' or '.join(dict.fromkeys(names))}"

@@ -4,7 +4,6 @@ import json
 import re
 from collections.abc import Iterable
 from dataclasses import dataclass
-from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -163,14 +162,6 @@ def _value(number: Any, where: str) -> Value:
 def _row_name(table: str, data: Iterable[str], one: str, row: str) -> str:
     """Name of a row on one data set: ``TABLE/ROW``, or ``TABLE/DATA_ROW`` if the table has several data sets."""
     return f"{table}/{one}_{row}" if len(list(data)) > 1 else f"{table}/{row}"
-
-
-@cache
-def families() -> dict[str, str]:
-    """Families of the methods that are rows of tables, by the names of the methods."""
-    rows = [row for name in config_names("table") for row in read_table(name).rows.values()]
-    experiments = [(entry.experiment, row.family) for row in rows for entry in row.entries.values()]
-    return {name.partition("-")[0]: family for name, family in experiments if name and family and "/" not in name}
 
 
 def row_experiments(table: PaperTable) -> dict[str, RowExperiment]:

@@ -28,11 +28,12 @@ class EvaluatedEncoder:
         sample: function that samples n images ``(n, C, H, W)`` in [0, 1] with a generator on the device; None if the
             method is not generative.
         reconstruct: function that maps images in [0, 1] to reconstructions in [0, 1]; None without a decoder.
-        sees_images: whether reconstructions contain a part of the image, as those of a masked autoencoder.
+        reconstructions_contain_input: whether reconstructions contain a part of the image, as those of a masked
+            autoencoder do.
         augmented: features of the augmented images of each augmented pass, in the order of `features`.
         layers: features of each layer of the encoder, first layer first; empty if there are fewer than two layers.
-        noisy: for each index t of the noise, features of each layer of a diffusion model, none if the model has no such
-            t; empty for other encoders.
+        noisy: for each index t of the noise, features of each layer of a diffusion model, none if it has no noise of
+            the largest t; empty for other encoders.
     """
 
     features: Features
@@ -44,7 +45,7 @@ class EvaluatedEncoder:
     encode: Callable[[Tensor], Tensor] | None = None
     sample: Callable[[int, Generator], Tensor] | None = None
     reconstruct: Callable[[Tensor], Tensor] | None = None
-    sees_images: bool = False
+    reconstructions_contain_input: bool = False
     augmented: tuple[Features, ...] = ()
     layers: tuple[Features, ...] = ()
     noisy: dict[int, tuple[Features, ...]] = field(default_factory=dict)

@@ -61,6 +61,7 @@ class Adversarial(AlternatingMethod):
         **kwargs: optimizer, schedule and decay_all, see `Method`; schedule and decay_all apply to both networks.
     """
 
+    family = "adversarial"
     smallest_part: int = 2
     """Smallest number of images of a part."""
 

@@ -43,6 +43,7 @@ class DDPM(Method):
         ``ssl-bench bench --method ddpm --data digits``
     """
 
+    family = "diffusion"
     alpha_bar: Tensor
 
     def __init__(

@@ -23,6 +23,8 @@ EXACT = 4096
 class Frozen(Method):
     """Base of encoders without trainable parameters."""
 
+    family = "baseline"
+
     def prepare(self, batches: Callable[[], Iterable[Tensor]]) -> None:
         """Fit statistics of the training images, on the device; by default nothing is fitted.
 

@@ -68,6 +68,7 @@ class InDomainInversion(AlternatingMethod):
         ``ssl-bench bench --method inversion --data digits --method.generator runs/stylegan2-digits-s0-HASH``
     """
 
+    family = "adversarial"
     center: Tensor
     r1: Tensor
 

@@ -39,6 +39,8 @@ class MAE(Method):
         ``ssl-bench bench --method mae --data digits``
     """
 
+    family = "masked"
+
     def __init__(
         self,
         image_shape: tuple[int, ...],

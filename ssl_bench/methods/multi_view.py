@@ -39,6 +39,7 @@ class MultiView(Method):
         **kwargs: optimizer, schedule and decay_all, see `Method`.
     """
 
+    family = "joint-embedding"
     least_views: int = 2
     most_views: int | None = None
 

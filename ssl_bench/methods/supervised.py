@@ -34,6 +34,7 @@ class Supervised(Method):
         ``ssl-bench bench --method supervised --data digits``
     """
 
+    family = "supervised"
     uses_labels = True
 
     def __init__(

@@ -55,6 +55,8 @@ class VAE(Method):
         ``ssl-bench bench --method vae --data digits``
     """
 
+    family = "generative"
+
     def __init__(
         self,
         image_shape: tuple[int, ...],

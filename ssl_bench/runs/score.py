@@ -102,22 +102,21 @@ def evaluated_encoder(run: Run, config: dict[str, Any], folder: Path, device: to
     noisy: dict[int, tuple[Features, ...]] = {}
     if run.evaluation.layers and isinstance(method, Layered):
         layers = layers_in("layers", method.encode_layers, least=2)
-    if isinstance(method, NoisyLayered):
-        for t in run.evaluation.noise:
-            of_noise = partial(method.encode_noisy_layers, t=t)
-            try:
-                with torch.inference_mode():
-                    of_noise(run.views.evaluation_input(a_few_images(run, device)))
-            except UserError:  # the model has no such t: noise_probe fails, and other protocols do not
-                noisy[t] = ()
-            else:
-                noisy[t] = layers_in(f"noise-{t}", of_noise)
+    if isinstance(method, NoisyLayered) and (noise := run.evaluation.noise):
+        few = run.views.evaluation_input(a_few_images(run, device))
+        try:
+            with torch.inference_mode():
+                method.encode_noisy_layers(few, max(noise))
+        except UserError:  # the model has no such t: noise_probe fails, and other protocols do not
+            noisy = dict.fromkeys(noise, ())
+        else:
+            noisy = {t: layers_in(f"noise-{t}", partial(method.encode_noisy_layers, t=t)) for t in noise}
     return replace(
         images_of_run(run, config, folder, device),
         features=features,
         encode=encode,
         reconstruct=reconstruct if isinstance(method, Reconstructive) else None,
-        sees_images=isinstance(method, Masking),
+        reconstructions_contain_input=isinstance(method, Masking),
         augmented=tuple(passes),
         layers=layers,
         noisy=noisy,

@@ -12,7 +12,9 @@ from importlib.util import find_spec
 from ssl_bench.catalogue import config_names
 from ssl_bench.config.devices import given_devices
 from ssl_bench.config.tables import read_table
+from ssl_bench.config.yaml_file import read_settings
 from ssl_bench.errors import RunError, UserError
+from ssl_bench.runs.arguments import files_and_flags
 from ssl_bench.runs.checks import check_epochs
 from ssl_bench.runs.sweep_jobs import Finished, log_of
 from ssl_bench.runs.sweep_local import gpus_of_a_run, run_local
@@ -57,8 +59,10 @@ def sweep(options: argparse.Namespace, rest: list[str]) -> None:
     if not options.dry_run and not options.wandb_sweep:
         check_installed(options.launcher)
     runs = planned(options, rest)
+    if options.wandb_sweep and options.dry_run:
+        raise UserError("--wandb_sweep does not go with --dry_run: leave one of them out")
     if options.wandb_sweep:
-        write_sweep(options.wandb_sweep, runs, options.out, options.table)
+        write_sweep(options.wandb_sweep, runs, options.out, options.table, options.trust)
         return
     print_plan(runs)
     if options.dry_run:
@@ -68,7 +72,8 @@ def sweep(options: argparse.Namespace, rest: list[str]) -> None:
     finally:
         if recorded := [str(run.folder) for run in runs if run.done]:
             rows = listed("--rows", options.rows) if options.rows else ()
-            print_tables([options.table, *recorded] if options.table else recorded, "terminal", rows=rows)
+            data = listed("--data", options.data) if options.table and options.data else ()
+            print_tables([options.table, *recorded] if options.table else recorded, "terminal", rows=rows, data=data)
 
 
 def planned(options: argparse.Namespace, rest: list[str]) -> list[PlannedRun]:
@@ -105,13 +110,16 @@ def devices(options: argparse.Namespace, rest: Sequence[str]) -> str | None:
 
     The name of a run folder depends on it, so it is decided here and not where the run is carried out.
     """
-    given = vars(options)
-    if given["trainer.devices"] is not None or any(flag.startswith("--trainer.devices") for flag in rest):
-        return str(given["trainer.devices"]) if given["trainer.devices"] is not None else None
+    given: str | None = vars(options)["trainer.devices"]
+    files, flags = files_and_flags(list(rest))
+    settings = [read_settings(file).get("trainer") or {} for file in files]
+    if given is not None or any("devices" in one for one in settings) or any("--trainer.devices" in f for f in flags):
+        return given
     if options.launcher != "local":
         return str(max(1, int(options.gpus or 0)))
-    jobs = int(options.jobs or 1)
-    return str(gpus_of_a_run(jobs)) if jobs > 1 else None
+    jobs, words = int(options.jobs or 1), " ".join(flags).replace("=", " ")
+    on_cpu = "--trainer.accelerator cpu" in words or any(one.get("accelerator") == "cpu" for one in settings)
+    return str(gpus_of_a_run(jobs)) if jobs > 1 and not on_cpu else None
 
 
 def scaled(table: str, scale: str) -> str:
@@ -120,7 +128,7 @@ def scaled(table: str, scale: str) -> str:
     Raises:
         UserError: the table does not have it.
     """
-    if not scale or f"{table}-{scale}" in config_names("table"):
+    if not scale or table not in config_names("table") or f"{table}-{scale}" in config_names("table"):
         return f"{table}-{scale}" if scale else table
     scales = [name.removeprefix(f"{table}-") for name in config_names("table") if name.startswith(f"{table}-")]
     raise UserError(f"--scale got {scale!r}: {table} has {', '.join(scales) or 'no smaller scale: leave it out'}")
@@ -128,12 +136,12 @@ def scaled(table: str, scale: str) -> str:
 
 def print_plan(runs: Sequence[PlannedRun]) -> None:
     """Print the runs, which of them are done or cannot be run, and how long the others take."""
-    missing = [run for run in runs if not run.done and not run.before]
+    missing = [run for run in runs if not run.done and run.ready]
     estimates = dict(zip(missing, hours(missing), strict=True))
     for run in runs:
         if run.done:
             state = "done"
-        elif run.before:
+        elif not run.ready:
             state = f"needs `{run.before}`"
         elif run.command != "bench":
             state = "to be completed, for the runs that need it"
@@ -170,7 +178,7 @@ def run_all(runs: Sequence[PlannedRun], launch: Launch) -> None:
     Raises:
         RunError: a run failed, or needs something that is missing.
     """
-    failed = {run.folder: f"{run.label}: needs `{run.before}`" for run in runs if run.before and not run.done}
+    failed = {run.folder: f"{run.label}: needs `{run.before}`" for run in runs if not run.ready and not run.done}
     waiting = [run for run in runs if not run.done and run.folder not in failed]
     missing, ended = len(waiting), 0
     while waiting:

@@ -13,6 +13,8 @@ from typing import NamedTuple
 from ssl_bench.errors import UserError
 from ssl_bench.runs.sweep_plan import PlannedRun
 
+TABLE_VARIABLE = "SSL_BENCH_TABLE"
+"""Environment variable with the name of the paper's table that a run belongs to, a tag of the run in wandb."""
 LOGS = "logs_of_sweeps"
 """Folder of the outputs of the runs, beside the run folders."""
 POLL = 1.0
@@ -69,8 +71,8 @@ class Running(NamedTuple):
 
 def command_of(run: PlannedRun, trust: Sequence[str]) -> list[str]:
     """Command of a run. A run that another process works on is waited for."""
-    tags = ",".join(filter(None, [os.environ.get("WANDB_TAGS"), run.table]))
-    command = [*(["env", f"WANDB_TAGS={tags}"] if run.table else []), sys.executable, "-P", "-m", "ssl_bench.cli"]
+    tag = ["env", f"{TABLE_VARIABLE}={run.table}"] if run.table else []
+    command = [*tag, sys.executable, "-P", "-m", "ssl_bench.cli"]
     out = [f"--out={run.folder.parent.absolute()}"] if run.command != "views" else []
     return [*command, run.command, *run.arguments, "--wait", *out, *(f"--trust={folder}" for folder in trust)]
 

@@ -30,7 +30,8 @@ class PlannedRun:
         arguments: arguments of `ssl-bench COMMAND`; without ``--out`` if it trains.
         folder: the run folder, or the folder of generated views.
         epochs: number of epochs.
-        before: command that makes what the run reads, such as generated views, if it is missing; else empty.
+        before: command that makes what the run reads, such as generated views; empty if it reads nothing of that kind.
+        ready: whether what it reads exists, or is made by `needs`.
         data: name of the data set of a table's row.
         command: ``bench``, ``fit`` or ``views``.
         needs: folders of the steps that must be done before.
@@ -42,6 +43,7 @@ class PlannedRun:
     folder: Path
     epochs: int
     before: str = ""
+    ready: bool = True
     data: str = ""
     command: str = "bench"
     needs: tuple[Path, ...] = ()
@@ -204,9 +206,15 @@ def plan(
             label = ", ".join(filter(None, [choice.label, changed, f"seed {seed}"]))
             if folder in runs:
                 raise UserError(f"{label} is the same run as {runs[folder].label}: leave one of them out")
-            before = "" if not choice.before or has_generated_views(config) else choice.before[0]
-            command = (*choice.arguments, *flags, f"--seed={seed}")
-            runs[folder] = PlannedRun(label, command, folder, config["trainer"]["max_epochs"], before, choice.data)
+            runs[folder] = PlannedRun(
+                label,
+                (*choice.arguments, *flags, f"--seed={seed}"),
+                folder,
+                config["trainer"]["max_epochs"],
+                next(iter(choice.before), ""),
+                not choice.before or has_generated_views(config),
+                choice.data,
+            )
     return list(runs.values())
 
 

@@ -19,7 +19,7 @@ GRACE = 120.0
 
 
 class BenchJob:
-    """`ssl-bench bench` as a job of submitit.
+    """A command of `ssl-bench` as a job of submitit.
 
     Before the cluster pre-empts the job or its time ends, submitit calls `checkpoint` and queues what it returns.
 

@@ -10,6 +10,8 @@ from ssl_bench.catalogue import config_names
 from ssl_bench.config.identity import run_folder
 from ssl_bench.config.stack import stack
 from ssl_bench.config.tables import STEPS
+from ssl_bench.data.shards import Shards
+from ssl_bench.errors import UserError
 from ssl_bench.runs.sweep_plan import PlannedRun
 
 NAME = re.compile("|".join(STEPS))
@@ -28,15 +30,25 @@ class Steps:
     def __init__(self, runs: Iterable[PlannedRun], commands: Mapping[str, str], flags: Sequence[str], out: Path):
         self.runs = {run.folder: run for run in runs}
         self.commands, self.out = STEPS | dict(commands), out
+        self.has_files = any(flag.startswith("--config=") for flag in flags)
         self.flags = [flag for flag in flags if flag.startswith(("--data.", "--trainer."))]
         self.steps: dict[Path, PlannedRun] = {}
 
     def plan(self) -> list[PlannedRun]:
-        """The steps, each after those that it needs, and the runs, which need them."""
+        """The steps, each after those that it needs, and the runs, which need them.
+
+        Raises:
+            UserError: views that exist were made from other runs than those of the plan, or see `training`.
+        """
         runs = []
         for run in self.runs.values():
-            if run.before and not run.done and (step := self.add(run.before, run.data)):
-                run = replace(run, before="", needs=(step,))
+            if run.before and not run.done:
+                known = dict(self.steps)
+                step = self.add(run.before, run.data)
+                if run.ready:
+                    self.steps = known
+                elif step:
+                    run = replace(run, ready=True, needs=(step,))
             runs.append(run)
         return [*self.steps.values(), *runs]
 
@@ -62,6 +74,7 @@ class Steps:
             step = self.training(words[words.index("--experiment") + 1], words)
         else:
             folder = Path(words[words.index("--out") + 1])
+            check_origin(folder, needs)
             step = PlannedRun(f"views {words[0]}, {folder}", tuple(words), folder, 0, command=kind)
         if step is None:
             return None
@@ -70,13 +83,44 @@ class Steps:
         return step.folder
 
     def training(self, experiment: str, words: Sequence[str]) -> PlannedRun | None:
-        """A run that is trained and not scored; None if there is no such experiment."""
+        """A run that is trained and not scored; None if there is no such experiment.
+
+        Raises:
+            UserError: the runs have a file of settings.
+        """
         from ssl_bench.config.resolve import resolve, to_dict
 
         if experiment not in config_names("experiment"):
             return None
+        if self.has_files:
+            raise UserError(
+                f"--config: its settings would not be those of the steps, such as {experiment}: give flags, of which "
+                "--data.KEY and --trainer.KEY are those of the steps, too"
+            )
         arguments = (*words, *self.flags)
         settings = [word for word in arguments if "=" in word]
         config = to_dict(resolve([*stack(None, None, experiment), *settings]))
         folder, epochs = run_folder(config, self.out), config["trainer"]["max_epochs"]
         return PlannedRun(f"fit {experiment}", arguments, folder, epochs, command="fit")
+
+
+def check_origin(folder: Path, needs: Mapping[str, Path]) -> None:
+    """Check that a folder of views or codes, if it exists, was made from the runs and folders of the plan.
+
+    Args:
+        folder: the folder.
+        needs: planned folders by their names in `config.tables.STEPS`.
+
+    Raises:
+        UserError: it was made from another folder.
+    """
+    if not (folder / "index.json").is_file():
+        return
+    notes = Shards(folder).notes
+    for note, names in {"codes": ["CODES"], "generator": ["INVERSION_RUN", "STYLEGAN2_RUN"]}.items():
+        planned = next((needs[name] for name in names if name in needs), None)
+        if planned and note in notes and Path(notes[note]) != planned.resolve():
+            raise UserError(
+                f"{folder} was made from {notes[note]}, and the plan has {planned}: delete {folder}, or give the "
+                "settings with which it was made"
+            )

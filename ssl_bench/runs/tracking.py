@@ -6,9 +6,9 @@ from pathlib import Path
 from typing import Any
 
 from ssl_bench.config.identity import config_hash, names
-from ssl_bench.config.tables import families
 from ssl_bench.results.record import Record
 from ssl_bench.results.shareable import shareable
+from ssl_bench.trust import import_class
 
 
 def init_arguments(folder: Path, config: dict[str, Any]) -> dict[str, Any] | None:
@@ -32,8 +32,9 @@ def init_arguments(folder: Path, config: dict[str, Any]) -> dict[str, Any] | Non
     # The terminal and the metadata contain the command line and paths of this machine.
     settings = wandb.Settings(console="off", disable_git=True, x_disable_meta=True, x_disable_machine_info=True)
     method, data = names(config)
-    family = families().get(method.partition("-")[0], "")
-    tags = [method, data, family, *os.environ.get("WANDB_TAGS", "").split(",")]
+    family = getattr(import_class(config["method"]["class_path"]), "family", "")
+    table = os.environ.get("SSL_BENCH_TABLE", "")
+    tags = [method, data, family, table, *os.environ.get("WANDB_TAGS", "").split(",")]
     identity = {} if os.environ.get("WANDB_SWEEP_ID") else {"id": folder.name, "resume": "allow"}
     return {
         "project": os.environ.get("WANDB_PROJECT", "ssl_bench"),

@@ -20,6 +20,7 @@ from ssl_bench.methods.vae import VAE
 from ssl_bench.plots.run import read_log
 from ssl_bench.plots.run import validation_curve as figure
 from ssl_bench.runs.train import fit, make_folder
+from tests.methods.test_contract import METHODS, tiny_flags
 from tests.ranks import Ranks
 
 FAST = ["--data.batch_size=64", "--trainer.precision=32-true", "--trainer.accelerator=cpu"]
@@ -69,16 +70,18 @@ def test_a_value_is_the_accuracy_of_the_checkpoint_on_the_validation_images(tmp_
         with torch.no_grad():
             return method.encode(run.views.evaluation_input(run.data.split(split)[torch.arange(len(run.data.labels(split)))].images))  # type: ignore[arg-type] # fmt: skip # noqa: E501
 
-    classifier = KNeighborsClassifier(5).fit(features("train").double(), run.data.labels("train"))
-    expected = 100 * classifier.score(features("validation").double(), run.data.labels("validation"))
-    assert curves[KNN][-1][1] == pytest.approx(expected, abs=100 / len(run.data.labels("validation")) + 1e-6)
+    for name, metric in {KNN: "euclidean", "knn_5/accuracy": "cosine"}.items():
+        classifier = KNeighborsClassifier(5, metric=metric).fit(features("train").double(), run.data.labels("train"))
+        expected = 100 * classifier.score(features("validation").double(), run.data.labels("validation"))
+        assert curves[name][-1][1] == pytest.approx(expected, abs=100 / len(run.data.labels("validation")) + 1e-6)
 
 
-@pytest.mark.parametrize("method", ["vae", "simclr", "byol", "moco", "ssgan"])
+@pytest.mark.parametrize("method", METHODS)
 def test_a_run_with_a_curve_is_the_run_without(method: str, tmp_path: Path) -> None:
-    _, curves = trained(tmp_path / "with", "--validation.every=1", "--trainer.max_epochs=2", method=method)
+    flags = [*tiny_flags(method), "--trainer.max_epochs=2"]
+    _, curves = trained(tmp_path / "with", "--validation.every=1", *flags, method=method)
     assert epochs(curves) == [0, 1, 2]
-    trained(tmp_path / "without", "--validation.every=0", "--trainer.max_epochs=2", method=method)
+    trained(tmp_path / "without", "--validation.every=0", *flags, method=method)
     weights = load_method(tmp_path / "without").state_dict()
     for name, value in load_method(tmp_path / "with").state_dict().items():
         assert torch.equal(value, weights[name]), name

@@ -71,6 +71,7 @@ def test_all_experiments_are_accepted() -> None:
             "import path; did you mean SGD or ASGD?",
         ),
         (["--method.beta=high"], "method.beta got 'high', expected float"),
+        (["--method.likelihood=flat"], "method.likelihood got 'flat', expected gaussian or bernoulli"),
     ],
 )
 def test_what_the_parser_or_the_class_refuses_is_refused_in_the_same_words(flags: list[str], message: str) -> None:

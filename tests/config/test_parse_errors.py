@@ -35,7 +35,7 @@ from tests.config.resolved import resolved
         (["--evaluation.gmm.covariancce=1"], "no key 'evaluation.gmm.covariancce': did you mean evaluation.gmm.cova"),
         (
             ["--method.prior=flat"],
-            "method.prior got 'flat', expected Literal['uniform', 'gaussian', 'gaussian_plug_in']",
+            "method.prior got 'flat', expected uniform or gaussian or gaussian_plug_in",
         ),
     ],
 )  # fmt: skip

@@ -37,6 +37,7 @@ from ssl_bench.methods.supervised import Supervised
 from ssl_bench.methods.swav import SwAV
 from ssl_bench.methods.vae import VAE
 from ssl_bench.methods.viewmaker import ViewMaker
+from ssl_bench.results.paper_table import FAMILIES
 from ssl_bench.termination import Terminated
 from tests.generators import generator_checkpoint
 from tests.ranks import Ranks
@@ -304,6 +305,11 @@ def gradients(name: str) -> dict[str, torch.Tensor]:
         found |= {f"{network}.{name}": p.grad.clone() for name, p in trained(run.method, network).items()}  # type: ignore[union-attr]
     patch.undo()
     return found
+
+
+@pytest.mark.parametrize("name", METHODS)
+def test_it_is_of_a_family(name: str) -> None:
+    assert tiny(name).method.family in FAMILIES
 
 
 @pytest.mark.parametrize("name", METHODS)

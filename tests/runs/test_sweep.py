@@ -162,6 +162,7 @@ def test_visible_gpus_are_shared_out(monkeypatch: pytest.MonkeyPatch) -> None:
     [
         ([], None),
         (["--jobs=2"], "1"),
+        (["--jobs=2", "--trainer.accelerator=cpu"], None),
         (["--jobs=2", "--devices=3"], "3"),
         (["--launcher=slurm"], "1"),
         (["--launcher=ray", "--gpus=2"], "2"),
@@ -282,12 +283,14 @@ def weights_equal(folder: Path, expected: Path) -> bool:
 
 def wait_for_training(runs: Sequence[PlannedRun]) -> None:
     """Wait until all runs have a checkpoint."""
+    until = time.monotonic() + 120
     while not all(list(run.folder.glob("checkpoints/*.ckpt")) for run in runs):
+        assert time.monotonic() < until
         time.sleep(0.05)
 
 
 def attempts(run: PlannedRun) -> int:
-    """How often the command of a run was started; each start must go on with the epoch after the last checkpoint."""
+    """How often the command of a run was started; each start must resume after the last checkpoint."""
     log = log_of(run).read_text()
     epochs = [int(epoch) for epoch in re.findall(r"^epoch (\d+)/", log, re.MULTILINE)]
     assert sorted(set(epochs)) == list(range(1, run.epochs + 1))
@@ -338,7 +341,9 @@ def kill_node(cluster: Cluster, node: Any, runs: Sequence[PlannedRun]) -> None:
     wait_for_training(runs)
     cluster.remove_node(node, allow_graceful=False)
     orphans: list[int] = []
+    until = time.monotonic() + 120
     while not orphans:
+        assert time.monotonic() < until
         time.sleep(0.05)
         started = processes("ssl_bench.cli", f"--out={runs[0].folder.parent}")
         orphans = [one for one in started if not "".join(command_line_of(parent(one))).startswith("ray::")]
@@ -378,7 +383,7 @@ def test_resources_that_no_node_of_a_cluster_has_are_refused(tmp_path: Path) -> 
         cluster.shutdown()  # type: ignore[no-untyped-call]
 
 
-def test_tasks_of_ray_go_on_when_a_node_is_killed(tmp_path: Path) -> None:
+def test_tasks_of_ray_resume_when_a_node_is_killed(tmp_path: Path) -> None:
     runs = planned(tmp_path / "sweep", "--trainer.max_epochs=300", "--method.beta=1,2")
     cluster = Cluster(initialize_head=True, head_node_args={"num_cpus": 1})
     node = cluster.add_node(num_cpus=1)

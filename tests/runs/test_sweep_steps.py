@@ -7,11 +7,14 @@ import pytest
 
 from ssl_bench.cli import main
 from ssl_bench.config.tables import read_table
+from ssl_bench.data.shards import Shards
 from ssl_bench.errors import RunError, UserError
 from ssl_bench.runs.sweep import run_all, scaled
 from ssl_bench.runs.sweep_jobs import Finished, command_of
 from ssl_bench.runs.sweep_plan import PlannedRun, choices_of_table, plan
 from ssl_bench.runs.sweep_steps import Steps
+
+NARROW = ("simclr", "a1_w_search", "a1_w_perturb", "a2_w_search", "a2_w_perturb")
 
 
 def planned(table: str, rows: Sequence[str], out: Path, flags: Sequence[str] = ()) -> list[PlannedRun]:
@@ -65,10 +68,23 @@ class TestPlan:
         (tmp_path / "views" / "cifar10-w_perturb").mkdir(parents=True)
         assert [run.command for run in planned("assimilation_1", ["a1_w_perturb"], tmp_path)] == ["bench"]
 
+    def test_refuses_views_of_other_runs(self, tmp_path: Path) -> None:
+        folder, codes = tmp_path / "views" / "cifar10-w_perturb", tmp_path / "views" / "cifar10-codes"
+        Shards.create(codes, {"kind": "invert"}, 0, lambda: {"generator": str(tmp_path / "inversion-other")})
+        Shards.create(folder, {"kind": "perturb"}, 0, lambda: {"codes": str(codes)})
+        with pytest.raises(UserError, match=r"views/cifar10-codes was made from .*inversion-other, and the plan has"):
+            planned("assimilation_1", ["a1_w_perturb"], tmp_path)
+
+    def test_refuses_a_file_of_settings(self, tmp_path: Path) -> None:
+        (tmp_path / "mine.yaml").write_text("data: {init_args: {batch_size: 8}}")
+        with pytest.raises(UserError, match="--config: its settings would not be those of the steps"):
+            planned("assimilation_1", ["a1_w_perturb"], tmp_path, ["--config=mine.yaml"])
+
     def test_names_the_command_that_no_experiment_carries_out(self, tmp_path: Path) -> None:
         runs = plan(choices_of_table("assimilation_12", ["simclr"], []), [()], None, tmp_path)
         (run,) = Steps(runs, {}, (), tmp_path).plan()
         assert run.before.startswith("ssl-bench views sample STYLEGAN2_RUN")
+        assert not run.ready
 
 
 class TestRunAll:
@@ -102,19 +118,21 @@ class TestRunAll:
 
 def test_a_scale_is_a_table_of_the_same_rows() -> None:
     assert scaled("assimilation_1", "digits") == "assimilation_1-digits"
-    assert list(read_table("assimilation_1-digits").rows) == list(read_table("assimilation_1").rows)
-    with pytest.raises(UserError, match="--scale got 'small': assimilation_1 has digits"):
+    rows = list(read_table("assimilation_1").rows)
+    assert list(read_table("assimilation_1-digits").rows) == rows
+    assert list(read_table("assimilation_1-narrow").rows) == [row for row in rows if row in NARROW]
+    with pytest.raises(UserError, match="--scale got 'small': assimilation_1 has digits, narrow"):
         scaled("assimilation_1", "small")
     with pytest.raises(UserError, match="simvae_1 has no smaller scale: leave it out"):
         scaled("simvae_1", "digits")
 
 
 def test_a_table_is_trained_from_raw_images_by_one_command(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    command = ["sweep", "--table=assimilation_1", "--scale=digits", "--rows=a1_w_perturb", "--epochs=1"]
+    command = ["sweep", "--table=assimilation_1", "--scale=digits", "--rows=a1_w_search,a1_w_perturb", "--epochs=1"]
     command += ["--data.fit_images=300", "--evaluation.protocols=[linear_probe,knn]", f"--out={tmp_path / 'runs'}"]
     assert main(command) == 0
     printed = capsys.readouterr().out
-    assert "5 runs, 0 not to be run, 5 to run" in printed
-    assert "expert, W-perturb (A1)" in printed.partition("5/5")[2]
+    assert "8 runs, 0 not to be run, 8 to run" in printed
+    assert "expert, W-search (A1)" in printed.partition("8/8")[2]
     assert main(command) == 0
-    assert "1 runs, 1 not to be run, 0 to run" in capsys.readouterr().out
+    assert "2 runs, 2 not to be run, 0 to run" in capsys.readouterr().out

@@ -1,4 +1,4 @@
-"""wandb: sweep files whose agents run `ssl-bench bench`; group, tags, project and summary of a run."""
+"""wandb: sweep files whose agents run `ssl-bench bench`; group, tags and project of a run."""
 
 from pathlib import Path
 
@@ -49,14 +49,31 @@ def test_runs_of_a_table_have_its_name_as_a_tag(tmp_path: Path) -> None:
     file = tmp_path / "sweep.yaml"
     rows = ["--table=simvae_1", "--data=mnist", "--rows=vae,simvae", "--seeds=0"]
     assert main(["sweep", *rows, f"--out={tmp_path}", f"--wandb_sweep={file}"]) == 0
-    assert all(command.startswith("${env} WANDB_TAGS=simvae_1 ssl-bench") for command in agents_commands(file))
+    assert all(command.startswith("${env} SSL_BENCH_TABLE=simvae_1 ssl-bench") for command in agents_commands(file))
+
+
+def test_files_and_trusted_folders_are_those_of_the_agents(tmp_path: Path) -> None:
+    files = [tmp_path / f"{name}.yaml" for name in "ab"]
+    for file, beta in zip(files, (2.0, 3.0), strict=True):
+        file.write_text(f"method: {{init_args: {{beta: {beta}}}}}\n")
+    (tmp_path / "theirs.py").write_text("")
+    sweep = tmp_path / "sweep.yaml"
+    configs = [f"--config={file}" for file in files]
+    assert main([*LISTS, *configs, f"--trust={tmp_path}", f"--out={tmp_path}", f"--wandb_sweep={sweep}"]) == 0
+    (command, *_) = agents_commands(sweep)
+    assert command.split()[3:6] == [*configs, f"--trust={tmp_path}"]
 
 
 @pytest.mark.parametrize(
     ("flags", "message"),
     [
         (LISTS, "--wandb_sweep: {file} exists: give another file"),
-        (["sweep", "--table=assimilation_1", "--data=cifar10", "--rows=a1_w_search"], "reads generated views that do"),
+        (
+            ["sweep", "--table=assimilation_1", "--data=cifar10", "--rows=a1_w_search"],
+            "expert, W-search (A1) on CIFAR-10, seed 0 reads generated views that do",
+        ),
+        ([*LISTS, "--experiment=vae-mnist"], "are not all combinations of their flags: give --experiment, or --method"),
+        ([*LISTS, "--dry_run"], "--wandb_sweep does not go with --dry_run"),
     ],
 )
 def test_what_cannot_be_a_wandb_sweep_is_one_line(
@@ -74,7 +91,7 @@ def test_what_cannot_be_a_wandb_sweep_is_one_line(
 
 class TestRun:
     def arguments(self, monkeypatch: pytest.MonkeyPatch, seed: int = 0, **variables: str) -> dict[str, object]:
-        for name in ("WANDB_PROJECT", "WANDB_TAGS", "WANDB_SWEEP_ID"):
+        for name in ("WANDB_PROJECT", "WANDB_TAGS", "WANDB_SWEEP_ID", "SSL_BENCH_TABLE"):
             monkeypatch.delenv(name, raising=False)
         for name, value in (variables | {"WANDB_MODE": "offline"}).items():
             monkeypatch.setenv(name, value)
@@ -90,8 +107,8 @@ class TestRun:
         self, monkeypatch: pytest.MonkeyPatch
     ) -> None:
         assert self.arguments(monkeypatch)["tags"] == ["vae", "digits", "generative"]
-        tagged = self.arguments(monkeypatch, WANDB_TAGS="simvae_1,mine")
-        assert tagged["tags"] == ["vae", "digits", "generative", "simvae_1", "mine"]
+        tagged = self.arguments(monkeypatch, WANDB_TAGS="mine,yours", SSL_BENCH_TABLE="simvae_1")
+        assert tagged["tags"] == ["vae", "digits", "generative", "simvae_1", "mine", "yours"]
 
     def test_is_in_the_project_of_the_user(self, monkeypatch: pytest.MonkeyPatch) -> None:
         assert self.arguments(monkeypatch)["project"] == "ssl_bench"
@@ -101,7 +118,6 @@ class TestRun:
         assert "id" not in self.arguments(monkeypatch, WANDB_SWEEP_ID="abc")
 
 
-def test_the_launchers_of_a_sweep_pass_the_tag_on(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv("WANDB_TAGS", "mine")
+def test_the_launchers_of_a_sweep_pass_the_table_on() -> None:
     run = PlannedRun("a", ("--method=vae",), Path("runs/a"), 1, table="simvae_1")
-    assert command_of(run, ())[:2] == ["env", "WANDB_TAGS=mine,simvae_1"]
+    assert command_of(run, ())[:2] == ["env", "SSL_BENCH_TABLE=simvae_1"]

@@ -280,6 +280,8 @@ def test_without_an_account_wandb_logs_the_metrics_offline(tmp_path: Path, monke
     (log,) = only_run(tmp_path).glob("wandb/offline-run-*/*.wandb")
     content = log.read_bytes()
     assert b"knn_5/accuracy" in content
+    assert b"seconds/fit" in content  # of the summary
+    assert b"peak_memory_mb" in content
     assert b"figures/views" in content
     assert b"sigma2" in content  # the configuration
     assert b"unrecorded_flag" not in content  # the command line

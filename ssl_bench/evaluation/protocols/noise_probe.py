@@ -51,8 +51,8 @@ class NoiseProbe(LinearProbe):
         """
         if not task.noisy:
             raise UserError("noise_probe: the encoder is no diffusion model; use layer_probe or linear_probe")
-        if beyond := [t for t, layers in task.noisy.items() if not layers]:
-            raise UserError(f"noise_probe: t {beyond[0]}: give indices below the number of steps of the model")
+        if not all(task.noisy.values()):
+            raise UserError(f"noise_probe: t {max(self.t)}: give indices below the number of steps of the model")
         found = {
             (t, number): self.choose(layer)
             for t, layers in task.noisy.items()

@@ -21,7 +21,9 @@ class Reconstruction:
 
     def runs_by_default(self, encoder: EvaluatedEncoder) -> bool:
         """Whether the method has a decoder of features."""
-        return encoder.reconstruct is not None and encoder.images is not None and not encoder.sees_images
+        return (
+            encoder.reconstruct is not None and encoder.images is not None and not encoder.reconstructions_contain_input
+        )
 
     def __call__(self, encoder: EvaluatedEncoder) -> dict[str, float]:
         """``reconstruction/mse``, ``reconstruction/psnr`` and ``reconstruction/ssim`` on test.

@@ -75,12 +75,12 @@ def metrics(folder: Path) -> dict[str, float]:
 
 
 def test_it_runs_only_if_listed_if_reconstructions_contain_a_part_of_the_image(tmp_path: Path) -> None:
-    encoder = replace(digits_encoder(tmp_path, reconstruct=noisy), sees_images=True)
+    encoder = replace(digits_encoder(tmp_path, reconstruct=noisy), reconstructions_contain_input=True)
     assert not Reconstruction().runs_by_default(encoder)
     config = resolve([*stack("mae", "digits", None), "--data.fit_images=20"])
     run = build(config)
     run.data.setup("fit")
-    assert evaluated_encoder(run, to_dict(config), tmp_path, torch.device("cpu")).sees_images
+    assert evaluated_encoder(run, to_dict(config), tmp_path, torch.device("cpu")).reconstructions_contain_input
 
 
 def test_metrics_do_not_depend_on_the_number_of_processes(ranks: Ranks, tmp_path: Path) -> None:
