@@ -203,5 +203,10 @@ def _of_data(table: PaperTable, key: str, noun: str) -> list[str]:
     """The number of epochs or seeds in the paper, once if it is that of all data sets."""
     counts = {data.label: getattr(data, key) for data in table.data.values() if getattr(data, key) is not None}
     if len(set(counts.values())) < 2:
-        return [f"{count} {noun}" for count in set(counts.values())]
-    return [", ".join(f"{count} {noun} on {label}" for label, count in counts.items())]
+        return [_number_of(count, noun) for count in set(counts.values())]
+    return [", ".join(f"{_number_of(count, noun)} on {label}" for label, count in counts.items())]
+
+
+def _number_of(count: int, noun: str) -> str:
+    """A count with its noun, which is given in the plural."""
+    return f"{count} {noun.removesuffix('s') if count == 1 else noun}"

@@ -40,7 +40,10 @@ class Missing:
         """Lines of shell commands by their headings."""
         found = {}
         if self.before:
-            heading = "what the missing runs read (for CODES and RUN see ssl_bench/generation/README.md)"
+            heading = (
+                "what the missing runs read, and `ssl-bench sweep --table` makes (for CODES and RUN see "
+                "ssl_bench/generation/README.md)"
+            )
             found[heading] = list(dict.fromkeys(self.before))
         lines: list[str] = []
         for seeds, names in self.experiments.items():

@@ -9,7 +9,7 @@ import sys
 import threading
 import time
 from collections.abc import Sequence
-from contextlib import closing
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -23,7 +23,7 @@ from ssl_bench.methods.checkpoint import load_method
 from ssl_bench.runs.arguments import command_line
 from ssl_bench.runs.sweep import planned as planned_runs
 from ssl_bench.runs.sweep_jobs import Finished, carry_out, log_of
-from ssl_bench.runs.sweep_local import environment, run_local
+from ssl_bench.runs.sweep_local import environment
 from ssl_bench.runs.sweep_plan import PlannedRun, choices_of_lists, choices_of_table, combinations, plan
 from ssl_bench.runs.sweep_ray import run_ray
 from ssl_bench.runs.sweep_slurm import run_slurm
@@ -212,14 +212,24 @@ def test_a_command_ignores_the_signal_of_submitit(tmp_path: Path) -> None:
     assert "alive" in (tmp_path / "a.log").read_text()
 
 
-def test_runs_of_a_sweep_that_is_ended_write_a_checkpoint_of_their_step(tmp_path: Path) -> None:
+def test_runs_of_a_sweep_that_is_interrupted_write_a_checkpoint_of_their_step(tmp_path: Path) -> None:
     (run,) = planned(tmp_path, "--trainer.max_epochs=100000")
-    ended = run_local([run], (), jobs=1)
-    ending = threading.Thread(target=interrupt, args=(run,))
-    ending.start()
-    with pytest.raises(KeyboardInterrupt), closing(ended):
-        next(ended)
-    ending.join()
+    flags = [*SMALL, "--trainer.max_epochs=100000", "--seeds=0"]
+    command = [
+        sys.executable,
+        "-m",
+        "ssl_bench.cli",
+        "sweep",
+        "--method=vae",
+        "--data=digits",
+        *flags,
+        f"--out={tmp_path}",
+    ]
+    default = partial(signal.signal, signal.SIGINT, signal.SIG_DFL)  # pytest's workers ignore Ctrl-C
+    sweep = subprocess.Popen(command, stdout=subprocess.DEVNULL, preexec_fn=default)
+    wait_for_training([run])
+    sweep.send_signal(signal.SIGINT)
+    assert sweep.wait(60) == 1
     assert "terminated" in log_of(run).read_text().splitlines()[-1]
     assert not run.done
 
@@ -328,12 +338,6 @@ def pre_empt(run: PlannedRun) -> None:
     wait_for_training([run])
     for process in processes("submitit.core._submit", str(log_of(run).parent)):
         os.kill(process, LocalJobEnvironment._usr_sig())
-
-
-def interrupt(run: PlannedRun) -> None:
-    """Send what Ctrl-C sends to this process, while the run is trained."""
-    wait_for_training([run])
-    os.kill(os.getpid(), signal.SIGINT)
 
 
 def kill_node(cluster: Cluster, node: Any, runs: Sequence[PlannedRun]) -> None:
