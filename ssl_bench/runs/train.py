@@ -60,6 +60,7 @@ for message in (
     ".*does not have many workers",  # a batch is one gather: workers are slower
     ".*module.s. in eval mode at the start of training",  # moving averages always are
     ".*number of training batches .* is smaller than the logging interval",
+    ".*The `srun` command is available on your system but is not used",  # Lightning starts the processes
 ):
     warnings.filterwarnings("ignore", message)
 

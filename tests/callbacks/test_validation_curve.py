@@ -78,7 +78,7 @@ def test_a_value_is_the_accuracy_of_the_checkpoint_on_the_validation_images(tmp_
 
 @pytest.mark.parametrize("method", METHODS)
 def test_a_run_with_a_curve_is_the_run_without(method: str, tmp_path: Path) -> None:
-    flags = [*tiny_flags(method), "--trainer.max_epochs=2"]
+    flags = [*tiny_flags(method), "--data.batch_size=32", "--trainer.max_epochs=2"]
     _, curves = trained(tmp_path / "with", "--validation.every=1", *flags, method=method)
     assert epochs(curves) == [0, 1, 2]
     trained(tmp_path / "without", "--validation.every=0", *flags, method=method)

@@ -82,7 +82,7 @@ TINY = {
     # Codes of the path's length are its own, and no two processes'.
     StyleGAN2: [
         "--method.generator.style_dim=8", "--method.generator.mapping_layers=2", "--method.path_weight=0",
-        "--method.r1_every=1", "--method.r1_weight=0.1",
+        "--method.r1_every=1", "--method.r1_weight=0.1", "--method.augment=null",
     ],
     InDomainInversion: [
         "--method.encoder.width=16", "--method.r1_every=1", "--method.r1_weight=0.1", "--data.batch_size=32",
