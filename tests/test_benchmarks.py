@@ -298,6 +298,9 @@ def test_a_preset_passes_only_if_no_score_fails(trained: presets.Scores, result:
 def test_presets_are_compared_on_average_over_seeds(probes: tuple[float, ...], text: str, result: str) -> None:
     untrained = [presets.Scores(0, 0.0, 80.0, 90.0, 4.0)] * 3
     trained = [presets.Scores(1, 1.0, probe, 91.0, 1.0) for probe in probes]
+    assert presets.row("supervised", untrained, [presets.Scores(1, 1.0, 80.0, 91.0, None, True)] * 3).startswith(
+        "| supervised (trained with labels) | "
+    )
     line = presets.row("vae", untrained, trained)
     mean = sum(probes) / 3
     assert line == f"| vae | 1 | 1 | 80.0 -> {mean:.1f} {text} | 90.0 -> 91.0 (+1.0 ± 0.0) | 4.00 -> 1.00 | {result} |"

@@ -112,7 +112,7 @@ def devices(options: argparse.Namespace, rest: Sequence[str]) -> str | None:
     """
     given: str | None = vars(options)["trainer.devices"]
     files, flags = files_and_flags(list(rest))
-    settings = [read_settings(file).get("trainer") or {} for file in files]
+    settings = [trainer for file in files if isinstance(trainer := read_settings(file).get("trainer"), dict)]
     if given is not None or any("devices" in one for one in settings) or any("--trainer.devices" in f for f in flags):
         return given
     if options.launcher != "local":

@@ -12,9 +12,8 @@ from typing import NamedTuple
 
 from ssl_bench.errors import UserError
 from ssl_bench.runs.sweep_plan import PlannedRun
+from ssl_bench.runs.tracking import TABLE_VARIABLE
 
-TABLE_VARIABLE = "SSL_BENCH_TABLE"
-"""Environment variable with the name of the paper's table that a run belongs to, a tag of the run in wandb."""
 LOGS = "logs_of_sweeps"
 """Folder of the outputs of the runs, beside the run folders."""
 POLL = 1.0

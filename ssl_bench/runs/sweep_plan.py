@@ -105,10 +105,10 @@ def seeds_of(text: str) -> list[str]:
 def combinations(flags: Sequence[str]) -> list[tuple[str, ...]]:
     """All combinations of the values of flags; a value with commas outside brackets and quotes is a list of values.
 
+    Files of ``--config`` come first, so that flags replace their settings.
+
     Args:
         flags: ``--KEY=VALUE`` or ``--KEY VALUE``.
-
-    Files of ``--config`` come first, so that flags replace their settings.
 
     Raises:
         UserError: there is no such key, a value of a list is empty, or a file cannot be used.

@@ -15,6 +15,12 @@ from ssl_bench.errors import UserError
 from ssl_bench.runs.sweep_plan import PlannedRun
 
 NAME = re.compile("|".join(STEPS))
+ORIGINS = {
+    "codes": ("CODES",),
+    "generator": ("INVERSION_RUN", "STYLEGAN2_RUN"),
+    "encoder": ("SIMCLR_RUN", "SIMSIAM_RUN"),
+}
+"""Notes of a folder of views or codes that say what it was made from, with the names of steps that this can be."""
 
 
 class Steps:
@@ -38,7 +44,8 @@ class Steps:
         """The steps, each after those that it needs, and the runs, which need them.
 
         Raises:
-            UserError: views that exist were made from other runs than those of the plan, or see `training`.
+            UserError: views that exist were made from other runs than those of the plan, or runs that need steps have a
+                file of settings.
         """
         runs = []
         for run in self.runs.values():
@@ -47,6 +54,11 @@ class Steps:
                 step = self.add(run.before, run.data)
                 if run.ready:
                     self.steps = known
+                elif step and self.has_files:
+                    raise UserError(
+                        f"--config: its settings would not be those of the steps of {run.label}: give flags, of which "
+                        "--data.KEY and --trainer.KEY are those of the steps, too"
+                    )
                 elif step:
                     run = replace(run, ready=True, needs=(step,))
             runs.append(run)
@@ -83,20 +95,11 @@ class Steps:
         return step.folder
 
     def training(self, experiment: str, words: Sequence[str]) -> PlannedRun | None:
-        """A run that is trained and not scored; None if there is no such experiment.
-
-        Raises:
-            UserError: the runs have a file of settings.
-        """
+        """A run that is trained and not scored; None if there is no such experiment."""
         from ssl_bench.config.resolve import resolve, to_dict
 
         if experiment not in config_names("experiment"):
             return None
-        if self.has_files:
-            raise UserError(
-                f"--config: its settings would not be those of the steps, such as {experiment}: give flags, of which "
-                "--data.KEY and --trainer.KEY are those of the steps, too"
-            )
         arguments = (*words, *self.flags)
         settings = [word for word in arguments if "=" in word]
         config = to_dict(resolve([*stack(None, None, experiment), *settings]))
@@ -117,7 +120,7 @@ def check_origin(folder: Path, needs: Mapping[str, Path]) -> None:
     if not (folder / "index.json").is_file():
         return
     notes = Shards(folder).notes
-    for note, names in {"codes": ["CODES"], "generator": ["INVERSION_RUN", "STYLEGAN2_RUN"]}.items():
+    for note, names in ORIGINS.items():
         planned = next((needs[name] for name in names if name in needs), None)
         if planned and note in notes and Path(notes[note]) != planned.resolve():
             raise UserError(

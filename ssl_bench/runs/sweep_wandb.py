@@ -10,8 +10,8 @@ import yaml
 from ssl_bench.errors import UserError
 from ssl_bench.files import replacing
 from ssl_bench.runs.arguments import files_and_flags
-from ssl_bench.runs.sweep_jobs import TABLE_VARIABLE
 from ssl_bench.runs.sweep_plan import PlannedRun
+from ssl_bench.runs.tracking import TABLE_VARIABLE
 
 
 def sweep_of(runs: Sequence[PlannedRun], out: Path, table: str, trust: Sequence[str]) -> dict[str, Any]:

@@ -10,6 +10,9 @@ from ssl_bench.results.record import Record
 from ssl_bench.results.shareable import shareable
 from ssl_bench.trust import import_class
 
+TABLE_VARIABLE = "SSL_BENCH_TABLE"
+"""Environment variable with the name of the paper's table that a run belongs to, a tag of the run in wandb."""
+
 
 def init_arguments(folder: Path, config: dict[str, Any]) -> dict[str, Any] | None:
     """Arguments of `wandb.init` for a run folder; None if wandb is not installed or is disabled.
@@ -33,7 +36,7 @@ def init_arguments(folder: Path, config: dict[str, Any]) -> dict[str, Any] | Non
     settings = wandb.Settings(console="off", disable_git=True, x_disable_meta=True, x_disable_machine_info=True)
     method, data = names(config)
     family = getattr(import_class(config["method"]["class_path"]), "family", "")
-    table = os.environ.get("SSL_BENCH_TABLE", "")
+    table = os.environ.get(TABLE_VARIABLE, "")
     tags = [method, data, family, table, *os.environ.get("WANDB_TAGS", "").split(",")]
     identity = {} if os.environ.get("WANDB_SWEEP_ID") else {"id": folder.name, "resume": "allow"}
     return {

@@ -146,3 +146,11 @@ def test_units_are_in_the_headings_of_their_columns_and_nowhere_else(format: str
 def test_a_note_says_what_bold_is_where_there_is_bold(format: str) -> None:
     assert (BOLD in printed(*SEEDS, *WORSE, format=format, width=150)) == (format in CELL)
     assert BOLD not in printed(*SEEDS, format=format, width=150)
+
+
+@pytest.mark.parametrize("format", FORMATS)
+def test_a_method_that_is_trained_with_labels_is_marked_and_the_papers_row_too(format: str) -> None:
+    reference = {"source": "a paper", "metrics": {"knn_5/accuracy": 91.0}}
+    text = plain(printed(record("supervised", uses_labels=True, reference=reference), record("vae"), format=format))
+    assert text.count("supervised (trained with labels)") == 2
+    assert text.count("(trained with labels)") == text.count("supervised")

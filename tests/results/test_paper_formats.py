@@ -148,3 +148,11 @@ def test_markdown_and_latex_rows_have_as_many_cells_as_the_table_has_columns() -
 )
 def test_special_characters_are_escaped(format: str, caption: str) -> None:
     assert caption in printed(TABLE, format)
+
+
+@pytest.mark.parametrize("format", PAPER_FORMATS)
+def test_a_method_that_is_trained_with_labels_is_marked(format: str) -> None:
+    row = PaperRow("supervised", "Supervised", "supervised", DINO.entries, DINO.properties)
+    text = printed(replace(TABLE, rows={"vae": VAE, "supervised": row}), format)
+    assert "Supervised (trained with labels)" in text
+    assert "VAE (trained with labels)" not in text

@@ -180,6 +180,15 @@ def test_the_number_of_devices_is_decided_in_the_plan(
     assert given == ([f"--trainer.devices={devices}"] if devices else [])
 
 
+def test_a_file_whose_trainer_is_no_group_is_refused_in_one_line(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (tmp_path / "mine.yaml").write_text("trainer: 3\n")
+    flags = ["--method=vae", "--data=digits", f"--config={tmp_path / 'mine.yaml'}", f"--out={tmp_path}"]
+    assert main(["sweep", *flags]) == 2
+    assert capsys.readouterr().err.count("\n") == 1
+
+
 def test_a_run_without_a_record_has_failed(tmp_path: Path) -> None:
     (run,) = planned(tmp_path)
     ended = Finished.of(run, 1.0, "")

@@ -75,10 +75,18 @@ class TestPlan:
         with pytest.raises(UserError, match=r"views/cifar10-codes was made from .*inversion-other, and the plan has"):
             planned("assimilation_1", ["a1_w_perturb"], tmp_path)
 
-    def test_refuses_a_file_of_settings(self, tmp_path: Path) -> None:
+    def test_refuses_views_of_another_encoder(self, tmp_path: Path) -> None:
+        folder = tmp_path / "views" / "cifar10-w_search"
+        Shards.create(folder, {"kind": "search"}, 0, lambda: {"encoder": str(tmp_path / "simclr-other")})
+        with pytest.raises(UserError, match=r"views/cifar10-w_search was made from .*simclr-other, and the plan has"):
+            planned("assimilation_1", ["a1_w_search"], tmp_path)
+
+    def test_refuses_a_file_of_settings_if_there_are_steps(self, tmp_path: Path) -> None:
         (tmp_path / "mine.yaml").write_text("data: {init_args: {batch_size: 8}}")
         with pytest.raises(UserError, match="--config: its settings would not be those of the steps"):
             planned("assimilation_1", ["a1_w_perturb"], tmp_path, ["--config=mine.yaml"])
+        (tmp_path / "views" / "cifar10-w_perturb").mkdir(parents=True)  # no steps
+        assert len(planned("assimilation_1", ["a1_w_perturb"], tmp_path, ["--config=mine.yaml"])) == 1
 
     def test_names_the_command_that_no_experiment_carries_out(self, tmp_path: Path) -> None:
         runs = plan(choices_of_table("assimilation_12", ["simclr"], []), [()], None, tmp_path)
