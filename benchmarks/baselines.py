@@ -22,8 +22,8 @@ from ssl_bench.config.identity import run_folder
 from ssl_bench.config.resolve import resolve, to_dict
 from ssl_bench.config.stack import stack
 from ssl_bench.plots.primitives import canvas, save
-from ssl_bench.plots.run import read_log
 from ssl_bench.results.record import Record, commit
+from ssl_bench.results.training_log import read_log
 
 RESULTS = Path(__file__).parent / "results"
 METHODS = (

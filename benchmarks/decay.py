@@ -29,7 +29,8 @@ from ssl_bench.config.stack import stack
 from ssl_bench.files import replacing
 from ssl_bench.optim.schedule import Schedule
 from ssl_bench.plots.primitives import canvas, save
-from ssl_bench.plots.run import FRECHET_PREFIXES, distance_label, read_log
+from ssl_bench.plots.run import FRECHET_PREFIXES, distance_label
+from ssl_bench.results.training_log import read_log
 
 RESULTS = Path(__file__).parent / "results"
 

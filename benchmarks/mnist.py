@@ -23,8 +23,9 @@ from ssl_bench.files import replacing
 from ssl_bench.methods.checkpoint import load_method
 from ssl_bench.methods.ddpm import DDPM
 from ssl_bench.plots.primitives import canvas, save, show_row
-from ssl_bench.plots.run import distance_label, read_log
+from ssl_bench.plots.run import distance_label
 from ssl_bench.results.record import Record, commit
+from ssl_bench.results.training_log import read_log
 
 RESULTS = Path(__file__).parent / "results"
 CURVE = ["--curve.every=1", "--curve.images=500", "--evaluation.generation.extractor=efficientnet_lite0"]

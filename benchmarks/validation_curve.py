@@ -23,8 +23,8 @@ from benchmarks.rounds import provenance, write
 from ssl_bench.callbacks.validation_curve import MAX_SHARE, ValidationCurve
 from ssl_bench.config.resolve import build, resolve, to_dict
 from ssl_bench.config.stack import stack
-from ssl_bench.plots.run import read_log
 from ssl_bench.results.record import commit
+from ssl_bench.results.training_log import read_log
 from ssl_bench.runs.score import training_progress
 from ssl_bench.runs.train import fit, make_folder
 

@@ -1,7 +1,5 @@
 """Figures of a run: losses, views, reconstructions, samples. For features, see evaluation/protocols/maps.py."""
 
-import csv
-from collections.abc import Iterable, Iterator
 from math import pi
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -12,7 +10,8 @@ from torch import Tensor
 
 from ssl_bench.methods.base import Generative, Latent, Masking, Reconstructive
 from ssl_bench.plots.plane import is_planar, plot_plane
-from ssl_bench.plots.primitives import canvas, save, show_grid, show_row
+from ssl_bench.plots.primitives import FEW_POINTS, canvas, save, show_grid, show_row
+from ssl_bench.results.training_log import read_log
 
 if TYPE_CHECKING:
     from ssl_bench.config.schema import Run
@@ -23,8 +22,14 @@ FRECHET_PREFIXES = ("fid", "fd_")
 """Prefixes of the names of Frechet distances."""
 
 
-def plot_run(folder: Path, run: "Run", device: torch.device) -> list[Path]:
+def plot_run(folder: Path, run: "Run", device: torch.device, title: str = "") -> list[Path]:
     """Plot all figures that apply to a run as PNG files under ``figures/``, and return their paths.
+
+    Args:
+        folder: the run folder.
+        run: objects of the run.
+        device: device of the method.
+        title: method, data, seed and epochs, for the titles of the figures.
 
     The states of random generators are restored, so that plotting does not change results.
     """
@@ -38,7 +43,11 @@ def plot_run(folder: Path, run: "Run", device: torch.device) -> list[Path]:
             **(image_figures(run, device) if len(run.data.image_shape) == 3 else {}),
             "plane": plot_plane(run, device) if is_planar(run) else None,
         }
-    return [save(figure, folder / "figures" / f"{name}.png") for name, figure in figures.items() if figure is not None]
+    return [
+        save(figure, folder / "figures" / f"{name}.png", title)
+        for name, figure in figures.items()
+        if figure is not None
+    ]
 
 
 def loss_curves(logs: Path) -> Figure | None:
@@ -52,7 +61,7 @@ def loss_curves(logs: Path) -> Figure | None:
     for ax in panels[len(curves) :]:
         ax.set_visible(False)
     for (name, points), ax in zip(curves.items(), panels, strict=False):
-        ax.plot(*zip(*points, strict=True), linewidth=1)
+        ax.plot(*zip(*points, strict=True), linewidth=1, marker="." if len(points) <= FEW_POINTS else "")
         ax.set(title=name.replace("_", " "), xlabel="step")
         ax.spines[["top", "right"]].set_visible(False)
     return figure
@@ -95,43 +104,6 @@ def validation_curve(logs: Path) -> Figure | None:
 def distance_label(metric: str) -> str:
     """Label of a Frechet distance: ``FID`` for ``fid``, else with the name of the extractor."""
     return "FID" if metric == "fid" else f"Frechet distance ({metric.removeprefix('fd_')})"
-
-
-def read_log(logs: Path, prefix: str, against: str = "step") -> dict[str, list[tuple[int, float]]]:
-    """Steps (or epochs) and values of every logged metric with a prefix, by the name without the prefix.
-
-    A resumed run has one log per session. Rows after the checkpoint from which the next session resumed are dropped.
-    Rows that a killed process or a full disk cut off are dropped, too.
-    """
-    rows: list[dict[str, str]] = []
-    for file in sorted(logs.glob("*/metrics.csv"), key=lambda file: int(file.parent.name.removeprefix("version_"))):
-        with file.open(encoding="utf-8") as lines:
-            session = [row for row in complete_rows(lines) if any(row[n] for n in row if n.startswith(prefix))]
-        if session:
-            rows = [row for row in rows if int(row["step"]) < int(session[0]["step"])] + session
-    names = dict.fromkeys(name for row in rows for name in row if name.startswith(prefix))
-    return {
-        name.removeprefix(prefix): [(int(row[against]), float(row[name])) for row in rows if row.get(name)]
-        for name in names
-    }
-
-
-def complete_rows(lines: Iterable[str]) -> Iterator[dict[str, str]]:
-    """Rows of a CSV file of numbers by column; lines that are cut off or have other columns are left out."""
-    reader = csv.reader(line for line in lines if line.endswith("\n"))
-    header = next(reader, [])
-    for values in reader:
-        if len(values) == len(header) and all(map(is_number, values)):
-            yield dict(zip(header, values, strict=True))
-
-
-def is_number(text: str) -> bool:
-    """Whether a value of a log is a number, or empty."""
-    try:
-        float(text or 0)
-    except ValueError:
-        return False
-    return True
 
 
 def image_figures(run: "Run", device: torch.device) -> dict[str, Figure | None]:

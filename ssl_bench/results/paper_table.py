@@ -3,8 +3,8 @@
 from dataclasses import dataclass, field, replace
 from typing import Any
 
+from ssl_bench.results.cells import Cell
 from ssl_bench.results.settings import WITH_LABELS
-from ssl_bench.results.table import Cell
 
 FAMILIES = (
     "generative", "adversarial", "joint-embedding", "masked", "diffusion", "supervised", "baseline",

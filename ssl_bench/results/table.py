@@ -1,7 +1,6 @@
 """Tables of run records: averages over seeds, columns, and the best of each column."""
 
 import math
-import statistics
 from collections import defaultdict
 from collections.abc import Iterable, Sequence
 from contextlib import suppress
@@ -10,6 +9,7 @@ from fnmatch import fnmatchcase
 from pathlib import Path
 
 from ssl_bench.errors import UserError, did_you_mean
+from ssl_bench.results.cells import Cell, average, is_best
 from ssl_bench.results.data_groups import by_data
 from ssl_bench.results.metrics import higher_is_better, number_format
 from ssl_bench.results.record import Record
@@ -19,25 +19,6 @@ DEFAULT = ("*/accuracy", "fid", "fd_*")
 """Patterns of the default columns. Metrics for which a paper reports a value are shown too."""
 VARIANTS = ("*_sd/*", "*_best/*", "knn_*_*/*")
 """Patterns of metrics that are not default columns: spread and best of restarts, variants of kNN."""
-
-
-@dataclass(frozen=True)
-class Cell:
-    """One metric of one setting.
-
-    Attributes:
-        mean: mean over seeds.
-        se: standard error of the mean, the sample standard deviation divided by the square root of n; None for one
-            seed, and for values that are not finite.
-        n: number of seeds that have the metric.
-        best: whether the mean differs from the best mean for this target by at most one standard error of the
-            difference. If one of the two has no standard error, only equal means are marked.
-    """
-
-    mean: float
-    se: float | None = None
-    n: int = 1
-    best: bool = False
 
 
 @dataclass(frozen=True)
@@ -114,14 +95,6 @@ def split_name(metric: str, targets: Sequence[str]) -> tuple[str, str]:
     return (metric.removesuffix(f"_{target}") if target else metric), target
 
 
-def average(values: Sequence[float]) -> Cell:
-    """Mean and standard error of one metric over seeds."""
-    n = len(values)
-    if not all(map(math.isfinite, values)):  # which `statistics` refuses
-        return Cell(sum(values) / n, None, n)
-    return Cell(statistics.fmean(values), statistics.stdev(values) / math.sqrt(n) if n > 1 else None, n)
-
-
 def make_tables(records: Iterable[Record], metrics: Sequence[str] = (), sort: str = "") -> list[DataTable]:
     """Make one table per data set. Data sets with the same name and different content have separate tables.
 
@@ -135,7 +108,7 @@ def make_tables(records: Iterable[Record], metrics: Sequence[str] = (), sort: st
         UserError: no record has a metric that matches.
     """
     groups = by_data(records)
-    if sort and sort not in (known := {name for same in groups.values() for one in same for name in _values(one)}):
+    if sort and sort not in (known := {name for same in groups.values() for one in same for name in values_of(one)}):
         raise UserError(f"--sort: no metric named {sort!r}: {did_you_mean(sort, known)}")
     tables = [_data_table(data, same, metrics, sort) for data, same in groups.items()]
     if metrics and not any(table.columns for table in tables):
@@ -144,7 +117,13 @@ def make_tables(records: Iterable[Record], metrics: Sequence[str] = (), sort: st
     return [table for table in tables if table.columns or not metrics]
 
 
-def _values(record: Record) -> dict[str, float]:
+def is_default(metric: str) -> bool:
+    """Whether a metric is a default column."""
+    usual = any(fnmatchcase(metric, pattern) for pattern in DEFAULT)
+    return usual and not any(fnmatchcase(metric, variant) for variant in VARIANTS)
+
+
+def values_of(record: Record) -> dict[str, float]:
     """Metrics and costs of a record."""
     return record.metrics | record.costs
 
@@ -164,11 +143,10 @@ def _data_table(data: str, records: list[Record], patterns: Sequence[str], sort:
             return any(fnmatchcase(metric, pattern) for pattern in patterns if pattern != "*")
         if patterns:
             return any(fnmatchcase(metric, pattern) for pattern in patterns)
-        usual = any(fnmatchcase(metric, pattern) for pattern in DEFAULT)
-        return metric in named or (usual and not any(fnmatchcase(metric, variant) for variant in VARIANTS))
+        return metric in named or is_default(metric)
 
     targets = known_targets(records)
-    places = [split_name(metric, targets) for record in records for metric in _values(record) if shown(metric)]
+    places = [split_name(metric, targets) for record in records for metric in values_of(record) if shown(metric)]
     columns, rows_of = list(dict.fromkeys(column for column, _ in places)), list(dict.fromkeys(t for _, t in places))
     columns.sort(key=lambda name: next((i for i, pattern in enumerate(patterns) if fnmatchcase(name, pattern)), 0))
     rows, notes = _our_rows(records, columns, rows_of, sort)
@@ -220,7 +198,7 @@ def _our_rows(records: list[Record], columns: list[str], targets: list[str], sor
     for setting in settings:
         for target in targets:
             names = {column: f"{column}_{target}" if target else column for column in columns}
-            known = [_values(record) for record in setting.records]
+            known = [values_of(record) for record in setting.records]
             values = {column: [one[name] for one in known if name in one] for column, name in names.items()}
             cells = {column: average(found) for column, found in values.items() if found}
             rows.append(Row(setting.name, setting.epochs, len(setting.records), target, cells))
@@ -229,7 +207,7 @@ def _our_rows(records: list[Record], columns: list[str], targets: list[str], sor
 
 def _order(setting: Setting, metric: str, sign: int) -> tuple[bool, float]:
     """Key to sort settings by a metric; settings without a finite mean are last."""
-    values = [known[metric] for record in setting.records if metric in (known := _values(record))]
+    values = [known[metric] for record in setting.records if metric in (known := values_of(record))]
     mean = average(values).mean if values else math.nan
     return not math.isfinite(mean), sign * mean if math.isfinite(mean) else 0.0
 
@@ -247,19 +225,8 @@ def _mark_best(rows: list[Row], columns: Iterable[str]) -> list[Row]:
                 best[column, target] = max(finite, key=lambda cell: (cell.mean if higher else -cell.mean, cell.n))
     return [
         replace(row, cells={
-            column: replace(cell, best=(column, row.target) in best and _is_best(cell, best[column, row.target]))
+            column: replace(cell, best=(column, row.target) in best and is_best(cell, best[column, row.target]))
             for column, cell in row.cells.items()
         })
         for row in rows
     ]  # fmt: skip
-
-
-def _is_best(cell: Cell, best: Cell) -> bool:
-    """Whether a mean differs from the best by at most one standard error of their difference.
-
-    The standard error of the difference of two independent means is the root of the sum of their squared standard
-    errors.
-    """
-    if cell.se is None or best.se is None:
-        return cell.mean == best.mean
-    return abs(cell.mean - best.mean) <= math.hypot(cell.se, best.se)

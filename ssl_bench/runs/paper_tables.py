@@ -9,11 +9,12 @@ from ssl_bench.catalogue import config_file
 from ssl_bench.config.stack import rows_of
 from ssl_bench.errors import UserError, did_you_mean
 from ssl_bench.evaluation import PROTOCOLS
+from ssl_bench.results.cells import average
 from ssl_bench.results.data_groups import by_data
 from ssl_bench.results.paper_table import DataSet, Entry, Ours, PaperTable
 from ssl_bench.results.record import Record
 from ssl_bench.results.settings import Setting, by_setting
-from ssl_bench.results.table import average, differently_scored
+from ssl_bench.results.table import differently_scored
 from ssl_bench.runs.recorded_runs import RecordedRun, RecordedRuns
 
 BEFORE = re.compile(r"# Generated (?:views|images): (ssl-bench .+)")

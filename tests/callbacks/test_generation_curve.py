@@ -18,8 +18,8 @@ from ssl_bench.errors import UserError
 from ssl_bench.evaluation.generative.inception import EXTRACTORS, Extractor
 from ssl_bench.methods.base import Method
 from ssl_bench.methods.checkpoint import load_method
-from ssl_bench.plots.run import read_log
 from ssl_bench.results.record import Record
+from ssl_bench.results.training_log import read_log
 from ssl_bench.runs.train import fit, make_folder
 from tests.ranks import Ranks
 

@@ -17,8 +17,8 @@ from ssl_bench.config.stack import stack
 from ssl_bench.errors import UserError
 from ssl_bench.methods.checkpoint import load_method
 from ssl_bench.methods.vae import VAE
-from ssl_bench.plots.run import read_log
 from ssl_bench.plots.run import validation_curve as figure
+from ssl_bench.results.training_log import read_log
 from ssl_bench.runs.train import fit, make_folder
 from tests.methods.test_contract import METHODS, tiny_flags
 from tests.ranks import Ranks

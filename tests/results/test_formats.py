@@ -6,8 +6,9 @@ from io import StringIO
 
 import pytest
 
-from ssl_bench.results.formats import BOLD, FORMATS
-from ssl_bench.results.table import average
+from ssl_bench.results.cells import average
+from ssl_bench.results.formats import FORMATS
+from ssl_bench.results.row_text import BOLD
 from ssl_bench.runs.arguments import command_line
 from tests.results.records import plain, printed, record
 
@@ -110,13 +111,27 @@ def test_a_metric_that_some_seeds_lack_shows_the_number_of_seeds(format: str) ->
     assert "(n = 2)" in printed(*SEEDS[:2], record(seed=7, metrics={"knn_1/accuracy": 1.0}), format=format)
 
 
+METRICS_OF_20 = {f"knn_{k}/accuracy": 10 + k + 0.5 for k in range(20)}
+
+
 @pytest.mark.parametrize("width", [50, 80, 140])
 def test_that_do_not_fit_are_in_a_table_below_and_no_number_is_cut(width: int) -> None:
-    metrics = {f"knn_{k}/accuracy": 10 + k + 0.5 for k in range(20)}
-    text = plain(printed(record("a_method_with_a_rather_long_name", metrics=metrics), width=width))
+    runs = [record("a_method_with_a_rather_long_name", setting=str(i), metrics=METRICS_OF_20) for i in range(9)]
+    text = plain(printed(*runs, width=width))
     assert max(map(len, text.splitlines())) <= width
-    assert all(f"knn_{k} " in text and f"{value:.1f}" in text for k, value in enumerate(metrics.values()))
+    assert all(f"knn_{k} " in text and f"{value:.1f}" in text for k, value in enumerate(METRICS_OF_20.values()))
     assert text.count("digits") == -(-20 // text.splitlines()[2].count("knn"))
+
+
+@pytest.mark.parametrize("width", [60, 80])
+def test_of_few_settings_that_do_not_fit_have_metrics_in_rows(width: int) -> None:
+    runs = [record(name, metrics=METRICS_OF_20, epochs=7) for name in ("vae", "a_method_with_a_rather_long_name")]
+    text = plain(printed(*runs, width=width))
+    assert max(map(len, text.splitlines())) <= width
+    assert text.count("digits") == 1
+    assert re.search(r"epochs 7 +epochs 7 *\n", text)
+    for name, value in METRICS_OF_20.items():
+        assert re.search(rf"^ *{name} \[%\] +{value} +{value} *$", text, re.MULTILINE)
 
 
 HEADINGS = {

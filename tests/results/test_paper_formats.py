@@ -8,10 +8,10 @@ from io import StringIO
 import pytest
 from rich.console import Console
 
+from ssl_bench.results.cells import Cell
 from ssl_bench.results.paper_formats import COLUMNS, PAPER_FORMATS, print_paper_tables
 from ssl_bench.results.paper_layout import blocks
 from ssl_bench.results.paper_table import Column, DataSet, Entry, Ours, PaperRow, PaperTable, Value
-from ssl_bench.results.table import Cell
 from ssl_bench.runs.arguments import command_line
 from tests.results.records import plain
 

@@ -8,8 +8,9 @@ import pytest
 
 from ssl_bench.cli import main
 from ssl_bench.errors import UserError
+from ssl_bench.results.cells import average
 from ssl_bench.results.record import Record
-from ssl_bench.results.table import average, known_targets, make_tables, read_records, split_name
+from ssl_bench.results.table import known_targets, make_tables, read_records, split_name
 from tests.results.records import record
 
 

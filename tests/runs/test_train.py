@@ -15,8 +15,8 @@ from ssl_bench.cli import main
 from ssl_bench.errors import UserError
 from ssl_bench.evaluation import PROTOCOLS
 from ssl_bench.methods.checkpoint import load_method
-from ssl_bench.plots.run import read_log
 from ssl_bench.results.record import SCHEMA
+from ssl_bench.results.training_log import read_log
 from ssl_bench.runs.train import check_accelerator
 
 QUICK = [
