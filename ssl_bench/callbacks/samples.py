@@ -42,7 +42,8 @@ class SampleGrid(Callback):
             if images.ndim != 4:
                 return
             (self.folder / "figures").mkdir(exist_ok=True)
-            path = save(image_grid(images), self.folder / "figures" / f"samples_epoch{epoch:04d}.png")
+            file = self.folder / "figures" / f"samples_epoch{epoch:04d}.png"
+            path = save(image_grid(images), file, f"{self.folder.name}, epoch {epoch}")
             for logger in trainer.loggers:
                 if isinstance(logger, WandbLogger):
                     logger.log_image("samples", [str(path)], step=trainer.global_step)

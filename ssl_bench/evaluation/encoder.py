@@ -20,6 +20,7 @@ class EvaluatedEncoder:
         features: features of the three splits, the same in every process.
         device: device of the computations.
         folder: the run folder, the same in every process; plots and caches are written to it.
+        title: method, data, seed and epochs, for the titles of plots.
         data: data set and image size for the names of caches, such as ``cifar10-32x32x3``.
         images: iterates over the un-augmented images of a split in batches, float ``(n, C, H, W)`` in [0, 1] on the
             device, with their ids. Each process gets a contiguous share of the split, in rank order.
@@ -39,6 +40,7 @@ class EvaluatedEncoder:
     features: Features
     device: torch.device
     folder: Path
+    title: str = ""
     data: str = ""
     images: Callable[[Split], Iterator[Batch]] | None = None
     image_shape: tuple[int, ...] = ()

@@ -182,6 +182,8 @@ class Evaluation:
         protocol = getattr(self, name)
         if name in (*LABELLED, "maps"):
             _check_not_collapsed(encoder.features)
+        if name == "maps":  # plots what these protocols score
+            return self.maps(encoder, groups, self.kmeans, self.knn)
         if name not in LABELLED:
             metrics: dict[str, float] = protocol(encoder)
             return metrics

@@ -103,9 +103,9 @@ def plot_plane(run: "Run", device: torch.device) -> Figure:
     """Plot data, samples, gradient field and features of a GAN on points in the plane.
 
     The first row shows the test points by class; samples over the test points (grey); and the negative gradient of the
-    generator's loss on a grid, darker where the gradient is larger. A second row for PCA and, if openTSNE is installed,
-    a third row for t-SNE show the features of the test points coloured by class; the same features coloured by their
-    position in the projection; and the test points in the latter colours.
+    generator's loss on a grid, darker where the gradient is larger. A second row for PCA and a third row for t-SNE show
+    the features of the test points coloured by class; the same features coloured by their position in the projection;
+    and the test points in the latter colours.
 
     Args:
         run: a run for which `is_planar` returns True.

@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 import matplotlib
 import torch
@@ -17,8 +18,14 @@ matplotlib.rcdefaults()  # a matplotlibrc in the working directory would change 
 
 MAX_NUMBERED, MAX_NAMED = 12, 30
 """Maximum number of classes for which a figure of all classes shows numbers, and for which it shows names."""
-SAME_CLASS, OTHER_CLASS, NO_LABEL = (0.10, 0.62, 0.35), (0.84, 0.19, 0.15), (0.6, 0.6, 0.6)
-"""Frame colours of neighbours: same class as the query, another class, no label."""
+SAME_CLASS, OTHER_CLASS, NO_LABEL = "#0072b2", "#d55e00", "#999999"
+"""Frame colours of neighbours: same class as the query, another class, no label (Okabe & Ito 2008)."""
+CLASS_COLOURS = (
+    "#3f90da", "#ffa90e", "#bd1f01", "#94a4a2", "#832db6", "#a96b59", "#e76300", "#b9ac70", "#717581", "#92dadb",
+)  # fmt: skip
+"""Colours of up to ten classes, chosen for colour-blind readers (Petroff 2021, arXiv 2107.02270)."""
+FEW_POINTS = 40
+"""Most points of a curve that are marked."""
 
 
 def canvas(width: float, height: float) -> Figure:
@@ -26,8 +33,16 @@ def canvas(width: float, height: float) -> Figure:
     return Figure(figsize=(width, height), layout="constrained")
 
 
-def save(figure: Figure, path: Path) -> Path:
-    """Write a PNG atomically."""
+def save(figure: Figure, path: Path, title: str = "") -> Path:
+    """Write a PNG atomically.
+
+    Args:
+        figure: the figure.
+        path: path of the PNG.
+        title: what the figure is of, such as the name of a run; written above the title that the figure has.
+    """
+    if title:
+        figure.suptitle("\n".join(filter(None, (title, figure.get_suptitle()))), fontsize=10)
     with replacing(path) as file:
         figure.savefig(file, format="png", dpi=150, bbox_inches="tight")
     return path
@@ -54,6 +69,14 @@ def show_grid(images: Tensor, ax: Axes) -> None:
     show_row(columns, "", ax)  # each column is one tall image
 
 
+def class_colours(count: int) -> list[Any]:
+    """Colours of classes in the order of their labels, the same in every plot."""
+    if count <= len(CLASS_COLOURS):
+        return list(CLASS_COLOURS[:count])
+    palette = matplotlib.colormaps["tab20" if count <= 20 else "gist_rainbow"]
+    return [palette(label if count <= 20 else label / count) for label in range(count)]
+
+
 def scatter(maps: dict[str, Tensor], labels: Tensor, classes: Sequence[str], title: str) -> Figure:
     """Plot points in the plane, coloured by class.
 
@@ -64,9 +87,8 @@ def scatter(maps: dict[str, Tensor], labels: Tensor, classes: Sequence[str], tit
         title: title of the figure.
     """
     count = len(classes)
-    palette = matplotlib.colormaps["tab10" if count <= 10 else "tab20" if count <= 20 else "gist_rainbow"]
-    colours = [palette(label if count <= 20 else label / count) for label in range(count)]
-    shades = ListedColormap([(0.8, 0.8, 0.8, 1.0), *colours])
+    colours = class_colours(count)
+    shades = ListedColormap(["#cccccc", *colours])
     norm = BoundaryNorm([label - 1.5 for label in range(count + 2)], count + 1)
     figure = canvas(5 * len(maps), 4.6)
     axes = figure.subplots(1, len(maps), squeeze=False)[0]

@@ -2,7 +2,6 @@
 
 import importlib
 import math
-from importlib.util import find_spec
 from typing import Literal
 
 import torch
@@ -18,7 +17,7 @@ def project(x: Tensor, method: Projection = "tsne", seed: int = 0) -> dict[str, 
 
     Args:
         x: features on the CPU.
-        method: projection beside PCA, ``tsne`` (if openTSNE is installed) or ``umap``; ``pca`` for PCA alone.
+        method: projection beside PCA, ``tsne`` or ``umap``; ``pca`` for PCA alone.
         seed: seed of random initialisations.
     """
     from sklearn.decomposition import PCA  # takes seconds to import
@@ -31,7 +30,7 @@ def project(x: Tensor, method: Projection = "tsne", seed: int = 0) -> dict[str, 
     if method == "umap":
         umap = importlib.import_module("umap").UMAP(random_state=seed)
         projections["UMAP"] = torch.from_numpy(umap.fit_transform(components))
-    if method == "tsne" and find_spec("openTSNE"):
+    if method == "tsne":
         tsne = importlib.import_module("openTSNE").TSNE(
             perplexity=min(30, (len(x) - 1) / 3), random_state=seed, n_jobs=torch.get_num_threads()
         )

@@ -42,6 +42,7 @@ class Record:
         images_seen: number of images of all steps and processes, each view of an image not counted; None without
             training, or in records of schema 1.
         uses_labels: whether the encoder was trained with labels.
+        family: family of the method, such as ``generative``; empty if it is not known, or in older records.
         schema: version of this format.
         date: date of the run, ISO 8601.
         versions: versions of packages.
@@ -77,6 +78,7 @@ class Record:
     parameters: int | None = None
     images_seen: int | None = None
     uses_labels: bool = False
+    family: str = ""
     schema: int = SCHEMA
     date: str = field(default_factory=lambda: datetime.date.today().isoformat())
     versions: dict[str, str] = field(default_factory=lambda: {name: version(name) for name in PACKAGES})
@@ -142,7 +144,7 @@ class Record:
             known = json.loads(file.read_text(encoding="utf-8"))
             if isinstance(known, dict) and isinstance(known.get("metrics"), dict):
                 known["metrics"] = {key: nan if value is None else value for key, value in known["metrics"].items()}
-                known = {"processor": ""} | known  # not that of this machine
+                known = {"processor": "", "date": "", "versions": {}} | known  # not those of today
             record = cls(
                 **{name: known[name] for name in cls.__dataclass_fields__ if name in known} | {"folder": folder}
             )

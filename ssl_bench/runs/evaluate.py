@@ -1,5 +1,6 @@
 """`ssl-bench evaluate`: score a run, an external encoder, a baseline or a file of features without training."""
 
+import time
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -93,6 +94,7 @@ def score_encoder(config: Namespace, recorded: dict[str, Any], folder: Path, dev
         devices: number of processes, or ``auto``.
         advice: what to do if the data are not those of the run folder, see `check_data`.
     """
+    start = time.perf_counter()
     fabric = launch(devices, cpu=config.trainer.accelerator == "cpu")
     seed_everything(config.seed, workers=True, verbose=False)
     with fabric.rank_zero_first(local=True):
@@ -108,6 +110,7 @@ def score_encoder(config: Namespace, recorded: dict[str, Any], folder: Path, dev
         run.method = load_run_method(folder, recorded)
     result = score(run, recorded, folder, fabric.device)
     if fabric.is_global_zero:
+        print(f"total {time.perf_counter() - start:.1f} s", flush=True)
         print_result(folder, full=True)
     check_scored(result, folder)
 
@@ -166,7 +169,7 @@ def evaluate_file(
         if fabric.is_global_zero and not (folder / "config.yaml").is_file():
             make_folder(folder, recorded)
         fabric.barrier()
-        result = evaluation(encoder := EvaluatedEncoder(features, fabric.device, folder))
+        result = evaluation(encoder := EvaluatedEncoder(features, fabric.device, folder, f"{name} on {data}"))
         if fabric.is_global_zero:
             record = Record(
                 method=name,

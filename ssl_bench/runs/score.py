@@ -20,12 +20,12 @@ from ssl_bench.data.views import Views
 from ssl_bench.distributed import barrier, rank
 from ssl_bench.errors import RunError, UserError
 from ssl_bench.evaluation.encoder import EvaluatedEncoder
-from ssl_bench.evaluation.encoder_size import encoder_parameters
 from ssl_bench.evaluation.features import Features, by_columns, extract
 from ssl_bench.evaluation.run_images import images_of_run
-from ssl_bench.evaluation.suite import Result
+from ssl_bench.evaluation.suite import Result, show
 from ssl_bench.methods.base import Layered, Masking, Method, NoisyLayered, Reconstructive
 from ssl_bench.methods.checkpoint import checkpoint_file, read_checkpoint
+from ssl_bench.methods.used_weights import encoder_parameters
 from ssl_bench.plots.run import plot_run
 from ssl_bench.precision import autocast_dtype
 from ssl_bench.results.fingerprint import Fingerprint
@@ -146,8 +146,11 @@ def score(run: Run, config: dict[str, Any], folder: Path, device: torch.device) 
     """
     seconds, epochs, images_seen = training_progress(folder)
     start = time.perf_counter()
-    encoder = evaluated_encoder(run, config, folder, device)
+    show("encoding ")
+    title = f"{' on '.join(names(config))}, seed {config['seed']}, {epochs} epoch{'s' * (epochs != 1)}"
+    encoder = replace(evaluated_encoder(run, config, folder, device), title=title)
     seconds["extract"] = time.perf_counter() - start
+    show(f" {seconds['extract']:.1f} s\n")
     result: Result = run.evaluation(encoder)
     if rank() == 0:
         label, data = names(config)
@@ -167,11 +170,12 @@ def score(run: Run, config: dict[str, Any], folder: Path, device: torch.device) 
             parameters=encoder_parameters(run.method, run.views.evaluation_input(a_few_images(run, device))),
             images_seen=images_seen or None,
             uses_labels=run.method.uses_labels and epochs > 0,
+            family=run.method.family,
             reference=config["reference"],
         )
         record = add_result(record, result, encoder, seconds)
         try:
-            plot_run(folder, run, device)
+            plot_run(folder, run, device, title)
         except RunError:  # a full disk: the same command scores again and plots all figures
             raise
         except Exception as error:  # for example of an external method; the scores are written all the same

@@ -80,7 +80,7 @@ def grids(folder: Path) -> list[int]:
 def test_a_run_has_at_most_ten_grids_and_one_of_its_last_epoch(
     epochs: int, expected: list[int], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("ssl_bench.callbacks.samples.save", lambda figure, path: path.touch() or path)
+    monkeypatch.setattr("ssl_bench.callbacks.samples.save", lambda figure, path, title: path.touch() or path)
     fit(Sampler(), tmp_path, epochs)
     assert grids(tmp_path) == expected
 

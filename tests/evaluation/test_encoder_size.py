@@ -4,7 +4,7 @@ import pytest
 import torch
 from torch import nn
 
-from ssl_bench.evaluation.encoder_size import encoder_parameters
+from ssl_bench.methods.used_weights import encoder_parameters
 from tests.methods.test_contract import METHODS, tiny
 
 

@@ -1,6 +1,5 @@
 """Figure of a GAN on points of the plane: gradient field, colours, panels."""
 
-from importlib.util import find_spec
 from pathlib import Path
 
 import matplotlib.image
@@ -63,7 +62,7 @@ def test_a_run_on_points_is_plotted(name: str, tmp_path: Path, monkeypatch: pyte
     assert plot_run(tmp_path, run, CPU) == [tmp_path / "figures" / "plane.png"]
     assert matplotlib.image.imread(tmp_path / "figures" / "plane.png").std() > 0
     figure = plane.plot_plane(run, CPU)
-    assert len(figure.axes) == (9 if find_spec("openTSNE") else 6)
+    assert len(figure.axes) == 9
     data, samples = (torch.as_tensor(figure.axes[i].collections[-1].get_offsets()).float() for i in (0, 1))
     torch.testing.assert_close(data, next(iter(run.data.batches("test", 60))).images)
     torch.testing.assert_close(samples, adversarial(run).sample(60, torch.Generator().manual_seed(0)))

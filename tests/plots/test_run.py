@@ -5,6 +5,7 @@ from pathlib import Path
 import matplotlib.image
 import pytest
 import torch
+from matplotlib.colors import to_rgb
 from matplotlib.figure import Figure
 
 from ssl_bench.plots import primitives
@@ -131,10 +132,10 @@ def test_a_map_has_a_colour_for_each_class_and_grey_for_none(classes: int, legen
     assert bool(figure.legends) == legend
 
 
-def test_neighbours_of_another_class_are_framed_red_and_named() -> None:
+def test_neighbours_of_another_class_are_framed_in_another_colour_and_named() -> None:
     images = [[torch.rand(1, 4, 4)] * 4]
     axes = primitives.neighbour_grid(images, torch.tensor([[0, 0, 1, -1]]), ["cat", "dog"], "title").axes
     assert [ax.get_xlabel() for ax in axes] == ["", "", "dog", "no label"]
     frames = [tuple(ax.spines["top"].get_edgecolor()[:3]) for ax in axes[1:]]
-    assert frames == [primitives.SAME_CLASS, primitives.OTHER_CLASS, primitives.NO_LABEL]
+    assert frames == [to_rgb(name) for name in (primitives.SAME_CLASS, primitives.OTHER_CLASS, primitives.NO_LABEL)]
     assert axes[0].get_ylabel() == "cat"

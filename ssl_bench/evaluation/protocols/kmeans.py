@@ -1,12 +1,12 @@
 """K-means clusters of the test features, matched with classes (Zhang & Maire 2023, arXiv 2310.00357)."""
 
 from dataclasses import dataclass
-from typing import Literal
+from typing import Literal, NamedTuple
 
 import torch
 from torch import Tensor
 
-from ssl_bench.distributed import all_reduce_sum
+from ssl_bench.distributed import all_reduce_sum, gather_rows
 from ssl_bench.errors import UserError
 from ssl_bench.evaluation.clustering_metrics import clustering_metrics, count_pairs
 from ssl_bench.evaluation.lloyd import assign_clusters, kmeans_plus_plus, lloyd
@@ -14,6 +14,23 @@ from ssl_bench.evaluation.points import PRECISE, Points
 from ssl_bench.evaluation.rows import Rows
 from ssl_bench.evaluation.task import Task
 from ssl_bench.ranges import NonNegativeFloat, PositiveInt, check_ranges
+
+
+class Clusterings(NamedTuple):
+    """Clusterings of the test images, without labels.
+
+    Attributes:
+        clusters: cluster of each test image in each of R restarts, int ``(N, R)``, the same in every process.
+        inertia: sum of squared distances to the centres of each restart ``(R,)``.
+    """
+
+    clusters: Tensor
+    inertia: Tensor
+
+    @property
+    def best(self) -> int:
+        """The restart with the lowest inertia."""
+        return int(self.inertia.argmin())
 
 
 @check_ranges
@@ -69,23 +86,9 @@ class KMeans:
         return result
 
     def _score(self, task: Task, name: str, spherical: bool) -> list[dict[str, float]]:
-        rows = task.test.exact()
-        if spherical:
-            _check_lengths(rows)
-        points = Points.of((rows,), spherical=spherical)
-        try:
-            table, inertia, squares = self._cluster(task, rows, points, torch.float32)
-            precise = bool(inertia.min() >= PRECISE * squares)
-        except UserError:  # too few points differ in float32
-            precise = False
-        if not precise:
-            try:
-                table, inertia, _ = self._cluster(task, rows, points, torch.float64)
-            except UserError as error:
-                raise UserError(f"kmeans: {error}") from error
-        inertia = inertia * points.unit**2
-        best = int(inertia.argmin())
-        scores = clustering_metrics(table)
+        found = self.clusterings(task, spherical)
+        best = found.best
+        scores = clustering_metrics(self.counts(task, found))
         return [
             {f"{name}/{metric}": value[t].mean().item() for metric, value in scores.items()}
             | {
@@ -93,12 +96,45 @@ class KMeans:
                 for metric, value in scores.items()
             }
             | {f"{name}_best/{metric}": value[t, best].item() for metric, value in scores.items()}
-            | {f"{name}_best/inertia": inertia[best].item()}
+            | {f"{name}_best/inertia": found.inertia[best].item()}
             for t in range(task.num_targets)
         ]
 
-    def _cluster(self, task: Task, rows: Rows, points: Points, dtype: torch.dtype) -> tuple[Tensor, Tensor, float]:
-        """Pairs of cluster and class ``(T, R, K, K)``, inertia ``(R,)``, and the sum of the points' squared lengths."""
+    def clusterings(self, task: Task, spherical: bool = True) -> Clusterings:
+        """Clusterings of the test images into as many clusters as classes, computed once for all protocols.
+
+        Raises:
+            UserError: see `__call__`.
+        """
+        return task.once(f"kmeans {self} {spherical} {task.num_classes}", lambda: self._clusterings(task, spherical))
+
+    def counts(self, task: Task, found: Clusterings) -> Tensor:
+        """Number of test images of each cluster and class, ``(T, R, K, C)`` for T targets and R restarts."""
+        k = task.num_classes
+        table = task.test.y.new_zeros(task.num_targets, found.clusters.shape[1], k, k)
+        for part in task.test.local_slices():
+            count_pairs(table, found.clusters[part].long(), task.test.y[part])
+        return all_reduce_sum(table)
+
+    def _clusterings(self, task: Task, spherical: bool) -> Clusterings:
+        rows = task.test.exact()
+        if spherical:
+            _check_lengths(rows)
+        points = Points.of((rows,), spherical=spherical)
+        try:
+            found, squares = self._cluster(task, rows, points, torch.float32)
+            precise = bool(found.inertia.min() >= PRECISE * squares)
+        except UserError:  # too few points differ in float32
+            precise = False
+        if not precise:
+            try:
+                found, _ = self._cluster(task, rows, points, torch.float64)
+            except UserError as error:
+                raise UserError(f"kmeans: {error}") from error
+        return found._replace(inertia=found.inertia * points.unit**2)
+
+    def _cluster(self, task: Task, rows: Rows, points: Points, dtype: torch.dtype) -> tuple[Clusterings, float]:
+        """Clusterings, and the sum of the points' squared lengths."""
 
         def typed(x: Tensor) -> Tensor:
             return points(x, dtype)
@@ -107,16 +143,16 @@ class KMeans:
         start = kmeans_plus_plus(rows, typed, k, self.restarts, self.seed)
         project = points.to_sphere if points.spherical else Tensor.double
         centres = lloyd(rows, typed, start, max_iter=self.max_iter, tol=self.tol, project=project)
-        table = rows.y.new_zeros(task.num_targets, self.restarts, k, k)
+        clusters = rows.y.new_zeros(0, self.restarts, dtype=torch.int32)
         sums = torch.zeros(self.restarts + 1, dtype=torch.float64, device=rows.device)
-        for block, y in rows.blocks():
+        for block, _ in rows.blocks():
             x = typed(block)
             distance, cluster = assign_clusters(x, centres)
-            count_pairs(table, cluster, y)
+            clusters = torch.cat([clusters, cluster.int()])
             sums[:-1] += distance.sum(0, dtype=torch.float64)
             sums[-1] += x.square().sum(dtype=torch.float64)
         sums = all_reduce_sum(sums)
-        return all_reduce_sum(table), sums[:-1], float(sums[-1])
+        return Clusterings(gather_rows(clusters), sums[:-1]), float(sums[-1])
 
 
 def _check_lengths(rows: Rows) -> None:

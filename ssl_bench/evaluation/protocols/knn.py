@@ -88,29 +88,36 @@ class KNN:
             warnings.warn(
                 f"knn: k = {large} left out, because the bank has {size} labelled images", ProtocolNote, stacklevel=2
             )
-        labels = torch.cat([rows.y for rows in task.fitting])
         metrics: list[dict[str, float]] = [{} for _ in range(task.num_targets)]
-        for distance, found in search(task.fitting, task.test, max(fitting), self.distances).items():
+        for distance, found in self.neighbours(task).items():
             for weights in self.weights:
                 if (distance, weights) == ("euclidean", "exponential"):
                     continue
                 suffix = "_euclidean" * (distance == "euclidean") + "_exponential" * (weights == "exponential")
                 for k in fitting:
-                    predicted = self.predict(found, k, labels, weights, task)
+                    predicted = self.predict(found, k, weights, task)
                     for of_target, value in zip(metrics, accuracy(predicted, task.test.y), strict=True):
                         of_target[f"knn_{k}{suffix}/accuracy"] = value
         return metrics
 
-    def predict(self, found: Neighbours, k: int, labels: Tensor, weights: Weights, task: Task) -> Tensor:
+    def neighbours(self, task: Task) -> dict[Distance, Neighbours]:
+        """As many neighbours of all test images as are used, for each distance, computed once for all protocols."""
+        size = sum(map(len, task.fitting))
+        most = max(k for k in self.k if k <= size)
+        return task.once(
+            f"neighbours {most} {self.distances}", lambda: search(task.fitting, task.test, most, self.distances)
+        )
+
+    def predict(self, found: Neighbours, k: int, weights: Weights, task: Task) -> Tensor:
         """Predicted classes ``(Q, T)`` of all test images.
 
         Args:
             found: neighbours of the test images, at least k each.
             k: number of neighbours that vote.
-            labels: labels ``(N, T)`` of the train and validation images.
             weights: weighting of the votes.
             task: the task.
         """
+        labels = torch.cat([rows.y for rows in task.fitting])
         step = max(1, VOTES // (labels.shape[1] * max(k, task.num_classes)))
         predicted = []
         for start in range(0, len(task.test), step):

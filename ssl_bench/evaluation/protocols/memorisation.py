@@ -114,7 +114,7 @@ class Memorisation:
                 ax.set_title(title, fontsize=9)
             try:
                 (encoder.folder / "figures").mkdir(parents=True, exist_ok=True)
-                primitives.save(figure, encoder.folder / "figures" / "memorisation.png")
+                primitives.save(figure, encoder.folder / "figures" / "memorisation.png", encoder.title)
             except OSError as error:
                 return f"memorisation: cannot plot memorisation.png: {error}"
             return ""
