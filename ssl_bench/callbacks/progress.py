@@ -6,8 +6,14 @@ from typing import Any
 
 from lightning import Callback, LightningModule, Trainer
 from lightning.pytorch.callbacks import RichProgressBar
+from lightning.pytorch.loggers import WandbLogger
 
 from ssl_bench.data.sampler import BatchSampler
+
+FORMATS = {"loss": ".4f", "lr": ".3g", "images/s": ",.0f"}
+"""Formats of the values that are shown."""
+NAMES = {"lr": "learning_rate", "images/s": "images_per_s"}
+"""Names in wandb of the values that are logged once per epoch."""
 
 
 def epoch_size(sampler: BatchSampler, steps: int) -> str:
@@ -64,14 +70,26 @@ class Progress(Callback):
         self.images += len(batch.ids) * trainer.world_size
         super().on_train_batch_end(trainer, pl_module, outputs, batch, batch_idx)
 
-    def shown(self, trainer: Trainer) -> dict[str, str]:
-        """Values by name, in the order in which they are shown."""
+    def on_train_epoch_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        """Log learning rate and speed of the epoch to wandb; the CSV log has one row per step."""
+        super().on_train_epoch_end(trainer, pl_module)
+        for logger in trainer.loggers if trainer.is_global_zero else ():
+            if isinstance(logger, WandbLogger):
+                values = {f"progress/{NAMES[n]}": value for n, value in self.values(trainer).items() if n in NAMES}
+                logger.log_metrics({"epoch": trainer.current_epoch, **values}, trainer.global_step)
+
+    def values(self, trainer: Trainer) -> dict[str, float]:
+        """Loss, learning rate and images per second, as far as they are known, in the order in which they are shown."""
         loss = trainer.callback_metrics.get("train/loss")
-        values = {} if loss is None else {"loss": f"{loss:.4f}"}
+        values = {} if loss is None else {"loss": float(loss)}
         if trainer.optimizers:
-            values["lr"] = f"{trainer.optimizers[0].param_groups[0]['lr']:.3g}"
+            values["lr"] = float(trainer.optimizers[0].param_groups[0]["lr"])
         self.seconds = time.perf_counter() - self.start
-        return values | {"images/s": f"{self.images / self.seconds:,.0f}"}
+        return values | {"images/s": self.images / self.seconds}
+
+    def shown(self, trainer: Trainer) -> dict[str, str]:
+        """Texts of `values`."""
+        return {name: format(value, FORMATS[name]) for name, value in self.values(trainer).items()}
 
 
 class ProgressBar(Progress, RichProgressBar):
@@ -89,6 +107,7 @@ class EpochLine(Progress):
 
     def on_train_epoch_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Print the line, on the first rank only."""
+        super().on_train_epoch_end(trainer, pl_module)
         if not trainer.is_global_zero or trainer.max_epochs is None:
             return
         epoch, epochs = trainer.current_epoch + 1, trainer.max_epochs

@@ -3,6 +3,7 @@
 import logging
 import os
 import sys
+import time
 import warnings
 from pathlib import Path
 from typing import Any
@@ -70,8 +71,8 @@ if not torch.cuda.is_available():
     os.environ.setdefault("CUDA_VISIBLE_DEVICES", "")
 
 
-def bench(arguments: list[str], out: Path, fit_only: bool = False, wait: bool = False) -> None:
-    """Train, score and record a run, and print the table of its data set.
+def bench(arguments: list[str], out: Path, fit_only: bool = False, wait: bool = False) -> Path:
+    """Train, score and record a run, and print the table of its data set; returns the run folder.
 
     A run that is already recorded is only printed; an interrupted run resumes from its last checkpoint.
 
@@ -84,6 +85,7 @@ def bench(arguments: list[str], out: Path, fit_only: bool = False, wait: bool = 
     Raises:
         RunError: no protocol has scores, also if the run is already recorded.
     """
+    start = time.perf_counter()
     config = resolve(arguments)
     resolved = to_dict(config)
     check_end(resolved["trainer"])
@@ -103,6 +105,8 @@ def bench(arguments: list[str], out: Path, fit_only: bool = False, wait: bool = 
                 print(f"already recorded{at}: delete {folder} to run it again")
         else:
             check_accelerator(config.trainer.accelerator)
+            if first:
+                print(f"setting up {folder.name}", flush=True)
             seed_everything(config.seed, workers=True, verbose=False)
             run = build(config)
             try_method(run)
@@ -117,12 +121,15 @@ def bench(arguments: list[str], out: Path, fit_only: bool = False, wait: bool = 
                 # The checkpoint is scored, because BatchNorm statistics differ between processes after the last step.
                 run.method = load_run_method(folder, resolved)
                 result = score(run, resolved, folder, scoring_device(trainer.strategy.root_device))
+            if first:
+                print(f"total {time.perf_counter() - start:.1f} s", flush=True)
     if first and fit_only:
         print(folder)
     elif first:
         print_result(folder)
     if result and not fit_only:
         check_scored(result, folder)
+    return folder
 
 
 def check_accelerator(accelerator: str) -> None:
@@ -210,6 +217,8 @@ def fit(run: Run, config: Namespace, folder: Path) -> Trainer:
             use_distributed_sampler=False,
             num_sanity_val_steps=0,
         )
+    except UserError:
+        raise
     except (MisconfigurationException, ValueError, TypeError) as error:
         raise UserError(f"the settings of the trainer are not valid: {' '.join(str(error).split())}") from error
     expect_group(trainer.world_size)

@@ -408,5 +408,5 @@ def test_a_run_prints_what_was_found(make: Make, tmp_path: Path, capsys: pytest.
     assert first == f"{root.name}: 21 train, 3 validation, 6 test images, 3 classes"
     train = ["fit", "--method=vae", *flags[:3], "--epochs=1", "--trainer.accelerator=cpu", "--data.batch_size=4"]
     assert main([*train, f"--out={tmp_path / 'runs'}"]) == 0
-    first, *_ = capsys.readouterr().out.splitlines()
+    _, first, *_ = capsys.readouterr().out.splitlines()
     assert first == f"{root.name}: 21 train, 3 validation, 6 test images, 3 classes"

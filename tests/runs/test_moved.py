@@ -68,10 +68,13 @@ def test_a_recorded_run_is_found_from_any_directory_and_after_it_is_moved(
     capsys.readouterr()
     assert main(["fit", *recorded]) == 0
     summary = "digits: 1,295 train, 143 validation, 359 test images, 10 classes"
-    assert capsys.readouterr().out.splitlines() == [summary, str(tmp_path / "moved" / folder.name)]
+    moved = tmp_path / "moved" / folder.name
+    first, second, total, last = capsys.readouterr().out.splitlines()
+    assert (first, second, last) == (f"setting up {folder.name}", summary, str(moved))
+    assert total.startswith("total ")
 
     assert main(["fit", *recorded, "--epochs=2"]) == 0
-    first, *_, last = capsys.readouterr().out.splitlines()
+    _, first, *_, last = capsys.readouterr().out.splitlines()
     assert Path(last).parent == tmp_path / "moved"
     assert Path(last) != tmp_path / "moved" / folder.name
     assert (
