@@ -12,7 +12,7 @@ PYTHON ?= python3
 BIN := .venv/bin
 
 .DEFAULT_GOAL := help
-.PHONY: help setup bench sweep table test lint lock clean
+.PHONY: help setup bench sweep table report test lint lock clean
 
 help: ## list the targets
 	@grep -hE '^[a-z]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 10
@@ -35,6 +35,9 @@ sweep: setup ## train and score many runs, those that are missing: ARGS="--metho
 
 table: setup ## print a paper's table beside our scores, TABLE=simvae_1, or a table of the runs in OUT=: ARGS=
 	@$(BIN)/ssl-bench table $(TABLE) $(wildcard $(OUT)) $(ARGS)
+
+report: setup ## write report.html, a page that compares the runs in OUT=: ARGS="--out FILE"
+	@$(BIN)/ssl-bench report $(OUT) $(ARGS)
 
 test: setup ## run the tests on up to 8 cores
 	$(BIN)/python -m pytest --numprocesses auto --maxprocesses 8 --dist worksteal

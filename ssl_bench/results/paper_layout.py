@@ -2,10 +2,11 @@
 
 from collections.abc import Iterator
 from dataclasses import dataclass
+from itertools import groupby
 
+from ssl_bench.results.cells import Cell
 from ssl_bench.results.metrics import unit
 from ssl_bench.results.paper_table import Entry, PaperRow, PaperTable, Value
-from ssl_bench.results.table import Cell
 
 GAP = 2
 """Spaces between columns."""
@@ -52,6 +53,11 @@ class Block:
     def data(self) -> list[str]:
         """Keys of the data sets of the block."""
         return list(dict.fromkeys(slot.data for slot in self.slots if slot.data))
+
+    @property
+    def spans(self) -> list[tuple[str, int]]:
+        """Keys of the data sets with their numbers of columns, in order; the key of properties is empty."""
+        return [(data, len(list(slots))) for data, slots in groupby(self.slots, key=lambda slot: slot.data)]
 
 
 def blocks(table: PaperTable, width: int) -> list[Block]:

@@ -50,6 +50,8 @@ class RecordedRuns:
         run and the number of processes among which the batch is divided. A run without epochs is a run only of an
         experiment without epochs. Settings that a run of an older version does not have are not compared.
         """
+        if not self.runs:
+            return []
         classes = _classes(experiment)
         candidates = [run for run in self.runs if _class_names(run.config) == classes]
         if not candidates:
@@ -87,12 +89,12 @@ def read_runs(folders: list[Path]) -> RecordedRuns:
     runs = {}
     for folder in folders:
         for file in sorted([*folder.glob("metrics.json"), *folder.glob("*/metrics.json")]):
-            if config := _read_config(file.with_name("config.yaml")):
+            if config := read_config(file.with_name("config.yaml")):
                 runs[file.resolve()] = RecordedRun(file.parent, Record.read(file.parent), config)
     return RecordedRuns(list(runs.values()))
 
 
-def _read_config(file: Path) -> dict[str, Any]:
+def read_config(file: Path) -> dict[str, Any]:
     """A configuration; empty if the file is missing or is not the configuration of a trained run."""
     try:
         config = yaml.load(file.read_text(encoding="utf-8"), YAML_LOADER)

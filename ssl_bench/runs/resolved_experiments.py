@@ -1,4 +1,4 @@
-"""Resolved configurations of experiments, kept in a cache, because resolving them imports torch and Lightning."""
+"""Resolved configurations, kept in a cache, because resolving them imports torch and Lightning."""
 
 import hashlib
 import json
@@ -21,12 +21,23 @@ LIBRARIES = ("jsonargparse", "lightning", "torch", "ssl_bench")
 
 @cache
 def resolved_experiment(experiment: str) -> dict[str, Any]:
-    """Resolved configuration of an experiment, or of a row of a table, on one device.
+    """Resolved configuration of an experiment, or of a row of a table, on one device."""
+    return _resolved(experiment, stack(None, None, experiment))
+
+
+@cache
+def resolved_default(method: str, data: str) -> dict[str, Any]:
+    """Resolved configuration of a method on a data set without other settings, on one device."""
+    return _resolved(f"{method}--{data}", stack(method, data, None))
+
+
+def _resolved(name: str, arguments: list[str]) -> dict[str, Any]:
+    """Resolved configuration of arguments.
 
     It is read from the cache if neither the code nor the configuration files have changed since it was written.
     """
     root = hashlib.sha256(str(Path(__file__)).encode()).hexdigest()[:8]
-    file = cache_root() / "experiments" / root / f"{experiment.replace('/', '--')}.json"
+    file = cache_root() / "experiments" / root / f"{name.replace('/', '--')}.json"
     with suppress(OSError, ValueError, TypeError, KeyError):
         known = json.loads(file.read_text(encoding="utf-8"))
         if known["state"] == _state():
@@ -34,7 +45,7 @@ def resolved_experiment(experiment: str) -> dict[str, Any]:
             return config
     from ssl_bench.config.resolve import resolve, to_dict
 
-    config = to_dict(resolve([*stack(None, None, experiment), "--trainer.devices=1"]))
+    config = to_dict(resolve([*arguments, "--trainer.devices=1"]))
     with suppress(OSError, RunError):
         file.parent.mkdir(parents=True, exist_ok=True)
         with replacing(file) as part:

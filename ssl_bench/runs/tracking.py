@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Any
 
 from ssl_bench.config.identity import config_hash, names
+from ssl_bench.errors import UserError
 from ssl_bench.results.record import Record
 from ssl_bench.results.shareable import shareable
 from ssl_bench.trust import import_class
@@ -41,6 +42,7 @@ def init_arguments(folder: Path, config: dict[str, Any]) -> dict[str, Any] | Non
     identity = {} if os.environ.get("WANDB_SWEEP_ID") else {"id": folder.name, "resume": "allow"}
     return {
         "project": os.environ.get("WANDB_PROJECT", "ssl_bench"),
+        "job_type": "evaluate" if family == "baseline" else "train",
         "group": f"{method}-{data}-{config_hash(config, seed=False)}",
         "tags": list(dict.fromkeys(filter(None, tags))),
         "name": folder.name,
@@ -68,4 +70,32 @@ def log_record(record: Record, folder: Path, config: dict[str, Any]) -> None:
     run.summary.update(record.metrics | record.costs)
     figures = sorted((folder / "figures").glob("*.png"))
     run.log({f"figures/{path.stem}": wandb.Image(str(path)) for path in figures})
+    run.finish()
+
+
+def log_report(page: Path) -> None:
+    """Log the page of `ssl-bench report` as a panel and as an artifact of a wandb run of its own.
+
+    Raises:
+        UserError: wandb is not installed or is disabled.
+    """
+    if importlib.util.find_spec("wandb") is None or os.environ.get("WANDB_MODE") == "disabled":
+        raise UserError("--wandb: wandb is not installed or is disabled; install it and unset WANDB_MODE")
+    os.environ.setdefault("WANDB_SILENT", "true")
+    import wandb
+
+    offline = os.environ.get("WANDB_MODE") == "offline" or not wandb.login(prompt=False, verify=False)
+    settings = wandb.Settings(console="off", disable_git=True, x_disable_meta=True, x_disable_machine_info=True)
+    run = wandb.init(
+        project=os.environ.get("WANDB_PROJECT", "ssl_bench"),
+        name="report",
+        job_type="report",
+        mode="offline" if offline else "online",
+        dir=page.parent,
+        settings=settings,
+    )
+    run.log({"report": wandb.Html(page.read_text(encoding="utf-8"), inject=False)})
+    artifact = wandb.Artifact("report", type="report")
+    artifact.add_file(str(page))
+    run.log_artifact(artifact)
     run.finish()
