@@ -9,10 +9,11 @@ from typing import Any
 import pytest
 import yaml
 
-from ssl_bench.cli import main, requested_help
+from ssl_bench.cli import main
 from ssl_bench.evaluation.feature_file import SUFFIXES
 from ssl_bench.results.record import Record
 from ssl_bench.runs.checks import FEATURE_SUFFIXES
+from ssl_bench.runs.train_command import requested_help
 
 
 @pytest.mark.parametrize(
@@ -21,11 +22,11 @@ from ssl_bench.runs.checks import FEATURE_SUFFIXES
         (["bench", "--method", "simvea", "--data", "digits"], "no method named 'simvea': did you mean simvae or"),
         (["bench"], "nothing to run: give --method and --data"),
         (["evaluate", "nowhere"], "no config.yaml in nowhere: give a run folder, an encoder"),
-        (["evaluate"], "nothing to score: give a run folder, an encoder"),
+        (["evaluate"], "nothing to score: give a run folder, a file of features, or pixels"),
         (["list", "simvea"], "nothing matches 'simvea': did you mean simvae or"),
         (["bench", "--metod.help"], "--metod.help: no settings under 'metod': did you mean method?"),
         (["evaluate", "pixels"], "--data is missing: give one of celeba"),
-        (["evaluate", "timm", "--data", "digits"], "no encoder named 'timm': give timm/NAME"),
+        (["evaluate", "timm", "--data", "digits"], "no encoder named 'timm': give pixels, pca, random, timm/NAME"),
         (["evaluate", "timm/resnet1", "--data", "digits"], "timm/resnet1: "),
         (["evaluate", "nowhere.npz"], "no file nowhere.npz: give features in .safetensors"),
         (["evaluate", "nowhere", "--labels", "y.npy"], "--labels does not go with nowhere"),

@@ -54,6 +54,20 @@ TABLES = """examples:
 `ssl-bench list tables` lists the tables of papers."""
 
 
+EXPORTS = """examples:
+  ssl-bench export runs/RUN --out encoder          weights in safetensors
+  ssl-bench export runs/RUN --out encoder --format onnx
+  ssl-bench export runs/RUN --out encoder --push USER/NAME
+in Python: ssl_bench.load_encoder("encoder")"""
+
+
+REPORTS = """examples:
+  ssl-bench report                                 runs of the folder runs
+  ssl-bench report runs other_runs --out page.html
+The page needs no network. Pictures link to the run folders, so keep it beside
+them."""
+
+
 SWEEPS = """values with commas are lists; all combinations are run:
   ssl-bench sweep --method simvae,vae --data digits,mnist --seeds 0,1,2
   ssl-bench sweep --method vae --data digits --method.beta 1,1.2,4
@@ -224,4 +238,21 @@ def command_line() -> argparse.ArgumentParser:
     command.add_argument("--sort", default="", metavar="METRIC", help="sort runs by a metric, the best first")
     command.add_argument("--rows", nargs="+", default=(), metavar="ROW", help="rows of a paper's table; default all")
     command.add_argument("--data", nargs="+", default=(), metavar="DATA", help="data of a paper's table; default all")
+    text = "Export the encoder of a run to a folder with weights, configuration and model card"
+    command = add("export", text, epilog=EXPORTS)
+    command.add_argument("run", metavar="RUN", help="run folder")
+    command.add_argument("--out", type=Path, required=True, metavar="FOLDER", help="new folder")
+    exports = ("safetensors", "torch_export", "onnx")  # those of api.export, which takes long to import
+    command.add_argument("--format", choices=exports, default="safetensors", help="default safetensors")
+    command.add_argument(
+        "--push", default="", metavar="USER/NAME", help="upload to the Hugging Face Hub, with its token"
+    )
+    add_trust(command)
+    text = "Write one HTML page that compares recorded runs"
+    command = add("report", text, epilog=REPORTS)
+    command.add_argument(
+        "names", nargs="*", default=[], metavar="RUN", help="run folders or folders of them; default runs"
+    )
+    command.add_argument("--out", type=Path, default=Path("report.html"), metavar="FILE", help="default report.html")
+    command.add_argument("--wandb", action="store_true", help="log the page to wandb, too")
     return parser
