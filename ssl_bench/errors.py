@@ -10,7 +10,7 @@ LISTED = 30
 """Most names that a message lists."""
 
 
-class UserError(Exception):
+class UserError(ValueError):
     """A usage error; exit code 2.
 
     The message is one line: what was given, what was expected, and what to do.

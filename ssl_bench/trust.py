@@ -89,6 +89,31 @@ def name_classes(arguments: Iterable[str]) -> None:
             _named.add(top)
 
 
+def name_factory(path: str) -> None:
+    """Trust a factory ``MODULE:FUNCTION`` that the command names; its module may be in the working directory.
+
+    Of an installed library only the function is trusted, otherwise its whole package.
+    """
+    top = path.partition(":")[0].partition(".")[0]
+    if _file(top) is None and (Path(f"{top}.py").is_file() or Path(top).is_dir()):
+        _append(Path.cwd())
+    file = _file(top)
+    library = top in sys.stdlib_module_names or bool(file and LIBRARIES & {*file.parts})
+    _named.add(path.replace(":", ".") if library else top)
+
+
+def import_factory(path: str) -> Any:
+    """Import a function by ``MODULE:FUNCTION``. Only a command, or ``--trust``, can name it.
+
+    Raises:
+        UserError: it is not trusted.
+    """
+    module, _, name = path.partition(":")
+    if not _is_within(f"{module}.{name}", _named):
+        raise UserError(f"the configuration names {path}: if you trust its code, give --trust FOLDER (of its module)")
+    return getattr(importlib.import_module(module), name)
+
+
 def allowed(path: str) -> bool:
     """Whether an import path may be imported."""
     return _is_within(path, PACKAGE | _named | _declared(tuple(sys.path)))

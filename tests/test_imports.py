@@ -20,6 +20,7 @@ LAYERS = (
     ("evaluation",),
     ("generation", "callbacks"),
     ("runs",),
+    ("api",),
     ("cli",),
 )  # fmt: skip
 """Lowest first. A module imports its own package and those of lower layers."""

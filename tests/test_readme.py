@@ -20,6 +20,8 @@ import torch
 from PIL import Image
 from sklearn.datasets import load_digits
 
+from ssl_bench.api.encoder import load_encoder
+from ssl_bench.api.export import write_encoder
 from ssl_bench.catalogue import config_names
 from ssl_bench.cli import main
 from ssl_bench.config.resolve import resolve
@@ -28,6 +30,7 @@ from ssl_bench.evaluation import PROTOCOLS
 from ssl_bench.results.record import Record
 from ssl_bench.runs.arguments import command_line
 from ssl_bench.runs.views import command_parser, read_arguments
+from tests.results.report.runs import synthetic, write_runs
 
 ROOT = Path(__file__).parent.parent
 FOLDERS = ("ssl_bench/*", "configs", "benchmarks", "benchmarks/results")
@@ -56,6 +59,8 @@ def kind(command: str) -> str:
         "script": r"^python benchmarks/",
         "make target": r"^make \w+$",
         "information": r"ssl-bench list|--help\b|\.help\b",
+        "report": r"ssl-bench report|make report",
+        "export": r"ssl-bench export",
         "table": r"ssl-bench table|make table",
         "sweep": r"ssl-bench sweep|make sweep",
         "views": r"ssl-bench views",
@@ -122,13 +127,22 @@ def test_command_scores_an_external_encoder(
 ) -> None:
     """Digits replace data that need a download; pretrained weights, which need one too, give a usage error."""
     monkeypatch.setenv("HF_HUB_OFFLINE", "1")
+    monkeypatch.setattr("torch.hub.download_url_to_file", lambda *arguments, **settings: 1 / 0)
     digits = load_digits()
     np.savez(workplace / "features.npz", features=digits.data.astype(np.float32), labels=digits.target)
-    arguments = [*as_ssl_bench(re.sub(r"--data \w+", "--data digits", command)), "--evaluation.protocols=[knn]"]
-    pretrained = re.search(r"timm/\w+\.", command)
+    code = "import torch\n\ndef make_encoder():\n    return torch.nn.Flatten()\n"
+    (workplace / "my_module.py").write_text(code, encoding="utf-8")
+    if "hub/" in command:
+        assert main(["fit", "--method=vae", "--data=digits", "--epochs=0", "--out=fitted"]) == 0
+        encoder = load_encoder(next((workplace / "fitted").iterdir()))
+        (workplace / "encoder").mkdir()
+        write_encoder(encoder, workplace / "encoder", "digits")
+    arguments = [*as_ssl_bench(re.sub(r"--data [\w,]+", "--data digits", command)), "--evaluation.protocols=[knn]"]
+    pretrained = re.search(r"(timm|torchvision)/\w+\.", command)
     assert main(arguments) == (2 if pretrained else 0)
     if pretrained:
-        assert "give the name without its tag for random weights" in capsys.readouterr().err
+        assert re.search("give the name without its tag|ZeroDivisionError|division by zero", capsys.readouterr().err)
+    sys.modules.pop("my_module", None)
 
 
 @of_kind("resolves")
@@ -237,6 +251,26 @@ def test_command_prints_the_tables_of_papers(command: str, tmp_path: Path, monke
     (tmp_path / "other_runs").mkdir()
     if name in {"all", *config_names("table")}:
         assert main(arguments) == 0
+
+
+@of_kind("report")
+def test_command_writes_a_page(command: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("WANDB_MODE", "offline")
+    for folder in ("runs", "benchmarks/results"):
+        write_runs(tmp_path / folder, synthetic(2))
+    assert main(as_ssl_bench(command)) == 0
+    (page,) = tmp_path.rglob("*.html") if "--wandb" not in command else [tmp_path / "runs" / "report.html"]
+    assert "2 runs on 1 data" in page.read_text(encoding="utf-8")
+
+
+@of_kind("export")
+def test_command_exports_a_run(command: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    assert main(["bench", "--method=vae", "--data=digits", "--epochs=0", *SHORT[1:], "--trainer.accelerator=cpu"]) == 0
+    next((tmp_path / "runs").iterdir()).rename(tmp_path / "runs" / "RUN")
+    assert main(as_ssl_bench(command)) == 0
+    assert list(tmp_path.rglob("model.safetensors"))
 
 
 @of_kind("sweep")

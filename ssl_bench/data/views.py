@@ -76,8 +76,9 @@ class Views:
             UserError: unknown recipe, step or parameter, or a recipe that does not fit the images.
         """
         self.num_views = num_views
-        self.image_shape = tuple(image_shape)
-        steps = [for_views(build_step(entry), num_views) for entry in read_recipe(recipe)]
+        self.image_shape, self.mean, self.std = tuple(image_shape), tuple(mean), tuple(std)
+        self.recipe = read_recipe(recipe)
+        steps = [for_views(build_step(entry), num_views) for entry in self.recipe]
         if steps and len(self.image_shape) != 3:
             raise UserError(
                 f"views: recipe {recipe} is for images, the data have shape {self.image_shape}: use identity"
@@ -180,6 +181,12 @@ class Views:
             float32 ``(N, C, h, w)`` or ``(N, D)``.
         """
         return self._run(images, self._deterministic, _apply)
+
+    def deterministic(self, x: Tensor) -> Tensor:
+        """The deterministic steps on float images, as `evaluation_input`, but all at once: they can be traced."""
+        for transform in self._deterministic:
+            x = transform(x, *transform.sample_parameters(x.shape[0], x.shape[-2], x.shape[-1], x.device))
+        return x
 
     def to_image(self, x: Tensor) -> Tensor:
         """Undo the normalisation of views or evaluation inputs: images ``(..., C, h, w)`` in [0, 1]."""

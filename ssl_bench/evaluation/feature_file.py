@@ -44,11 +44,22 @@ def read_features(path: Path, labels: Path | None = None) -> Features:
             for one split; features or labels are missing, of different lengths, not finite, or of a type that is
             neither real numbers nor names; a class of the test or validation labels is not in the training labels.
     """
-    arrays = _by_split(path, _arrays(path))
+    arrays = dict(_arrays(path))
     if labels is not None:
         if labels.suffix != ".npy":
             raise UserError(f"--labels {labels}: labels are read from a .npy file; put them into {path} instead")
         arrays["labels"] = _arrays(labels)["features"]
+    return features_of(arrays, path)
+
+
+def features_of(arrays: dict[str, Array], path: Path | str) -> Features:
+    """Features in arrays with the names of a file, see `read_features`.
+
+    Args:
+        arrays: arrays by name.
+        path: what they are from, for messages.
+    """
+    arrays = _by_split(path, arrays)
     names: dict[str, int] = {}
     if "features" in arrays:
         x, y = _pair(path, arrays, "", names)
@@ -74,7 +85,7 @@ def read_features(path: Path, labels: Path | None = None) -> Features:
     return Features(parts["train"], parts["validation"], parts["test"], (target,))
 
 
-def _check_classes(path: Path, parts: dict[str, FeatureSplit], names: tuple[str, ...]) -> None:
+def _check_classes(path: Path | str, parts: dict[str, FeatureSplit], names: tuple[str, ...]) -> None:
     """Check that training has every class of the other splits: the others could never be predicted.
 
     Raises:
@@ -101,7 +112,7 @@ def _hold_out(split: FeatureSplit, fraction: float) -> tuple[FeatureSplit, Featu
     return FeatureSplit(x, y[~held], rows[~held]), FeatureSplit(x, y[held], rows[held])
 
 
-def _by_split(path: Path, arrays: dict[str, Array]) -> dict[str, Array]:
+def _by_split(path: Path | str, arrays: dict[str, Array]) -> dict[str, Array]:
     """The arrays with ``validation_`` for all its spellings.
 
     Raises:
@@ -145,13 +156,15 @@ def _arrays(path: Path) -> dict[str, Array]:
             array.close()
             raise UserError(f"{path} contains several arrays; name it .npz")
         return {"features": array}
+    except UserError:
+        raise
     except (OSError, EOFError, ValueError, BadZipFile, SafetensorError, TokenError, zlib.error) as error:
         if "allow_pickle" in str(error):  # a file of objects would run code when it is read
             raise UserError(f"{path} contains Python objects; save arrays of numbers") from error
         raise UserError(f"cannot read {path}: {str(error).splitlines()[0]}") from error
 
 
-def _numbers(path: Path, name: str, array: Array) -> Tensor:
+def _numbers(path: Path | str, name: str, array: Array) -> Tensor:
     """Features as a tensor in their own type, or in the next type that torch has.
 
     Raises:
@@ -169,7 +182,7 @@ def _numbers(path: Path, name: str, array: Array) -> Tensor:
     return array
 
 
-def _classes(path: Path, name: str, labels: np.ndarray) -> tuple[list[str], Tensor]:
+def _classes(path: Path | str, name: str, labels: np.ndarray) -> tuple[list[str], Tensor]:
     """Names of the classes and the number of each image's name.
 
     Raises:
@@ -195,7 +208,7 @@ def _classes(path: Path, name: str, labels: np.ndarray) -> tuple[list[str], Tens
     return words, torch.from_numpy(codes)
 
 
-def _pair(path: Path, arrays: dict[str, Array], split: str, names: dict[str, int]) -> tuple[Tensor, Tensor]:
+def _pair(path: Path | str, arrays: dict[str, Array], split: str, names: dict[str, int]) -> tuple[Tensor, Tensor]:
     """Features and labels of one split; new classes are added to `names` and numbered in order."""
     missing = [name for name in (f"{split}features", f"{split}labels") if name not in arrays]
     if missing:

@@ -4,11 +4,11 @@ from pathlib import Path
 from typing import NamedTuple, Protocol, runtime_checkable
 
 import torch
-from jsonargparse import ArgumentError, ArgumentParser
 from torch import Tensor
 
 from ssl_bench.config.agreement import load_run_method, read_config
 from ssl_bench.config.identity import encoder_hash, names
+from ssl_bench.config.run_inputs import data_and_views
 from ssl_bench.data.fingerprint import check_data
 from ssl_bench.data.module import DataModule
 from ssl_bench.data.shards import Shards
@@ -17,7 +17,6 @@ from ssl_bench.errors import UserError
 from ssl_bench.methods.base import Method
 from ssl_bench.methods.inversion import InDomainInversion
 from ssl_bench.methods.stylegan2 import StyleGAN2
-from ssl_bench.trust import enforce, refused, require_classes
 
 CodeGenerator = StyleGAN2 | InDomainInversion
 """Methods with ``synthesize``, ``mean_code``, ``n_latent``, ``style_dim`` and ``image_shape``."""
@@ -67,23 +66,10 @@ def load_run(folder: Path, device: torch.device, root: Path | None = None) -> Tr
     if root is not None:
         config["data"].setdefault("init_args", {})["root"] = str(root.expanduser().absolute())
     method = load_run_method(folder, config).requires_grad_(False).to(device)
-    enforce()
-    parser = ArgumentParser(exit_on_error=False)
-    parser.add_subclass_arguments(DataModule, "data", required=True)
-    parser.add_class_arguments(Views, "views")
-    for name in ("image_shape", "mean", "std"):
-        parser.link_arguments(f"data.{name}", f"views.{name}", apply_on="instantiate")
-    try:
-        parsed = parser.parse_object({name: config[name] for name in ("data", "views")})
-        require_classes(parsed)
-        built = parser.instantiate(parsed)
-    except (ArgumentError, ValueError) as error:
-        if denied := refused(str(error)):
-            raise UserError(f"{folder / 'config.yaml'} {denied}") from error
-        raise UserError(f"{folder}: its data or views cannot be built: {' '.join(str(error).split())}") from error
-    built.data.setup()
-    check_data(built.data, folder, "give the folder of the data of the run with --data.root")
-    return TrainedRun(built.data, built.views, method, encoder_hash(method, config), names(config)[1])
+    data, views = data_and_views(config, folder)
+    data.setup()
+    check_data(data, folder, "give the folder of the data of the run with --data.root")
+    return TrainedRun(data, views, method, encoder_hash(method, config), names(config)[1])
 
 
 def load_generator(codes: Shards, device: torch.device) -> CodeGenerator:

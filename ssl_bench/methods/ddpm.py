@@ -108,7 +108,7 @@ class DDPM(Method):
         """
         if t >= self.steps:
             raise UserError(f"DDPM: t {t}: give an index below the number of steps, {self.steps}")
-        now = torch.full((len(x),), t, device=x.device)
+        now = torch.full((x.shape[0],), t, device=x.device)
         passes = [
             self.network_ema.layers(diffuse(x.float(), now, normal_of_images(x, draw), self.alpha_bar), now)
             for draw in range(self.draws)

@@ -186,7 +186,7 @@ class InDomainInversion(AlternatingMethod):
 
     def offsets(self, x: Tensor) -> Tensor:
         """Outputs ``(N, n_latent, style_dim)`` of the encoder for images ``(N, C, H, H)`` in [-1, 1], in float32."""
-        return self.encoder(x).float().view(len(x), self.n_latent, self.style_dim)
+        return self.encoder(x).float().view(x.shape[0], self.n_latent, self.style_dim)
 
     def truncated(self, offsets: Tensor) -> Tensor:
         """Truncated codes, of the same shape, for `synthesize`: ``mean + truncation * offsets``."""

@@ -49,6 +49,7 @@ class ResNetEncoder(Backbone):
                 channels = width * 2**stage * self.block.expansion
         self.backbone = nn.Sequential(*layers, nn.AdaptiveAvgPool2d(1), nn.Flatten())
         self.feature_dim = channels
+        self.stem, self.blocks = stem, blocks
         self.head = nn.Linear(channels, outputs) if outputs else nn.Identity()
         for module in self.modules():
             if isinstance(module, nn.Conv2d):
@@ -58,6 +59,19 @@ class ResNetEncoder(Backbone):
         """``(N, C, H, W) -> (N, outputs)``."""
         outputs: Tensor = self.head(self.backbone(x))
         return outputs
+
+    def torchvision_weights(self) -> dict[str, Tensor]:
+        """Weights of the backbone under the names that torchvision and timm give those of their ResNets.
+
+        With the stem ``imagenet``, width 64 and three channels it is the same architecture.
+        """
+        names = ["conv1", "bn1", *([""] * (2 if self.stem == "imagenet" else 1))]
+        names += [f"layer{stage}.{i}" for stage, count in enumerate(self.blocks, 1) for i in range(count)]
+        return {
+            f"{name}.{key}": tensor
+            for name, module in zip(names, self.backbone, strict=False)
+            for key, tensor in module.state_dict().items()
+        }
 
 
 @check_ranges

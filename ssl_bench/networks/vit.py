@@ -69,7 +69,7 @@ class PatchEncoder(Network):
             tokens = take(tokens, visible)
         class_token = self.transformer.cls_token
         assert isinstance(class_token, Tensor)
-        tokens = torch.cat([class_token.expand(len(x), -1, -1), tokens], 1)
+        tokens = torch.cat([class_token.expand(x.shape[0], -1, -1), tokens], 1)
         encoded: Tensor = self.transformer.norm(self.transformer.blocks(tokens))
         return encoded
 

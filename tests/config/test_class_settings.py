@@ -15,11 +15,13 @@ from ssl_bench.config.stack import choose, experiment_names, stack
 from ssl_bench.errors import UserError
 
 VAE = stack("vae", "digits", None)
+WITH_A_MODEL = ("timm", "torchvision", "hub", "module")
+"""Encoders that need the name of a model."""
 DIGITS = choose("data", "digits")
 CHOSEN = {
     **{name: [*DIGITS, *choose("method", name)] for name in config_names("method")},
     **{name: [*choose("data", name), *choose("method", "vae")] for name in config_names("data")},
-    **{name: [*DIGITS, *choose("encoder", name)] for name in config_names("encoder") if name != "timm"},
+    **{name: [*DIGITS, *choose("encoder", name)] for name in config_names("encoder") if name not in WITH_A_MODEL},
 }
 
 

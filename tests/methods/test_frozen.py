@@ -1,5 +1,7 @@
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from pathlib import Path
 from pickle import UnpicklingError
+from tempfile import TemporaryDirectory
 
 import pytest
 import timm
@@ -7,8 +9,15 @@ import torch
 from sklearn.datasets import load_digits
 from sklearn.decomposition import PCA as Reference
 
+from ssl_bench import trust
+from ssl_bench.api.encoder import Encoder
+from ssl_bench.api.export import write_encoder
 from ssl_bench.catalogue import config_names
+from ssl_bench.config.resolve import build, resolve
+from ssl_bench.config.stack import stack
 from ssl_bench.errors import UserError
+from ssl_bench.methods.exported import Exported
+from ssl_bench.methods.external import External, Torchvision
 from ssl_bench.methods.frozen import PCA, Frozen, Pixels, Random, Timm
 from ssl_bench.networks.timm_backbone import TimmBackbone
 from tests.ranks import Ranks
@@ -20,7 +29,26 @@ ENCODERS: dict[str, Callable[[tuple[int, ...]], Frozen]] = {
     "pca": PCA,
     "random": lambda shape: Random(shape, width=4),
     "timm": lambda shape: Timm(shape, "test_resnet"),
+    "torchvision": lambda shape: Torchvision(shape, "resnet18"),
+    "hub": lambda shape: exported(shape),
+    "module": lambda shape: External(shape, "tests.methods.own_encoder:make"),
 }
+
+
+def exported(shape: tuple[int, ...]) -> Exported:
+    """A VAE with random weights, from an exported folder."""
+    run = build(resolve(stack("vae", "digits", None)))
+    with TemporaryDirectory() as folder:
+        write_encoder(Encoder(run.method, run.views), Path(folder), "digits")
+        return Exported(shape, folder)
+
+
+@pytest.fixture(autouse=True)
+def trusted() -> Iterator[None]:
+    """The module of the tests is trusted, as by a command that names it."""
+    trust.name_factory("tests.methods.own_encoder:make")
+    yield
+    trust.start([])
 
 
 @pytest.fixture(params=sorted(config_names("encoder")))

@@ -1,0 +1,93 @@
+"""Scores of arrays."""
+
+import json
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from sklearn.datasets import load_digits
+
+import ssl_bench
+from ssl_bench.cli import main
+
+X, Y = load_digits(return_X_y=True)
+TRAIN, TEST = (X[:600], Y[:600]), (X[600:900], Y[600:900])
+
+
+def test_scores_are_those_of_the_command_on_the_same_arrays(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """With all protocols that need neither a network nor images."""
+    np.savez(
+        tmp_path / "f.npz", train_features=TRAIN[0], train_labels=TRAIN[1], test_features=TEST[0], test_labels=TEST[1]
+    )
+    monkeypatch.setattr("torch.cuda.is_available", lambda: False)
+    assert main(["evaluate", str(tmp_path / "f.npz"), f"--out={tmp_path / 'runs'}", "--devices=1"]) == 0
+    (file,) = tmp_path.glob("runs/*/metrics.json")
+    expected = json.loads(file.read_text())["metrics"]
+    scores = ssl_bench.evaluate(TRAIN, TEST, device="cpu")
+    assert scores.keys() == expected.keys()
+    assert dict(scores) == pytest.approx(expected, rel=1e-8)
+
+
+def test_arrays_tensors_names_and_types_are_the_same() -> None:
+    expected = ssl_bench.evaluate(TRAIN, TEST, protocols=["knn"])
+    kinds: list[Callable[[Any, Any], tuple[Any, Any]]] = [
+        lambda x, y: (torch.tensor(x), torch.tensor(y)),
+        lambda x, y: (x.astype(np.float32), np.array([f"digit {label}" for label in y])),
+        lambda x, y: (x.tolist(), [str(label) for label in y]),
+    ]
+    for kind in kinds:
+        assert ssl_bench.evaluate(kind(*TRAIN), kind(*TEST), protocols=["knn"]) == expected
+
+
+def test_a_result_is_a_dict_and_prints_as_a_table(capsys: pytest.CaptureFixture[str]) -> None:
+    scores = ssl_bench.evaluate(TRAIN, TEST, protocols=["knn"], knn={"k": [5, 900], "distances": ["cosine"]})
+    assert list(scores) == ["knn_5/accuracy"]
+    assert repr(scores).splitlines()[0] == f"knn_5/accuracy [%]  {scores['knn_5/accuracy']:.1f}"
+    assert "k = 900 left out" in repr(scores)
+    assert scores.seconds.keys() == {"knn"}
+    assert capsys.readouterr().out == ""
+
+
+def test_validation_images_choose_the_settings() -> None:
+    validation = (X[900:1000], Y[900:1000])
+    scores = ssl_bench.evaluate(TRAIN, TEST, validation, protocols=["knn"])
+    both = (np.concatenate([TRAIN[0], validation[0]]), np.concatenate([TRAIN[1], validation[1]]))
+    assert scores == ssl_bench.evaluate(both, TEST, protocols=["knn"])  # the bank has both splits
+
+
+def test_figures_are_written_where_they_are_asked_for(tmp_path: Path) -> None:
+    ssl_bench.evaluate(TRAIN, TEST, protocols=["knn"], figures=tmp_path, maps={"method": "pca"})
+    assert (tmp_path / "figures" / "map.png").is_file()
+
+
+def test_a_protocol_that_fails_is_named() -> None:
+    scores = ssl_bench.evaluate((np.ones((20, 3)), Y[:20]), TEST_OF_ONES, protocols=["knn"])
+    assert scores == {}
+    assert "knn failed: the features of all" in repr(scores)
+
+
+TEST_OF_ONES = (np.ones((20, 3)), Y[:20])
+
+
+@pytest.mark.parametrize(
+    ("arguments", "settings", "message"),
+    [
+        ((X, TEST), {}, "train: ndarray, expected a pair of features"),
+        (((X[:10], Y[:9]), TEST), {}, "the arrays: 10 train_features but 9 train_labels"),
+        (((X[:10, 0], Y[:10]), TEST), {}, r"train_features of shape \(10,\)"),
+        (((X * np.nan, Y), TEST), {}, "train_features of 1797 of 1797 images are not finite"),
+        ((TRAIN, (X[:5, :3], Y[:5])), {}, "all splits must come from one encoder"),
+        ((TRAIN, TEST), {"protocols": ["knm"]}, "no protocol 'knm': did you mean knn"),
+        ((TRAIN, TEST), {"protocols": "knn"}, "protocols is the text 'knn', expected a list"),
+        ((TRAIN, TEST), {"knn": {"k": [0]}}, "k.*at least 1"),
+        ((TRAIN, TEST), {"knm": {}}, "evaluate got the setting 'knm': did you mean knn"),
+        ((TRAIN, TEST), {"device": "gpu"}, "device 'gpu'"),
+    ],
+)  # fmt: skip
+def test_wrong_arguments_are_one_line(arguments: Any, settings: dict[str, Any], message: str) -> None:
+    with pytest.raises(ssl_bench.UserError, match=message) as error:
+        ssl_bench.evaluate(*arguments, **settings)
+    assert "\n" not in str(error.value)
