@@ -58,6 +58,12 @@ def features_of(arrays: dict[str, Array], path: Path | str) -> Features:
     Args:
         arrays: arrays by name.
         path: what they are from, for messages.
+
+    Returns:
+        Three splits; missing ones are held out.
+
+    Raises:
+        UserError: an array has a wrong name, type, shape or value.
     """
     arrays = _by_split(path, arrays)
     names: dict[str, int] = {}

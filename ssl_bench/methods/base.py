@@ -111,7 +111,7 @@ class Method(LightningModule):
     accepts_local_views: bool = False
     """Whether `training_step` accepts a `MultiCropBatch`; otherwise settings with local views are refused."""
     family: str = ""
-    """Family of the method, a name in `ssl_bench.results.paper_table.FAMILIES`; a tag of its runs in wandb."""
+    """Family of the method, a name in `ssl_bench.results.paper_table.FAMILIES`; for reports and wandb."""
     pretrained: bool = False
     """Whether the initial weights are trained; otherwise tables call a run without epochs untrained."""
     uses_labels: bool = False

@@ -25,11 +25,14 @@ rerun a recorded run:
 TRUST = "folder of modules whose classes files may name, beside those of ssl_bench; may be given several times"
 
 
-SCORING = """ENCODER is a run, a baseline, a timm model or a file of features:
+SCORING = """ENCODER is a run, a baseline, a network from elsewhere or a file of features:
   ssl-bench evaluate runs/RUN                      score the last checkpoint
   ssl-bench evaluate pixels --data fashion_mnist   or pca, or random
   ssl-bench evaluate timm/resnet18 --data digits   untrained; with weights:
   ssl-bench evaluate timm/resnet18.a1_in1k --data digits
+  ssl-bench evaluate torchvision/resnet50.IMAGENET1K_V2 --data cifar10,mnist
+  ssl-bench evaluate hub/FOLDER --data digits      exported; or hub/USER/NAME
+  ssl-bench evaluate MODULE:FUNCTION --data digits returns an nn.Module
   ssl-bench evaluate FILE                          features
 
 FILE is .safetensors or .npz with train_features, train_labels, test_features

@@ -21,7 +21,7 @@ from ssl_bench.results.table import read_records
 from ssl_bench.runs.paper_tables import fill
 from ssl_bench.runs.recorded_runs import YAML_LOADER, read_config, read_runs
 from ssl_bench.runs.resolved_experiments import resolved_default
-from ssl_bench.runs.tracking import log_report
+from ssl_bench.runs.tracking import is_enabled, log_report
 
 LONGEST = 120
 """Most characters of a value of a setting."""
@@ -36,9 +36,11 @@ def report(names: Sequence[str], out: Path, wandb: bool = False) -> None:
         wandb: whether to log the page to wandb, too.
 
     Raises:
-        UserError: there are no records, a record is damaged, or the file cannot be written.
+        UserError: there are no records, a record is damaged, the file cannot be written, or wandb is not available.
     """
     check_output(out)
+    if wandb and not is_enabled():
+        raise UserError("--wandb: wandb is not installed or is disabled: install it, or unset WANDB_MODE")
     folders = [Path(name) for name in names] or [Path("runs")]
     records = read_records(folders)
     runs = read_runs(folders)

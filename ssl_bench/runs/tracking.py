@@ -6,13 +6,31 @@ from pathlib import Path
 from typing import Any
 
 from ssl_bench.config.identity import config_hash, names
-from ssl_bench.errors import UserError
 from ssl_bench.results.record import Record
 from ssl_bench.results.shareable import shareable
 from ssl_bench.trust import import_class
 
 TABLE_VARIABLE = "SSL_BENCH_TABLE"
 """Environment variable with the name of the paper's table that a run belongs to, a tag of the run in wandb."""
+
+
+def is_enabled() -> bool:
+    """Whether wandb is installed and not disabled."""
+    return importlib.util.find_spec("wandb") is not None and os.environ.get("WANDB_MODE") != "disabled"
+
+
+def connection() -> dict[str, Any]:
+    """Arguments of `wandb.init` that all runs share: project, mode and settings."""
+    os.environ.setdefault("WANDB_SILENT", "true")  # keeps its lines out of the terminal
+    import wandb
+
+    offline = os.environ.get("WANDB_MODE") == "offline" or not wandb.login(prompt=False, verify=False)
+    return {
+        "project": os.environ.get("WANDB_PROJECT", "ssl_bench"),
+        "mode": "offline" if offline else "online",
+        # The terminal and the metadata contain the command line and paths of this machine.
+        "settings": wandb.Settings(console="off", disable_git=True, x_disable_meta=True, x_disable_machine_info=True),
+    }
 
 
 def init_arguments(folder: Path, config: dict[str, Any]) -> dict[str, Any] | None:
@@ -27,30 +45,22 @@ def init_arguments(folder: Path, config: dict[str, Any]) -> dict[str, Any] | Non
             agent of a wandb sweep chooses the id itself.
         config: the resolved configuration.
     """
-    if importlib.util.find_spec("wandb") is None or os.environ.get("WANDB_MODE") == "disabled":
+    if not is_enabled():
         return None
-    os.environ.setdefault("WANDB_SILENT", "true")  # keeps its lines out of the terminal
-    import wandb
-
-    offline = os.environ.get("WANDB_MODE") == "offline" or not wandb.login(prompt=False, verify=False)
-    # The terminal and the metadata contain the command line and paths of this machine.
-    settings = wandb.Settings(console="off", disable_git=True, x_disable_meta=True, x_disable_machine_info=True)
     method, data = names(config)
     family = getattr(import_class(config["method"]["class_path"]), "family", "")
     table = os.environ.get(TABLE_VARIABLE, "")
     tags = [method, data, family, table, *os.environ.get("WANDB_TAGS", "").split(",")]
     identity = {} if os.environ.get("WANDB_SWEEP_ID") else {"id": folder.name, "resume": "allow"}
     return {
-        "project": os.environ.get("WANDB_PROJECT", "ssl_bench"),
+        **connection(),
         "job_type": "evaluate" if family == "baseline" else "train",
         "group": f"{method}-{data}-{config_hash(config, seed=False)}",
         "tags": list(dict.fromkeys(filter(None, tags))),
         "name": folder.name,
         **identity,
         "dir": folder,
-        "mode": "offline" if offline else "online",
         "config": shareable(config),
-        "settings": settings,
     }
 
 
@@ -74,26 +84,10 @@ def log_record(record: Record, folder: Path, config: dict[str, Any]) -> None:
 
 
 def log_report(page: Path) -> None:
-    """Log the page of `ssl-bench report` as a panel and as an artifact of a wandb run of its own.
-
-    Raises:
-        UserError: wandb is not installed or is disabled.
-    """
-    if importlib.util.find_spec("wandb") is None or os.environ.get("WANDB_MODE") == "disabled":
-        raise UserError("--wandb: wandb is not installed or is disabled; install it and unset WANDB_MODE")
-    os.environ.setdefault("WANDB_SILENT", "true")
+    """Log the page of `ssl-bench report` as a panel and as an artifact of a wandb run of its own."""
     import wandb
 
-    offline = os.environ.get("WANDB_MODE") == "offline" or not wandb.login(prompt=False, verify=False)
-    settings = wandb.Settings(console="off", disable_git=True, x_disable_meta=True, x_disable_machine_info=True)
-    run = wandb.init(
-        project=os.environ.get("WANDB_PROJECT", "ssl_bench"),
-        name="report",
-        job_type="report",
-        mode="offline" if offline else "online",
-        dir=page.parent,
-        settings=settings,
-    )
+    run = wandb.init(name="report", job_type="report", dir=page.parent, **connection())
     run.log({"report": wandb.Html(page.read_text(encoding="utf-8"), inject=False)})
     artifact = wandb.Artifact("report", type="report")
     artifact.add_file(str(page))

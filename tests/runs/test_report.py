@@ -71,6 +71,16 @@ def test_usage_errors_are_one_line(
     assert not (tmp_path / "report.html").exists()
 
 
+def test_wandb_is_checked_before_the_page_is_made(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setenv("WANDB_MODE", "disabled")
+    write_runs(tmp_path / "runs", synthetic(1))
+    assert main(["report", str(tmp_path / "runs"), f"--out={tmp_path / 'page.html'}", "--wandb"]) == 2
+    assert "--wandb: wandb is not installed or is disabled" in capsys.readouterr().err
+    assert not (tmp_path / "page.html").exists()
+
+
 def test_many_runs_are_a_warning(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     write_runs(tmp_path / "runs", synthetic(120))
     assert main(["report", str(tmp_path / "runs"), f"--out={tmp_path / 'page.html'}"]) == 0

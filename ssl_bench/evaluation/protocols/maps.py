@@ -174,9 +174,10 @@ class Maps:
         every = len(rows) == len(labels)
         of = f"{len(rows):,} {'' if every else f'of {len(labels):,} '}test images"
 
+        projections: dict[str, Tensor] = {}
+
         def plot_map() -> Figure:
-            projections = project(x, self.method, self.seed)
-            write_map(encoder.folder, rows, y, target, projections)
+            projections.update(project(x, self.method, self.seed))
             return primitives.scatter(projections, y, target.classes, f"{of} by {target.name}")
 
         figures = {"map": plot_map, **figures}
@@ -192,4 +193,5 @@ class Maps:
                 primitives.save(figure(), folder / f"{name}.png", encoder.title)
             except (OSError, RuntimeError, ValueError) as error:
                 return f"cannot plot {name}.png: {' '.join(str(error).split())}"
+        write_map(encoder.folder, rows, y, target, projections)
         return ""

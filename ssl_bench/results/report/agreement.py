@@ -1,4 +1,4 @@
-"""Agreement between protocols: rank correlation of their scores over the settings of a data set."""
+"""Agreement between protocols: rank correlation of their scores over the methods on a data set."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -7,7 +7,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 LEAST = 4
-"""Least number of settings for a correlation: with three, it can only be -1, -0.5, 0.5 or 1 without ties."""
+"""Least number of methods for a correlation: with three, it can only be -1, -0.5, 0.5 or 1 without ties."""
 
 
 @dataclass(frozen=True)
@@ -15,8 +15,8 @@ class Correlation:
     """Spearman's rank correlation of two metrics.
 
     Attributes:
-        rho: the correlation; None if fewer than `LEAST` settings have both metrics, or all scores of one are equal.
-        n: number of settings that have both metrics.
+        rho: the correlation; None if fewer than `LEAST` methods have both metrics, or all scores of one are equal.
+        n: number of methods that have both metrics.
     """
 
     rho: float | None
@@ -44,7 +44,7 @@ def agreement(scores: Mapping[str, list[float]]) -> list[list[Correlation]]:
     """Rank correlations of all pairs of metrics, in the order of the metrics.
 
     Args:
-        scores: scores of the settings by metric, NaN where missing; all lists have the order of the settings.
+        scores: scores of the methods by metric, NaN where missing; all lists have the order of the methods.
     """
     return [[spearman(first, second) for second in scores.values()] for first in scores.values()]
 

@@ -60,7 +60,6 @@ class Report:
         epochs: numbers of epochs of each ranked method.
         ranking_notes: settings that are not ranked.
         papers: tables of papers with our scores.
-        empty_papers: names of the tables of papers for which there is no run.
         curves: curves of each run by the place of the run.
         pictures: reduced figures.
         maps: aligned maps.
@@ -73,7 +72,6 @@ class Report:
     epochs: dict[str, str]
     ranking_notes: list[str]
     papers: list[PaperTable]
-    empty_papers: list[str]
     curves: dict[int, dict[str, list[tuple[float, float]]]]
     pictures: list[Picture]
     maps: list[Map]
@@ -118,7 +116,6 @@ def make_report(
         {method: " to ".join(map(str, sorted({min(epochs), max(epochs)}))) for method, epochs in known.epochs.items()},
         known.notes,
         [table for table in papers if table.ours],
-        [table.name for table in papers if not table.ours],
         {place: curves for place, folder in folders.items() if (curves := read_curves(folder))},
         [],
         [

@@ -165,4 +165,4 @@ def test_the_page_is_replaced_as_a_whole(tmp_path: Path, monkeypatch: pytest.Mon
 
 def test_a_folder_that_does_not_exist_is_a_usage_error(tmp_path: Path) -> None:
     with pytest.raises(UserError, match=r"cannot write .*report\.html: No such file or directory"):
-        write_report(Report([], {}, {}, [], [], [], {}, [], [], []), tmp_path / "missing" / "report.html")
+        write_report(Report([], {}, {}, [], [], {}, [], [], []), tmp_path / "missing" / "report.html")
