@@ -23,14 +23,13 @@ class DDPM(Method):
     """DDPM (Ho et al. 2020, arXiv 2006.11239), with features as in Xiang et al. 2023 (DDAE, arXiv 2303.09769).
 
     Features are means over the positions of a block of the averaged network, for images with a little noise. The noise
-    depends on the image only, so that features are deterministic. DDAE samples noise anew in each epoch of its probe,
-    and chose block, t and epoch by the accuracy of test images; here they are settings, whose defaults are theirs for
-    CIFAR-10. The linear schedule has betas from 1e-4 to 0.02.
+    depends on the image only. DDAE samples noise anew in each epoch of its probe, and chose block, t and epoch by the
+    accuracy of test images; here they are settings, with DDAE's values for CIFAR-10 as defaults.
 
     Args:
         image_shape: shape of one image; the command line takes it from the data.
         network: given image_shape, returns the U-Net.
-        steps: T, the number of steps.
+        steps: T, the number of steps; betas grow linearly from 1e-4 to 0.02.
         ema: decay of the moving average of the weights, per step of the optimizer.
         layer: block whose features are scored, from 1, on the way up; by default the last one of the second stage.
         t: index of the noise of the images that are encoded.
@@ -65,10 +64,8 @@ class DDPM(Method):
         self.network_ema = copy.deepcopy(self.network).requires_grad_(False).eval()
         layers = self.network.layer_dims
         if layer > len(layers) or t >= steps or sampling_steps > steps:
-            raise UserError(
-                f"DDPM: got layer {layer}, t {t}, sampling_steps {sampling_steps}: give a layer of at most "
-                f"{len(layers)}, t below {steps} and sampling_steps of at most {steps}"
-            )
+            given = f"DDPM: got layer {layer}, t {t}, sampling_steps {sampling_steps}: give a layer of at most "
+            raise UserError(f"{given}{len(layers)}, t below {steps} and sampling_steps of at most {steps}")
         self.feature_dim, self.layer, self.t, self.draws = layers[layer - 1], layer, t, draws
         self.sampler, self.sampling_steps = sampler, sampling_steps
         self.register_buffer("alpha_bar", linear_schedule(steps), persistent=False)
@@ -109,10 +106,8 @@ class DDPM(Method):
         if t >= self.steps:
             raise UserError(f"DDPM: t {t}: give an index below the number of steps, {self.steps}")
         now = torch.full((x.shape[0],), t, device=x.device)
-        passes = [
-            self.network_ema.layers(diffuse(x.float(), now, normal_of_images(x, draw), self.alpha_bar), now)
-            for draw in range(self.draws)
-        ]
+        noisy = (diffuse(x.float(), now, normal_of_images(x, draw), self.alpha_bar) for draw in range(self.draws))
+        passes = [self.network_ema.layers(images, now) for images in noisy]
         return [torch.stack(draws).mean(0) for draws in zip(*passes, strict=True)]
 
     def encode_layers(self, x: Tensor) -> list[Tensor]:
@@ -138,7 +133,7 @@ class DDPM(Method):
 
         yield (x := normal())
         count = self.steps if self.sampler == "ddpm" else self.sampling_steps
-        times = torch.linspace(self.steps - 1, 0, count).round().long().tolist()
+        times = torch.linspace(self.steps - 1, 0, count).round().int().tolist()
         for t, before in zip(times, [*times[1:], -1], strict=True):
             now = torch.full((n,), t, device=self.device)
             x_0 = denoise(x, now, self.network_ema(x, now).float(), self.alpha_bar).clamp(-1, 1)
