@@ -18,9 +18,16 @@ from ssl_bench.evaluation.rows import Rows
 from ssl_bench.evaluation.task import Task
 from ssl_bench.ranges import NonNegativeFloat, PositiveFloat, PositiveInt, check_ranges
 
+TOGETHER = 2**16
+"""Largest number of weights of the networks of all weight decays for which they are trained at once."""
+SCORED = 2**20
+"""Usual number of values of a layer of all networks that are computed at a time in scoring."""
+SMALLEST = 256
+"""Smallest number of images that are scored at a time."""
+
 
 class Networks:
-    """Independently trained Linear-ReLU-Linear networks, one per target, stored in one set of tensors.
+    """Independently trained Linear-ReLU-Linear networks, stored in one set of tensors.
 
     All networks have the same initial weights, distributed as in PyTorch's nn.Linear: uniform within
     ``1 / sqrt(fan_in)``.
@@ -29,11 +36,11 @@ class Networks:
         mean: mean ``(d,)`` that is subtracted from the features, in the type of the computation.
         deviation: deviation ``(d,)`` by which the centred features are divided, one minibatch at a time, so that no
             split is copied; infinite if a feature is constant, so that it has no effect.
-        targets: columns of the labels, one per network.
+        settings: for each network, the column of the labels and the decoupled weight decay of the weights, not of the
+            biases.
         hidden: number of hidden units.
         num_classes: number of classes, C.
         learning_rate: learning rate of Adam.
-        weight_decay: decoupled weight decay of the weights, not the biases.
         generator: random generator of the initial weights, on the CPU so that they are the same on every device.
     """
 
@@ -41,59 +48,78 @@ class Networks:
         self,
         mean: Tensor,
         deviation: Tensor,
-        targets: Tensor,
+        settings: Sequence[tuple[int, float]],
         *,
         hidden: int,
         num_classes: int,
         learning_rate: float,
-        weight_decay: float,
         generator: Generator,
     ) -> None:
-        self.mean, self.scale, self.targets = mean, 1 / deviation, targets
+        self.mean, self.scale, self.settings = mean, 1 / deviation, list(settings)
+        self.targets = torch.tensor([target for target, _ in settings], device=mean.device)
+        decays = torch.tensor([decay for _, decay in settings], device=mean.device).view(-1, 1, 1)
+        self.shrinkage = 1 - learning_rate * decays
 
         def uniform(fan_in: int, *shape: int) -> Tensor:
             values = torch.empty(shape).uniform_(-1 / sqrt(fan_in), 1 / sqrt(fan_in), generator=generator)
-            return values.to(mean.device).repeat(len(targets), 1, 1).requires_grad_()
+            return values.to(mean.device).repeat(len(settings), 1, 1)
 
         dim = len(mean)
         self.weight_1, self.bias_1 = uniform(dim, 1, hidden, dim), uniform(dim, 1, hidden, 1)
         self.weight_2, self.bias_2 = uniform(hidden, 1, num_classes, hidden), uniform(hidden, 1, num_classes, 1)
-        decayed = {"params": [self.weight_1, self.weight_2], "weight_decay": weight_decay}
-        self.adam = torch.optim.AdamW(
-            [decayed, {"params": [self.bias_1, self.bias_2], "weight_decay": 0.0}], lr=learning_rate, fused=True
-        )
+        self.parameters = [self.weight_1, self.bias_1, self.weight_2, self.bias_2]
+        self.adam = torch.optim.Adam(self.parameters, lr=learning_rate, fused=True)
 
     def __call__(self, x: Tensor) -> Tensor:
         """Logits ``(T, C, N)`` of features ``(N, d)``."""
-        x = ((x.to(self.scale.dtype) - self.mean) * self.scale).float()
+        return self._layers(self._standardised(x))[1]
+
+    def _standardised(self, x: Tensor) -> Tensor:
+        return ((x.to(self.scale.dtype) - self.mean) * self.scale).float()
+
+    def _layers(self, x: Tensor) -> tuple[Tensor, Tensor]:
         # The first layer is one matrix product for all networks, since they have the same input. Images are columns, so
-        # that classes are rows in the products of the backward pass; with classes as columns these would be slow.
-        hidden = torch.addmm(self.bias_1.flatten(0, 1), self.weight_1.flatten(0, 1), x.T).relu()
-        return torch.baddbmm(self.bias_2, self.weight_2, hidden.unflatten(0, (len(self.targets), -1)))
+        # that classes are rows in the products of the gradient; with classes as columns these would be slow.
+        first = torch.addmm(self.bias_1.flatten(0, 1), self.weight_1.flatten(0, 1), x.T).relu_()
+        hidden = first.unflatten(0, (len(self.settings), -1))
+        return hidden, torch.baddbmm(self.bias_2, self.weight_2, hidden)
 
     def step(self, x: Tensor, y: Tensor) -> None:
-        """One step of Adam on features ``(B, d)`` and labels ``(B, number of all targets)``."""
-        # Sum of the mean losses of all networks, so that each network has the gradient of its own loss.
-        loss = len(self.targets) * F.cross_entropy(self(x), y[:, self.targets].T)
-        self.adam.zero_grad()
-        loss.backward()
+        """One step of Adam on features ``(B, d)`` and labels ``(B, number of all targets)``.
+
+        The gradient of the cross-entropy is written out: for small networks, automatic differentiation takes longer
+        than the computation itself.
+        """
+        x = self._standardised(x)
+        hidden, logits = self._layers(x)
+        labels = y[:, self.targets].T.unsqueeze(1)
+        error = logits.softmax(1).scatter_add_(1, labels, -torch.ones_like(labels, dtype=logits.dtype)) / len(x)
+        back = torch.bmm(self.weight_2.mT, error).mul_(hidden > 0)
+        self.weight_1.grad = (back.flatten(0, 1) @ x).view_as(self.weight_1)
+        self.bias_1.grad = back.sum(2, keepdim=True)
+        self.weight_2.grad = torch.bmm(error, hidden.mT)
+        self.bias_2.grad = error.sum(2, keepdim=True)
+        self.weight_1.mul_(self.shrinkage)
+        self.weight_2.mul_(self.shrinkage)
         self.adam.step()
 
-    def keep(self, which: Tensor) -> None:
-        """Drop the networks for which ``which``, bool ``(T,)``, is false."""
-        self.targets = self.targets[which]
-        for group in self.adam.param_groups:
-            for parameter in group["params"]:
-                parameter.grad = None
-                parameter.data = parameter.data[which]
-                state = self.adam.state[parameter]
-                state.update({name: state[name][which] for name in ("exp_avg", "exp_avg_sq")})
+    def keep(self, which: Sequence[bool]) -> None:
+        """Drop the networks for which ``which`` is false."""
+        self.settings = [one for one, kept in zip(self.settings, which, strict=True) if kept]
+        rows = torch.tensor(which, device=self.targets.device)
+        self.targets, self.shrinkage = self.targets[rows], self.shrinkage[rows]
+        for parameter in self.parameters:
+            parameter.grad = None
+            parameter.data = parameter.data[rows]
+            state = self.adam.state[parameter]
+            state.update({name: state[name][rows] for name in ("exp_avg", "exp_avg_sq")})
 
-    @torch.no_grad()
-    def scores(self, rows: Rows, size: int) -> Tensor:
-        """Accuracy in ``[0, 1]`` and mean log-likelihood of each network, float64 ``(T, 2)``, `size` rows at a time."""
+    def scores(self, rows: Rows) -> Tensor:
+        """Accuracy in ``[0, 1]`` and mean log-likelihood of each network, float64 ``(T, 2)``."""
         total = torch.zeros(len(self.targets), 2, dtype=torch.float64, device=self.mean.device)
         rows = rows.exact()
+        networks, hidden, dim = self.weight_1.shape
+        size = max(SMALLEST, SCORED // max(networks * hidden, dim))
         for start in range(0, len(rows), size):
             batch = slice(start, min(start + size, len(rows)))
             logits, y = self(rows.take(batch)), rows.y[batch, self.targets].T
@@ -151,11 +177,13 @@ class MLPProbe:
     def __call__(self, task: Task) -> list[dict[str, float]]:
         """``mlp_probe/accuracy`` in percent on test and the chosen ``weight_decay`` and ``epochs``, for each target."""
         task.scaling()  # a sum over all processes, so it is computed before they work on different jobs
-        # A job is all networks of one weight decay; one process does it.
-        found = share_out([partial(self._search, task, decay) for decay in self.weight_decay])
-        choices = [max(one, key=lambda choice: choice[:2]) for one in zip(*found, strict=True)]
-        decays = sorted({choice.weight_decay for choice in choices})
-        tested = share_out([partial(self._refit, task, decay, choices) for decay in decays])
+        # One process does a job: the networks of all weight decays if they are small, else those of one.
+        weights = task.num_targets * (self.hidden or task.train.dim) * (task.train.dim + task.num_classes)
+        small = len(self.weight_decay) * weights <= TOGETHER
+        jobs = [self.weight_decay] if small else [(decay,) for decay in self.weight_decay]
+        found = [choice for part in share_out([partial(self._search, task, job) for job in jobs]) for choice in part]
+        choices = [max(found[t :: task.num_targets], key=lambda choice: choice[:2]) for t in range(task.num_targets)]
+        tested = share_out([partial(self._refit, task, job, choices) for job in jobs])
         accuracies = {target: value for one in tested for target, value in one.items()}
         return [
             {
@@ -166,38 +194,35 @@ class MLPProbe:
             for target, choice in enumerate(choices)
         ]
 
-    def _search(self, task: Task, weight_decay: float) -> list[Choice]:
-        """Best epoch on validation of each target at one weight decay."""
-        best = [Choice(-1.0, 0.0, weight_decay, 0)] * task.num_targets
-        training = self._train(task, (task.train,), list(range(task.num_targets)), weight_decay)
-        for epoch, networks in enumerate(islice(training, self.max_epochs), start=1):
-            targets = networks.targets.tolist()
-            scores = networks.scores(task.validation, self.batch_size).tolist()
-            for target, (right, likelihood) in zip(targets, scores, strict=True):
-                if (right, likelihood) > best[target][:2]:
-                    best[target] = Choice(right, likelihood, weight_decay, epoch)
-            if not _keep(networks, [epoch - best[target].epochs < self.patience for target in targets]):
+    def _search(self, task: Task, decays: Sequence[float]) -> list[Choice]:
+        """Best epoch on validation for each weight decay and target, in this order."""
+        settings = [(target, decay) for decay in decays for target in range(task.num_targets)]
+        best = {one: Choice(-1.0, 0.0, one[1], 0) for one in settings}
+        for epoch, networks in enumerate(islice(self._train(task, (task.train,), settings), self.max_epochs), start=1):
+            scores = networks.scores(task.validation).tolist()
+            for one, (right, likelihood) in zip(networks.settings, scores, strict=True):
+                if (right, likelihood) > best[one][:2]:
+                    best[one] = Choice(right, likelihood, one[1], epoch)
+            if not _keep(networks, [epoch - best[one].epochs < self.patience for one in networks.settings]):
                 break
-        return best
+        return list(best.values())
 
-    def _refit(self, task: Task, weight_decay: float, choices: Sequence[Choice]) -> dict[int, float]:
-        """Test accuracy in percent of the targets that chose this weight decay, by target."""
-        chosen = [target for target, choice in enumerate(choices) if choice.weight_decay == weight_decay]
+    def _refit(self, task: Task, decays: Sequence[float], choices: Sequence[Choice]) -> dict[int, float]:
+        """Test accuracy in percent of the targets that chose one of these weight decays, by target."""
+        settings = [(t, one.weight_decay) for t, one in enumerate(choices) if one.weight_decay in decays]
         accuracies: dict[int, float] = {}
-        for epoch, networks in enumerate(self._train(task, task.fitting, chosen, weight_decay), start=1):
-            targets = networks.targets.tolist()
-            more = [choices[target].epochs > epoch for target in targets]
+        for epoch, networks in enumerate(self._train(task, task.fitting, settings) if settings else (), start=1):
+            more = [choices[target].epochs > epoch for target, _ in networks.settings]
             if not all(more):
-                scores = networks.scores(task.test, self.batch_size)[:, 0].tolist()
-                accuracies |= {t: 100 * s for t, s, go_on in zip(targets, scores, more, strict=True) if not go_on}
+                scores = networks.scores(task.test)[:, 0].tolist()
+                ended = zip(networks.settings, scores, more, strict=True)
+                accuracies |= {target: 100 * score for (target, _), score, go_on in ended if not go_on}
             if not _keep(networks, more):
                 break
         return accuracies
 
-    def _train(
-        self, task: Task, parts: Sequence[Rows], targets: Sequence[int], weight_decay: float
-    ) -> Iterator[Networks]:
-        """Yield the networks of the targets after every epoch on the parts, endlessly."""
+    def _train(self, task: Task, parts: Sequence[Rows], settings: Sequence[tuple[int, float]]) -> Iterator[Networks]:
+        """Yield the networks, one for each target and weight decay, after every epoch on the parts, endlessly."""
         generator = Generator().manual_seed(self.seed)
         scaling = task.scaling()
         parts = [rows.exact() for rows in parts]
@@ -205,11 +230,10 @@ class MLPProbe:
         networks = Networks(
             scaling.mean.to(dtype),
             scaling.deviation.where(scaling.varies, torch.inf).to(dtype),
-            torch.tensor(targets, device=task.device),
+            settings,
             hidden=self.hidden or task.train.dim,
             num_classes=task.num_classes,
             learning_rate=self.learning_rate,
-            weight_decay=weight_decay,
             generator=generator,
         )
         batch_size = min(self.batch_size, max(32, sum(map(len, parts)) // 100))
@@ -222,5 +246,5 @@ class MLPProbe:
 def _keep(networks: Networks, which: Sequence[bool]) -> bool:
     """Drop the networks whose training has ended; return whether any is left."""
     if not all(which) and any(which):
-        networks.keep(torch.tensor(which, device=networks.targets.device))
+        networks.keep(which)
     return any(which)

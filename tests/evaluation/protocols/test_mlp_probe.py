@@ -7,6 +7,7 @@ from sklearn.neural_network import MLPClassifier
 from torch import Tensor, nn
 
 from ssl_bench.errors import UserError
+from ssl_bench.evaluation.protocols import mlp_probe
 from ssl_bench.evaluation.protocols.mlp_probe import MLPProbe, Networks
 from ssl_bench.evaluation.task import Task
 from tests.evaluation.conftest import gaussians, rows, split, task
@@ -55,15 +56,15 @@ def test_a_network_is_initialised_and_trained_as_in_pytorch() -> None:
     generator = torch.Generator().manual_seed(0)
     x, y = 5 + 3 * torch.randn(64, 6, generator=generator), torch.randint(4, (64, 2), generator=generator)
     mean, deviation = x.mean(0), x.std(0)
-    settings: dict[str, Any] = {"hidden": 8, "num_classes": 4, "learning_rate": 1e-2, "weight_decay": 3.0}
-    networks = Networks(mean, deviation, torch.tensor([1]), **settings, generator=generator)
+    settings: dict[str, Any] = {"hidden": 8, "num_classes": 4, "learning_rate": 1e-2}
+    networks = Networks(mean, deviation, [(0, 0.5), (1, 3.0)], **settings, generator=generator)
 
     first, second = nn.Linear(6, 8), nn.Linear(8, 4)
     with torch.no_grad():
-        first.weight.copy_(networks.weight_1[0])
-        first.bias.copy_(networks.bias_1[0, :, 0])
-        second.weight.copy_(networks.weight_2[0])
-        second.bias.copy_(networks.bias_2[0, :, 0])
+        first.weight.copy_(networks.weight_1[1])
+        first.bias.copy_(networks.bias_1[1, :, 0])
+        second.weight.copy_(networks.weight_2[1])
+        second.bias.copy_(networks.bias_2[1, :, 0])
     reference = nn.Sequential(first, nn.ReLU(), second)
     adam = torch.optim.Adam(reference.parameters(), lr=1e-2)
     for batch in range(0, 64, 16):
@@ -78,27 +79,50 @@ def test_a_network_is_initialised_and_trained_as_in_pytorch() -> None:
                 layer.weight *= 1 - 1e-2 * 3.0
         adam.step()
     expected = reference((x - mean) / deviation)
-    torch.testing.assert_close(networks(x)[0].T, expected)
+    torch.testing.assert_close(networks(x)[1].T, expected)
     right = (expected.argmax(1) == y[:, 1]).double().mean()
-    scores = networks.scores(rows(x, y), 10)
+    scores = networks.scores(rows(x, y))
     torch.testing.assert_close(
-        scores[0], torch.stack([right, -nn.functional.cross_entropy(expected, y[:, 1]).double()])
+        scores[1], torch.stack([right, -nn.functional.cross_entropy(expected, y[:, 1]).double()])
     )
 
 
 def test_networks_trained_together_are_the_same_as_trained_alone(digits: Task) -> None:
     together, probe = with_targets(digits), MLPProbe(hidden=16)
 
-    def logits(targets: list[int], kept: list[bool]) -> Tensor:
-        training = probe._train(together, together.fitting, targets, 1.0)
+    def logits(settings: list[tuple[int, float]], kept: list[bool]) -> Tensor:
+        training = probe._train(together, together.fitting, settings)
         networks = next(islice(training, 1, None))
-        networks.keep(torch.tensor(kept))
+        networks.keep(kept)
         next(training)
         return networks(digits.test.features)
 
-    found = logits([0, 1, 2], [True, False, True])
-    torch.testing.assert_close(found[0], logits([0], [True])[0], atol=1e-4, rtol=1e-4)
-    torch.testing.assert_close(found[1], logits([2], [True])[0], atol=1e-4, rtol=1e-4)
+    found = logits([(0, 1.0), (1, 1.0), (2, 0.1)], [True, False, True])
+    torch.testing.assert_close(found[0], logits([(0, 1.0)], [True])[0], atol=1e-4, rtol=1e-4)
+    torch.testing.assert_close(found[1], logits([(2, 0.1)], [True])[0], atol=1e-4, rtol=1e-4)
+
+
+def test_weight_decays_trained_together_or_one_by_one_have_the_same_scores(
+    digits: Task, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    probe, found = MLPProbe(hidden=16, max_epochs=5, patience=2), []
+    for together in (0, 2**30):
+        monkeypatch.setattr(mlp_probe, "TOGETHER", together)
+        found.append(probe(with_targets(digits)))
+    for alone, one in zip(*found, strict=True):
+        assert one == pytest.approx(alone, abs=0.5)
+
+
+def test_scores_do_not_depend_on_how_many_images_are_scored_at_a_time(monkeypatch: pytest.MonkeyPatch) -> None:
+    generator = torch.Generator().manual_seed(0)
+    x, y = torch.randn(64, 6, generator=generator), torch.randint(4, (64, 1), generator=generator)
+    networks = Networks(
+        x.mean(0), x.std(0), [(0, 0.0)], hidden=8, num_classes=4, learning_rate=1e-2, generator=generator
+    )
+    whole = networks.scores(rows(x, y))
+    monkeypatch.setattr(mlp_probe, "SCORED", 7 * 8)
+    monkeypatch.setattr(mlp_probe, "SMALLEST", 1)
+    torch.testing.assert_close(networks.scores(rows(x, y)), whole)
 
 
 def test_each_target_is_scored_independently(digits: Task) -> None:
