@@ -33,7 +33,7 @@ TRAINER: dict[str, Any] = {
     "devices": Any,  # see `given_devices`
     "num_nodes": PositiveInt,
     "precision": Literal[
-        "32-true", "16-mixed", "bf16-mixed", "16-true", "bf16-true", "64-true", "transformer-engine",
+        "auto", "32-true", "16-mixed", "bf16-mixed", "16-true", "bf16-true", "64-true", "transformer-engine",
         "transformer-engine-float16", 32, 16, 64, "32", "16", "bf16", "64",
     ] | None,
     "max_epochs": Limit | None,

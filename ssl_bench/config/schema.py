@@ -17,15 +17,21 @@ from ssl_bench.config.known_settings import TRAINER
 from ssl_bench.data.module import DataModule
 from ssl_bench.data.views import Views
 from ssl_bench.methods.base import Method
+from ssl_bench.precision import AUTO
 from ssl_bench.ranges import Interval, NonNegativeInt, check_ranges
 from ssl_bench.trust import enforce
 
 EVALUATION = "ssl_bench.evaluation.suite:Evaluation"
 """The evaluator, by import path, because `ssl_bench.evaluation` imports `ssl_bench.config`."""
 
-INT_OR_FLOAT = ("limit_train_batches", "gradient_clip_val")
-"""Trainer arguments that are integers or floats; 1 batch is not 1.0, all batches. Lightning's type of them may have the
-reverse order, because `typing` caches equal types, and jsonargparse would convert integers to floats."""
+TYPES = {
+    "limit_train_batches": int | float | None,
+    "gradient_clip_val": int | float | None,
+    "precision": TRAINER["precision"],
+}
+"""Types of trainer arguments that are not Lightning's. 1 batch is not 1.0, all batches; Lightning's type of both
+numbers may have the reverse order, because `typing` caches equal types, and jsonargparse would convert integers to
+floats. The precision may be ``auto``."""
 
 
 @dataclass(frozen=True)
@@ -105,16 +111,17 @@ def make_parser() -> ArgumentParser:
     parser.add_subclass_arguments(DataModule, "data", required=True)
     parser.add_class_arguments(Views, "views")
     parser.add_subclass_arguments(Method, "method", required=True)
-    skipped = set(signature(Trainer).parameters) - TRAINER.keys() | {*INT_OR_FLOAT}
+    skipped = set(signature(Trainer).parameters) - TRAINER.keys() | TYPES.keys()
     parser.add_class_arguments(Trainer, "trainer", instantiate=False, skip=skipped)
-    for name in INT_OR_FLOAT:
-        parser.add_argument(f"--trainer.{name}", type=int | float | None)
+    for name, hint in TYPES.items():
+        parser.add_argument(f"--trainer.{name}", type=hint)
     evaluation = resolve_name(EVALUATION)
     parser.add_argument("--evaluation", type=evaluation, default=evaluation())
     parser.add_argument("--curve", type=Curve, default=Curve())
     parser.add_argument("--validation", type=Validation, default=Validation())
     parser.add_argument("--reference", type=Reference, default=Reference())
-    parser.set_defaults({"trainer.log_every_n_steps": 50, "trainer.max_epochs": 100, "views.recipe": "identity"})
+    trainer = {"trainer.log_every_n_steps": 50, "trainer.max_epochs": 100, "trainer.precision": AUTO}
+    parser.set_defaults(trainer | {"views.recipe": "identity"})
     parser.link_arguments("seed", "data.init_args.seed")
     for name in ("image_shape", "mean", "std"):
         parser.link_arguments(f"data.{name}", f"views.{name}", apply_on="instantiate")

@@ -11,7 +11,7 @@ import yaml
 from ssl_bench.config.identity import differences, result_settings
 from ssl_bench.config.stack import rows_of, stack
 from ssl_bench.results.record import Record
-from ssl_bench.runs.resolved_experiments import resolved_experiment
+from ssl_bench.runs.resolved_experiments import as_chosen, resolved_experiment
 
 YAML_LOADER = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
 NEAR = 3
@@ -125,7 +125,11 @@ def _class_names(config: dict[str, Any]) -> tuple[str, str]:
 
 def _different_keys(config: dict[str, Any], expected: dict[str, Any]) -> list[str]:
     """Keys in which the configuration of a run differs from that of an experiment, see `RecordedRuns.of`."""
-    keys = [keys for keys, *_ in differences(_compared(config), _compared(expected)) if _has(config, keys)]
+    keys = [
+        keys
+        for keys, *_ in differences(_compared(config), _compared(as_chosen(expected, config)))
+        if _has(config, keys)
+    ]
     untrained = {one["trainer"]["max_epochs"] == 0 for one in (config, expected)}
     return [".".join(key).replace(".init_args", "") for key in keys] + ["trainer.max_epochs"] * (len(untrained) - 1)
 

@@ -20,7 +20,7 @@ from ssl_bench.results.report.run_pages import Change
 from ssl_bench.results.table import read_records
 from ssl_bench.runs.paper_tables import fill
 from ssl_bench.runs.recorded_runs import YAML_LOADER, read_config, read_runs
-from ssl_bench.runs.resolved_experiments import resolved_default
+from ssl_bench.runs.resolved_experiments import as_chosen, resolved_default
 from ssl_bench.runs.tracking import is_enabled, log_report
 
 LONGEST = 120
@@ -105,7 +105,7 @@ def changed_settings(record: Record) -> list[Change] | None:
     if not (method and data):
         return None
     try:
-        expected = result_settings(resolved_default(method, data), seed=False)
+        expected = result_settings(as_chosen(resolved_default(method, data), config), seed=False)
         found = list(differences(result_settings(config, seed=False), expected))
     except (AttributeError, KeyError, TypeError, UserError, RunError):
         return None  # a configuration of another version

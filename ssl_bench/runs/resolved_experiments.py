@@ -10,10 +10,12 @@ from pathlib import Path
 from typing import Any
 
 from ssl_bench.catalogue import config_root
+from ssl_bench.config.identity import PRECISIONS
 from ssl_bench.config.stack import stack
 from ssl_bench.data.locate import cache_root
 from ssl_bench.errors import RunError
 from ssl_bench.files import replacing
+from ssl_bench.precision import AUTO, CHOSEN
 
 LIBRARIES = ("jsonargparse", "lightning", "torch", "ssl_bench")
 """Packages whose versions may change a resolved configuration."""
@@ -21,7 +23,10 @@ LIBRARIES = ("jsonargparse", "lightning", "torch", "ssl_bench")
 
 @cache
 def resolved_experiment(experiment: str) -> dict[str, Any]:
-    """Resolved configuration of an experiment, or of a row of a table, on one device."""
+    """Resolved configuration of an experiment, or of a row of a table, on one device.
+
+    A precision that machines choose is ``auto``, see `as_chosen`.
+    """
     return _resolved(experiment, stack(None, None, experiment))
 
 
@@ -45,12 +50,20 @@ def _resolved(name: str, arguments: list[str]) -> dict[str, Any]:
             return config
     from ssl_bench.config.resolve import resolve, to_dict
 
-    config = to_dict(resolve([*arguments, "--trainer.devices=1"]))
+    config = to_dict(resolve([*arguments, "--trainer.devices=1"], on_this_machine=False))
     with suppress(OSError, RunError):
         file.parent.mkdir(parents=True, exist_ok=True)
         with replacing(file) as part:
             part.write_text(json.dumps({"state": _state(), "config": config}), encoding="utf-8")
     return config
+
+
+def as_chosen(expected: dict[str, Any], config: dict[str, Any]) -> dict[str, Any]:
+    """A resolved configuration, with the precision of a run if its machine chose it."""
+    precision = PRECISIONS.get(str(config["trainer"]["precision"]), config["trainer"]["precision"])
+    if expected["trainer"]["precision"] != AUTO or precision not in CHOSEN:
+        return expected
+    return expected | {"trainer": expected["trainer"] | {"precision": precision}}
 
 
 @cache

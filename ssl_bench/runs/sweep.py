@@ -14,20 +14,13 @@ from ssl_bench.config.devices import given_devices
 from ssl_bench.config.tables import read_table
 from ssl_bench.config.yaml_file import read_settings
 from ssl_bench.errors import RunError, UserError
+from ssl_bench.precision import CHOSEN
 from ssl_bench.runs.arguments import files_and_flags
 from ssl_bench.runs.checks import check_epochs
+from ssl_bench.runs.sweep_choices import choices_of_lists, choices_of_table, combinations, listed, seeds_of
 from ssl_bench.runs.sweep_jobs import Finished, log_of
 from ssl_bench.runs.sweep_local import gpus_of_a_run, run_local
-from ssl_bench.runs.sweep_plan import (
-    PlannedRun,
-    choices_of_lists,
-    choices_of_table,
-    combinations,
-    hours,
-    listed,
-    plan,
-    seeds_of,
-)
+from ssl_bench.runs.sweep_plan import PlannedRun, hours, plan
 from ssl_bench.runs.sweep_ray import run_ray
 from ssl_bench.runs.sweep_slurm import run_slurm
 from ssl_bench.runs.sweep_steps import Steps
@@ -90,18 +83,19 @@ def planned(options: argparse.Namespace, rest: list[str]) -> list[PlannedRun]:
     named = {"trainer.max_epochs": given["trainer.max_epochs"], "trainer.devices": devices(options, rest)}
     settings = combinations(rest + [f"--{name}={value}" for name, value in named.items() if value is not None])
     seeds = None if options.seeds is None else seeds_of(options.seeds)
+    precision = "" if options.launcher == "local" else CHOSEN[0 if int(options.gpus or 0) else 1]
     lists = ("method", "data", "experiment", "rows")
     names = {key: listed(f"--{key}", given[key]) if given[key] else [] for key in lists}
     if not table:
         if wrong := [flag for flag in ("rows", "scale") if given[flag]]:
             raise UserError(f"--{wrong[0]} is for --table: name a table of `ssl-bench list tables`")
         choices = choices_of_lists(names["method"], names["data"], names["experiment"])
-        return plan(choices, settings, seeds or ["0"], options.out)
+        return plan(choices, settings, seeds or ["0"], options.out, precision)
     if wrong := [key for key in ("method", "experiment") if names[key]]:
         raise UserError(f"--{wrong[0]} does not go with --table: its rows choose methods and data")
-    runs = plan(choices_of_table(table, names["rows"], names["data"]), settings, seeds, options.out)
+    runs = plan(choices_of_table(table, names["rows"], names["data"]), settings, seeds, options.out, precision)
     common = [flag for flag in settings[0] if all(flag in flags for flags in settings)]
-    steps = Steps(runs, read_table(table).steps, common, options.out)
+    steps = Steps(runs, read_table(table).steps, common, options.out, precision)
     return [replace(run, table=table) for run in steps.plan()]
 
 

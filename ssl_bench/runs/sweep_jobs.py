@@ -39,7 +39,7 @@ class Finished(NamedTuple):
         if not reason and run.command == "bench" and not run.done:
             reason = (
                 f"the command has ended, but {run.folder} has no record: its settings are others where it ran, such "
-                "as the number of devices; give --devices"
+                "as the number of devices or the precision; give --devices and --trainer.precision"
             )
         return cls(run, seconds, reason)
 

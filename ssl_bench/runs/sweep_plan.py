@@ -1,7 +1,6 @@
-"""The runs of `ssl-bench sweep`: combinations of methods, data sets, settings and seeds, or the rows of a table."""
+"""The runs of `ssl-bench sweep`: their folders, and how long they take."""
 
 import itertools
-import re
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -10,15 +9,13 @@ from typing import Any
 
 from ssl_bench.config.chosen_classes import check_classes
 from ssl_bench.config.identity import run_folder
-from ssl_bench.config.known_settings import check_flags, check_seed, check_settings
-from ssl_bench.config.stack import stack
-from ssl_bench.config.tables import read_table
 from ssl_bench.config.yaml_file import read_settings
 from ssl_bench.errors import UserError
+from ssl_bench.precision import AUTO
 from ssl_bench.results.record import Record
 from ssl_bench.runs.arguments import files_and_flags
 from ssl_bench.runs.checks import check_chosen
-from ssl_bench.runs.paper_tables import preparation, select
+from ssl_bench.runs.sweep_choices import Choice
 
 
 @dataclass(frozen=True)
@@ -55,129 +52,33 @@ class PlannedRun:
         return self.command == "bench" and (self.folder / "metrics.json").is_file()
 
 
-@dataclass(frozen=True)
-class Choice:
-    """A choice of method and data.
+def resolved(arguments: Sequence[str], precision: str) -> tuple[dict[str, Any], tuple[str, ...]]:
+    """The resolved configuration of a run, and a flag with its precision if it is carried out on another machine.
 
-    Attributes:
-        label: name in messages.
-        arguments: ``--experiment NAME``, or ``--method NAME --data NAME``.
-        stacked: arguments that stack its files.
-        seeds: number of seeds if none are given.
-        before: commands that make what the run reads.
-        data: name of the data set of a table's row.
-    """
-
-    label: str
-    arguments: tuple[str, ...]
-    stacked: tuple[str, ...]
-    seeds: int = 1
-    before: tuple[str, ...] = ()
-    data: str = ""
-
-
-def listed(flag: str, text: str) -> list[str]:
-    """The values of a list that is separated by commas.
-
-    Raises:
-        UserError: a value is empty or occurs twice.
-    """
-    values = [value.strip() for value in text.split(",")]
-    if "" in values:
-        raise UserError(f"{flag} got {text!r}, in which a value is empty: give values separated by single commas")
-    if twice := next((value for value in values if values.count(value) > 1), ""):
-        raise UserError(f"{flag} got {text!r} with {twice} twice: give each value once")
-    return values
-
-
-def seeds_of(text: str) -> list[str]:
-    """The seeds of ``--seeds``.
-
-    Raises:
-        UserError: one is not a valid seed, see `check_seed`.
-    """
-    seeds = listed("--seeds", text)
-    for seed in seeds:
-        check_seed(seed, "--seeds")
-    return seeds
-
-
-def combinations(flags: Sequence[str]) -> list[tuple[str, ...]]:
-    """All combinations of the values of flags; a value with commas outside brackets and quotes is a list of values.
-
-    Files of ``--config`` come first, so that flags replace their settings.
+    The name of a run folder depends on the precision, so it is decided here and not where the run is carried out.
 
     Args:
-        flags: ``--KEY=VALUE`` or ``--KEY VALUE``.
+        arguments: files and flags.
+        precision: what ``auto`` is there; empty if the run is carried out on this machine.
 
     Raises:
-        UserError: there is no such key, a value of a list is empty, or a file cannot be used.
+        UserError: a setting is not valid.
     """
-    files, flags = files_and_flags(list(flags))
-    for file in files:
-        check_settings(read_settings(file), file)
-    lists: list[list[str]] = [[f"--config={file}"] for file in files]
-    rest = iter(flags)
-    for flag in rest:
-        name, equals, value = flag.partition("=")
-        if not name.startswith("--"):
-            raise UserError(f"got {name!r}, expected a flag --KEY VALUE")
-        value = value if equals else next(rest, "")
-        values = [value] if re.search(r"[\[{\"']", value) else listed(name, value)
-        lists.append([f"{name}={one}" for one in values])
-    check_flags([flag for values in lists[len(files) :] for flag in values])
-    return list(itertools.product(*lists))
+    from ssl_bench.config.resolve import resolve, to_dict
 
-
-def choices_of_lists(methods: Sequence[str], data: Sequence[str], experiments: Sequence[str]) -> list[Choice]:
-    """All experiments, and all combinations of methods and data sets.
-
-    Raises:
-        UserError: there are none, or a name does not exist.
-    """
-    if bool(methods) != bool(data):
-        raise UserError("nothing to run: give both --method and --data, or --experiment, or --table")
-    found = [Choice(name, ("--experiment", name), tuple(stack(None, None, name))) for name in experiments]
-    for method, one in itertools.product(methods, data):
-        given = ("--method", method, "--data", one)
-        found.append(Choice(f"{method} on {one}", given, tuple(stack(method, one, None))))
-    if not found:
-        raise UserError("nothing to run: give --method and --data, or --experiment, or --table")
-    return found
-
-
-def choices_of_table(name: str, rows: Sequence[str], data: Sequence[str]) -> list[Choice]:
-    """The rows of a paper's table that this package can train, on its data sets; an experiment occurs once.
-
-    Args:
-        name: name of the table.
-        rows: keys of rows; empty for all.
-        data: names of data sets; empty for all.
-
-    Raises:
-        UserError: there is no such table, row or data set, or no row can be trained.
-    """
-    found: dict[str, Choice] = {}
-    for table in select([read_table(name)], rows, data, ()):
-        for row in table.rows.values():
-            for key, entry in row.entries.items():
-                if entry.experiment is None or key not in table.data:
-                    continue
-                found[entry.name] = Choice(
-                    f"{row.label} on {table.data[key].label}",
-                    ("--experiment", entry.name),
-                    tuple(stack(None, None, entry.name)),
-                    table.data[key].seeds or 1,
-                    tuple(preparation(entry)),
-                    key,
-                )
-    if not found:
-        raise UserError(f"no row of {name} can be trained: give other --rows or --data, see `ssl-bench table {name}`")
-    return list(found.values())
+    config = resolve(list(arguments), on_this_machine=not precision)
+    if config.trainer.precision != AUTO:
+        return to_dict(config), ()
+    config.trainer.precision = precision
+    return to_dict(config), (f"--trainer.precision={precision}",)
 
 
 def plan(
-    choices: Iterable[Choice], settings: Sequence[tuple[str, ...]], seeds: Sequence[str] | None, out: Path
+    choices: Iterable[Choice],
+    settings: Sequence[tuple[str, ...]],
+    seeds: Sequence[str] | None,
+    out: Path,
+    precision: str = "",
 ) -> list[PlannedRun]:
     """Resolve all runs, so that a wrong value is found before anything runs.
 
@@ -186,12 +87,11 @@ def plan(
         settings: combinations of further flags, see `combinations`.
         seeds: seeds; None for the numbers from 0 of `Choice.seeds`.
         out: folder of the run folders.
+        precision: see `resolved`.
 
     Raises:
         UserError: a setting is not valid, or two runs are the same.
     """
-    from ssl_bench.config.resolve import resolve, to_dict
-
     runs: dict[Path, PlannedRun] = {}
     common = set(settings[0]).intersection(*settings)
     files = {file: read_settings(file) for file in files_and_flags(list(settings[0]))[0]}
@@ -199,7 +99,7 @@ def plan(
         arguments = [*choice.stacked, *flags]
         check_classes(list(choice.stacked), files)
         check_chosen(arguments, out)
-        config: dict[str, Any] = to_dict(resolve(arguments))
+        config, added = resolved(arguments, precision)
         for seed in seeds or map(str, range(choice.seeds)):
             folder = run_folder(config | {"seed": int(seed)}, out)
             changed = " ".join(flag.removeprefix("--") for flag in flags if flag not in common)
@@ -208,7 +108,7 @@ def plan(
                 raise UserError(f"{label} is the same run as {runs[folder].label}: leave one of them out")
             runs[folder] = PlannedRun(
                 label,
-                (*choice.arguments, *flags, f"--seed={seed}"),
+                (*choice.arguments, *flags, *added, f"--seed={seed}"),
                 folder,
                 config["trainer"]["max_epochs"],
                 next(iter(choice.before), ""),

@@ -12,7 +12,7 @@ from ssl_bench.config.stack import stack
 from ssl_bench.config.tables import STEPS
 from ssl_bench.data.shards import Shards
 from ssl_bench.errors import UserError
-from ssl_bench.runs.sweep_plan import PlannedRun
+from ssl_bench.runs.sweep_plan import PlannedRun, resolved
 
 NAME = re.compile("|".join(STEPS))
 ORIGINS = {
@@ -31,11 +31,19 @@ class Steps:
         commands: commands that replace those of `config.tables.STEPS`.
         flags: settings of the runs; those of data and trainer are settings of the trained steps, too.
         out: folder of the run folders.
+        precision: see `sweep_plan.resolved`.
     """
 
-    def __init__(self, runs: Iterable[PlannedRun], commands: Mapping[str, str], flags: Sequence[str], out: Path):
+    def __init__(
+        self,
+        runs: Iterable[PlannedRun],
+        commands: Mapping[str, str],
+        flags: Sequence[str],
+        out: Path,
+        precision: str = "",
+    ):
         self.runs = {run.folder: run for run in runs}
-        self.commands, self.out = STEPS | dict(commands), out
+        self.commands, self.out, self.precision = STEPS | dict(commands), out, precision
         self.has_files = any(flag.startswith("--config=") for flag in flags)
         self.flags = [flag for flag in flags if flag.startswith(("--data.", "--trainer."))]
         self.steps: dict[Path, PlannedRun] = {}
@@ -96,15 +104,13 @@ class Steps:
 
     def training(self, experiment: str, words: Sequence[str]) -> PlannedRun | None:
         """A run that is trained and not scored; None if there is no such experiment."""
-        from ssl_bench.config.resolve import resolve, to_dict
-
         if experiment not in config_names("experiment"):
             return None
         arguments = (*words, *self.flags)
         settings = [word for word in arguments if "=" in word]
-        config = to_dict(resolve([*stack(None, None, experiment), *settings]))
+        config, added = resolved([*stack(None, None, experiment), *settings], self.precision)
         folder, epochs = run_folder(config, self.out), config["trainer"]["max_epochs"]
-        return PlannedRun(f"fit {experiment}", arguments, folder, epochs, command="fit")
+        return PlannedRun(f"fit {experiment}", (*arguments, *added), folder, epochs, command="fit")
 
 
 def check_origin(folder: Path, needs: Mapping[str, Path]) -> None:

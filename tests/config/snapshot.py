@@ -34,7 +34,7 @@ OPTIMIZER = ("lr", "momentum", "nesterov", "betas", "eps", "weight_decay", "trus
 @cache
 def resolved(experiment: str) -> dict[str, Any]:
     """The resolved configuration of an experiment."""
-    return to_dict(resolve(stack(None, None, experiment)))
+    return to_dict(resolve(stack(None, None, experiment), on_this_machine=False))
 
 
 def resolved_settings(experiment: str) -> Settings:

@@ -75,6 +75,9 @@ class TestRunsOfAnExperiment:
             "--names.method=mine",
             "--data.root=elsewhere",
             "--validation.every=0",
+            "--trainer.precision=bf16-mixed",
+            "--trainer.precision=32-true",
+            "--trainer.precision=32",
         ],
     )
     def test_are_found_whatever_does_not_change_the_setting(self, tmp_path: Path, flag: str) -> None:

@@ -22,9 +22,10 @@ from ssl_bench.errors import UserError
 from ssl_bench.methods.checkpoint import load_method
 from ssl_bench.runs.arguments import command_line
 from ssl_bench.runs.sweep import planned as planned_runs
+from ssl_bench.runs.sweep_choices import choices_of_lists, choices_of_table, combinations
 from ssl_bench.runs.sweep_jobs import Finished, carry_out, log_of
 from ssl_bench.runs.sweep_local import environment
-from ssl_bench.runs.sweep_plan import PlannedRun, choices_of_lists, choices_of_table, combinations, plan
+from ssl_bench.runs.sweep_plan import PlannedRun, plan
 from ssl_bench.runs.sweep_ray import run_ray
 from ssl_bench.runs.sweep_slurm import run_slurm
 

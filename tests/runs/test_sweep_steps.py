@@ -10,8 +10,9 @@ from ssl_bench.config.tables import read_table
 from ssl_bench.data.shards import Shards
 from ssl_bench.errors import RunError, UserError
 from ssl_bench.runs.sweep import run_all, scaled
+from ssl_bench.runs.sweep_choices import choices_of_table
 from ssl_bench.runs.sweep_jobs import Finished, command_of
-from ssl_bench.runs.sweep_plan import PlannedRun, choices_of_table, plan
+from ssl_bench.runs.sweep_plan import PlannedRun, plan
 from ssl_bench.runs.sweep_steps import Steps
 
 NARROW = ("simclr", "a1_w_search", "a1_w_perturb", "a2_w_search", "a2_w_perturb")

@@ -9,8 +9,9 @@ from ssl_bench.cli import main
 from ssl_bench.config.identity import run_folder
 from ssl_bench.config.resolve import resolve, to_dict
 from ssl_bench.config.stack import stack
+from ssl_bench.runs.sweep_choices import choices_of_lists, combinations
 from ssl_bench.runs.sweep_jobs import command_of
-from ssl_bench.runs.sweep_plan import PlannedRun, choices_of_lists, combinations, plan
+from ssl_bench.runs.sweep_plan import PlannedRun, plan
 from ssl_bench.runs.tracking import init_arguments
 
 LISTS = ["sweep", "--method=vae,simvae", "--data=digits", "--seeds=0,1", "--epochs=1"]
