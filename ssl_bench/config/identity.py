@@ -60,8 +60,17 @@ def result_settings(config: dict[str, Any], *, seed: bool = True) -> dict[str, A
         if not arguments.get("fit_images"):
             arguments.pop("fit_images", None)
         counted["data"] = {**config["data"], "init_args": arguments}
-    settings: dict[str, Any] = without_locations(counted)
+    settings: dict[str, Any] = without_locations(without_global_batch(counted))
     return settings
+
+
+def without_global_batch(config: Any) -> Any:
+    """A configuration without ``global_batch_size``, which earlier runs do not have; ``batch_size`` has its effect."""
+    if isinstance(config, list):
+        return [without_global_batch(value) for value in config]
+    if not isinstance(config, dict):
+        return config
+    return {key: without_global_batch(value) for key, value in config.items() if key != "global_batch_size"}
 
 
 def differences(theirs: Any, ours: Any, keys: tuple[str, ...] = ()) -> Iterator[tuple[tuple[str, ...], Any, Any]]:
@@ -93,7 +102,7 @@ def data_hash(config: dict[str, Any]) -> str:
 
     The root is included because the hash names caches that all runs on this machine share.
     """
-    return digest([config["data"], config["views"]["recipe"]])
+    return digest([without_global_batch(config["data"]), config["views"]["recipe"]])
 
 
 def encoder_hash(method: "nn.Module", config: dict[str, Any]) -> str:
@@ -101,7 +110,7 @@ def encoder_hash(method: "nn.Module", config: dict[str, Any]) -> str:
     import torch
 
     views = {key: value for key, value in config["views"].items() if value or key not in LOCAL_VIEWS}
-    settings = without_locations([config["data"], views, config["trainer"]["precision"]])
+    settings = without_locations([without_global_batch(config["data"]), views, config["trainer"]["precision"]])
     sha = hashlib.sha256(json.dumps(settings).encode())
     for name, tensor in method.state_dict().items():
         sha.update(name.encode() + tensor.detach().cpu().contiguous().flatten().view(torch.uint8).numpy().tobytes())

@@ -16,14 +16,20 @@ from ssl_bench.config.locations import with_absolute_locations
 from ssl_bench.config.names import as_name
 from ssl_bench.config.parse_errors import one_line
 from ssl_bench.config.schema import EVALUATION, Run, make_parser
+from ssl_bench.config.yaml_file import read_settings
 from ssl_bench.data.module import DataModule
 from ssl_bench.data.recipes import read_recipe
 from ssl_bench.errors import UserError, describe, user_line
+from ssl_bench.precision import AUTO, automatic
 from ssl_bench.trust import import_class, name_classes, refused, require_classes
 
 
-def resolve(arguments: list[str]) -> Namespace:
+def resolve(arguments: list[str], on_this_machine: bool = True) -> Namespace:
     """Parse a stack of files and flags. Classes that flags name are trusted, those that files name are not.
+
+    Args:
+        arguments: configuration files and flags.
+        on_this_machine: whether to replace the precision ``auto`` by the one that suits this machine.
 
     Raises:
         UserError: a key or value does not fit the schema, or a file names a class that is not trusted. The message is
@@ -40,9 +46,57 @@ def resolve(arguments: list[str]) -> Namespace:
     check_trainer(config.trainer.as_dict())
     if str(config.trainer.devices) == "-1":
         config.trainer.devices = "auto"  # Lightning takes -1 for GPUs only
+    if config.trainer.precision == AUTO and on_this_machine:
+        config.trainer.precision = automatic(config.trainer.accelerator)
     del config["config"]
     name_data(config.data)
+    divide_batch(config, arguments)
     return config
+
+
+def divide_batch(config: Namespace, given: list[str]) -> None:
+    """Replace ``data.global_batch_size`` by the ``data.batch_size`` of a process, unless that is given after it.
+
+    The configuration of a run thus contains the batch of a process only.
+
+    Args:
+        config: the parsed configuration.
+        given: the files and flags from which it was parsed.
+
+    Raises:
+        UserError: it is not a multiple of the number of processes times that of accumulated batches.
+    """
+    arguments = config.data.get("init_args", {})
+    size = arguments.get("global_batch_size")
+    if not size:
+        return
+    arguments["global_batch_size"] = 0
+    if last_batch(given) != "global_batch_size":
+        return
+    trainer = config.trainer
+    parts = num_devices(trainer.devices, trainer.accelerator) * trainer.num_nodes * trainer.accumulate_grad_batches
+    if size % parts:
+        raise UserError(
+            f"data.global_batch_size {size} cannot be divided into {parts} equal batches of a process and step: give a "
+            f"multiple of {parts}"
+        )
+    arguments["batch_size"] = size // parts
+
+
+def last_batch(given: list[str]) -> str:
+    """The key that is given last in files and flags, ``batch_size`` or ``global_batch_size``; empty if none is."""
+    last = ""
+    for word, after in zip(given, [*given[1:], ""], strict=True):
+        name, equals, value = word.partition("=")
+        key = name.removeprefix("--data.").removeprefix("init_args.")
+        if name == "--config":
+            data = read_settings(Path(value if equals else after)).get("data")
+            named = data.get("init_args", {}) if isinstance(data, dict) else {}
+            found = [one for one in ("batch_size", "global_batch_size") if named.get(one)]
+            last = found[-1] if found else last
+        elif name.startswith("--data.") and key in ("batch_size", "global_batch_size"):
+            last = key
+    return last
 
 
 def require_groups(config: Namespace) -> None:

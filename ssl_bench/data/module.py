@@ -43,14 +43,23 @@ class DataModule(LightningDataModule, ABC):
         drop_last: whether the images that remain after the last full step of an epoch are dropped. Otherwise they make
             a smaller last step, in which all processes have the same number of images: with W processes, at most W - 1
             images are dropped, or 2 W - 1 where each process would have fewer than two.
+        global_batch_size: number of images per step of the optimizer over all processes, on the command line and in
+            configurations: they divide it by the number of processes and of accumulated batches to ``batch_size``.
 
     Attributes:
         name: name on the command line.
         image_shape: ``(C, H, W)``, or ``(D,)`` for points.
         mean: mean of each channel over the training images, in [0, 1].
-        std: standard deviation of each channel over the training images, in [0, 1].
+        std: standard deviation of each channel over the training images, in [0, 1], or of points.
         licence: terms of use, or where to find them.
         targets: names and classes of the labels; set by ``setup``.
+
+    Example:
+        >>> from ssl_bench.data import Digits
+        >>> data = Digits(batch_size=32)
+        >>> data.setup()
+        >>> next(iter(data.train_dataloader())).images.shape
+        torch.Size([32, 1, 8, 8])
     """
 
     name: str
@@ -68,8 +77,11 @@ class DataModule(LightningDataModule, ABC):
         on_error: Literal["raise", "skip"] = "raise",
         fit_images: NonNegativeInt = 0,
         drop_last: bool = True,
+        global_batch_size: NonNegativeInt = 0,
     ) -> None:
         super().__init__()
+        if global_batch_size:
+            raise UserError("the command line divides global_batch_size among processes: give batch_size")
         self.root: Path = data_root(root)
         self.batch_size = batch_size
         self.seed = seed

@@ -118,7 +118,8 @@ class Job:
     Args:
         out: folder to make; by default views/KIND-DATA-HASH.
         images: number of rows, made for the first images in the data's fixed order; by default all images.
-        batch_size: number of images or anchors that are processed at a time.
+        batch_size: number of images that are processed at a time. For a search it is the largest number of anchors;
+            fewer are searched at a time if the memory is not sufficient.
         precision: precision of the networks; bf16 uses channels-last convolutions.
         shard_rows: number of rows of a file. A process that is killed loses its unfinished file; a search loses all
             files with unfinished anchors.

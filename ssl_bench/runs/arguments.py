@@ -25,7 +25,7 @@ rerun a recorded run:
 TRUST = "folder of modules whose classes files may name, beside those of ssl_bench; may be given several times"
 
 
-SCORING = """ENCODER is a run, a baseline, a network from elsewhere or a file of features:
+SCORING = """ENCODER is a run, a baseline, an external encoder or a file of features:
   ssl-bench evaluate runs/RUN                      score the last checkpoint
   ssl-bench evaluate pixels --data fashion_mnist   or pca, or random
   ssl-bench evaluate timm/resnet18 --data digits   untrained; with weights:
@@ -186,6 +186,8 @@ def command_line() -> argparse.ArgumentParser:
             "--epochs", dest="trainer.max_epochs", metavar="N", help="number of epochs; 0 scores the untrained encoder"
         )
         command.add_argument("--devices", dest="trainer.devices", metavar="N", help="devices per node, or auto")
+        text = "make one step, and print parameters, steps and memory; no run folder is written"
+        command.add_argument("--dry_run", action="store_true", help=text)
         add_trust(command)
         add_wait(command)
     command = add("evaluate", "Score an encoder or features without training", epilog=SCORING, allow_abbrev=False)

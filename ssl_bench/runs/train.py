@@ -1,10 +1,7 @@
 """`ssl-bench bench` and `ssl-bench fit`."""
 
-import logging
-import os
 import sys
 import time
-import warnings
 from pathlib import Path
 from typing import Any
 
@@ -12,7 +9,6 @@ import torch
 import yaml
 from jsonargparse import Namespace
 from lightning import Trainer, seed_everything
-from lightning.fabric.utilities.exceptions import MisconfigurationException
 from lightning.pytorch.callbacks import Callback, ModelCheckpoint
 from lightning.pytorch.loggers import Logger, WandbLogger
 from lightning.pytorch.utilities.exceptions import SIGTERMException
@@ -28,7 +24,7 @@ from ssl_bench.callbacks.stopwatch import Stopwatch
 from ssl_bench.callbacks.termination import StopOnSignal
 from ssl_bench.callbacks.validation_curve import ValidationCurve
 from ssl_bench.config.agreement import load_run_method
-from ssl_bench.config.identity import config_hash, names, run_folder
+from ssl_bench.config.identity import config_hash, run_folder
 from ssl_bench.config.inputs import check_inputs, record_inputs
 from ssl_bench.config.resolve import build, resolve, to_dict
 from ssl_bench.config.schema import Run
@@ -48,27 +44,12 @@ from ssl_bench.runs.csv_log import RunCSVLogger
 from ssl_bench.runs.epochs import other_epochs
 from ssl_bench.runs.launch import expect_group, is_first
 from ssl_bench.runs.moved_data import check_moved_data
+from ssl_bench.runs.quiet import prepare_process
 from ssl_bench.runs.refused import removed_if_refused
 from ssl_bench.runs.score import check_scored, score
+from ssl_bench.runs.trainer_checks import check_accelerator, check_manual_optimization, user_errors
 from ssl_bench.runs.trial import try_method, try_noise, try_views
 from ssl_bench.termination import Terminated
-
-for module in ("lightning.pytorch.utilities.rank_zero", "lightning.fabric.utilities.rank_zero"):
-    logging.getLogger(module).setLevel(logging.WARNING)  # device lists and advertisements
-for message in (
-    ".*overridden `.*transfer.*` in `LightningModule`",  # intended: the method makes the views
-    ".*isinstance.treespec, LeafSpec.. is deprecated",  # raised inside Lightning
-    ".*does not have many workers",  # a batch is one gather: workers are slower
-    ".*module.s. in eval mode at the start of training",  # moving averages always are
-    ".*number of training batches .* is smaller than the logging interval",
-    ".*The `srun` command is available on your system but is not used",  # Lightning starts the processes
-):
-    warnings.filterwarnings("ignore", message)
-
-
-if not torch.cuda.is_available():
-    # Without this, a torch built for CUDA looks for GPUs in every optimizer step, which takes 0.3 ms.
-    os.environ.setdefault("CUDA_VISIBLE_DEVICES", "")
 
 
 def bench(arguments: list[str], out: Path, fit_only: bool = False, wait: bool = False) -> Path:
@@ -86,6 +67,7 @@ def bench(arguments: list[str], out: Path, fit_only: bool = False, wait: bool = 
         RunError: no protocol has scores, also if the run is already recorded.
     """
     start = time.perf_counter()
+    prepare_process()
     config = resolve(arguments)
     resolved = to_dict(config)
     check_end(resolved["trainer"])
@@ -132,17 +114,6 @@ def bench(arguments: list[str], out: Path, fit_only: bool = False, wait: bool = 
     return folder
 
 
-def check_accelerator(accelerator: str) -> None:
-    """Check that the machine has an accelerator.
-
-    Raises:
-        UserError: there is no GPU of the kind.
-    """
-    cuda, mps = torch.cuda.is_available(), torch.backends.mps.is_available()
-    if not {"gpu": cuda or mps, "cuda": cuda, "mps": mps}.get(accelerator, True):
-        raise UserError(f"trainer.accelerator is {accelerator}, but torch finds no such GPU: give auto or cpu")
-
-
 def report_other_epochs(folder: Path, config: dict[str, Any]) -> None:
     """Print that a run is new if there are runs with other numbers of epochs and otherwise the same settings."""
     if not (folder / "config.yaml").exists() and (others := other_epochs(folder, config)):
@@ -175,14 +146,7 @@ def fit(run: Run, config: Namespace, folder: Path) -> Trainer:
             set to clip or accumulate gradients.
         Terminated: a process received SIGTERM; the checkpoint is of the last step.
     """
-    if not run.method.automatic_optimization:
-        for key, usual in {"gradient_clip_val": None, "accumulate_grad_batches": 1}.items():
-            if config.trainer[key] not in (usual, 0):
-                method = names(to_dict(config))[0]
-                raise UserError(
-                    f"--trainer.{key} {config.trainer[key]}: {method} has manual optimization, which does not "
-                    "support it; leave it out (--method.accumulate N splits a batch into N parts)"
-                )
+    check_manual_optimization(run, config)
     run.method.views = run.views
     if config.channels_last:
         run.method.to(memory_format=torch.channels_last)
@@ -194,7 +158,7 @@ def fit(run: Run, config: Namespace, folder: Path) -> Trainer:
         callbacks.append(ValidationCurve(run, config.trainer.precision, stopwatch))
     if run.curve.every:
         callbacks.append(GenerationCurve(run, to_dict(config), folder, stopwatch))
-    try:
+    with user_errors():
         trainer = Trainer(
             **config.trainer.as_dict(),
             default_root_dir=folder,
@@ -217,10 +181,6 @@ def fit(run: Run, config: Namespace, folder: Path) -> Trainer:
             use_distributed_sampler=False,
             num_sanity_val_steps=0,
         )
-    except UserError:
-        raise
-    except (MisconfigurationException, ValueError, TypeError) as error:
-        raise UserError(f"the settings of the trainer are not valid: {' '.join(str(error).split())}") from error
     expect_group(trainer.world_size)
     try:
         trainer.fit(run.method, datamodule=run.data, ckpt_path=last if last.is_file() else None, weights_only=True)

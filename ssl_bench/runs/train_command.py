@@ -30,7 +30,7 @@ def requested_help(flags: list[str]) -> tuple[str, list[str]]:
 
 
 def train(options: argparse.Namespace, rest: list[str], fit_only: bool) -> Path | None:
-    """Carry out `ssl-bench bench` or `ssl-bench fit` and return the run folder, or print help."""
+    """Carry out `ssl-bench bench` or `ssl-bench fit` and return the run folder, or print help or a dry run."""
     key, rest = requested_help(rest)
     files, flags = files_and_flags(rest)
     if options.help:
@@ -54,6 +54,11 @@ def train(options: argparse.Namespace, rest: list[str], fit_only: bool) -> Path 
     arguments = with_launched(stacked(chosen, files, flags, None if key else out))
     if key:
         print_help(key, arguments)
+        return None
+    if options.dry_run:
+        from ssl_bench.runs.dry_run import dry_run
+
+        dry_run(arguments, out)
         return None
     from ssl_bench.runs.train import bench
 

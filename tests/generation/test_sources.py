@@ -8,6 +8,7 @@ from typing import Any
 
 import pytest
 import torch
+from torch import Tensor
 
 from ssl_bench.cli import main
 from ssl_bench.data import Digits
@@ -72,6 +73,28 @@ def test_perturbed_views_are_new_at_every_step_and_without_noise_the_reconstruct
     assert not torch.equal(first, second)
     assert not torch.equal(first[0], first[1])
     assert (still(images, ids)[0] * 255 - Shards(codes).read_all("images", count=5)).abs().max() < 0.51
+
+
+def test_views_are_synthesized_in_parts(codes: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    data = digits()
+    source = PerturbedViews(str(codes), views=3)
+    source.open(data, CPU)
+    ids = data.fit_order()[:5]
+    assert source.codes is not None
+    generator, sizes, found = source.codes.generator, [], []
+    synthesize = generator.synthesize
+
+    def counted(x: Tensor) -> Tensor:
+        sizes.append(len(x))
+        return synthesize(x)
+
+    monkeypatch.setattr(generator, "synthesize", counted)
+    for part in (256, 4):
+        monkeypatch.setattr("ssl_bench.generation.sources.codes.PART", part)
+        torch.manual_seed(0)
+        found.append(source(data.split("fit")[ids].images, ids))
+    assert sizes == [15, 4, 4, 4, 3]
+    assert torch.allclose(found[0], found[1], atol=1e-6)
 
 
 def test_an_online_step_moves_away_from_the_image_for_the_encoder(codes: Path, runs: dict[str, Path]) -> None:

@@ -17,7 +17,7 @@ from ssl_bench.evaluation import PROTOCOLS
 from ssl_bench.methods.checkpoint import load_method
 from ssl_bench.results.record import SCHEMA
 from ssl_bench.results.training_log import read_log
-from ssl_bench.runs.train import check_accelerator
+from ssl_bench.runs.trainer_checks import check_accelerator
 
 QUICK = [
     "--method.encoder.hidden=[32]",

@@ -1,8 +1,10 @@
 """`ssl-bench views search`: a cache of W-search views."""
 
+import sys
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import asdict, replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -12,10 +14,11 @@ from torch.nn import functional as F
 
 from ssl_bench.data.shards import Shards
 from ssl_bench.data.views import Views
-from ssl_bench.distributed import all_reduce_sum, barrier, share
+from ssl_bench.distributed import all_reduce_sum, barrier, rank, share
 from ssl_bench.errors import UserError
 from ssl_bench.generation.commands.arguments import SearchCommand
 from ssl_bench.generation.image_identity import identify_code_images, identify_fit_images
+from ssl_bench.generation.memory import fitting
 from ssl_bench.generation.row_folder import (
     Progress,
     autocast_dtype,
@@ -100,12 +103,23 @@ def search_views(command: SearchCommand, device: torch.device) -> Path:
     with locked_folder(job, key, codes.notes["data"], count, resolve_distances) as shards:
         mine = shards.assigned(device)
         refuse_non_finite_codes(codes, [row for shard in mine for row in shards.rows(shard).tolist()])
-        results = search(
-            generator.synthesize, project, generator.mean_code(), anchors(shards, mine), settings,
-            eps1=shards.notes["eps1"], eps2=shards.notes["eps2"], truncation=truncation,
-            batch_size=job.batch_size, autocast=autocast, compile=command.compile,
+        searched = partial(
+            search, generator.synthesize, project, generator.mean_code(),
+            eps1=shards.notes["eps1"], eps2=shards.notes["eps2"], truncation=truncation, autocast=autocast,
         )  # fmt: skip
-        write_results(shards, results)
+
+        def step(n: int) -> None:
+            few = Anchors(*(tensor[:n] for tensor in next(anchors(shards, mine))))
+            next(searched(anchors=iter([few]), settings=replace(settings, steps=0), batch_size=n))
+
+        if mine:
+            number, sentence = fitting(step, job.batch_size, device)
+            if rank() == 0:
+                print(f"search: {sentence}", file=sys.stderr)
+            write_results(
+                shards,
+                searched(anchors=anchors(shards, mine), settings=settings, batch_size=number, compile=command.compile),
+            )
         barrier()
     return shards.folder
 

@@ -12,6 +12,9 @@ from ssl_bench.generation.image_identity import identify_code_images
 from ssl_bench.generation.sources.rows_by_id import RowsById
 from ssl_bench.generation.trained_run import load_generator
 
+PART = 256
+"""Number of images that are synthesized at a time."""
+
 
 class CodeSource:
     """Codes of the training images, and their generator.
@@ -46,7 +49,11 @@ class CodeSource:
         self.device, self.autocast = device, autocast
 
     def synthesize(self, codes: Tensor) -> Tensor:
-        """Synthesize images ``(N, C, H, W)``, float in [0, 1], from truncated codes ``(N, L, D)``."""
+        """Synthesize images ``(N, C, H, W)``, float in [0, 1], from truncated codes ``(N, L, D)``.
+
+        Without gradients, they are synthesized in parts of `PART`, so that the memory of activations does not grow.
+        """
+        parts = [codes] if torch.is_grad_enabled() and codes.requires_grad else codes.split(PART)
         with torch.autocast(self.device.type, dtype=self.autocast, enabled=self.autocast is not None):
-            images = self.generator.synthesize(codes)
-        return images.float().clamp(0, 1)
+            images = [self.generator.synthesize(part).float().clamp(0, 1) for part in parts]
+        return torch.cat(images)
