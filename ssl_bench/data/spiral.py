@@ -13,8 +13,7 @@ from ssl_bench.ranges import PositiveInt, check_ranges
 
 POINTS = {"train": 10_000, "test": 2_000}
 NOISE = 0.1
-# A swiss roll's radius is t = 1.5 pi (1 + 2u), u uniform in [0, 1], so a coordinate has E[t^2] / 2 on average.
-SCALE = 1.5 * math.pi * math.sqrt(13 / 6)
+"""Standard deviation of the noise on each coordinate."""
 
 
 @check_ranges
@@ -26,12 +25,11 @@ def double_spiral(points: PositiveInt, seed: int) -> tuple[Tensor, Tensor]:
         seed: random seed.
 
     Returns:
-        Points, float32 ``(points, 2)``, divided by a constant so that the variance is near 1; and arms, int64
-        ``(points,)``, 0 or 1.
+        Points, float32 ``(points, 2)``, in [-15, 15]; and arms, int64 ``(points,)``, 0 or 1.
     """
     roll, _ = make_swiss_roll(points, noise=NOISE, random_state=seed)
     arm = torch.arange(points) % 2
-    plane = torch.as_tensor(roll[:, [0, 2]], dtype=torch.float32) / SCALE
+    plane = torch.as_tensor(roll[:, [0, 2]], dtype=torch.float32)
     return torch.where(arm.unsqueeze(1) == 0, plane, -plane), arm
 
 
@@ -48,18 +46,21 @@ def distance_to_arms(points: Tensor, steps: PositiveInt = 4000) -> Tensor:
         three standard deviations; the result is never too small.
     """
     angle = torch.linspace(1.5 * math.pi, 4.5 * math.pi, steps)
-    arm = torch.stack([angle * angle.cos(), angle * angle.sin()], 1) / SCALE
+    arm = torch.stack([angle * angle.cos(), angle * angle.sin()], 1)
     chunks = torch.cat([torch.cdist(chunk, torch.cat([arm, -arm])).amin(1) for chunk in points.split(1000)])
-    return chunks * SCALE / NOISE
+    return chunks / NOISE
 
 
 class DoubleSpiral(DataModule):
-    """10,000 training and 2,000 test points on two interleaved spirals (the toy of Li et al. 2022, NMCE)."""
+    """10,000 training and 2,000 test points on two interleaved spirals (the toy of Li et al. 2022, NMCE).
+
+    Coordinates are not scaled; the radius of the arms grows from 4.7 to 14.1.
+    """
 
     name = "double_spiral"
     image_shape = (2,)
     mean = (0.0, 0.0)
-    std = (1.0, 1.0)
+    std = (6.9, 6.9)  # the radius is t = 1.5 pi (1 + 2u), u uniform in [0, 1], so that E[t^2] / 2 = 6.94^2
     licence = "generated"
 
     def read(self) -> DatasetContents:

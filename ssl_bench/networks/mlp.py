@@ -74,8 +74,8 @@ class MLPDiscriminator(HeadedDiscriminator):
         image_shape: shape of one input.
         outputs: length of one output.
         hidden: widths of the hidden layers; the output of the last hidden layer is scored.
-        scale: factor on the inputs. The biases of the first layer are uniform in [-1.5 * scale, 1.5 * scale], so that
-            the kinks of the layer cover data of unit variance.
+        input_std: standard deviation of the inputs. The biases of the first layer are uniform in [-1.5 * input_std,
+            1.5 * input_std], so that the kinks of the layer cover the data.
     """
 
     def __init__(
@@ -83,12 +83,11 @@ class MLPDiscriminator(HeadedDiscriminator):
         image_shape: tuple[int, ...],
         outputs: PositiveInt,
         hidden: tuple[PositiveInt, ...] = (128, 128, 128),
-        scale: PositiveFloat = 1.0,
+        input_std: PositiveFloat = 1.0,
     ):
         super().__init__()
         if not hidden:
             raise UserError("MLPDiscriminator: hidden []: give the width of one layer or more")
-        self.scale = scale
         self.feature_dim = hidden[-1]
         self.backbone = nn.Sequential(nn.Flatten(), *mlp(math.prod(image_shape), *hidden, activation=nn.ELU), nn.ELU())
         self.head = mlp(self.feature_dim, self.feature_dim, outputs, activation=nn.ELU)
@@ -96,11 +95,11 @@ class MLPDiscriminator(HeadedDiscriminator):
         for layer in layers:
             nn.init.kaiming_normal_(layer.weight)
             nn.init.zeros_(layer.bias)
-        nn.init.uniform_(layers[0].bias, -1.5 * scale, 1.5 * scale)
+        nn.init.uniform_(layers[0].bias, -1.5 * input_std, 1.5 * input_std)
 
     def features(self, x: Tensor) -> Tensor:
         """The backbone's output: ``(N, *image_shape) -> (N, feature_dim)``."""
-        features: Tensor = self.backbone(self.scale * x)
+        features: Tensor = self.backbone(x)
         return features
 
 
@@ -112,10 +111,15 @@ class MLPGenerator(Network):
         latent_dim: length of one latent.
         image_shape: shape of one output; ``(C, H, W)`` is an image, any other shape a point.
         hidden: widths of the hidden layers, each followed by BatchNorm and ReLU as in the image generators.
+        output_std: factor on points, the standard deviation of the data; images are not scaled.
     """
 
     def __init__(
-        self, latent_dim: PositiveInt, image_shape: tuple[int, ...], hidden: tuple[PositiveInt, ...] = (128, 128, 128)
+        self,
+        latent_dim: PositiveInt,
+        image_shape: tuple[int, ...],
+        hidden: tuple[PositiveInt, ...] = (128, 128, 128),
+        output_std: PositiveFloat = 1.0,
     ):
         super().__init__()
         if not hidden:
@@ -129,8 +133,9 @@ class MLPGenerator(Network):
             nn.Unflatten(1, tuple(image_shape)),
             nn.Tanh() if len(image_shape) == 3 else nn.Identity(),
         )
+        self.factor = 1.0 if len(image_shape) == 3 else output_std
 
     def forward(self, z: Tensor) -> Tensor:
         """``(N, latent_dim) -> (N, *image_shape)``."""
-        images: Tensor = self.layers(z)
+        images: Tensor = self.factor * self.layers(z)
         return images

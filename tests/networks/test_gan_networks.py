@@ -100,6 +100,19 @@ def test_points_are_not_squashed() -> None:
     assert MLPDiscriminator((2,), 7, hidden=(5,))(points).shape == (50, 7)
 
 
+def test_networks_of_points_have_the_scale_of_the_data() -> None:
+    torch.manual_seed(0)
+    z = torch.randn(50, 6)
+    torch.manual_seed(1)
+    plain = MLPGenerator(6, (2,), hidden=(16,))(z)
+    torch.manual_seed(1)
+    assert torch.equal(MLPGenerator(6, (2,), hidden=(16,), output_std=7.0)(z), 7 * plain)
+    layer = next(
+        m for m in MLPDiscriminator((2,), 7, hidden=(500,), input_std=4.0).modules() if isinstance(m, torch.nn.Linear)
+    )
+    assert 5.9 < layer.bias.abs().max() <= 6  # 1.5 standard deviations
+
+
 @shapes
 @discriminators
 def test_images_of_a_batch_do_not_interact(factory: Factory, shape: tuple[int, ...]) -> None:
