@@ -8,15 +8,10 @@ every round, and the ratio to torchvision is the median over the rounds.
 """
 
 import argparse
-import datetime
-import os
-import platform
 import statistics
-import sys
 import time
 from collections.abc import Callable
 from importlib.util import find_spec
-from pathlib import Path
 
 import torch
 import torchvision
@@ -25,9 +20,9 @@ from torch import Tensor
 from torch.utils.data import DataLoader, Dataset
 from torchvision import transforms as T
 
+from benchmarks.rounds import provenance, write
 from ssl_bench.data.recipes import Steps
 from ssl_bench.data.views import Views
-from ssl_bench.files import replacing
 
 BATCH, BATCHES, SIDE, WORKERS = 256, 16, 32, 2
 JITTER = {"brightness": 0.4, "contrast": 0.4, "saturation": 0.4, "hue": 0.1}
@@ -37,7 +32,6 @@ RECIPE: Steps = [
     {"color_jitter": {**JITTER, "p": 0.8}},
     {"grayscale": {"p": 0.2}},
 ]
-RESULT = Path(__file__).parent / "results" / "augmentation.md"
 
 
 class PILImages(Dataset[Tensor]):
@@ -121,34 +115,21 @@ def measure(rounds: int) -> str:
     return "\n".join(lines)
 
 
-def machine() -> str:
-    """Processor, number of cores and threads, versions."""
-    info = Path("/proc/cpuinfo")
-    lines = info.read_text().splitlines() if info.exists() else []
-    models = [line.split(":")[1].strip() for line in lines if "model name" in line]
-    return (
-        f"{models[0] if models else platform.processor()}, {os.cpu_count()} cores, "
-        f"{torch.get_num_threads()} threads, torch {torch.__version__}, torchvision {torchvision.__version__}"
-    )
-
-
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--rounds", type=int, default=7, help="number of rounds")
-    parser.add_argument("--write", action="store_true", help=f"write the table to benchmarks/results/{RESULT.name}")
+    parser.add_argument("--write", action="store_true", help="write benchmarks/results/augmentation.md")
     arguments = parser.parse_args()
+    origin = provenance()
     table = measure(arguments.rounds)
     print(table)
     if arguments.write:
-        RESULT.parent.mkdir(exist_ok=True)
-        command = "python benchmarks/augmentation.py " + " ".join(sys.argv[1:])
-        text = (
-            f"# Augmentation\n\n{BATCH * BATCHES} images of {SIDE}x{SIDE}, batches of {BATCH}: crop, flip, jitter, "
-            f"gray; median of {arguments.rounds} rounds.\n\n{table}\n\n"
-            f"`{command}` on {datetime.date.today()}: {machine()}\n"
+        write(
+            "augmentation",
+            f"# Augmentation\n\n{origin}, torchvision {torchvision.__version__}. {BATCH * BATCHES} images of "
+            f"{SIDE}x{SIDE}, batches of {BATCH}: crop, flip, "
+            f"jitter, gray; median of {arguments.rounds} rounds.\n\n{table}\n",
         )
-        with replacing(RESULT) as file:
-            file.write_text(text, encoding="utf-8")
 
 
 if __name__ == "__main__":

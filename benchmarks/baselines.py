@@ -22,7 +22,7 @@ from ssl_bench.config.identity import run_folder
 from ssl_bench.config.resolve import resolve, to_dict
 from ssl_bench.config.stack import stack
 from ssl_bench.plots.primitives import canvas, save
-from ssl_bench.results.record import Record, commit
+from ssl_bench.results.record import Record
 from ssl_bench.results.training_log import read_log
 
 RESULTS = Path(__file__).parent / "results"
@@ -93,6 +93,7 @@ def main() -> None:
     parser.add_argument("--out", type=Path, default=Path("runs"), help="folder of the run folders")
     parser.add_argument("--write", action="store_true")
     options, flags = parser.parse_known_args()
+    origin = provenance()
     flags += ["--evaluation.protocols=[linear_probe,knn,kmeans]"]
     epochs = [] if options.epochs is None else [f"--trainer.max_epochs={options.epochs}"]
     folders = {
@@ -109,7 +110,7 @@ def main() -> None:
     first = records[options.methods[0]]
     text = f"""# Baselines at narrow width
 
-{provenance()}. Commit {commit()}.
+{origin}.
 
 One seed, {first.epochs} epochs, the same backbone for all but MAE and DDPM. Accuracies of the test images in percent;
 see [the protocols](../../ssl_bench/evaluation/README.md). Optimizer, heads and views are those of each experiment

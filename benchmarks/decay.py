@@ -11,22 +11,18 @@ run decays at every step by the factor that gives EE's decay over an epoch. Ever
 """
 
 import argparse
-import datetime
-import re
 import statistics
-import sys
 from pathlib import Path
 from typing import NamedTuple
 
-import torch
 import yaml
 from matplotlib.figure import Figure
 
+from benchmarks.rounds import provenance, write
 from ssl_bench.cli import main as ssl_bench
 from ssl_bench.config.identity import run_folder
 from ssl_bench.config.resolve import resolve, to_dict
 from ssl_bench.config.stack import stack
-from ssl_bench.files import replacing
 from ssl_bench.optim.schedule import Schedule
 from ssl_bench.plots.primitives import canvas, save
 from ssl_bench.plots.run import FRECHET_PREFIXES, distance_label
@@ -129,6 +125,7 @@ def main() -> None:
     options, flags = parser.parse_known_args()
     if options.seeds < 1:
         parser.error(f"--seeds {options.seeds}: give 1 or more")
+    origin = provenance()
     settings = [
         f"--method.schedule.gamma={options.gamma}", "--curve.every=1", "--evaluation.protocols=[knn]", *flags,
     ]  # fmt: skip
@@ -147,12 +144,9 @@ def main() -> None:
         f"{Schedule(kind=decay.kind, gamma=options.gamma).factor(steps - 1, steps, steps // epochs):.2g} for {name}"  # type: ignore[arg-type]
         for name, decay in chosen.items()
     )
-    # The recorded command omits local folders.
-    command = re.sub(r" --out[= ]\S+", "", " " + " ".join(sys.argv[1:]))
-    command = re.sub(r"(--data\.root[= ])\S*/(?=[^\s/])", r"\1", command)
     text = (
         f"# SSGAN on {data}: decay per epoch (EE) and per iteration (EI)\n\n"
-        f"`python benchmarks/decay.py{command}`, {datetime.date.today()}, torch {torch.__version__}.\n\n"
+        f"{origin}.\n\n"
         f"{distance_label(figure_name)} of {images:,} samples (more samples give a lower distance) to the {reals} "
         f"images. An iteration is a step of the discriminator. Gamma {options.gamma}: the factor of the learning rate "
         f"at the last step is {factors}. Seeds: {options.seeds}.\n\n{table(curves)}\n"
@@ -162,8 +156,7 @@ def main() -> None:
         name = f"decay-{data}"
         title = f"SSGAN on {data}, gamma {options.gamma}, {images:,} samples"
         save(figure(curves, distance_label(figure_name), title), RESULTS / f"{name}.png")
-        with replacing(RESULTS / f"{name}.md") as file:
-            file.write_text(f"{text}\n![Distance against steps]({name}.png)\n", encoding="utf-8")
+        write(name, f"{text}\n![Distance against steps]({name}.png)\n")
 
 
 if __name__ == "__main__":

@@ -43,7 +43,7 @@ import torch
 from benchmarks.rounds import provenance, write
 from ssl_bench.cli import main as ssl_bench
 from ssl_bench.methods.checkpoint import load_method
-from ssl_bench.results.record import Record, commit
+from ssl_bench.results.record import Record
 
 COMMAND = [
     "bench", "--method=simvae", "--data=digits", "--trainer.accelerator=cpu",
@@ -381,6 +381,7 @@ def main() -> int:
         if shutil.which("unshare") and subprocess.run([*unshare, "true"], check=False).returncode == 0:
             os.environ[NAMESPACE] = "1"
             os.execvp(unshare[0], [*unshare, sys.executable, *sys.argv])
+    origin = provenance()
     os.environ |= {"OMP_NUM_THREADS": "1", "WANDB_MODE": "disabled", "MPLBACKEND": "Agg"}
     context = multiprocessing.get_context("forkserver")
     context.set_forkserver_preload(["ssl_bench.runs.train", "ssl_bench.methods.simvae"])
@@ -398,7 +399,7 @@ def main() -> int:
     disk = "small file systems" if NAMESPACE in os.environ else "a maximum size of files"
     text = f"""# Runs under faults
 
-{provenance()}. {minutes:.0f} minutes. Commit {commit()}. Disks: {disk}.
+{origin}. {minutes:.0f} minutes. Disks: {disk}.
 
 After each fault the same command was repeated until the end, and its weights, metrics and epochs were compared with
 those of an undisturbed run. A run is lost if the command then fails, and hung if it has not ended after {LIMIT:.0f} s.

@@ -25,7 +25,6 @@ from pathlib import Path
 from benchmarks.mutations import Case, features, folders, images, methods, parquet, settings
 from benchmarks.rounds import provenance, write
 from ssl_bench.cli import main as ssl_bench
-from ssl_bench.results.record import commit
 
 LIMIT = 120.0
 """Seconds after which a command is counted as hung."""
@@ -125,6 +124,7 @@ def main() -> int:
     parser.add_argument("--verbose", action="store_true", help="print the last line of every output")
     parser.add_argument("--write", action="store_true")
     options = parser.parse_args()
+    origin = provenance()
     os.environ |= {"OMP_NUM_THREADS": "1", "WANDB_MODE": "disabled", "MPLBACKEND": "Agg"}
     context = multiprocessing.get_context("forkserver")
     own = ["ssl_bench.runs.evaluate", "ssl_bench.methods.simclr", "ssl_bench.methods.vae"]
@@ -140,7 +140,7 @@ def main() -> int:
     minutes = (time.perf_counter() - start) / 60
     text = f"""# Odd and wrong inputs
 
-{provenance()}. {minutes:.0f} minutes. Commit {commit()}.
+{origin}. {minutes:.0f} minutes.
 
 Every input was made from a correct one by a random mutation (`benchmarks/mutations`), and its right exit code is known.
 A silent drop is a run that used fewer images than it was given and did not fail. Pixels, numbers of images and scores

@@ -33,7 +33,6 @@ from ssl_bench.losses.masked import masked_error, normalize_patches, patchify
 from ssl_bench.methods.ddpm import DDPM
 from ssl_bench.methods.mae import MAE
 from ssl_bench.networks.ema import move_average
-from ssl_bench.results.record import commit
 
 IMAGES = 10_000
 NARROW = {name: f"{name}-parquet-narrow" for name in ("mae", "ddpm")}
@@ -242,7 +241,7 @@ def main(arguments: list[str] | None = None) -> str:
     newline = "\n"
     text = f"""# Training steps and encoding of MAE and DDPM
 
-{origin}. Commit {commit()}.
+{origin}.
 
 Images of 32 px, float32, {rounds} alternated rounds, each after a call that is not measured; ratios are medians over
 the rounds. The U-Net of the steps of DDPM has {parameters:.1f} million parameters (that of the paper 35.7). Optimizers

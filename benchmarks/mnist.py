@@ -24,7 +24,7 @@ from ssl_bench.methods.checkpoint import load_method
 from ssl_bench.methods.ddpm import DDPM
 from ssl_bench.plots.primitives import canvas, save, show_row
 from ssl_bench.plots.run import distance_label
-from ssl_bench.results.record import Record, commit
+from ssl_bench.results.record import Record
 from ssl_bench.results.training_log import read_log
 
 RESULTS = Path(__file__).parent / "results"
@@ -122,7 +122,7 @@ def main() -> None:
     chosen = records["ddpm"].metrics
     text = f"""# MAE and DDPM on MNIST with narrow networks
 
-{origin}. Commit {commit()}.
+{origin}.
 
 One seed; {records["mae"].epochs} epochs of MAE, {records["ddpm"].epochs} of DDPM. Accuracies of the test images in
 percent. Seconds do not include the samples of the curve.

@@ -37,7 +37,7 @@ from ssl_bench.data import Digits
 from ssl_bench.evaluation.generative.frechet import Statistics, Sums, frechet_distance
 from ssl_bench.methods.base import Generative
 from ssl_bench.methods.checkpoint import load_method
-from ssl_bench.results.record import Record, commit
+from ssl_bench.results.record import Record
 from ssl_bench.results.settings import WITH_LABELS
 
 GENERATORS = {"inversion": "stylegan2"}
@@ -149,6 +149,7 @@ def main(arguments: list[str] | None = None) -> int:
     parser.add_argument("--seeds", type=int, default=3, choices=range(1, 101), metavar="N", help="default 3")
     parser.add_argument("--write", action="store_true")
     options, flags = parser.parse_known_args(arguments)
+    origin = provenance()
     digits = Digits().read()
     data = digits.images[torch.arange(len(digits.labels))] / 255
     lines = ["| method | epochs | seconds | linear probe | 5-NN | Frechet distance | result |", "|---" * 7 + "|"]
@@ -170,7 +171,7 @@ def main(arguments: list[str] | None = None) -> int:
                 failed.append(name)
     text = f"""# Presets on digits
 
-{provenance()}. {(time.perf_counter() - start) / 60:.0f} minutes. Commit {commit()}.
+{origin}. {(time.perf_counter() - start) / 60:.0f} minutes.
 
 Means of the untrained network -> after training over {options.seeds} seed{"s" * (options.seeds > 1)}; in
 parentheses the difference and its standard error. Accuracies in percent. The Frechet distance compares mean and

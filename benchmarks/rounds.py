@@ -12,7 +12,10 @@ from pathlib import Path
 import torch
 
 from ssl_bench.files import replacing
+from ssl_bench.results.record import commit
 
+QUIET = 0.5
+"""Largest load of the machine before a measurement that is recorded: the number of busy cores in the last minute."""
 Seconds = dict[str, list[float]]
 """Measurements of every case, one per round."""
 
@@ -58,16 +61,27 @@ def compare_with_goal(what: str, value: float, goal: float, at_most: bool = Fals
 
 
 def provenance(device: str = "cpu") -> str:
-    """Command, date, processor, load and versions; without the local folder of the data."""
+    """Command, date, processor, load, versions and commit; without local folders. Call it before the measurement.
+
+    Raises:
+        SystemExit: the results are to be written (``--write``), but the machine is busy with other work.
+    """
+    load = os.getloadavg()[0]
+    if "--write" in sys.argv and load > QUIET:
+        raise SystemExit(
+            f"the load of this machine is {load:.2f}, and timings are recorded at {QUIET} or less: stop what else runs "
+            "and wait a minute, or leave out --write"
+        )
     info = Path("/proc/cpuinfo")
     lines = info.read_text(encoding="utf-8").splitlines() if info.exists() else []
     models = [line.split(":")[1].strip() for line in lines if "model name" in line]
-    flags = re.sub(r"(--data\.root[= ])\S*/(?=[^\s/])", r"\1", " ".join(sys.argv[1:]))
+    flags = re.sub(r" --out[= ]\S+", "", " " + " ".join(sys.argv[1:]))
+    flags = re.sub(r"(--data\.root[= ])\S*/(?=[^\s/])", r"\1", flags)
     where = torch.cuda.get_device_name() if device == "cuda" else "no GPU: not yet measured on a GPU"
     return (
-        f"`python benchmarks/{Path(sys.argv[0]).name} {flags}`, {datetime.date.today()}: "
-        f"{models[0] if models else platform.processor()}, {os.cpu_count()} cores, total load "
-        f"{os.getloadavg()[0]:.0f}, {torch.get_num_threads()} threads, torch {torch.__version__}, {where}"
+        f"`python benchmarks/{Path(sys.argv[0]).name}{flags.rstrip()}`, {datetime.date.today()}: "
+        f"{models[0] if models else platform.processor()}, {os.cpu_count()} cores, load before the start {load:.2f}, "
+        f"{torch.get_num_threads()} threads, torch {torch.__version__}, {where}. Commit {commit()}"
     )
 
 

@@ -14,15 +14,12 @@ by the losses after 200 cycles on handwritten digits.
 """
 
 import argparse
-import datetime
-import platform
 import statistics
 import time
 import warnings
 from collections.abc import Callable
 from contextlib import AbstractContextManager, nullcontext
 from functools import partial
-from pathlib import Path
 from typing import Any
 
 import torch
@@ -30,7 +27,7 @@ from sklearn.datasets import load_digits
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from ssl_bench.files import replacing
+from benchmarks.rounds import alternate, provenance, table, write
 from ssl_bench.losses.adversarial import hinge_discriminator, hinge_generator
 from ssl_bench.methods.alternating import Loss
 from ssl_bench.methods.ssgan import SSGAN
@@ -208,6 +205,7 @@ def main() -> None:
     parser.add_argument("--compile", action="store_true", help="add a case with torch.compile")
     parser.add_argument("--write", action="store_true")
     options = parser.parse_args()
+    origin = provenance(options.device)
     warnings.filterwarnings("ignore")
     # float32 cases do not use TF32, neither in convolutions (torch's default) nor in matrix products.
     torch.backends.cudnn.allow_tf32 = torch.backends.cuda.matmul.allow_tf32 = False
@@ -224,37 +222,20 @@ def main() -> None:
     if options.compile:
         cases["ssl_bench, channels_last, bf16, compiled"] = make(method(), last=True, bf16=True, compiled=True)
     real = torch.rand(options.batch, 3, 32, 32, generator=torch.Generator().manual_seed(1)) * 2 - 1
-    results: dict[str, list[float]] = {name: [] for name in cases}
-    for _ in range(options.rounds):
-        for name, case in cases.items():
-            results[name].append(case.seconds(real, options.cycles))
-    theirs = statistics.median(results["mimicry's formulation"])
-    lines = ["| cycle | seconds (median) | min to max | images/s | speed-up |", "|---|---|---|---|---|"]
-    for name, values in results.items():
-        middle = statistics.median(values)
-        lines.append(
-            f"| {name} | {middle:.3f} | {min(values):.3f} to {max(values):.3f} | {options.batch / middle:.1f} | "
-            f"{theirs / middle:.2f}x |"
-        )
+    timed = {name: partial(case.seconds, real, options.cycles) for name, case in cases.items()}
+    cycles = table(alternate(timed, options.rounds), "cycle", options.batch)
     found = losses_after_cycles(options.narrow, options.seeds, options.batch, options.device)
-    where = torch.cuda.get_device_name() if options.device == "cuda" else f"{torch.get_num_threads()} CPU threads"
     agreement = ", ".join(f"{name.strip()} {value:.1e}" for name, value in differences.items())
     text = (
-        f"# SSGAN, one cycle\n\n`python benchmarks/ssgan.py --batch {options.batch} --device {options.device} --rounds "
-        f"{options.rounds} --cycles {options.cycles} --narrow {options.narrow} "
-        f"--write`, {datetime.date.today()}, {platform.machine()}, {where}, "
-        f"torch {torch.__version__}; {options.rounds} rounds of {options.cycles} cycles, alternated"
-        f"{'; not yet measured on a GPU' if options.device == 'cpu' else ''}. A cycle is one step of each network, "
-        f"with the published widths (128 and 256) at 32 px.\n\n" + "\n".join(lines)
-        + f"\n\nRelative difference of the formulations, float32, widths 32 and 64: {agreement}.\n\n"
+        f"# SSGAN, one cycle\n\n{origin}. {options.rounds} rounds of {options.cycles} cycles, alternated. A cycle is "
+        f"one step of each network, with the published widths (128 and 256) at 32 px.\n\n{cycles}"
+        f"\n\nRelative difference of the formulations, float32, widths 32 and 64: {agreement}.\n\n"
         f"Losses, mean over the last {LAST} of {CYCLES} cycles on handwritten digits, {options.seeds} seeds, widths "
         f"{options.narrow} and {2 * options.narrow}:\n\n{precision_table(found)}\n"
-    )  # fmt: skip
+    )
     print(text)
     if options.write:
-        name = "ssgan" if options.device == "cpu" else f"ssgan-{options.device}"
-        with replacing(Path(__file__).parent / "results" / f"{name}.md") as file:
-            file.write_text(text, encoding="utf-8")
+        write("ssgan" if options.device == "cpu" else f"ssgan-{options.device}", text)
 
 
 if __name__ == "__main__":

@@ -11,14 +11,10 @@ both formulations are compared before the timing. The cases are alternated in ev
 """
 
 import argparse
-import datetime
 import logging
-import platform
-import statistics
 import time
 import warnings
 from functools import partial
-from pathlib import Path
 from typing import Any
 
 import torch
@@ -29,8 +25,8 @@ from torch.autograd import grad
 from torch.func import functional_call, jvp, vmap
 from torch.utils.data import DataLoader
 
+from benchmarks.rounds import Seconds, provenance, table, write
 from ssl_bench.data.types import Batch
-from ssl_bench.files import replacing
 from ssl_bench.losses.jacobian import jacobian_penalty, unit
 from ssl_bench.losses.structural import jensen_shannon, norm_hinge
 from ssl_bench.methods.structural_gan import RealImages, StructuralGAN, StructuralLoss
@@ -195,6 +191,7 @@ def main() -> None:
     parser.add_argument("--compile", action="store_true", help="add a case with torch.compile")
     parser.add_argument("--write", action="store_true")
     options = parser.parse_args()
+    origin = provenance(options.device)
     warnings.filterwarnings("ignore")
     for name in ("lightning.pytorch", "lightning.fabric"):
         logging.getLogger(name).setLevel(logging.ERROR)
@@ -214,35 +211,24 @@ def main() -> None:
     }
     if options.compile:
         cases["ssl_bench, channels_last, bf16, compiled"] = make(method(), compiled=True, **mixed)
-    results: dict[str, list[tuple[float, float]]] = {name: [] for name in cases}
+    seconds: Seconds = {name: [] for name in cases}
+    memory = dict.fromkeys(cases, 0.0)
     for _ in range(options.rounds):
         for name, case in cases.items():
-            results[name].append(case())
-    seconds = {name: statistics.median(time for time, _ in values) for name, values in results.items()}
-    lines = [
-        "| iteration | seconds (median) | min to max | images/s | speed-up | GPU memory, MB |",
-        "|---|---|---|---|---|---|",
-    ]
-    for name, values in results.items():
-        low, high = min(values)[0], max(values)[0]
-        lines.append(
-            f"| {name} | {seconds[name]:.3f} | {low:.3f} to {high:.3f} | {options.batch / seconds[name]:.1f} | "
-            f"{seconds['as released'] / seconds[name]:.2f}x | {max(memory for _, memory in values):.0f} |"
-        )
-    where = torch.cuda.get_device_name() if options.device == "cuda" else f"{torch.get_num_threads()} CPU threads"
+            time, peak = case()
+            seconds[name].append(time)
+            memory[name] = max(memory[name], peak)
+    on_gpu = ", ".join(f"{name} {peak:.0f}" for name, peak in memory.items() if peak)
+    iterations = table(seconds, "iteration", options.batch) + (f"\n\nGPU memory in MB: {on_gpu}." if on_gpu else "")
     agreement = ", ".join(f"{name} {value:.1e}" for name, value in differences.items())
     text = (
-        f"# Structural GAN, one iteration\n\n`python benchmarks/structural_gan.py --batch {options.batch} --device "
-        f"{options.device} --rounds {options.rounds} --write`, {datetime.date.today()}, {platform.machine()}, {where}, "
-        f"torch {torch.__version__}; {options.rounds} rounds of {STEPS} steps, alternated"
-        f"{'; not yet measured on a GPU' if options.device == 'cpu' else ''}.\n\n" + "\n".join(lines)
-        + f"\n\nRelative difference between ssl_bench and the released formulation, float32: {agreement}.\n"
-    )  # fmt: skip
+        f"# Structural GAN, one iteration\n\n{origin}. {options.rounds} rounds of {STEPS} steps, alternated."
+        f"\n\n{iterations}"
+        f"\n\nRelative difference between ssl_bench and the released formulation, float32: {agreement}.\n"
+    )
     print(text)
     if options.write:
-        name = "structural_gan" if options.device == "cpu" else f"structural_gan-{options.device}"
-        with replacing(Path(__file__).parent / "results" / f"{name}.md") as file:
-            file.write_text(text, encoding="utf-8")
+        write("structural_gan" if options.device == "cpu" else f"structural_gan-{options.device}", text)
 
 
 if __name__ == "__main__":

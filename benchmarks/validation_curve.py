@@ -23,7 +23,6 @@ from benchmarks.rounds import provenance, write
 from ssl_bench.callbacks.validation_curve import MAX_SHARE, ValidationCurve
 from ssl_bench.config.resolve import build, resolve, to_dict
 from ssl_bench.config.stack import stack
-from ssl_bench.results.record import commit
 from ssl_bench.results.training_log import read_log
 from ssl_bench.runs.score import training_progress
 from ssl_bench.runs.train import fit, make_folder
@@ -72,7 +71,7 @@ def main(arguments: list[str] | None = None) -> int:
     newline = "\n"
     text = f"""# Time of the validation curve
 
-{origin}. Commit {commit()}.
+{origin}.
 
 5-NN of the validation images at the default interval. Seconds of training do not include those of the curve.
 

@@ -25,7 +25,6 @@ from ssl_bench.evaluation.protocols.linear_probe import LinearProbe
 from ssl_bench.evaluation.protocols.svm import SVM
 from ssl_bench.evaluation.rows import Rows
 from ssl_bench.evaluation.task import Task
-from ssl_bench.results.record import commit
 
 SHAPES = ((60, 5_000), (300, 2_000), (1_000, 100))
 """Numbers of images of train and validation together, and of features."""
@@ -171,7 +170,7 @@ def main() -> None:
     }
     text = f"""# Protocols on few images
 
-{origin}. Commit {commit()}.
+{origin}.
 
 Medians over {options.rounds} rounds. The linear probe and the SVM fit 7 values of their penalty and refit the best one,
 to a tighter tolerance than scikit-learn's default; scikit-learn fits that one only. Both use 20 initialisations for the

@@ -1,5 +1,6 @@
 """Benchmarks compare equivalent computations on the same images."""
 
+import json
 import math
 import os
 import random
@@ -8,6 +9,7 @@ import sys
 from pathlib import Path
 from types import ModuleType
 
+import numpy as np
 import pytest
 import torch
 from torch import Tensor
@@ -15,10 +17,15 @@ from torch import Tensor
 from benchmarks import (
     baselines,
     decay,
+    double_spiral,
+    evaluator,
+    forgetting,
     inputs,
     mae_ddpm,
     mnist,
+    precision,
     presets,
+    processes,
     rounds,
     ssgan,
     structural_gan,
@@ -27,15 +34,21 @@ from benchmarks import (
     w_search,
     wide,
 )
-from benchmarks.forgetting import VARIANTS, figure, measure, table
+from benchmarks.forgetting import measure, prepare
+from benchmarks.forgetting_results import VARIANTS, figure, recovery, table
 from benchmarks.mutations.settings import mutate_flag
+from benchmarks.protocols import arrays
 from benchmarks.simclr import Ours
 from ssl_bench.catalogue import config_names
+from ssl_bench.config.resolve import build, resolve
+from ssl_bench.config.stack import stack
 from ssl_bench.data.contents import DatasetContents
 from ssl_bench.data.module import DataModule
+from ssl_bench.data.spiral import double_spiral as spiral_points
 from ssl_bench.data.types import Target
 from ssl_bench.generation.settings import SearchSettings
 from ssl_bench.methods.ssgan import SSGAN
+from ssl_bench.methods.structural_gan import StructuralGAN
 from ssl_bench.results.record import Record
 
 
@@ -77,12 +90,14 @@ def test_forgetting_changes_the_class_and_gives_both_variants_the_same_batches(
 
     monkeypatch.setattr(SSGAN, "logits_and_rotation_loss", spy)
     monkeypatch.setattr(SSGAN, "logits", examine)
+    monkeypatch.setattr(forgetting, "probe", lambda run, method, device: 10.0)
     flags = ["--data.batch_size=8", "--method.discriminator.width=4", "--method.generator.width=4"]
-    _, found, rotations = measure(
-        f"{__name__}.Levels", flags, repeats=2, iterations=2, points=2, count=6, device=torch.device("cpu")
-    )
-    assert rotations.shape == (len(VARIANTS), 2)
-    assert found.shape == (len(VARIANTS), 2, 6, 3)  # variants, seeds, two cycles of three classes, 1 + points
+    for seed in range(2):
+        run = prepare(f"{__name__}.Levels", flags, seed, torch.device("cpu"))
+        found = measure(run, seed, iterations=2, tested=6, device=torch.device("cpu"))
+        assert torch.tensor(found["rotation"]).shape == (len(VARIANTS),)
+        assert torch.tensor(found["probe"]).shape == (len(VARIANTS), 6)  # two cycles of three classes
+        assert torch.tensor(found["accuracy"]).shape == (len(VARIANTS), 6, 2)  # at the start and the end of each task
 
     (vanilla, plain), (rotation, helped) = ([torch.stack(v) for v in zip(*seen, strict=True)] for seen in spied)
     assert torch.equal(vanilla, rotation)
@@ -93,7 +108,7 @@ def test_forgetting_changes_the_class_and_gives_both_variants_the_same_batches(
     task = torch.arange(6).repeat_interleave(2).repeat(2).unsqueeze(1) % 3
     assert (vanilla[:, :4] == task).all()
     assert (vanilla[:, 4:] != task).all()
-    task = torch.arange(6).repeat_interleave(3).repeat(4).unsqueeze(1) % 3
+    task = torch.arange(6).repeat_interleave(2).repeat(4).unsqueeze(1) % 3
     assert (torch.stack(examined)[:, :3] == task).all()
     assert (torch.stack(examined)[:, 3:] != task).all()
 
@@ -104,20 +119,72 @@ def level(x: Tensor) -> Tensor:
 
 
 def test_forgetting_table_and_figure_separate_the_cycles() -> None:
-    found = torch.zeros(2, 3, 4, 3, dtype=torch.float64)  # two classes, so two tasks a cycle
+    found = torch.zeros(2, 3, 4, 3, dtype=torch.float64)  # two classes, so two tasks a cycle; after 0, 5 and 10 steps
     found[1, :, 2:] = torch.tensor([1.0, 2.0, 3.0]).view(3, 1, 1)  # rotation helps, in the second cycle only
     found[:, :, 0, 0] = 99.0  # of the untrained network
-    rows = {line.split(" | ")[0]: line.split(" | ")[1:] for line in table(found).splitlines()[2:]}
+    probes = torch.arange(4.0).expand(2, 3, 4).double()
+    rows = {line.split(" | ")[0]: line.split(" | ")[1:] for line in table(found, probes, 10).splitlines()[2:]}
     assert rows["| cycle 1, just after a shift"][:3] == ["0.0 / 0.0 / 0.0", "0.0 / 0.0 / 0.0", "+0.0 / +0.0 / +0.0"]
-    assert rows["| cycle 2, within its tasks"][1:] == ["1.0 / 2.0 / 3.0", "+1.0 / +2.0 / +3.0", "+2.00", "0.58 |"]
-    assert rows["| cycle 2 less cycle 1, within tasks"] == rows["| cycle 2, within its tasks"]
-    assert rows["| end of the last task"][1:] == rows["| cycle 2, within its tasks"][1:]
+    assert rows["| cycle 2, mean within its tasks"][1:] == ["1.0 / 2.0 / 3.0", "+1.0 / +2.0 / +3.0", "+2.00", "0.58 |"]
+    assert rows["| cycle 2 less cycle 1, within tasks"][1] == "-11.4 / -10.4 / -9.4"  # less 99 / 4 of one task of two
+    assert rows["| end of the last task"][1:] == rows["| cycle 2, mean within its tasks"][1:]
+    assert rows["| linear probe of all classes, after cycle 1"][0] == "1.0 / 1.0 / 1.0"
+    assert rows["| linear probe of all classes, after cycle 2"][0] == "3.0 / 3.0 / 3.0"
+    lines = recovery(found, 10).splitlines()
+    assert lines[0] == "| accuracy in % after iteration | 0 | 5 | 10 |"
+    assert lines[2] == "| vanilla, cycle 1 | 0.0 | 0.0 | 0.0 |"
+    assert lines[-1] == "| with rotation, cycle 2 | 2.0 | 2.0 | 2.0 |"
 
-    for panel, values in zip(figure(found, iterations=10).axes, found, strict=True):
+    *panels, _ = figure(found, probes, iterations=10).axes
+    for panel, values in zip(panels, found, strict=True):
         curve, _, second_cycle = panel.lines
         assert second_cycle.get_xdata() == [20, 20]
         assert torch.as_tensor(curve.get_xdata()).tolist() == [0, 5, 10, 10, 15, 20, 20, 25, 30, 30, 35, 40]
         assert torch.equal(torch.as_tensor(curve.get_ydata()), values.mean(0).flatten())
+
+
+def test_a_recorded_seed_is_not_trained_again_and_other_settings_are_refused(tmp_path: Path) -> None:
+    settings = {"data": "cifar10", "flags": []}
+    assert forgetting.recorded(tmp_path / "seed0.json", settings) is None
+    (tmp_path / "seed0.json").write_text(json.dumps({"settings": settings, "found": {"probe": [1]}}))
+    assert forgetting.recorded(tmp_path / "seed0.json", settings) == {"probe": [1]}
+    with pytest.raises(SystemExit, match="has other settings"):
+        forgetting.recorded(tmp_path / "seed0.json", settings | {"data": "mnist"})
+
+
+def test_measures_of_separated_spirals_are_perfect_and_of_mixed_ones_near_chance() -> None:
+    points, arms = spiral_points(800, 1)
+    apart = double_spiral.feature_measures(points + 100 * arms[:, None], arms)
+    assert apart["200-NN share"] == apart["spectral"] == 100
+    assert apart["gap"] > 0.5
+    mixed = double_spiral.feature_measures(torch.randn(800, 2, generator=torch.Generator().manual_seed(0)), arms)
+    assert 48 < mixed["200-NN share"] < 52
+    assert mixed["gap"] < 0.1
+    small = double_spiral.feature_measures(points, arms)
+    shares = []  # against a loop
+    for i in range(0, 800, 40):
+        order = (points - points[i]).norm(dim=1).argsort()[1:201]
+        shares.append(float((arms[order] == arms[i]).float().mean()))
+    assert small["200-NN share"] == pytest.approx(100 * sum(shares) / len(shares), abs=5)
+
+
+def test_samples_on_the_arms_are_precise_and_cover_what_they_reach() -> None:
+    points, arms = spiral_points(800, 1)
+    found = double_spiral.sample_measures(points[arms == 0], points)
+    assert found["precision, 7 sd"] == 100
+    assert 50 <= found["coverage, 3 sd"] < 60
+    assert double_spiral.sample_measures(points + 2.0, points)["precision, 7 sd"] < 70
+
+
+def test_the_update_of_embeddings_descends_the_loss() -> None:
+    run = build(resolve([*stack("structural_gan", "double_spiral", None)]))
+    method = run.method
+    assert isinstance(method, StructuralGAN)
+    points, _ = spiral_points(200, 1)
+    torch.manual_seed(0)
+    z, moved = double_spiral.update_of_embeddings(method, points)
+    assert method.smoothness_weight == 5
+    assert torch.allclose((moved - z).norm(dim=1), torch.full((200,), double_spiral.STEP), atol=0.01)
 
 
 def test_decay_table_and_figure_show_the_curves() -> None:
@@ -216,6 +283,61 @@ def test_protocols_on_few_images_are_measured_beside_scikit_learn(protocol: str)
     assert all(value > 0 for value in found.values())
     assert abs(found["accuracy"] - found["other accuracy"]) < (2 if protocol != "gmm" else 20)
     assert wide.table({f"{protocol}, 50 x 70": found})[2].startswith(f"| {protocol}, 50 x 70 | ")
+
+
+@pytest.mark.parametrize("name", ["svm", "linear_probe", "knn", "kmeans", "gmm"])
+def test_protocols_are_measured_beside_other_libraries(
+    name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for constant, value in {"TRAIN": 1000, "VALIDATION": 200, "TEST": 500, "DIM": 70}.items():
+        monkeypatch.setattr(arrays, constant, value)
+    for split, array in arrays.make_data().items():
+        np.save(tmp_path / f"{split}.npy", array)
+    ours, *others = (
+        row(arrays.Data(tmp_path, "cpu")) for label, row in evaluator.TABLES[name].items() if "faiss" not in label
+    )
+    assert all(found["seconds"] > 0 for found in (ours, *others))
+    if "accuracy" in ours:
+        assert all(abs(found["accuracy"] - ours["accuracy"]) < 6 for found in others)
+
+
+def test_gradients_in_bfloat16_are_measured_per_block() -> None:
+    found = precision.measure(width=4, batch=8, seeds=1)
+    blocks = ["loss", "stem", *(f"block {i}" for i in range(1, 9)), "projector", "all", "cosine of the gradients"]
+    for results in found.values():
+        assert list(results) == blocks
+        assert 0 < results["all"][0] < 1
+        assert results["cosine of the gradients"][0] > 0.8
+    assert precision.table(found).count("\n") == len(blocks) + 1
+
+
+def test_rounding_ends_with_the_block() -> None:
+    layer = torch.nn.Linear(3, 2)
+    weight, x = layer.weight.detach().clone(), torch.rand(4, 3)
+    with precision.rounded(layer):
+        inside = layer(x)
+        assert torch.equal(inside, inside.bfloat16().float())
+        assert torch.equal(layer.weight, weight.bfloat16().float())
+    assert torch.equal(layer.weight, weight)
+    assert not torch.equal(layer(x), inside)
+
+
+def test_processes_are_compared_with_one_process_of_two_threads() -> None:
+    cases = {"one process, one thread": [50.0], "one process, two threads": [80.0], "two processes": [72.0, 72.0]}
+    cases = {name: values * 2 if len(values) == 1 else values for name, values in cases.items()}
+    lines = processes.table({"simvae": cases}).splitlines()
+    assert lines[-1] == "| simvae: two processes | 72 | 72 to 72 | 90 % |"
+
+
+def test_nothing_is_recorded_on_a_busy_machine(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(sys, "argv", ["steps.py", "--write"])
+    monkeypatch.setattr(os, "getloadavg", lambda: (1.5, 0.0, 0.0))
+    with pytest.raises(
+        SystemExit, match=r"^the load of this machine is 1\.50, and timings are recorded at 0\.5 or less"
+    ):
+        rounds.provenance()
+    monkeypatch.setattr(sys, "argv", ["steps.py", "--out", "/somewhere/runs", "--data.root=/somewhere/cifar10"])
+    assert rounds.provenance().startswith("`python benchmarks/steps.py --data.root=cifar10`, ")
 
 
 def test_figure_of_a_diffusion_model_shows_samples_trajectory_and_curves(tmp_path: Path) -> None:
