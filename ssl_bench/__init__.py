@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from ssl_bench.api.transformer import EncoderTransformer as EncoderTransformer
     from ssl_bench.data.module import DataModule as DataModule
     from ssl_bench.data.views import Views as Views
+    from ssl_bench.errors import RunError as RunError
     from ssl_bench.errors import UserError as UserError
     from ssl_bench.methods.base import Method as Method
 
@@ -34,6 +35,7 @@ MODULES = {
     "DataModule": "data.module",
     "Views": "data.views",
     "UserError": "errors",
+    "RunError": "errors",
 }
 """Modules of the public names."""
 __all__ = sorted(MODULES)

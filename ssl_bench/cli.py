@@ -62,19 +62,22 @@ def run(options: argparse.Namespace, rest: list[str]) -> None:
 
 def export(options: argparse.Namespace) -> None:
     """Carry out `ssl-bench export`."""
-    check_run_folder(Path(options.run))
+    folder = Path(options.run)
+    if not (folder / "config.yaml").is_file():
+        raise UserError(f"no config.yaml in {folder}: give a run folder, as `ssl-bench bench` prints it")
+    check_run_folder(folder)
     if options.out.exists():
         raise UserError(f"--out {options.out} exists: give a new folder, or delete it")
-    from ssl_bench.api.export import check_token, push
     from ssl_bench.api.export import export as write_export
+    from ssl_bench.api.hub import check_token, push
 
     if options.push:
         check_token()
 
-    folder = write_export(options.run, options.out, options.format)
-    print(folder)
+    exported = write_export(folder, options.out, options.format, options.trust)
+    print(exported)
     if options.push:
-        print(push(folder, options.push))
+        print(push(exported, options.push))
 
 
 @sigterm.handled()

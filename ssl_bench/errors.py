@@ -14,11 +14,24 @@ class UserError(ValueError):
     """A usage error; exit code 2.
 
     The message is one line: what was given, what was expected, and what to do.
+
+    Example:
+        >>> import ssl_bench
+        >>> ssl_bench.load_run("nowhere")
+        Traceback (most recent call last):
+            ...
+        ssl_bench.errors.UserError: no metrics.json in nowhere: give the folder of a recorded run...
     """
 
 
 class RunError(Exception):
-    """A valid run that failed; exit code 1."""
+    """A valid run that failed, such as one of which no protocol has scores; exit code 1.
+
+    Example:
+        >>> import ssl_bench
+        >>> issubclass(ssl_bench.RunError, ssl_bench.UserError)
+        False
+    """
 
 
 def shorten(text: str, length: int) -> str:

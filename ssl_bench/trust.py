@@ -54,7 +54,8 @@ def start(folders: Iterable[str]) -> None:
         UserError: a folder contains no module that can be imported.
     """
     for added in _folders:
-        sys.path.remove(added)
+        if added in sys.path:
+            sys.path.remove(added)
     _folders.clear()
     _named.clear()
     for given in folders:

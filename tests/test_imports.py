@@ -2,6 +2,8 @@
 
 import ast
 import re
+import subprocess
+import sys
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -127,3 +129,21 @@ def test_evaluation_modules_do_not_import_the_helpers_of_a_protocol(path: Path) 
 )
 def test_an_import_of_a_protocol_is_found(statement: str) -> None:
     assert len(imported_protocols(statement)) == 1
+
+
+def test_training_imports_nothing_that_only_other_commands_need() -> None:
+    """They take 0.2 to 3 s each. Lightning imports torchmetrics, and with it matplotlib and torchvision."""
+    code = "import sys, ssl_bench.runs.train; print(*sys.modules)"
+    found = {*subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout.split()}
+    others = [
+        "diffusers",
+        "openTSNE",
+        "pandas",
+        "scipy.optimize",
+        "sklearn",
+        "timm",
+        "torchvision",
+        "transformers",
+        "wandb",
+    ]
+    assert sorted(found.intersection(others)) == []

@@ -13,6 +13,7 @@ import subprocess
 import sys
 from collections.abc import Iterable, Iterator
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -58,7 +59,7 @@ def kind(command: str) -> str:
     patterns = {
         "script": r"^python benchmarks/",
         "make target": r"^make \w+$",
-        "information": r"ssl-bench list|--help\b|\.help\b",
+        "information": r"ssl-bench list|--help\b|\.help\b|ssl-bench bench .*--dry_run",
         "report": r"ssl-bench report|make report",
         "export": r"ssl-bench export",
         "table": r"ssl-bench table|make table",
@@ -99,7 +100,7 @@ def as_cheap(command: str) -> list[str]:
 @pytest.fixture
 def workplace(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
     """A working directory with the files that the commands name: my_method.py and photos."""
-    (method,) = re.findall(r"```python\n(.*?)```", README, re.DOTALL)
+    *_, method = re.findall(r"```python\n(.*?)```", README, re.DOTALL)
     (tmp_path / "my_method.py").write_text(method, encoding="utf-8")
     torch.manual_seed(0)
     for name in ("cats", "dogs"):
@@ -237,6 +238,15 @@ def test_command_runs_on_two_processes(command: str, tmp_path: Path) -> None:
     assert done.returncode == 0, done.stderr
     (record,) = tmp_path.glob("*/metrics.json")
     assert json.loads(record.read_text())["metrics"]["knn_5/accuracy"] > 50
+
+
+def test_the_python_example_runs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    example, _ = re.findall(r"```python\n(.*?)```", README, re.DOTALL)
+    scope: dict[str, Any] = {}
+    exec(example, scope)
+    assert scope["encoder"](torch.rand(2, 1, 40, 60)).shape == (2, 10)
+    assert load_encoder("vae-digits").feature_dim == 10
 
 
 def test_every_command_is_covered_by_a_test() -> None:

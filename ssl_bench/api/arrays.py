@@ -16,6 +16,7 @@ from ssl_bench.errors import UserError, did_you_mean
 from ssl_bench.evaluation.encoder import EvaluatedEncoder
 from ssl_bench.evaluation.feature_file import features_of
 from ssl_bench.evaluation.suite import Evaluation
+from ssl_bench.runs.evaluation_settings import read_evaluation
 
 Array = Tensor | np.ndarray[Any, Any]
 Pair = tuple[Array, Array]
@@ -64,11 +65,11 @@ def evaluate(
         validation: features and labels of the validation images; by default a tenth of the training images is held out.
         protocols: names of the protocols, see `ssl-bench list protocols`; by default all that apply.
         device: device of the computations; default a GPU if there is one.
-        figures: folder for plots of the features; by default there are none.
+        figures: folder in which the folder ``figures`` is made for plots of the features; by default there are none.
         **settings: settings of protocols, such as ``knn={"k": [1, 5]}`` or ``linear_probe={"folds": 3}``.
 
     Returns:
-        The scores, a dict of metrics by name.
+        The scores, a dict of metrics by name. Protocols that fail have no metrics; the reasons are in ``failed``.
 
     Raises:
         UserError: an array has a wrong shape or type, or a protocol or setting does not exist.
@@ -89,19 +90,27 @@ def evaluate(
         if not isinstance(pair, tuple | list) or len(pair) != 2:
             split = name.removesuffix("_features")
             raise UserError(f"{split}: {type(pair).__name__}, expected a pair of features (N, d) and labels (N,)")
-        named[name], named[name.replace("features", "labels")] = map(_plain, pair)
+        try:
+            named[name], named[name.replace("features", "labels")] = map(_plain, pair)
+        except ValueError as error:  # of numpy, about lists
+            raise UserError(f"{name}: rows of different lengths, expected (N, d)") from error
     if isinstance(protocols, str):
         raise UserError(f"protocols is the text {protocols!r}, expected a list such as [{protocols!r}]")
-    if figures is not None and protocols is not None:
-        protocols = [*protocols, "maps"]
+    if protocols is not None:
+        protocols = list(protocols)
+        if figures is None and "maps" in protocols:
+            raise UserError("protocols has 'maps', which makes plots: give figures=FOLDER")
+        if figures is not None and "maps" not in protocols:
+            protocols.append("maps")
     evaluation = _evaluation(protocols, settings)
     try:
-        on = torch.device(device or ("cuda" if torch.cuda.is_available() else "cpu"))
-    except RuntimeError as error:
+        chosen_device = torch.device(device or ("cuda" if torch.cuda.is_available() else "cpu"))
+        torch.zeros(1, device=chosen_device)
+    except (RuntimeError, AssertionError) as error:
         raise UserError(f"device {device!r}: {str(error).splitlines()[0]}") from error
     with contextlib.ExitStack() as stack:
         folder = Path(figures or stack.enter_context(tempfile.TemporaryDirectory()))
-        encoder = EvaluatedEncoder(features_of(named, "the arrays"), on, folder)
+        encoder = EvaluatedEncoder(features_of(named, "the arrays"), chosen_device, folder)
         if protocols is None and figures is None:
             chosen = [name for name in evaluation.chosen(encoder) if name != "maps"]
             evaluation = _evaluation(chosen, settings)
@@ -121,22 +130,9 @@ def _plain(array: Array) -> Array:
 
 def _evaluation(protocols: Iterable[str] | None, settings: dict[str, Any]) -> Evaluation:
     """The evaluation with these settings, which are checked as those of the command line."""
-    from jsonargparse import ArgumentError, ArgumentParser
-
-    from ssl_bench.config.parse_errors import one_line
-    from ssl_bench.trust import enforce
-
     known = {one.name for one in fields(Evaluation) if one.init and one.name != "protocols"}
     for name in settings:
         if name not in known:
             raise UserError(f"evaluate got the setting {name!r}: {did_you_mean(name, known)}")
-    enforce()
-    parser = ArgumentParser(prog="ssl_bench.evaluate", exit_on_error=False)
-    parser.add_argument("--evaluation", type=Evaluation, default=Evaluation())
     chosen = None if protocols is None else list(protocols)
-    try:
-        config = parser.parse_object({"evaluation": {"protocols": chosen, **settings}})
-        evaluation: Evaluation = parser.instantiate(config).evaluation
-    except (ArgumentError, ImportError) as error:
-        raise UserError(one_line(str(error), parser)) from error
-    return evaluation
+    return read_evaluation({"protocols": chosen, **settings}, "ssl_bench.evaluate")[0]

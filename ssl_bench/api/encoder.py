@@ -2,6 +2,7 @@
 
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
+from os import PathLike
 from pathlib import Path
 
 import torch
@@ -10,11 +11,11 @@ from torch import Tensor, nn
 from ssl_bench.config.agreement import load_run_method, read_config
 from ssl_bench.config.resolve import build, resolve
 from ssl_bench.config.run_inputs import data_and_views
-from ssl_bench.data.fitting import fitted
+from ssl_bench.data.resizing import resize_and_crop
 from ssl_bench.data.views import Views
 from ssl_bench.errors import UserError
 from ssl_bench.methods.base import Method
-from ssl_bench.methods.exported import CONFIG, read_export
+from ssl_bench.methods.exported import CONFIG, find_export, read_export
 from ssl_bench.methods.frozen import PCA, Frozen
 from ssl_bench.trust import import_class
 from ssl_bench.trust import start as start_trust
@@ -67,26 +68,36 @@ class Encoder(nn.Module):
 
     def preprocess(self, images: Tensor) -> Tensor:
         """The input of the network: images that are resized, cropped and normalised; see `forward`."""
-        return self.views.evaluation_input(fitted(images, self.image_shape))
+        return self.views.evaluation_input(resize_and_crop(images, self.image_shape))
 
     def train(self, mode: bool = True) -> "Encoder":
         """Stay in evaluation mode: features are those of the frozen encoder."""
         return super().train(False)
 
 
-def load_encoder(path: str | Path, trust: Iterable[str | Path] = ()) -> Encoder:
+def load_encoder(path: str | PathLike[str], trust: Iterable[str | Path] = ()) -> Encoder:
     """Load the trained encoder of a run or of an export, on the CPU.
 
     Args:
-        path: a run folder, or a folder that `export` wrote.
-        trust: folders of modules with your own classes, as of ``--trust``; no other code of a run is executed.
+        path: a run folder, a folder that `export` wrote, or ``hub/USER/NAME`` for a repository of the Hugging Face Hub,
+            which is downloaded.
+        trust: folders of modules with your own classes, as of ``--trust``; no other code of a run is executed. They are
+            appended to ``sys.path`` until a later call names others.
 
     Raises:
         UserError: it is neither of them, weights are missing or damaged, or the encoder is fitted to the data when it
             is scored (PCA).
+
+    Example:
+        >>> import ssl_bench, torch
+        >>> encoder = ssl_bench.load_encoder("runs/vae-digits-s0-1a2b3c4d")
+        >>> encoder(torch.rand(4, 1, 40, 60)).shape  # resized and cropped to 8 x 8
+        torch.Size([4, 10])
     """
-    start_trust(map(str, trust))
+    start_trust(map(str, trust or getattr(path, "trust", ())))
     folder = Path(path)
+    if folder.parts[:1] == ("hub",) and not folder.exists():
+        folder = find_export("/".join(folder.parts[1:]))
     if not folder.is_dir():
         raise UserError(f"no folder {folder}: give a run folder, as `ssl-bench bench` prints it, or an exported folder")
     if (folder / CONFIG).is_file():
@@ -102,7 +113,7 @@ def load_encoder(path: str | Path, trust: Iterable[str | Path] = ()) -> Encoder:
             run = build(resolve(["--config", str(folder / "config.yaml")]))
         return Encoder(run.method, run.views, getattr(run.data, "licence", ""))
     plain = {key: config["views"][key] for key in ("recipe", "num_views")}  # sources of views are not needed
-    with seeded(0):  # building draws initial weights, which are replaced
+    with seeded(0):  # building samples initial weights, which are replaced
         data, views = data_and_views(config | {"views": plain}, folder)
         return Encoder(load_run_method(folder, config), views, getattr(data, "licence", ""))
 

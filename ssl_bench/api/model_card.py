@@ -13,9 +13,14 @@ SNIPPET = """\
 import ssl_bench
 import torch
 
-encoder = ssl_bench.load_encoder("{folder}")
+encoder = {loading}
 inputs = torch.rand(4, {shape})  # images are uint8, or float in [0, 1]
 features = encoder(inputs)  # (4, {dim})"""
+
+
+def loading(place: str) -> str:
+    """The expression that loads the encoder from a folder or repository."""
+    return f'ssl_bench.load_encoder("{place}")'
 
 
 def model_card(record: Record, config: dict[str, Any], folder: str) -> str:
@@ -35,6 +40,7 @@ def model_card(record: Record, config: dict[str, Any], folder: str) -> str:
             metric_type=name.rpartition("/")[2],
             metric_name=f"{name} [{unit(name)}]" if unit(name) else name,
             metric_value=value,
+            metric_config=record.scored.get(name),
         )
         for name, value in metrics.items()
     ]
@@ -50,14 +56,15 @@ def model_card(record: Record, config: dict[str, Any], folder: str) -> str:
         f"| {name} | {value:{number_format([value])}} | {record.scored.get(name, '')} |"
         for name, value in metrics.items()
     ]
-    snippet = SNIPPET.format(folder=folder, shape=shape, dim=config["feature_dim"])
+    snippet = SNIPPET.format(loading=loading(folder), shape=shape, dim=config["feature_dim"])
+    trained = f"trained on {record.data} (epochs: {record.epochs}, seed: {record.seed}) with ssl_bench"
     about = (
-        f"Frozen encoder of {record.method}, trained on {record.data} (epochs: {record.epochs}, seed: {record.seed}) "
-        f"with ssl_bench. It maps inputs to {config['feature_dim']} features."
+        f"Frozen encoder of {record.method}, {trained if config['trained_on'] else 'not trained by ssl_bench'}. It "
+        f"maps inputs to {config['feature_dim']} features."
     )
     licence = (
-        f"Terms of use of the training data: {config['licence_of_the_data']}. They may apply to the weights too: "
-        "choose a licence before you publish this folder."
+        f"Terms of use of the training data: {config['licence_of_the_data'] or 'not recorded'}. They may apply to the "
+        "weights too: choose a licence before you publish this folder."
     )
     command = f"```bash\n{record.command}\n```\n\nCommit {record.commit or 'not recorded'}, {record.date}."
     return "\n".join(

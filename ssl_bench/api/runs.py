@@ -2,6 +2,7 @@
 
 from collections.abc import Iterable
 from dataclasses import dataclass
+from os import PathLike
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -19,7 +20,7 @@ SPLITS = ("train", "validation", "test")
 
 @dataclass(frozen=True)
 class LoadedRun:
-    """A recorded run.
+    """A recorded run; it can be given wherever the path of a run folder is expected.
 
     Attributes:
         folder: the run folder.
@@ -32,6 +33,10 @@ class LoadedRun:
     record: Record
     config: dict[str, Any]
     trust: tuple[str | Path, ...] = ()
+
+    def __fspath__(self) -> str:
+        """The path of the run folder."""
+        return str(self.folder)
 
     @property
     def metrics(self) -> dict[str, float]:
@@ -60,7 +65,7 @@ class LoadedRun:
         return found["features"], found["labels"]
 
     def method(self) -> "Method":
-        """The trained method in evaluation mode, on the CPU.
+        """The trained method in evaluation mode, on the CPU, without gradients of its parameters.
 
         Raises:
             UserError: there is no checkpoint, or it cannot be read.
@@ -68,13 +73,17 @@ class LoadedRun:
         return self.encoder().method
 
     def encoder(self) -> "Encoder":
-        """The trained encoder as a module that takes images, see `load_encoder`."""
+        """The trained encoder as a module that takes images, see `load_encoder`.
+
+        Raises:
+            UserError: see `load_encoder`.
+        """
         from ssl_bench.api.encoder import load_encoder
 
         return load_encoder(self.folder, self.trust)
 
 
-def load_run(folder: str | Path, trust: Iterable[str | Path] = ()) -> LoadedRun:
+def load_run(folder: str | PathLike[str], trust: Iterable[str | Path] = ()) -> LoadedRun:
     """Read a run.
 
     Args:
@@ -95,9 +104,7 @@ def load_run(folder: str | Path, trust: Iterable[str | Path] = ()) -> LoadedRun:
     """
     from ssl_bench.config.agreement import read_config
 
-    folder = Path(folder)
-    if not (folder / "metrics.json").is_file():
-        raise UserError(
-            f"no metrics.json in {folder}: give the folder of a recorded run, as `ssl-bench bench` prints it"
-        )
-    return LoadedRun(folder, Record.read(folder), read_config(folder), tuple(trust))
+    path = Path(folder)
+    if not (path / "metrics.json").is_file():
+        raise UserError(f"no metrics.json in {path}: give the folder of a recorded run, as `ssl-bench bench` prints it")
+    return LoadedRun(path, Record.read(path), read_config(path), tuple(trust) or getattr(folder, "trust", ()))

@@ -1,5 +1,6 @@
 """Train, score and record a run from Python."""
 
+import logging
 import os
 import random
 import sys
@@ -16,6 +17,7 @@ import yaml
 from ssl_bench.api.runs import LoadedRun, load_run
 from ssl_bench.errors import UserError
 from ssl_bench.runs.arguments import command_line
+from ssl_bench.runs.quiet import LIGHTNING_LOGGERS
 from ssl_bench.runs.train_command import train as run_training
 from ssl_bench.trust import start as start_trust
 
@@ -33,8 +35,9 @@ def train(
     """Train, score and record a run, as `ssl-bench bench` does; a run that is recorded is only read.
 
     The state of the process is the same afterwards: random states, environment variables, filters of warnings, default
-    type, number of threads and search path of modules. One device is used unless ``trainer__devices`` is given, because
-    the other processes would run your script again.
+    type, number of threads and search path of modules. Only jsonargparse keeps its settings, by which it imports
+    nothing but the classes of ssl_bench and what ``trust`` allows. One device is used unless ``trainer__devices`` is
+    given, because the other processes would run your script again.
 
     Args:
         method: a name from `ssl-bench list`, or the import path of a `Method`.
@@ -51,7 +54,7 @@ def train(
 
     Raises:
         UserError: a setting does not exist, or has a wrong value.
-        RunError: the run failed.
+        RunError: the run failed, or no protocol has scores.
 
     Example:
         >>> import ssl_bench
@@ -60,8 +63,6 @@ def train(
         >>> run.metrics["knn_5/accuracy"] > 70
         True
     """
-    import ssl_bench.runs.train  # noqa: F401  (what it changes in the process when it is imported is kept)
-
     for name, value in {"method": method, "data": data}.items():
         if not isinstance(value, str):
             raise UserError(f"{name} is {type(value).__name__}, expected a name or an import path")
@@ -85,6 +86,7 @@ def unchanged_process() -> Iterator[None]:
     python, numpy_state, state = random.getstate(), np.random.get_state(), torch.get_rng_state()  # noqa: NPY002
     on_gpus = torch.cuda.get_rng_state_all() if torch.cuda.is_initialized() else []
     environment, arguments, path = dict(os.environ), sys.argv, list(sys.path)
+    levels = {name: logging.getLogger(name).level for name in LIGHTNING_LOGGERS}
     dtype, threads = torch.get_default_dtype(), torch.get_num_threads()
     deterministic = torch.are_deterministic_algorithms_enabled()
     warn_only = torch.is_deterministic_algorithms_warn_only_enabled()
@@ -92,6 +94,9 @@ def unchanged_process() -> Iterator[None]:
         with warnings.catch_warnings():
             yield
     finally:
+        start_trust(())  # removes the folders that it added to the search path
+        for name, level in levels.items():
+            logging.getLogger(name).setLevel(level)
         random.setstate(python)
         np.random.set_state(numpy_state)  # noqa: NPY002
         torch.set_rng_state(state)

@@ -1,5 +1,6 @@
 """An encoder as a transformer of scikit-learn."""
 
+from os import PathLike
 from pathlib import Path
 from typing import Any
 
@@ -9,7 +10,7 @@ from sklearn.base import BaseEstimator, TransformerMixin
 from sklearn.utils.validation import check_is_fitted
 
 from ssl_bench.api.encoder import Encoder, load_encoder
-from ssl_bench.data.fitting import fitted
+from ssl_bench.data.resizing import resize_and_crop
 from ssl_bench.errors import UserError
 
 
@@ -23,15 +24,24 @@ class EncoderTransformer(TransformerMixin, BaseEstimator):  # type: ignore[misc]
         batch_size: number of images that are encoded at a time.
         trust: folders of modules with your own classes, see `load_encoder`.
 
+    Attributes:
+        encoder_: the encoder, after `fit`.
+        n_features_in_: number of values of an image.
+
     Example:
-        >>> from ssl_bench import EncoderTransformer
-        >>> from sklearn.linear_model import LogisticRegression
+        >>> from sklearn.datasets import load_digits
+        >>> from sklearn.neighbors import KNeighborsClassifier
         >>> from sklearn.pipeline import make_pipeline
+        >>> from ssl_bench import EncoderTransformer
+        >>> digits = load_digits()
+        >>> x, y = digits.images[:, None] / 16, digits.target
         >>> encoder = EncoderTransformer("runs/vae-digits-s0-1a2b3c4d")
-        >>> model = make_pipeline(encoder, LogisticRegression())
+        >>> model = make_pipeline(encoder, KNeighborsClassifier()).fit(x[:900], y[:900])
+        >>> model.score(x[900:], y[900:]) > 0.5
+        True
     """
 
-    def __init__(self, run: str | Path, batch_size: int = 256, trust: tuple[str | Path, ...] = ()):
+    def __init__(self, run: str | PathLike[str], batch_size: int = 256, trust: tuple[str | Path, ...] = ()):
         self.run = run
         self.batch_size = batch_size
         self.trust = trust
@@ -40,8 +50,11 @@ class EncoderTransformer(TransformerMixin, BaseEstimator):  # type: ignore[misc]
         """Load the encoder.
 
         Args:
-            X: images, see `transform`; only their shape is checked.
+            X: images, see `transform`; they are only checked.
             y: ignored.
+
+        Raises:
+            UserError: see `load_encoder` and `Encoder.forward`.
         """
         if self.batch_size < 1:
             raise UserError(f"batch_size is {self.batch_size}, expected a number of at least 1")
@@ -55,6 +68,9 @@ class EncoderTransformer(TransformerMixin, BaseEstimator):  # type: ignore[misc]
 
         Args:
             X: images ``(N, C, H, W)``, uint8 or float in [0, 1], or the same flattened to ``(N, C * H * W)``.
+
+        Raises:
+            UserError: see `Encoder.forward`.
         """
         check_is_fitted(self)
         images = self._images(X)
@@ -83,4 +99,4 @@ class EncoderTransformer(TransformerMixin, BaseEstimator):  # type: ignore[misc]
         if x.ndim == 2 and len(shape) == 3 and x.shape[1] == self.n_features_in_:
             x = x.reshape(len(x), *shape)
         x = x.float() if x.dtype == torch.float64 else x
-        return fitted(x, shape)  # also checks shape, type and range
+        return resize_and_crop(x, shape)  # also checks shape, type and range

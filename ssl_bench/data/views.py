@@ -41,6 +41,12 @@ class Views:
 
     Local views are additional views with a recipe of their own, usually small crops (multi-crop; SwAV, Caron et al.
     2020, arXiv 2006.09882). They are sampled after the views of `recipe`, which are the same with and without them.
+
+    Example:
+        >>> import ssl_bench, torch
+        >>> views = ssl_bench.Views("flip", num_views=2, image_shape=(1, 8, 8), mean=(0.5,), std=(0.5,))
+        >>> views(torch.zeros(3, 1, 8, 8, dtype=torch.uint8)).shape
+        torch.Size([2, 3, 1, 8, 8])
     """
 
     def __init__(

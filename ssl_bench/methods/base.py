@@ -105,6 +105,22 @@ class Method(LightningModule):
         schedule: learning-rate schedule; constant by default.
         decay_all: if True, weight decay also applies to norms and biases, which are all parameters of fewer than 2
             dimensions; if False, it does not.
+
+    Example:
+        >>> import ssl_bench, torch
+        >>> class Whiteness(ssl_bench.Method):
+        ...     def __init__(self, image_shape, **kwargs):
+        ...         super().__init__(**kwargs)
+        ...         self.feature_dim = image_shape[0]
+        ...         self.scale = torch.nn.Parameter(torch.ones(1))
+        ...
+        ...     def encode(self, x):
+        ...         return self.scale * x.mean((2, 3))
+        ...
+        ...     def training_step(self, batch, batch_idx):
+        ...         return (self.encode(batch.images[0]) - 1).square().mean()
+        >>> Whiteness((3, 8, 8)).encode(torch.zeros(2, 3, 8, 8)).shape
+        torch.Size([2, 3])
     """
 
     feature_dim: int

@@ -9,14 +9,14 @@ from safetensors import SafetensorError
 from safetensors.torch import load_file
 from torch import Tensor
 
-from ssl_bench.data.fitting import fitted
+from ssl_bench.data.resizing import resize_and_crop
 from ssl_bench.data.views import Views
 from ssl_bench.errors import UserError
 from ssl_bench.methods.base import Method
 from ssl_bench.methods.checkpoint import build_method
-from ssl_bench.methods.external import probe
-from ssl_bench.methods.frozen import Frozen
+from ssl_bench.methods.frozen import Frozen, fingerprint_features
 from ssl_bench.methods.used_weights import used_weights
+from ssl_bench.networks.pretrained import without_pretrained_weights
 
 VERSION = 1
 """Version of the format of exports; others are refused."""
@@ -25,6 +25,10 @@ KEY = "ssl_bench_export"
 """Key of the version in ``config.json``."""
 REFUSED = ("ssl_bench.methods.exported.", "ssl_bench.methods.external.")
 """Modules of methods that load other files or code."""
+DAMAGED = (
+    OSError, ValueError, KeyError, TypeError, AttributeError, RuntimeError, ImportError, SafetensorError, ArgumentError
+)  # fmt: skip
+"""Errors of reading a damaged export."""
 
 
 def read_export(folder: Path) -> tuple[Method, Views, str]:
@@ -45,7 +49,10 @@ def read_export(folder: Path) -> tuple[Method, Views, str]:
         path, preprocessing = config["method"]["class_path"], config["preprocessing"]
         if path.startswith(REFUSED):
             raise UserError(f"{folder}: {path} cannot be loaded from an export")
-        with torch.random.fork_rng(devices=[]):  # building draws initial weights, which are replaced
+        with (
+            torch.random.fork_rng(devices=[]),
+            without_pretrained_weights(),
+        ):  # building samples initial weights, which are replaced
             method = build_method(config["method"]).eval()
         views = Views(
             preprocessing["recipe"],
@@ -54,9 +61,9 @@ def read_export(folder: Path) -> tuple[Method, Views, str]:
             std=tuple(preprocessing["std"]),
         )
         load_weights(method, load_file(folder / WEIGHTS), views)
-    except (OSError, ValueError, KeyError, TypeError, AttributeError, SafetensorError, ArgumentError) as error:
-        if isinstance(error, UserError) and str(error).startswith(str(folder)):
-            raise
+    except UserError as error:
+        raise UserError(f"{folder}: {str(error).removeprefix(f'{folder}: ')}") from error
+    except DAMAGED as error:
         raise UserError(f"{folder} is a damaged export, or of another version: {_line(error)}") from error
     return method, views, str(config.get("licence_of_the_data", ""))
 
@@ -97,21 +104,21 @@ class Exported(Frozen):
 
     def __init__(self, image_shape: tuple[int, ...], model: str):
         super().__init__()
-        self.network, self.own_views, _ = read_export(located(model))
+        self.network, self.own_views, _ = read_export(find_export(model))
         self.feature_dim = self.network.feature_dim
         ours, theirs = tuple(image_shape), self.own_views.image_shape
         if len(ours) != len(theirs) or (ours[0] != theirs[0] and (ours[0], theirs[0]) != (1, 3)):
             raise UserError(f"hub/{model}: the encoder takes images of shape {theirs}, the data have {ours}")
-        self.register_buffer("probe", probe(self, ours))
+        self.register_buffer("fingerprint", fingerprint_features(self, ours))
 
     def encode(self, x: Tensor) -> Tensor:
         """Features of images ``(N, C, H, W)`` in [0, 1]: ``(N, feature_dim)``."""
         shape = self.own_views.image_shape
         x = x.expand(-1, shape[0], *x.shape[2:]) if len(shape) == 3 else x
-        return self.network.encode(self.own_views.evaluation_input(fitted(x, shape)))
+        return self.network.encode(self.own_views.evaluation_input(resize_and_crop(x, shape)))
 
 
-def located(model: str) -> Path:
+def find_export(model: str) -> Path:
     """The folder of an export, after a download if it is a repository.
 
     Raises:

@@ -1,4 +1,4 @@
-"""Networks from elsewhere that are scored without training: models of torchvision, and of your own code."""
+"""External encoders, which are scored without training: models of torchvision, and of your own code."""
 
 from typing import Any
 
@@ -7,7 +7,8 @@ from torch import Tensor, nn
 
 from ssl_bench import trust
 from ssl_bench.errors import UserError, describe, did_you_mean
-from ssl_bench.methods.frozen import Frozen
+from ssl_bench.methods.frozen import Frozen, fingerprint_features
+from ssl_bench.networks.pretrained import loads_pretrained_weights
 
 
 class Torchvision(Frozen):
@@ -42,7 +43,8 @@ class Torchvision(Frozen):
             raise UserError(f"torchvision/{model}: no such weights: {did_you_mean(weights, choices)}")
         self.pretrained = bool(dot)
         try:
-            network: nn.Module = models.get_model(name, weights=choices[weights] if dot else None)
+            loaded = choices[weights] if dot and loads_pretrained_weights() else None
+            network: nn.Module = models.get_model(name, weights=loaded)
         except Exception as error:  # errors of the download have no common base
             raise UserError(f"torchvision/{model}: {' '.join(str(error).split())[:200]}") from error
         linear = [(n, m) for n, m in network.named_modules() if isinstance(m, nn.Linear)]
@@ -52,6 +54,11 @@ class Torchvision(Frozen):
         network.set_submodule(last, nn.Identity())
         self.network, self.feature_dim = network, head.in_features
         self.preprocess: Any = choices[weights].transforms() if dot else None
+        try:
+            self.register_buffer("fingerprint", fingerprint_features(self, tuple(image_shape)))
+        except Exception as error:  # of any type
+            why = f"torchvision/{model} does not take images of shape {tuple(image_shape)} ({describe(error)})"
+            raise UserError(f"{why}: give --data.size 224 if the data have this setting, or another model") from error
 
     def encode(self, x: Tensor) -> Tensor:
         """The input of the classifier: ``(N, C, H, W)`` in [0, 1] to ``(N, feature_dim)``."""
@@ -89,23 +96,14 @@ class External(Frozen):
             with torch.no_grad():
                 features = self.network(torch.zeros(2, *image_shape))
         except Exception as error:  # of the user's code
-            raise UserError(
-                f"{model} on images of shape (2, {str(tuple(image_shape))[1:]}: {describe(error)}"
-            ) from error
+            raise UserError(f"{model} on images of shape {(2, *image_shape)}: {describe(error)}") from error
         if not isinstance(features, Tensor) or features.ndim != 2:
             shape = f" of shape {tuple(features.shape)}" if isinstance(features, Tensor) else ""
             raise UserError(f"{model}: output is {type(features).__name__}{shape}, expected features (N, d): pool them")
         self.feature_dim = features.shape[1]
-        self.register_buffer("probe", probe(self, tuple(image_shape)))
+        self.register_buffer("fingerprint", fingerprint_features(self, tuple(image_shape)))
 
     def encode(self, x: Tensor) -> Tensor:
         """``(N, C, H, W)`` in [0, 1] to ``(N, feature_dim)``."""
         features: Tensor = self.network(x)
         return features
-
-
-@torch.no_grad()
-def probe(method: Frozen, image_shape: tuple[int, ...]) -> Tensor:
-    """Features of two fixed images, as a buffer: features are encoded again if the code or the weights change."""
-    images = torch.rand(2, *image_shape, generator=torch.Generator().manual_seed(0))
-    return method.encode(images)

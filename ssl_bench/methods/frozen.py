@@ -1,18 +1,19 @@
 """Encoders that are scored without training: baselines and external encoders."""
 
 from collections.abc import Callable, Iterable
+from itertools import takewhile
 from math import prod
 from typing import Any, Literal
 
 import torch
 from torch import Tensor
-from torch.nn.functional import interpolate
 
 from ssl_bench.distributed import all_reduce_sum
 from ssl_bench.errors import UserError
 from ssl_bench.methods.base import Method
 from ssl_bench.networks.interfaces import Network
 from ssl_bench.networks.mlp import MLPEncoder
+from ssl_bench.networks.pretrained import loads_pretrained_weights
 from ssl_bench.networks.resnet import ResNetEncoder
 from ssl_bench.ranges import PositiveInt, check_ranges
 
@@ -144,8 +145,8 @@ class Timm(Frozen):
     Args:
         image_shape: (C, H, W) of one image; the command line takes it from the data.
         model: name of the model in timm. With a tag (``resnet18.a1_in1k``), timm downloads the weights of this tag, and
-            images are resized and normalised as in the pre-training. Without a tag the weights are random, and images
-            keep their size unless the architecture has a fixed input size.
+            images are resized, cropped and normalised as timm evaluates them. Without a tag the weights are random, and
+            images keep their size unless the architecture has a fixed input size.
 
     Example:
         ``ssl-bench evaluate timm/resnet18.a1_in1k --data cifar10``
@@ -156,7 +157,9 @@ class Timm(Frozen):
 
     def __init__(self, image_shape: tuple[int, ...], model: str):
         import timm
+        from timm.data import MaybeToTensor
         from timm.data.config import resolve_model_data_config
+        from timm.data.transforms_factory import create_transform
 
         from ssl_bench.networks.timm_backbone import check_images, reason
 
@@ -165,25 +168,38 @@ class Timm(Frozen):
             raise UserError(f"timm: {model} needs images of 1 or 3 channels, got shape {image_shape}")
         self.pretrained = "." in model
         try:
-            network: Any = timm.create_model(model, pretrained=self.pretrained, num_classes=0)
+            loaded = self.pretrained and loads_pretrained_weights()
+            network: Any = timm.create_model(model, pretrained=loaded, num_classes=0)
         except Exception as error:  # errors of timm, of the model hub and of the network have no common base
             raise UserError(
                 f"timm/{model}: {reason(error)}; see timm.list_models(), "
                 f"or give the name without its tag for random weights"
             ) from error
         wanted: dict[str, Any] = resolve_model_data_config(network)  # type: ignore[no-untyped-call]
-        resize = self.pretrained or network.pretrained_cfg.get("fixed_input_size")
-        self.network = network
-        self.size: tuple[int, int] | None = tuple(wanted["input_size"][1:]) if resize else None
+        fixed = self.pretrained or network.pretrained_cfg.get("fixed_input_size")
+        self.network: Any = network
+        self.steps: list[Any] = []
         self.feature_dim = network.head_hidden_size  # some models widen the features after pooling
-        if self.size is None:
+        if fixed:
+            transform: Any = create_transform(**wanted, is_training=False)
+            self.steps = list(takewhile(lambda step: not isinstance(step, MaybeToTensor), transform.transforms))
+        else:
             check_images(network, model, (3, *image_shape[1:]))
         self.register_buffer("mean", torch.tensor(wanted["mean"]).view(3, 1, 1))
         self.register_buffer("std", torch.tensor(wanted["std"]).view(3, 1, 1))
+        self.register_buffer("fingerprint", fingerprint_features(self, image_shape))
 
     def encode(self, x: Tensor) -> Tensor:
         """The classifier's input: ``(N, C, H, W)`` in [0, 1] to ``(N, feature_dim)``."""
-        if self.size:
-            x = interpolate(x, self.size, mode="bicubic", antialias=True).clamp(0, 1)
+        for step in self.steps:  # a resize and a crop
+            x = step(x)
+        x = x.clamp(0, 1)  # bicubic interpolation exceeds the range
         features: Tensor = self.network((x.expand(-1, 3, -1, -1) - self.mean) / self.std)
         return features
+
+
+@torch.no_grad()
+def fingerprint_features(method: Frozen, image_shape: tuple[int, ...]) -> Tensor:
+    """Features of two fixed images, as a buffer: features are encoded again if the code or the weights change."""
+    images = torch.rand(2, *image_shape, generator=torch.Generator().manual_seed(0))
+    return method.eval().encode(images)

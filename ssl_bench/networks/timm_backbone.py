@@ -8,6 +8,7 @@ from torch import Tensor
 
 from ssl_bench.errors import UserError
 from ssl_bench.networks.interfaces import Backbone
+from ssl_bench.networks.pretrained import loads_pretrained_weights
 from ssl_bench.ranges import NonNegativeInt, check_ranges
 
 
@@ -66,7 +67,10 @@ class TimmBackbone(Backbone):
         self.pretrained = "." in model
         try:
             network: Any = timm.create_model(
-                model, pretrained=self.pretrained, num_classes=outputs, in_chans=image_shape[0]
+                model,
+                pretrained=self.pretrained and loads_pretrained_weights(),
+                num_classes=outputs,
+                in_chans=image_shape[0],
             )
         except Exception as error:  # errors of timm, of the model hub and of the network have no common base
             raise UserError(f"timm/{model}: {reason(error)}; see timm.list_models()") from error

@@ -5,34 +5,32 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-import yaml
-from jsonargparse import ArgumentError, ArgumentParser, Namespace
+from jsonargparse import Namespace
 from lightning import seed_everything
 from torch import Tensor, device
 
 from ssl_bench.config.agreement import load_run_method, read_config
 from ssl_bench.config.identity import config_hash, digest, run_folder
 from ssl_bench.config.names import as_name, check_name
-from ssl_bench.config.parse_errors import one_line
 from ssl_bench.config.resolve import build, resolve, to_dict
 from ssl_bench.config.schema import Run
 from ssl_bench.data.fingerprint import record_data
-from ssl_bench.errors import UserError
 from ssl_bench.evaluation.encoder import EvaluatedEncoder
 from ssl_bench.evaluation.feature_file import read_features
-from ssl_bench.evaluation.suite import Evaluation
 from ssl_bench.files import remove_unfinished
 from ssl_bench.lock import folder_lock
 from ssl_bench.methods.frozen import Frozen
 from ssl_bench.results.record import Record, commit
 from ssl_bench.runs import tracking
 from ssl_bench.runs.checks import check_feature_file, check_links, check_record
+from ssl_bench.runs.evaluation_settings import read_evaluation
 from ssl_bench.runs.launch import is_first, launch
 from ssl_bench.runs.moved_data import check_moved_data
+from ssl_bench.runs.quiet import prepare_process
 from ssl_bench.runs.refused import removed_if_refused
 from ssl_bench.runs.score import add_result, check_scored, command, device_name, score
-from ssl_bench.runs.train import check_accelerator, make_folder, print_result
-from ssl_bench.trust import enforce
+from ssl_bench.runs.train import make_folder, print_result
+from ssl_bench.runs.trainer_checks import check_accelerator
 
 BATCH_SIZE = 1024
 OWN_DATA = "give the folder of the data of the run with --data.root"
@@ -95,6 +93,7 @@ def score_encoder(config: Namespace, recorded: dict[str, Any], folder: Path, dev
         advice: what to do if the data are not those of the run folder, see `check_data`.
     """
     start = time.perf_counter()
+    prepare_process()
     fabric = launch(devices, cpu=config.trainer.accelerator == "cpu")
     seed_everything(config.seed, workers=True, verbose=False)
     with fabric.rank_zero_first(local=True):
@@ -141,14 +140,8 @@ def evaluate_file(
         flags: settings of the evaluation.
         wait: see `bench`.
     """
-    enforce()
-    parser = ArgumentParser(prog="ssl-bench evaluate", exit_on_error=False, allow_abbrev=False)
-    parser.add_argument("--evaluation", type=Evaluation, default=Evaluation())
-    try:
-        config = parser.parse_args(flags)
-        evaluation = parser.instantiate(config).evaluation
-    except (ArgumentError, ImportError) as error:
-        raise UserError(one_line(str(error), parser)) from error
+    prepare_process()
+    evaluation, settings = read_evaluation(flags, "ssl-bench evaluate")
     check_feature_file(path)
     name = as_name(path.stem)
     data = check_name("--data", data) if data is not None else name
@@ -158,7 +151,7 @@ def evaluate_file(
         "features": str(path.resolve()),
         "labels": str(labels.resolve()) if labels else None,
         "data": data,
-        "evaluation": yaml.safe_load(parser.dump(config, skip_unset=False))["evaluation"],
+        "evaluation": settings,
     }
     stamp = [(file.stat().st_size, file.stat().st_mtime_ns) for file in (path, labels) if file]
     hashed = digest([recorded["features"], recorded["labels"], stamp])

@@ -83,7 +83,7 @@ def evaluate_on_several(options: argparse.Namespace, rest: list[str]) -> None:
 
     Raises:
         UserError: a data set does not exist, or there are several processes.
-        RunError: no protocol has scores on one of the data sets.
+        RunError: the encoder could not be scored on one of the data sets.
     """
     names, known = options.data.split(","), config_names("data")
     for name in names:
@@ -97,7 +97,7 @@ def evaluate_on_several(options: argparse.Namespace, rest: list[str]) -> None:
     for name in names:
         try:
             evaluate(argparse.Namespace(**vars(options) | {"data": name, "devices": "1"}), list(rest))
-        except RunError as error:
+        except (RunError, UserError) as error:
             failures.append(f"{name}: {error}")
     if failures:
         raise RunError("; ".join(failures))

@@ -14,21 +14,27 @@ import ssl_bench
 from ssl_bench.cli import main
 
 X, Y = load_digits(return_X_y=True)
+OF_FEATURES = ["linear_probe", "linear_probe_sgd", "svm", "mlp_probe", "knn", "kmeans", "gmm", "rank"]
+"""All protocols that need neither the encoder nor images."""
 TRAIN, TEST = (X[:600], Y[:600]), (X[600:900], Y[600:900])
 
 
 def test_scores_are_those_of_the_command_on_the_same_arrays(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """With all protocols that need neither a network nor images."""
-    np.savez(
-        tmp_path / "f.npz", train_features=TRAIN[0], train_labels=TRAIN[1], test_features=TEST[0], test_labels=TEST[1]
-    )
+    """With all protocols of features, with named classes and validation images; records have nine digits."""
+    names = np.array([f"digit {i}" for i in range(10)])
+    splits = {"train": TRAIN, "test": TEST, "validation": (X[900:1000], Y[900:1000])}
+    named = {split: (x, names[y]) for split, (x, y) in splits.items()}
+    arrays = {f"{split}_features": x for split, (x, _) in named.items()}
+    arrays |= {f"{split}_labels": y for split, (_, y) in named.items()}
+    np.savez(tmp_path / "f.npz", **arrays)
     monkeypatch.setattr("torch.cuda.is_available", lambda: False)
-    assert main(["evaluate", str(tmp_path / "f.npz"), f"--out={tmp_path / 'runs'}", "--devices=1"]) == 0
+    flags = [f"--evaluation.protocols=[{','.join(OF_FEATURES)}]", f"--out={tmp_path / 'runs'}", "--devices=1"]
+    assert main(["evaluate", str(tmp_path / "f.npz"), *flags]) == 0
     (file,) = tmp_path.glob("runs/*/metrics.json")
-    expected = json.loads(file.read_text())["metrics"]
-    scores = ssl_bench.evaluate(TRAIN, TEST, device="cpu")
-    assert scores.keys() == expected.keys()
-    assert dict(scores) == pytest.approx(expected, rel=1e-8)
+    record = json.loads(file.read_text())
+    assert not record["failed"]
+    scores = ssl_bench.evaluate(named["train"], named["test"], named["validation"], protocols=OF_FEATURES, device="cpu")
+    assert {name: float(f"{value:.9g}") for name, value in scores.items()} == record["metrics"]
 
 
 def test_arrays_tensors_names_and_types_are_the_same() -> None:
@@ -85,6 +91,11 @@ TEST_OF_ONES = (np.ones((20, 3)), Y[:20])
         ((TRAIN, TEST), {"knn": {"k": [0]}}, "k.*at least 1"),
         ((TRAIN, TEST), {"knm": {}}, "evaluate got the setting 'knm': did you mean knn"),
         ((TRAIN, TEST), {"device": "gpu"}, "device 'gpu'"),
+        ((TRAIN, TEST), {"device": "meta:99x"}, "device 'meta:99x'"),
+        ((TRAIN, TEST), {"protocols": ["maps"]}, "protocols has 'maps', which makes plots: give figures=FOLDER"),
+        ((([[1.0], [1.0, 2.0]], [0, 1]), TEST), {}, "train_features: rows of different lengths, expected"),
+        (((X.astype(complex), Y), TEST), {}, "train_features"),
+        (((X > 3, Y), TEST), {}, "train_features"),
     ],
 )  # fmt: skip
 def test_wrong_arguments_are_one_line(arguments: Any, settings: dict[str, Any], message: str) -> None:

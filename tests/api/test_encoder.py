@@ -9,7 +9,7 @@ from torch import Tensor, nn
 import ssl_bench
 from ssl_bench.cli import main
 from ssl_bench.config.resolve import build, resolve
-from ssl_bench.data.fitting import fitted
+from ssl_bench.data.resizing import resize_and_crop
 from ssl_bench.data.types import Batch
 
 
@@ -58,22 +58,22 @@ def test_an_untrained_network_has_the_weights_that_were_scored(tmp_path: Path) -
     torch.testing.assert_close(ssl_bench.load_encoder(folder)(images(folder)), expected)
 
 
-class TestFitted:
+class TestResizeAndCrop:
     """Images of another size."""
 
     def test_of_the_same_size_are_not_changed(self) -> None:
         x = torch.randint(0, 256, (2, 3, 8, 8), dtype=torch.uint8)
-        assert fitted(x, (3, 8, 8)) is x
+        assert resize_and_crop(x, (3, 8, 8)) is x
 
     @pytest.mark.parametrize(("height", "width"), [(16, 16), (8, 20), (31, 9), (4, 4), (3, 50)])
     def test_cover_the_shape_and_are_cropped_to_the_centre(self, height: int, width: int) -> None:
         x = torch.full((2, 3, height, width), 0.25)
-        assert torch.allclose(fitted(x, (3, 8, 8)), torch.full((2, 3, 8, 8), 0.25))
+        assert torch.allclose(resize_and_crop(x, (3, 8, 8)), torch.full((2, 3, 8, 8), 0.25))
 
     def test_the_middle_of_a_wide_image_is_kept(self) -> None:
         x = torch.zeros(1, 1, 8, 24)
         x[..., 8:16] = 1
-        assert fitted(x, (1, 8, 8)).mean() == 1
+        assert resize_and_crop(x, (1, 8, 8)).mean() == 1
 
     @pytest.mark.parametrize(
         ("given", "message"),
@@ -86,8 +86,37 @@ class TestFitted:
         ],
     )  # fmt: skip
     def test_other_images_are_refused(self, given: Tensor, message: str) -> None:
-        with pytest.raises(ssl_bench.UserError, match=message):
-            fitted(given, (3, 8, 8))
+        with pytest.raises(ssl_bench.UserError, match=message) as error:
+            resize_and_crop(given, (3, 8, 8))
+        assert "\n" not in str(error.value)
+
+    @pytest.mark.parametrize("points", [torch.zeros(4, 2, dtype=torch.uint8), torch.full((4, 2), torch.inf)])
+    def test_other_points_are_refused(self, points: Tensor) -> None:
+        with pytest.raises(ssl_bench.UserError, match=r"^points of type .*, expected finite floats$"):
+            resize_and_crop(points, (2,))
+
+
+def test_images_with_another_number_of_channels_are_refused(run_folder: Path) -> None:
+    images = torch.rand(4, 3, 28, 28)
+    for encode in (ssl_bench.load_encoder(run_folder), ssl_bench.EncoderTransformer(run_folder).fit):
+        with pytest.raises(ssl_bench.UserError, match=r"^images of shape \(4, 3, 28, 28\), expected \(N, 1, "):
+            encode(images)
+
+
+def test_a_run_is_a_path_wherever_one_is_expected(run_folder: Path, tmp_path: Path) -> None:
+    run = ssl_bench.load_run(run_folder)
+    x = images(run_folder)
+    expected = run.encoder()(x)
+    exported = ssl_bench.load_encoder(ssl_bench.export(run, tmp_path / "out"))
+    assert torch.equal(exported(x), expected)
+    assert torch.equal(ssl_bench.load_encoder(run)(x), expected)
+    assert ssl_bench.EncoderTransformer(run).fit(x.numpy()).transform(x.numpy()).shape == (50, 10)
+
+
+def test_a_repository_that_is_not_there_is_one_line(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("huggingface_hub.snapshot_download", lambda *arguments, **settings: 1 / 0)
+    with pytest.raises(ssl_bench.UserError, match=r"^hub/me/vae: no folder, and cannot be downloaded: division"):
+        ssl_bench.load_encoder("hub/me/vae")
 
 
 @pytest.mark.parametrize(

@@ -13,7 +13,10 @@ import yaml
 from safetensors.torch import load_file
 
 import ssl_bench
-from ssl_bench.api.export import Graph, backbone_weights, export, push
+from ssl_bench.api.encoder import Encoder
+from ssl_bench.api.export import backbone_weights, export, write_encoder
+from ssl_bench.api.graphs import WRITERS, ExportedGraph, write_onnx
+from ssl_bench.api.hub import push
 from ssl_bench.cli import main
 from ssl_bench.config.resolve import build, resolve
 from ssl_bench.config.stack import stack
@@ -118,6 +121,52 @@ def test_resnets_load_into_torchvision_and_timm(name: str, tmp_path: Path) -> No
         torch.testing.assert_close(model.eval()(x), network(x))
 
 
+@pytest.mark.parametrize("name", ["resnet18", "resnet10t"])
+def test_the_exported_backbone_loads_into_timm(name: str, tmp_path: Path) -> None:
+    """A ResNet of ssl_bench with the stem of ImageNet, and a model of timm, as backbones of SimCLR."""
+    import timm
+
+    own = "{class_path: ssl_bench.networks.resnet.ResNetEncoder, init_args: {stem: imagenet}}"
+    other = "{class_path: ssl_bench.networks.timm_backbone.TimmBackbone, init_args: {model: resnet10t}}"
+    backbone = own if name == "resnet18" else other
+    run = build(resolve([*stack("simclr", "cifar10", None), f"--method.backbone={backbone}"]))
+    encoder = Encoder(run.method, run.views)
+    write_encoder(encoder, tmp_path, "cifar10")
+    file = tmp_path / "backbone.safetensors"
+    theirs = timm.create_model(name, num_classes=0, in_chans=3, checkpoint_path=file).eval()
+    x = torch.rand(2, 3, 32, 32)
+    with torch.no_grad():
+        torch.testing.assert_close(theirs(encoder.preprocess(x)), encoder(x))
+
+
+@pytest.mark.parametrize("encoder", ["timm/test_resnet", "torchvision/resnet18"])
+def test_exports_of_pretrained_encoders_load_without_their_pretrained_weights(
+    encoder: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Under a name with weights, whose download would fail."""
+    import timm
+    from torchvision import models
+
+    flags = [f"--out={tmp_path / 'runs'}", "--evaluation.protocols=[knn]", "--trainer.accelerator=cpu"]
+    create, get = timm.create_model, models.get_model
+    with monkeypatch.context() as patch:  # the download gives random weights
+        patch.setattr(timm, "create_model", lambda name, pretrained, **kw: create(name, pretrained=False, **kw))
+        patch.setattr(models, "get_model", lambda name, weights: get(name, weights=None))
+        tag = ".r160_in1k" if encoder.startswith("timm") else ".IMAGENET1K_V1"
+        assert main(["evaluate", encoder + tag, "--data=digits", *flags]) == 0
+        (run,) = (tmp_path / "runs").iterdir()
+        if encoder.startswith("torchvision"):
+            with pytest.raises(ssl_bench.UserError, match="is a run of an external encoder"):
+                export(run, tmp_path / "out")
+            return
+        folder = export(run, tmp_path / "out")
+    monkeypatch.setenv("HF_HUB_OFFLINE", "1")
+    assert ssl_bench.load_encoder(folder).feature_dim > 1
+    config = json.loads((folder / "config.json").read_text())
+    assert (config["trained_on"], config["licence_of_the_data"]) == ("", "")
+    assert "not trained by ssl_bench" in (folder / "README.md").read_text()
+
+
 def test_a_timm_backbone_is_exported_under_its_names() -> None:
     backbone = (
         "--method.backbone={class_path: ssl_bench.networks.timm_backbone.TimmBackbone, init_args: {model: resnet10t}}"
@@ -128,7 +177,10 @@ def test_a_timm_backbone_is_exported_under_its_names() -> None:
     assert backbone_weights(method).keys() == method.backbone.network.state_dict().keys()
 
 
-def test_uploads_have_the_files_of_the_folder(exported: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_uploads_have_the_files_of_the_folder(
+    run_folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    exported = export(run_folder, tmp_path / "vae-digits")
     calls: list[tuple[Any, ...]] = []
 
     class Client:
@@ -144,6 +196,7 @@ def test_uploads_have_the_files_of_the_folder(exported: Path, monkeypatch: pytes
     assert calls[0] == ("me/vae", True, True)
     assert calls[1][1] == "me/vae"
     assert "model.safetensors" in calls[1][0]
+    assert 'ssl_bench.load_encoder("hub/me/vae")' in (exported / "README.md").read_text()
 
 
 class TestErrors:
@@ -185,13 +238,47 @@ class TestErrors:
         with pytest.raises(ssl_bench.UserError, match="is a damaged export, or of another version"):
             ssl_bench.load_encoder(tmp_path)
 
+    def test_a_folder_that_is_no_run(self, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+        with pytest.raises(ssl_bench.UserError, match=r"no metrics\.json in"):
+            export(tmp_path, tmp_path / "out")
+        assert main(["export", str(tmp_path), f"--out={tmp_path / 'out'}"]) == 2
+        assert "no config.yaml in" in capsys.readouterr().err
+        assert list(tmp_path.iterdir()) == []
+
+    def test_a_computation_that_onnx_cannot_represent(self, tmp_path: Path) -> None:
+        class Branch(torch.nn.Module):
+            def forward(self, images: torch.Tensor) -> torch.Tensor:
+                return images if images.sum() > 0 else -images
+
+        with pytest.raises(
+            ssl_bench.UserError, match=r"^ONNX cannot represent this encoder: .*; export safetensors$"
+        ) as e:
+            write_onnx(Branch(), torch.rand(3, 4), tmp_path / "model.onnx")  # type: ignore[arg-type]
+        assert "\n" not in str(e.value)
+
+    def test_other_features_of_onnxruntime(self, tmp_path: Path) -> None:
+        class Random(torch.nn.Module):
+            calls = 0
+
+            def forward(self, images: torch.Tensor) -> torch.Tensor:
+                Random.calls += 1
+                return images + Random.calls
+
+        with pytest.raises(ssl_bench.UserError, match=r"^the features of the ONNX file differ by .*: export"):
+            write_onnx(Random(), torch.rand(3, 4), tmp_path / "model.onnx")  # type: ignore[arg-type]
+
+    def test_a_missing_extra(self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+        monkeypatch.setitem(sys.modules, "onnxruntime", None)
+        with pytest.raises(ssl_bench.UserError, match=r"^format onnx needs onnxruntime: pip install"):
+            write_onnx(torch.nn.Identity(), torch.rand(3, 4), tmp_path / "model.onnx")  # type: ignore[arg-type]
+
     def test_nothing_is_left_of_an_export_that_failed(
         self, run_folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
     ) -> None:
-        def fail(graph: Graph, example: torch.Tensor, path: Path) -> None:
+        def fail(graph: ExportedGraph, example: torch.Tensor, path: Path) -> None:
             raise ssl_bench.UserError("ONNX cannot represent this encoder")
 
-        monkeypatch.setitem(export.__globals__["WRITERS"], "onnx", fail)
+        monkeypatch.setitem(WRITERS, "onnx", fail)
         with pytest.raises(ssl_bench.UserError, match="ONNX cannot represent"):
             export(run_folder, tmp_path / "out", "onnx")
         assert list(tmp_path.iterdir()) == []
@@ -216,13 +303,12 @@ def test_graphs_have_no_paths_of_this_machine_and_no_other_weights(
 
 def test_all_deterministic_steps_are_in_the_graph(tmp_path: Path) -> None:
     """Also the threshold of binary images, not only the normalisation."""
-    from ssl_bench.api.encoder import Encoder
     from ssl_bench.methods.frozen import Pixels
 
     views = Views([{"threshold": {"at": 0.4}}, {"normalize": {}}], image_shape=(1, 8, 8), mean=(0.5,), std=(0.25,))
     encoder = Encoder(Pixels((1, 8, 8)), views)
     x = torch.rand(3, 1, 8, 8)
-    assert torch.equal(Graph(encoder)(x), encoder(x))
+    assert torch.equal(ExportedGraph(encoder)(x), encoder(x))
     assert set(encoder(x).flatten().tolist()) == {-2.0, 2.0}
 
 

@@ -84,8 +84,19 @@ class TestOwnCode:
         flags = ["--evaluation.protocols=[knn]", "--trainer.accelerator=cpu"]
         assert main(["evaluate", "my_networks:make", "--data=digits,double_spiral", *flags]) == 0
         assert len(list(tmp_path.glob("runs/*/metrics.json"))) == 2
+        code = "import torch\ndef make():\n    return torch.nn.Sequential(torch.nn.Flatten(), torch.nn.Linear(64, 3))\n"
+        (tmp_path / "fixed.py").write_text(code)
+        assert main(["evaluate", "fixed:make", "--data=double_spiral,digits", *flags]) == 1
+        assert "double_spiral: fixed:make on images of shape (2, 2)" in capsys.readouterr().err
+        assert len(list(tmp_path.glob("runs/*/metrics.json"))) == 3, "the data set after it is scored"
         assert main(["evaluate", "my_networks:make", "--data=digits,digit", *flags]) == 2
         assert "no data set named 'digit': did you mean digits" in capsys.readouterr().err
+
+
+def test_images_of_a_size_that_a_model_of_torchvision_does_not_take_are_refused() -> None:
+    with pytest.raises(UserError, match=r"^torchvision/vit_b_32 does not take images of shape \(1, 8, 8\)") as error:
+        Torchvision((1, 8, 8), "vit_b_32")
+    assert "give --data.size 224" in str(error.value)
 
 
 def test_an_exported_folder_that_does_not_exist_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -3,11 +3,15 @@ from pathlib import Path
 from pickle import UnpicklingError
 from tempfile import TemporaryDirectory
 
+import numpy as np
 import pytest
 import timm
 import torch
+from PIL import Image
 from sklearn.datasets import load_digits
 from sklearn.decomposition import PCA as Reference
+from timm.data.config import resolve_model_data_config
+from timm.data.transforms_factory import create_transform
 
 from ssl_bench import trust
 from ssl_bench.api.encoder import Encoder
@@ -151,7 +155,31 @@ def test_images_of_a_size_that_a_backbone_does_not_take_are_refused(
 def test_images_that_are_too_small_for_an_encoder_are_refused() -> None:
     with pytest.raises(UserError, match=r"^timm/test_convnext does not take images of shape \(3, 8, 8\)"):
         Timm(SHAPE, "test_convnext")
-    assert Timm(SHAPE, "vit_tiny_patch16_224").size == (224, 224)  # images are resized to a fixed size
+
+
+def test_images_of_a_size_that_a_fixed_model_does_not_take_are_resized() -> None:
+    encoder = Timm(SHAPE, "vit_tiny_patch16_224")
+    (resize, crop) = encoder.steps
+    assert crop(resize(DIGITS[:2])).shape == (2, 1, 224, 224)
+
+
+@pytest.mark.parametrize(
+    "model", ["resnet18.a1_in1k", "vit_small_patch14_dinov2.lvd142m", "vit_small_patch16_dinov3.lvd1689m"]
+)
+def test_images_for_pretrained_weights_are_those_of_timm_on_a_pil_image(
+    model: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    create = timm.create_model
+    monkeypatch.setattr(timm, "create_model", lambda name, pretrained, **kw: create(name, pretrained=False, **kw))
+    encoder = Timm((3, 48, 64), model).eval()
+    seen = []
+    monkeypatch.setattr(encoder.network, "forward", lambda x: seen.append(x))
+    image = np.random.default_rng(0).integers(64, 192, (6, 8, 3), dtype=np.uint8).repeat(8, 0).repeat(8, 1)
+    encoder.encode(torch.from_numpy(image).permute(2, 0, 1)[None] / 255)
+    settings = resolve_model_data_config(create(model, pretrained=False))  # type: ignore[no-untyped-call]
+    expected = create_transform(**settings, is_training=False)(Image.fromarray(image))
+    assert seen[0].shape[1:] == expected.shape
+    assert torch.allclose(seen[0][0], expected, atol=2 / 255 / min(settings["std"]))  # PIL rounds to 8 bits
 
 
 def test_the_check_of_the_size_changes_neither_the_mode_nor_the_random_numbers() -> None:

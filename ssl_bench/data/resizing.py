@@ -7,7 +7,7 @@ from torch import Tensor
 from ssl_bench.errors import UserError
 
 
-def fitted(images: Tensor, shape: tuple[int, ...]) -> Tensor:
+def resize_and_crop(images: Tensor, shape: tuple[int, ...]) -> Tensor:
     """Images of a given shape: resized with bilinear interpolation and antialiasing, and cropped to the centre.
 
     Args:
@@ -30,6 +30,8 @@ def fitted(images: Tensor, shape: tuple[int, ...]) -> Tensor:
     if images.dtype != torch.uint8 and not images.is_floating_point():
         raise UserError(f"images of type {images.dtype}, expected uint8, or float in [0, 1]")
     if len(shape) == 1:
+        if not images.is_floating_point() or not images.isfinite().all():
+            raise UserError(f"points of type {images.dtype}, expected finite floats")
         return images
     if images.is_floating_point() and images.numel():
         low, high = images.aminmax()
