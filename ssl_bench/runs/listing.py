@@ -112,9 +112,15 @@ def matching(names: dict[str, str], word: str) -> dict[str, str]:
 
 
 def by_table(names: dict[str, str]) -> tuple[str, list[tuple[str, str]]]:
-    """Heading and lines of the section of tables."""
+    """Heading and lines of the section of tables; small profiles are named with their table."""
     heading = "`ssl-bench table NAME` prints one, --experiment TABLE/ROW runs a row"
-    return heading, [(name, text) for name, text in names.items() if "/" not in name]
+    tables = {name: text for name, text in names.items() if "/" not in name}
+    rows = []
+    for name, text in tables.items():
+        scales = [other.removeprefix(f"{name}-") for other in tables if other.startswith(f"{name}-")]
+        if name.rpartition("-")[0] not in tables:
+            rows.append((f"{name} (--scale {', '.join(scales)})" if scales else name, text))
+    return heading, rows
 
 
 def by_method(experiments: dict[str, str]) -> tuple[str, list[tuple[str, str]]]:

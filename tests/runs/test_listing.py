@@ -63,7 +63,10 @@ def test_a_terminal_shows_a_screen_for_each_section(width: int) -> None:
     assert "`ssl-bench list experiments` lists all" in experiments
     (tables,) = (block for block in blocks if block.startswith("tables"))
     assert re.search(r"assimilation_5 +SimCLR with A2 and W-search", tables)
-    assert {line.split()[0] for line in tables.splitlines()[1:-1]} == set(config_names("table"))
+    found = re.findall(r"^  (\w+)(?: \(--scale ([\w, ]+)\))?", "\n".join(tables.splitlines()[1:-1]), re.MULTILINE)
+    scaled = {f"{name}-{scale}" for name, scales in found if scales for scale in scales.split(", ")}
+    assert {name for name, _ in found} | scaled == set(config_names("table"))
+    assert len(found) + len(scaled) == len(config_names("table"))
     assert re.search(r"simvae +celeba \(2\), .*digits,", experiments)
 
 
