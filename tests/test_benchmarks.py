@@ -297,8 +297,11 @@ def test_protocols_are_measured_beside_other_libraries(
         row(arrays.Data(tmp_path, "cpu")) for label, row in evaluator.TABLES[name].items() if "faiss" not in label
     )
     assert all(found["seconds"] > 0 for found in (ours, *others))
-    if "accuracy" in ours:
-        assert all(abs(found["accuracy"] - ours["accuracy"]) < 6 for found in others)
+    for found in others:
+        if "accuracy" in found:
+            assert found["accuracy"] == pytest.approx(ours["accuracy"], abs=6)
+        else:  # the log-likelihood of a mixture of Gaussians, which few points determine badly
+            assert math.isfinite(found["objective"])
 
 
 def test_gradients_in_bfloat16_are_measured_per_block() -> None:

@@ -119,6 +119,7 @@ def test_command_runs(command: str, workplace: Path) -> None:
     """Those of README.md and of `make` with all protocols, the others for three batches and with one protocol."""
     whole = command in commands(README) or command.startswith("make")
     few = ["--data.batch_size=16"] if "photos" in command else []
+    few += ["--method.backbone.width=16"] if "multi_crop" in command else []
     assert main([*as_cheap(command), *([] if whole else SHORT), *few]) == 0
 
 

@@ -57,7 +57,7 @@ def test_all_experiments_are_accepted() -> None:
         (["--method.latentdim=4"], "no key 'method.latentdim': did you mean latent_dim?"),
         (["--method.decay_al=true"], "no key 'method.decay_al': did you mean decay_all?"),
         (["--method.encoder.hiden=[1]"], "no key 'method.encoder.hiden': did you mean hidden?"),
-        (["--data.batchsize=8"], "no key 'data.batchsize': did you mean batch_size?"),
+        (["--data.batchsize=8"], "no key 'data.batchsize': did you mean batch_size or global_batch_size?"),
         (["--views.num_view=2"], "no key 'views.num_view': did you mean num_views"),
         (["--evaluation.protocl=[knn]"], "no key 'evaluation.protocl': did you mean protocols?"),
         (["--method.latent_dim=0"], "vae: latent_dim must be an integer of at least 1, got 0"),

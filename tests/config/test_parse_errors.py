@@ -15,7 +15,7 @@ from tests.config.resolved import resolved
     [
         (["--method.sigm2=1"], "no key 'method.sigm2': did you mean sigma2?"),
         (["--method.encoder.hiden=[1]"], "no key 'method.encoder.hiden': did you mean hidden?"),
-        (["--data.batchsize=8"], "no key 'data.batchsize': did you mean batch_size?"),
+        (["--data.batchsize=8"], "no key 'data.batchsize': did you mean batch_size or global_batch_size?"),
         (["--out=x"], "no key 'out': known: channels_last, config, curve, data, "),
         (["--sed=1"], "no key 'sed': did you mean seed?"),
         (["--trainer.max_epoch=1"], "no key 'trainer.max_epoch': did you mean trainer.max_epochs"),

@@ -283,7 +283,7 @@ def test_a_table_is_printed_without_torch(tmp_path: Path, monkeypatch: pytest.Mo
 
 def test_a_cached_configuration_is_that_of_the_present_files(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("SSL_BENCH_CACHE", str(tmp_path))
-    expected = to_dict(resolve([*stack(None, None, "vae-mnist"), "--trainer.devices=1"]))
+    expected = to_dict(resolve([*stack(None, None, "vae-mnist"), "--trainer.devices=1"], on_this_machine=False))
     for content in ("", "{}", '{"state": "another", "config": {"seed": 1}}', "[1]"):
         for file in tmp_path.glob("experiments/*/vae-mnist.json"):
             file.write_text(content)
