@@ -95,7 +95,7 @@ def gradients(method: SimCLR, views: Tensor, computation: str) -> tuple[float, d
         elif list(layer.children()):
             blocks[next(names)] = layer
     blocks |= {"projector": method.projector, "all": method}
-    return float(loss), {
+    return float(loss.detach()), {
         name: torch.cat([p.grad.flatten() for p in block.parameters() if p.grad is not None])
         for name, block in blocks.items()
     }

@@ -1,6 +1,6 @@
 """Images per second of training on one process and on two processes of this CPU.
 
-    python benchmarks/processes.py            print the table (about ten minutes on two cores)
+    python benchmarks/processes.py            print the table (about twenty minutes on two cores)
     python benchmarks/processes.py --write    also write it to benchmarks/results/processes.md
 
 Every case is `ssl-bench fit` on random images with the same batch over all processes, in a process of its own.
