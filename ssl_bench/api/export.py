@@ -17,7 +17,7 @@ from ssl_bench.api.graphs import GRAPHS, WRITERS, ExportedGraph, example_input
 from ssl_bench.api.model_card import model_card
 from ssl_bench.api.runs import load_run
 from ssl_bench.errors import UserError
-from ssl_bench.methods.exported import CONFIG, KEY, VERSION, WEIGHTS, read_export
+from ssl_bench.methods.exported import CONFIG, KEY, REFUSED, VERSION, WEIGHTS, read_export
 from ssl_bench.methods.frozen import Frozen
 from ssl_bench.methods.used_weights import used_weights
 from ssl_bench.networks.resnet import ResNetEncoder
@@ -27,8 +27,6 @@ from ssl_bench.results.shareable import shareable
 BACKBONE = "backbone.safetensors"
 """Weights of the backbone under the names of timm."""
 FORMATS = ("safetensors", *GRAPHS)
-EXTERNAL = ("ssl_bench.methods.exported", "ssl_bench.methods.external")
-"""Modules of methods that load other files or code."""
 
 
 def export(
@@ -71,7 +69,7 @@ def export(
         raise UserError(f"{out} exists: give a new folder, or delete it")
     loaded = load_run(run, trust)
     encoder = loaded.encoder()
-    if type(encoder.method).__module__ in EXTERNAL:
+    if f"{type(encoder.method).__module__}.".startswith(REFUSED):
         raise UserError(f"{loaded.folder} is a run of an external encoder, which is not exported again")
     out.parent.mkdir(parents=True, exist_ok=True)
     part = Path(tempfile.mkdtemp(prefix=f".{out.name}.", suffix=".part", dir=out.parent))

@@ -108,7 +108,7 @@ class Method(LightningModule):
 
     Example:
         >>> import ssl_bench, torch
-        >>> class Whiteness(ssl_bench.Method):
+        >>> class MeanColour(ssl_bench.Method):
         ...     def __init__(self, image_shape, **kwargs):
         ...         super().__init__(**kwargs)
         ...         self.feature_dim = image_shape[0]
@@ -119,7 +119,7 @@ class Method(LightningModule):
         ...
         ...     def training_step(self, batch, batch_idx):
         ...         return (self.encode(batch.images[0]) - 1).square().mean()
-        >>> Whiteness((3, 8, 8)).encode(torch.zeros(2, 3, 8, 8)).shape
+        >>> MeanColour((3, 8, 8)).encode(torch.zeros(2, 3, 8, 8)).shape
         torch.Size([2, 3])
     """
 

@@ -49,10 +49,8 @@ def read_export(folder: Path) -> tuple[Method, Views, str]:
         path, preprocessing = config["method"]["class_path"], config["preprocessing"]
         if path.startswith(REFUSED):
             raise UserError(f"{folder}: {path} cannot be loaded from an export")
-        with (
-            torch.random.fork_rng(devices=[]),
-            without_pretrained_weights(),
-        ):  # building samples initial weights, which are replaced
+        # Building samples or loads initial weights, which are replaced.
+        with torch.random.fork_rng(devices=[]), without_pretrained_weights():
             method = build_method(config["method"]).eval()
         views = Views(
             preprocessing["recipe"],
