@@ -27,14 +27,14 @@ class Ranks:
         self.processes: list[BaseProcess] = []
 
     def __call__(self, function: Callable[..., Any], *arguments: Any, size: int = 2) -> list[Any]:
-        """Results of all ranks, in order; an exception on any rank is raised here with that rank's traceback."""
+        """Results of all ranks, in order; an error is raised here with the tracebacks of the ranks that had one."""
         try:
             results = self.call(function, arguments, size)
         except ConnectionError:  # gloo could not connect the processes in time, which depends on the load: try again
             self.kill()
             results = self.call(function, arguments, size)
-        for rank, (_, error) in enumerate(results):
-            assert error is None, f"rank {rank} of {size}: {error}"
+        errors = [f"rank {rank} of {size}: {error}" for rank, (_, error) in enumerate(results) if error is not None]
+        assert not errors, "\n".join(errors)
         return [result for result, _ in results]
 
     def call(self, function: Callable[..., Any], arguments: tuple[Any, ...], size: int) -> list[tuple[Any, str | None]]:

@@ -8,6 +8,7 @@ import pytest
 import torch
 from torch import Generator, Tensor
 
+from ssl_bench import distributed
 from ssl_bench.callbacks.generation_curve import GenerationCurve
 from ssl_bench.callbacks.stopwatch import Stopwatch
 from ssl_bench.cli import main
@@ -53,7 +54,8 @@ def trained(folder: Path, *flags: str, method: str = "ssgan") -> dict[str, list[
     config = resolve([*stack(method, "digits", None), *SMALL, *flags])
     torch.manual_seed(0)
     run = build(config)
-    make_folder(folder, to_dict(config))
+    if distributed.rank() == 0:
+        make_folder(folder, to_dict(config))
     fit(run, config, folder)
     return read_log(folder / "logs", "generation/")
 

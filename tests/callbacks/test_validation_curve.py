@@ -8,6 +8,7 @@ import torch
 from sklearn.neighbors import KNeighborsClassifier
 from torch import Tensor
 
+from ssl_bench import distributed
 from ssl_bench.callbacks import validation_curve
 from ssl_bench.callbacks.stopwatch import Stopwatch
 from ssl_bench.config.identity import config_hash
@@ -34,7 +35,8 @@ def trained(folder: Path, *flags: str, method: str = "vae") -> tuple[Run, Curves
     config = resolve([*stack(method, "digits", None), *FAST, *flags])
     torch.manual_seed(0)
     run = build(config)
-    make_folder(folder, to_dict(config))
+    if distributed.rank() == 0:
+        make_folder(folder, to_dict(config))
     fit(run, config, folder)
     return run, read_log(folder / "logs", "validation/", against="epoch")
 
