@@ -6,6 +6,7 @@ arguments of the default to the class that a file chooses.
 """
 
 from dataclasses import dataclass, field
+from functools import cache
 from inspect import signature
 from pkgutil import resolve_name
 from typing import Annotated, Any
@@ -103,6 +104,12 @@ class Validation:
 def make_parser() -> ArgumentParser:
     """The parser of a run's configuration."""
     enforce()
+    return _parser()
+
+
+@cache
+def _parser() -> ArgumentParser:
+    # A parser reads the signatures of all classes, which takes longer than parsing.
     parser = ArgumentParser(prog="ssl-bench bench", exit_on_error=False, allow_abbrev=False)
     parser.add_argument("--config", action="config", help="configuration file; may be given several times")
     parser.add_argument("--names", type=Names, default=Names())

@@ -1,13 +1,13 @@
 """The contract of every method, on digits with tiny networks; methods are discovered from their configurations."""
 
 import copy
-import importlib
 import math
 import os
 import signal
 from collections.abc import Callable
-from functools import partial
+from functools import cache, partial
 from pathlib import Path
+from pkgutil import resolve_name
 from typing import Any, cast
 
 import pytest
@@ -96,9 +96,14 @@ FEW_STEPS = ["--trainer.max_epochs=2", "--trainer.accelerator=cpu", "--data.batc
 """Two epochs of three steps, the last one of 7 images."""
 
 
+@cache
+def method_class(name: str) -> type[Method]:
+    found: type[Method] = resolve_name(resolve(stack(name, "digits", None)).method.class_path)
+    return found
+
+
 def tiny_flags(name: str) -> list[str]:
-    module, _, cls = resolve(stack(name, "digits", None)).method.class_path.rpartition(".")
-    method = getattr(importlib.import_module(module), cls)
+    method = method_class(name)
     generator = [f"--method.generator={generator_checkpoint()}"] if issubclass(method, InDomainInversion) else []
     return [flag for kind, flags in TINY.items() if issubclass(method, kind) for flag in flags] + generator
 
