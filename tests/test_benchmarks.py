@@ -27,7 +27,9 @@ from benchmarks import (
     presets,
     processes,
     rounds,
+    scoring,
     ssgan,
+    start_up,
     structural_gan,
     validation_curve,
     views,
@@ -50,6 +52,7 @@ from ssl_bench.generation.settings import SearchSettings
 from ssl_bench.methods.ssgan import SSGAN
 from ssl_bench.methods.structural_gan import StructuralGAN
 from ssl_bench.results.record import Record
+from tests.results.records import record
 
 
 @pytest.mark.parametrize("benchmark", [structural_gan, ssgan])
@@ -323,6 +326,22 @@ def test_rounding_ends_with_the_block() -> None:
         assert torch.equal(layer.weight, weight.bfloat16().float())
     assert torch.equal(layer.weight, weight)
     assert not torch.equal(layer(x), inside)
+
+
+def test_the_time_of_protocols_is_without_encoding() -> None:
+    runs = [record(seconds={"extract": 9.0, "fit": 9.0, "knn": knn, "svm": 1.0}) for knn in (1.0, 2.0, 4.0)]
+    lines = scoring.table({"pixels": runs}).splitlines()
+    assert lines[-3:] == [
+        "| knn | 2.0 (1.0 to 4.0) |",
+        "| svm | 1.0 (1.0 to 1.0) |",
+        "| all protocols | 3.0 (2.0 to 5.0) |",
+    ]
+
+
+def test_a_command_that_fails_is_not_measured() -> None:
+    assert start_up.seconds(["-c", "raise SystemExit(2)"], 2) > 0
+    with pytest.raises(SystemExit, match="exit code 2"):
+        start_up.seconds(["-c", "raise SystemExit(2)"], 0)
 
 
 def test_processes_are_compared_with_one_process_of_two_threads() -> None:

@@ -108,10 +108,18 @@ def tiny_flags(name: str) -> list[str]:
     return [flag for kind, flags in TINY.items() if issubclass(method, kind) for flag in flags] + generator
 
 
-def tiny(name: str, *flags: str) -> Run:
+@cache
+def built(name: str, *flags: str) -> Run:
     torch.manual_seed(0)
     run = build(resolve([*stack(name, "digits", None), *tiny_flags(name), *flags]))
     run.data.setup()
+    return run
+
+
+def tiny(name: str, *flags: str) -> Run:
+    """A run of its own; building one takes most of the time of a short test."""
+    run = copy.deepcopy(built(name, *flags))
+    torch.manual_seed(0)
     return run
 
 
@@ -314,7 +322,7 @@ def gradients(name: str) -> dict[str, torch.Tensor]:
 
 @pytest.mark.parametrize("name", METHODS)
 def test_it_is_of_a_family(name: str) -> None:
-    assert tiny(name).method.family in FAMILIES
+    assert method_class(name).family in FAMILIES
 
 
 @pytest.mark.parametrize("name", METHODS)
