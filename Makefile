@@ -11,6 +11,9 @@ ARGS ?=
 PYTHON ?= python3
 BIN := .venv/bin
 
+# Without bytecode on disk, every process compiles the modules of torch and Lightning again, which takes seconds.
+unexport PYTHONDONTWRITEBYTECODE
+
 .DEFAULT_GOAL := help
 .PHONY: help setup bench sweep table report test lint lock clean
 
