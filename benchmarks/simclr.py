@@ -17,6 +17,7 @@ from ssl_bench.config.stack import stack
 from ssl_bench.data.module import DataModule
 from ssl_bench.data.types import Batch
 from ssl_bench.methods.simclr import SimCLR
+from ssl_bench.networks.layout import use_channels_last
 
 OUTPUTS, WORKERS = 128, 2
 RATE, MOMENTUM, DECAY = 0.06, 0.9, 5e-4
@@ -51,7 +52,7 @@ class Ours:
         self.method.projector.layers[-1] = nn.BatchNorm1d(OUTPUTS)  # type: ignore[assignment,operator]
         self.precision = "bf16-mixed" if mixed else "32-true"
         if mixed:
-            self.method.to(memory_format=torch.channels_last)
+            use_channels_last(self.method)
         self.data: DataModule = self.run.data
         self.data.setup()
         self.method.views = self.run.views

@@ -15,7 +15,7 @@ from ssl_bench.config.known_settings import GROUPS, check_seed, check_trainer
 from ssl_bench.config.locations import with_absolute_locations
 from ssl_bench.config.names import as_name
 from ssl_bench.config.parse_errors import one_line
-from ssl_bench.config.schema import EVALUATION, Run, make_parser
+from ssl_bench.config.schema import EVALUATION, Run, shared_parser
 from ssl_bench.config.yaml_file import read_settings
 from ssl_bench.data.module import DataModule
 from ssl_bench.data.recipes import read_recipe
@@ -36,7 +36,7 @@ def resolve(arguments: list[str], on_this_machine: bool = True) -> Namespace:
             one line with the nearest valid names.
     """
     name_classes(arguments)
-    parser = make_parser()
+    parser = shared_parser()
     try:
         config = parser.parse_args(arguments)
     except (ArgumentError, ImportError) as error:
@@ -138,7 +138,7 @@ def to_dict(config: Namespace) -> dict[str, Any]:
     Raises:
         UserError: ``trainer.devices`` is not valid.
     """
-    text = make_parser().dump(config, skip_link_targets=True, skip_unset=False, skip_validation=True)
+    text = shared_parser().dump(config, skip_link_targets=True, skip_unset=False, skip_validation=True)
     resolved: dict[str, Any] = yaml.safe_load(text)
     for key, recipe in resolved["views"].items():
         if "recipe" in key and recipe is not None:
@@ -181,7 +181,7 @@ def build(config: Namespace) -> Run:
     """
     resolved = to_dict(config)
     check_named_runs(resolved)
-    objects = _instantiate(make_parser(), config)
+    objects = _instantiate(shared_parser(), config)
     chosen = resolved["method"]
     if "image_shape" in config.method.init_args:
         chosen.setdefault("init_args", {})["image_shape"] = list(objects.views.output_shape)

@@ -101,15 +101,20 @@ class Validation:
     linear_probe: bool = False
 
 
-def make_parser() -> ArgumentParser:
-    """The parser of a run's configuration."""
+def shared_parser() -> ArgumentParser:
+    """The parser of a run's configuration, made once per process: making one takes as long as parsing."""
     enforce()
     return _parser()
 
 
 @cache
 def _parser() -> ArgumentParser:
-    # A parser reads the signatures of all classes, which takes longer than parsing.
+    return make_parser()
+
+
+def make_parser() -> ArgumentParser:
+    """A new parser of a run's configuration."""
+    enforce()
     parser = ArgumentParser(prog="ssl-bench bench", exit_on_error=False, allow_abbrev=False)
     parser.add_argument("--config", action="config", help="configuration file; may be given several times")
     parser.add_argument("--names", type=Names, default=Names())

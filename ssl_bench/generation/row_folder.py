@@ -18,6 +18,7 @@ from ssl_bench.errors import UserError
 from ssl_bench.files import remove_unfinished
 from ssl_bench.generation.settings import Job
 from ssl_bench.lock import folder_lock
+from ssl_bench.networks.layout import use_channels_last
 
 AUTOCAST = {"float32": None, "bf16": torch.bfloat16}
 """The dtype of torch.autocast for `Job.precision`; None disables it."""
@@ -48,7 +49,7 @@ def use_precision(job: Job, *modules: nn.Module) -> None:
     """Use channels-last convolutions if the precision is bf16."""
     if autocast_dtype(job):
         for module in modules:
-            module.to(memory_format=torch.channels_last)
+            use_channels_last(module)
 
 
 @contextmanager

@@ -13,6 +13,7 @@ from ssl_bench.config.resolve import build, resolve, to_dict
 from ssl_bench.config.schema import Run
 from ssl_bench.data.sampler import BatchSampler
 from ssl_bench.errors import UserError
+from ssl_bench.networks.layout import use_channels_last
 from ssl_bench.results.record import peak_memory_mb
 from ssl_bench.runs.checks import check_end
 from ssl_bench.runs.quiet import prepare_process
@@ -97,7 +98,7 @@ def memory_of_a_step(run: Run, config: Namespace) -> float:
         )
     run.method.views = run.views
     if config.channels_last:
-        run.method.to(memory_format=torch.channels_last)
+        use_channels_last(run.method)
     try:
         trainer.fit(run.method, datamodule=run.data)
     except torch.OutOfMemoryError as error:

@@ -5,12 +5,12 @@ import time
 from pathlib import Path
 from typing import Any
 
-import torch
 import yaml
 from jsonargparse import Namespace
 from lightning import Trainer, seed_everything
 from lightning.pytorch.callbacks import Callback, ModelCheckpoint
 from lightning.pytorch.loggers import Logger, WandbLogger
+from lightning.pytorch.utilities import rank_zero_only
 from lightning.pytorch.utilities.exceptions import SIGTERMException
 
 from ssl_bench.callbacks.data_check import DataCheck
@@ -33,6 +33,7 @@ from ssl_bench.evaluation.run_images import scoring_device
 from ssl_bench.evaluation.suite import Result
 from ssl_bench.files import remove_unfinished, replacing
 from ssl_bench.lock import folder_lock
+from ssl_bench.networks.layout import use_channels_last
 from ssl_bench.results.data_groups import same_data
 from ssl_bench.results.formats import print_table
 from ssl_bench.results.record import Record
@@ -148,8 +149,8 @@ def fit(run: Run, config: Namespace, folder: Path) -> Trainer:
     """
     check_manual_optimization(run, config)
     run.method.views = run.views
-    if config.channels_last:
-        run.method.to(memory_format=torch.channels_last)
+    if config.channels_last and not use_channels_last(run.method):
+        rank_zero_only(print)("channels_last is not used: it would crash some convolutions on this processor")
     last = folder / "checkpoints" / "last.ckpt"
     checkpoint = ModelCheckpoint(folder / "checkpoints", filename="last", enable_version_counter=False)
     callbacks: list[Callback] = [ProgressBar() if sys.stdout.isatty() else EpochLine(), SampleGrid(folder)]

@@ -261,7 +261,7 @@ def test_channels_last_changes_the_layout_of_convolutions_and_no_loss(tmp_path: 
     command = ["fit", "--method", "vae", "--data", "digits", "--epochs=1", "--trainer.accelerator=cpu", encoder]
     weights = {}
     for layout in ("true", "false"):
-        flags = [f"--channels_last={layout}", "--method.encoder.width=4", f"--out={tmp_path / layout}"]
+        flags = [f"--channels_last={layout}", "--method.encoder.width=8", f"--out={tmp_path / layout}"]
         assert main([*command, *flags, "--trainer.limit_train_batches=2"]) == 0
         state = torch.load(only_run(tmp_path / layout) / "checkpoints" / "last.ckpt", weights_only=True)["state_dict"]
         weights[layout] = state["encoder.backbone.3.conv1.weight"]
