@@ -138,7 +138,7 @@ def hours(runs: Iterable[PlannedRun]) -> Iterator[float | None]:
     """Hours that each run takes, estimated from the recorded runs beside it; None without one of its method and data.
 
     Runs of the same method and data are those whose folders have the same name up to the seed. The time of training is
-    proportional to the number of epochs; the time of scoring is not.
+    proportional to the number of epochs; the time of scoring is not. Untrained runs tell nothing of trained ones.
     """
     known: dict[tuple[Path, str], list[Record]] = {}
     for run in runs:
@@ -150,5 +150,8 @@ def hours(runs: Iterable[PlannedRun]) -> Iterator[float | None]:
         for record in known[run.folder.parent, name]:
             fit = record.seconds.get("fit", 0.0)
             scoring = sum(record.seconds.values()) - fit
-            times.append(fit * run.epochs / record.epochs + scoring if record.epochs else scoring)
+            if record.epochs:
+                times.append(fit * run.epochs / record.epochs + scoring)
+            elif not run.epochs:
+                times.append(scoring)
         yield median(times) / 3600 if times else None
