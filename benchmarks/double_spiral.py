@@ -1,6 +1,6 @@
 """The structural GAN on two spirals (Figure 2 of its paper), with several seeds: features and samples.
 
-    python benchmarks/double_spiral.py            print the table (about half an hour on two cores)
+    python benchmarks/double_spiral.py            print the table (more than two hours on two cores)
     python benchmarks/double_spiral.py --write    also write it and the figure to benchmarks/results
 
 Every run is `ssl-bench bench --method structural_gan --data double_spiral`, with the weights and the Lipschitz target
