@@ -7,7 +7,6 @@ Every case is `ssl-bench fit` on random images with the same batch over all proc
 The speed is that of the last epoch, as it is printed.
 """
 
-import argparse
 import os
 import re
 import statistics
@@ -17,7 +16,7 @@ import tempfile
 from functools import partial
 from pathlib import Path
 
-from benchmarks.rounds import Seconds, alternate, provenance, write
+from benchmarks.rounds import Seconds, alternate, provenance, timing_options, write
 
 ROOT = Path(__file__).parent.parent
 SIMVAE = ["--method=simvae", "--data=benchmarks.train.Noise", "--views.num_views=6"]
@@ -68,10 +67,7 @@ def table(found: dict[str, Seconds]) -> str:
 
 def main() -> None:
     """Measure all cases and print the table."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--rounds", type=int, default=5)
-    parser.add_argument("--write", action="store_true")
-    options = parser.parse_args()
+    options = timing_options(__doc__)
     origin = provenance()
     found = {
         name: alternate({case: partial(speed, name, *counts) for case, counts in CASES.items()}, options.rounds)

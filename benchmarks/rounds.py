@@ -1,5 +1,6 @@
 """Alternated timing: every round measures all cases one after another, so that a slow period affects all of them."""
 
+import argparse
 import datetime
 import os
 import platform
@@ -18,6 +19,16 @@ QUIET = 0.5
 """Largest load of the machine before a measurement that is recorded: the number of busy cores in the last minute."""
 Seconds = dict[str, list[float]]
 """Measurements of every case, one per round."""
+
+
+def timing_options(description: str | None) -> argparse.Namespace:
+    """The command line of a script that measures all its cases: ``rounds`` and ``write``."""
+    parser = argparse.ArgumentParser(
+        description=description, formatter_class=argparse.RawDescriptionHelpFormatter, allow_abbrev=False
+    )
+    parser.add_argument("--rounds", type=int, default=5)
+    parser.add_argument("--write", action="store_true")
+    return parser.parse_args()
 
 
 def alternate(cases: Mapping[str, Callable[[], float]], rounds: int) -> Seconds:

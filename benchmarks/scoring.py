@@ -7,7 +7,6 @@ The features are 10 principal components and all 784 pixels of the 60,000 traini
 evaluation is a process of its own.
 """
 
-import argparse
 import statistics
 import subprocess
 import sys
@@ -15,7 +14,7 @@ import tempfile
 from functools import partial
 from pathlib import Path
 
-from benchmarks.rounds import alternate, provenance, write
+from benchmarks.rounds import alternate, provenance, timing_options, write
 from ssl_bench.results.record import Record
 
 CASES = {
@@ -65,12 +64,7 @@ def table(records: dict[str, list[Record]]) -> str:
 
 def main() -> None:
     """Measure all cases and print the tables."""
-    parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter, allow_abbrev=False
-    )
-    parser.add_argument("--rounds", type=int, default=5)
-    parser.add_argument("--write", action="store_true")
-    options = parser.parse_args()
+    options = timing_options(__doc__)
     origin = provenance()
     records: dict[str, list[Record]] = {name: [] for name in CASES}
     cases = {name: partial(evaluate, encoder, records[name]) for name, (encoder, _) in CASES.items()}

@@ -6,7 +6,6 @@
 Every measurement is a process of its own, with files in the cache of the operating system.
 """
 
-import argparse
 import os
 import statistics
 import subprocess
@@ -16,7 +15,7 @@ import time
 from functools import partial
 from pathlib import Path
 
-from benchmarks.rounds import Seconds, alternate, provenance, speed_up, write
+from benchmarks.rounds import Seconds, alternate, provenance, speed_up, timing_options, write
 
 ROOT = Path(__file__).parent.parent
 IMPORTS = """
@@ -45,6 +44,7 @@ def seconds(arguments: list[str], code: int) -> float:
         SystemExit: its exit code is not the expected one.
     """
     environment = os.environ | {"WANDB_MODE": "disabled", "PYTHONPATH": str(ROOT)}
+    environment.pop("PYTHONDONTWRITEBYTECODE", None)  # without bytecode on disk, every process compiles all modules
     with tempfile.TemporaryDirectory() as folder:
         start = time.perf_counter()
         done = subprocess.run(
@@ -66,12 +66,7 @@ def table(found: Seconds) -> str:
 
 def main() -> None:
     """Measure all cases and print the table."""
-    parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter, allow_abbrev=False
-    )
-    parser.add_argument("--rounds", type=int, default=5)
-    parser.add_argument("--write", action="store_true")
-    options = parser.parse_args()
+    options = timing_options(__doc__)
     origin = provenance()
     cases = {name: partial(seconds, arguments, 2 * ("wrong" in name)) for name, arguments in CASES.items()}
     for case in cases.values():
