@@ -100,6 +100,7 @@ def carry_out(arguments: list[str], environment: dict[str, str], log: str, limit
     os.environ.update(environment)
     if limit is not None:
         signal.signal(signal.SIGXFSZ, signal.SIG_IGN)  # the write fails instead
+        sys.dont_write_bytecode = True  # truncated bytecode would fail at every later import
         resource.setrlimit(resource.RLIMIT_FSIZE, (limit, resource.RLIM_INFINITY))
     if "RANK" in environment:
         from lightning.pytorch.utilities import rank_zero_only

@@ -1,5 +1,6 @@
 """Atomic writes: whatever happens, a file has its old or its new content."""
 
+import importlib
 import subprocess
 import sys
 from pathlib import Path
@@ -28,6 +29,17 @@ def test_a_full_disk_keeps_the_old_content_and_leaves_no_temporary_file(size: in
     with replacing(path) as file:
         file.write_bytes(NEW)
     assert path.read_bytes() == NEW
+
+
+def test_a_module_imported_while_the_disk_is_full_leaves_no_truncated_bytecode(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    module = tmp_path / "imported_on_a_full_disk.py"
+    module.write_text("VALUE = 1\n")
+    monkeypatch.syspath_prepend(tmp_path)
+    with largest_file(10):
+        importlib.import_module(module.stem)
+    assert list(tmp_path.iterdir()) == [module]
 
 
 def test_an_interruption_keeps_the_old_content(tmp_path: Path) -> None:
