@@ -37,6 +37,8 @@ def test_a_module_imported_while_the_disk_is_full_leaves_no_truncated_bytecode(
     module = tmp_path / "imported_on_a_full_disk.py"
     module.write_text("VALUE = 1\n")
     monkeypatch.syspath_prepend(tmp_path)
+    monkeypatch.setattr(sys, "dont_write_bytecode", False)  # whatever the environment says
+    monkeypatch.setattr(sys, "pycache_prefix", None)
     with largest_file(10):
         importlib.import_module(module.stem)
     assert list(tmp_path.iterdir()) == [module]
