@@ -1,6 +1,7 @@
-"""`ssl-bench bench --dry_run`: what a run would do, after one step of training of which nothing is kept."""
+"""`ssl-bench bench --dry_run`: what a run would do, after two steps of training of which nothing is kept."""
 
 import math
+import tempfile
 from pathlib import Path
 from typing import Any
 
@@ -80,31 +81,35 @@ def length(steps: int, trainer: dict[str, Any]) -> str:
 
 
 def memory_of_a_step(run: Run, config: Namespace) -> float:
-    """Peak memory in MiB after the first step: of the GPU, or of this process.
+    """Peak memory in MiB after two steps: of the GPU, or of this process.
+
+    In the first step there are no averages of the optimizer and no gradients of the step before.
 
     Raises:
         UserError: Lightning refuses settings of the trainer, or the memory of the GPU is not sufficient.
     """
-    one_step = {"devices": 1, "num_nodes": 1, "strategy": "auto", "max_epochs": 1, "min_epochs": None, "max_steps": -1}
-    one_step |= {"min_steps": None, "limit_train_batches": config.trainer.accumulate_grad_batches}
-    with user_errors():
-        trainer = Trainer(
-            **config.trainer.as_dict() | one_step,
-            logger=False,
-            enable_checkpointing=False,
-            enable_progress_bar=False,
-            enable_model_summary=False,
-            use_distributed_sampler=False,
-        )
-    run.method.views = run.views
-    if config.channels_last:
-        use_channels_last(run.method)
-    try:
-        trainer.fit(run.method, datamodule=run.data)
-    except torch.OutOfMemoryError as error:
-        raise UserError(
-            f"a step of {run.data.batch_size} images does not fit into the memory of {torch.cuda.get_device_name()}: "
-            "give a smaller --data.batch_size"
-        ) from error
+    steps = {"devices": 1, "num_nodes": 1, "strategy": "auto", "max_epochs": 1, "min_epochs": None, "max_steps": -1}
+    steps |= {"min_steps": None, "limit_train_batches": 2 * config.trainer.accumulate_grad_batches}
+    # The default is the working directory, which may be a run folder, and views are recorded in a run folder.
+    with tempfile.TemporaryDirectory() as empty:
+        with user_errors():
+            trainer = Trainer(
+                **config.trainer.as_dict() | steps | {"default_root_dir": empty},
+                logger=False,
+                enable_checkpointing=False,
+                enable_progress_bar=False,
+                enable_model_summary=False,
+                use_distributed_sampler=False,
+            )
+        run.method.views = run.views
+        if config.channels_last:
+            use_channels_last(run.method)
+        try:
+            trainer.fit(run.method, datamodule=run.data)
+        except torch.OutOfMemoryError as error:
+            raise UserError(
+                f"a step of {run.data.batch_size} images does not fit into the memory of "
+                f"{torch.cuda.get_device_name()}: give a smaller --data.batch_size"
+            ) from error
     device = trainer.strategy.root_device
     return torch.cuda.max_memory_allocated(device) / 2**20 if device.type == "cuda" else peak_memory_mb()

@@ -7,7 +7,7 @@ import pytest
 from ssl_bench.cli import main
 from ssl_bench.config.resolve import build, resolve
 from ssl_bench.config.stack import stack
-from ssl_bench.runs.dry_run import length, number_of_steps
+from ssl_bench.runs.dry_run import length, memory_of_a_step, number_of_steps
 
 FLAGS = ["--method=vae", "--data=digits", "--trainer.accelerator=cpu", "--data.batch_size=100", "--epochs=7"]
 
@@ -26,6 +26,18 @@ def test_parameters_steps_and_memory_are_printed_and_nothing_is_written(
     assert lines["training"] == "7 epochs, 105 steps, precision 32-true"
     assert lines["memory"].endswith("MiB at the peak of a step of one process")
     assert list(tmp_path.iterdir()) == []
+
+
+def test_memory_is_that_of_two_steps_without_a_run_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    config = resolve(
+        [*stack("vae", "digits", None), "--trainer.accelerator=cpu", "--trainer.accumulate_grad_batches=2"]
+    )
+    run = build(config)
+    assert memory_of_a_step(run, config) > 0
+    trainer = run.method.trainer
+    assert trainer.global_step == 2
+    assert Path(trainer.default_root_dir) != tmp_path  # views would be recorded in it if it were a run folder
 
 
 def test_the_batch_of_all_processes_is_named(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
