@@ -1,7 +1,9 @@
 """The runs of `ssl-bench sweep`: their folders, and how long they take."""
 
+import glob
 import itertools
 from collections.abc import Iterable, Iterator, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from statistics import median
@@ -138,14 +140,13 @@ def hours(runs: Iterable[PlannedRun]) -> Iterator[float | None]:
     """Hours that each run takes, estimated from the recorded runs beside it; None without one of its method and data.
 
     Runs of the same method and data are those whose folders have the same name up to the seed. The time of training is
-    proportional to the number of epochs; the time of scoring is not. Untrained runs tell nothing of trained ones.
+    proportional to the number of epochs; the time of scoring is not. Untrained runs are not used for trained ones.
     """
     known: dict[tuple[Path, str], list[Record]] = {}
     for run in runs:
         name = run.folder.name.rpartition("-s")[0]
         if (run.folder.parent, name) not in known:
-            beside = run.folder.parent.glob(f"{name}-s*/metrics.json")
-            known[run.folder.parent, name] = [Record.read(file.parent) for file in beside]
+            known[run.folder.parent, name] = list(recorded(run.folder.parent, name))
         times = []
         for record in known[run.folder.parent, name]:
             fit = record.seconds.get("fit", 0.0)
@@ -155,3 +156,11 @@ def hours(runs: Iterable[PlannedRun]) -> Iterator[float | None]:
             elif not run.epochs:
                 times.append(scoring)
         yield median(times) / 3600 if times else None
+
+
+def recorded(out: Path, name: str) -> Iterator[Record]:
+    """Records of the runs of all seeds whose folders have this name up to the seed; damaged ones are left out."""
+    for file in out.glob(f"{glob.escape(name)}-s*/metrics.json"):
+        if file.parent.name.rpartition("-s")[0] == name:
+            with suppress(UserError, FileNotFoundError):
+                yield Record.read(file.parent)
