@@ -9,7 +9,6 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from safetensors.torch import save_file
 from torch import Tensor, nn
 
 from ssl_bench.api.encoder import Encoder
@@ -17,6 +16,7 @@ from ssl_bench.api.graphs import GRAPHS, WRITERS, ExportedGraph, example_input
 from ssl_bench.api.model_card import model_card
 from ssl_bench.api.runs import load_run
 from ssl_bench.errors import UserError
+from ssl_bench.files import write_tensors
 from ssl_bench.methods.exported import CONFIG, KEY, REFUSED, VERSION, WEIGHTS, read_export
 from ssl_bench.methods.frozen import Frozen
 from ssl_bench.methods.used_weights import used_weights
@@ -120,7 +120,7 @@ def write_encoder(encoder: Encoder, folder: Path, trained_on: str) -> dict[str, 
     weights = used_weights(encoder.method, views.evaluation_input(example_input(encoder)))
     for name, tensors in {WEIGHTS: weights, BACKBONE: backbone_weights(encoder.method)}.items():
         if tensors or name == WEIGHTS:
-            save_file({key: tensor.cpu().contiguous() for key, tensor in tensors.items()}, folder / name)
+            write_tensors(folder / name, tensors)
     (folder / CONFIG).write_text(json.dumps(config, indent=2) + "\n", encoding="utf-8")
     return config
 

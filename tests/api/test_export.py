@@ -25,6 +25,7 @@ from ssl_bench.methods.simclr import SimCLR
 from ssl_bench.networks.resnet import ResNetEncoder
 from ssl_bench.networks.timm_backbone import TimmBackbone
 from tests.api.test_encoder import images
+from tests.full_disk import largest_file
 
 
 @pytest.fixture(scope="module")
@@ -322,6 +323,12 @@ def test_a_push_without_a_token_or_network_is_one_line(
     assert main(["export", str(run_folder), f"--out={tmp_path / 'out'}", "--push=me/vae"]) == 2
     assert "--push needs a token of the Hugging Face Hub" in capsys.readouterr().err
     assert not (tmp_path / "out").exists()
+
+
+def test_a_full_disk_is_one_line_and_leaves_nothing(run_folder: Path, tmp_path: Path) -> None:
+    with largest_file(1000), pytest.raises(ssl_bench.RunError, match=r"cannot write .*free some space"):
+        ssl_bench.export(run_folder, tmp_path / "exported")
+    assert list(tmp_path.iterdir()) == []
 
 
 def test_the_command_prints_the_folder(run_folder: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

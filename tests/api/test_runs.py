@@ -43,6 +43,13 @@ def test_a_data_frame_has_a_row_per_run(run_folder: Path, tmp_path: Path) -> Non
     assert names.index("knn_5/accuracy") < names.index("seconds/fit")
 
 
+def test_a_run_that_is_given_twice_has_one_row(run_folder: Path) -> None:
+    run = ssl_bench.load_run(run_folder)
+    assert len(ssl_bench.compare(run)) == len(ssl_bench.compare([run_folder, run])) == 1
+
+
 def test_no_runs_are_a_usage_error(tmp_path: Path) -> None:
+    with pytest.raises(ssl_bench.UserError, match="compare got no runs"):
+        ssl_bench.compare([])
     with pytest.raises(ssl_bench.UserError, match=r"no metrics\.json in"):
         ssl_bench.compare(tmp_path)
